@@ -1,0 +1,116 @@
+"""The autoencoder: plain, or with its latents matched to a prior."""
+
+import torch
+from torch import nn
+
+from .base import FaceModel, check_prior
+
+
+class Autoencoder(FaceModel):
+    """Three convolutions and two fully connected layers down to a latent, and the same mirrored up to a face.
+
+    The sides go 64 -> 32 -> 16 -> 8 by 4 x 4 kernels with stride 2 and padding 1, as in the GAN. Batch normalisation
+    follows every convolution and ReLU every layer but the latent one; Tanh ends the decoder.
+
+    Args:
+        latent_size: numbers in one latent.
+        hidden_size: units of the fully connected layer between the convolutions and the latent.
+        channels: after each convolution of the encoder; the decoder mirrors them.
+        matching: how the latents were matched to the prior in training, "mmd" or "moments"; None for the plain
+            autoencoder, which never saw the prior and only samples from it.
+        prior_mean, prior_variance: of the normal distribution that latents are drawn from. The defaults are the
+            report's N(0, 2).
+    """
+
+    def __init__(
+        self,
+        latent_size: int = 100,
+        hidden_size: int = 512,
+        channels: tuple[int, int, int] = (32, 64, 64),
+        matching: str | None = None,
+        prior_mean: float = 0.0,
+        prior_variance: float = 2.0,
+    ):
+        super().__init__()
+        if latent_size < 1 or hidden_size < 1:
+            raise ValueError(f"latent_size is {latent_size} and hidden_size {hidden_size}: both must be 1 or more")
+        if len(channels) != 3 or min(channels) < 1:
+            raise ValueError(f"channels is {channels}: it must be three numbers, each 1 or more")
+        if matching not in (None, "mmd", "moments"):
+            raise ValueError(f"matching is {matching!r}: it must be 'mmd', 'moments' or None")
+        check_prior(prior_mean, prior_variance)
+        self.latent_size, self.matching = latent_size, matching
+        self.prior_mean, self.prior_variance = prior_mean, prior_variance
+
+        first, second, third = channels
+        flat = third * 8 * 8
+        self.encoder = nn.Sequential(
+            *_down(3, first),
+            *_down(first, second),
+            *_down(second, third),
+            nn.Flatten(),
+            nn.Linear(flat, hidden_size),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_size, latent_size),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_size, hidden_size),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_size, flat),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, (third, 8, 8)),
+            *_up(third, second),
+            *_up(second, first),
+            nn.ConvTranspose2d(first, 3, 4, 2, 1),
+            nn.Tanh(),
+        )
+        self._initialise()
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size)."""
+        if x.ndim != 4 or x.shape[1:] != (3, 64, 64):
+            raise ValueError(f"x has shape {tuple(x.shape)}: this model takes (n, 3, 64, 64)")
+        return self.encoder(x.to(self.dtype))
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self._check_latent(z))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, 64, 64) in [-1, 1] to their reconstructions, of the same shape."""
+        return self.decode(self.encode(x))
+
+    def _initialise(self) -> None:
+        """Weights that keep the signal's size from layer to layer (He et al. 2015, arXiv:1502.01852).
+
+        PyTorch's default shrinks it at each of the four fully connected layers, which costs the first epochs.
+        """
+        latent, picture = self.encoder[-1], self.decoder[-2]
+        for module in self.modules():
+            if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+                continue
+            fan = module.weight[0].numel()
+            if isinstance(module, nn.ConvTranspose2d):
+                # Its weight is (in, out, 4, 4), and with stride 2 each output pixel sums over a quarter of the kernel.
+                fan = module.in_channels * module.weight[0, 0].numel() / 4
+            # ReLU halves the mean square, which the factor of 2 makes good; no ReLU follows these two layers.
+            gain = 1.0 if module in (latent, picture) else 2.0
+            nn.init.normal_(module.weight, 0.0, (gain / fan) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _down(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    # No bias: the batch normalisation that follows would subtract it again.
+    return (
+        nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _up(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )

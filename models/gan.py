@@ -1,0 +1,127 @@
+"""The GAN whose latent is half continuous, half discrete."""
+
+import torch
+from torch import nn
+
+from . import latents
+from .base import FaceModel, PretrainedModel, check_prior
+from .latents import Seed
+
+
+class Generator(FaceModel):
+    """Four transposed convolutions from a latent to a face, 1 -> 8 -> 16 -> 32 -> 64 pixels.
+
+    The latent joins a continuous half (normal) and a discrete half (fair bits, -1 or +1). Layers after DCGAN
+    (Radford et al. 2016, arXiv:1511.06434), whose 4 x 4 kernels with stride 2 and padding 1 double the side and
+    leave no checkerboard; the first kernel is 8 x 8, so that four layers reach 64 pixels. The width halves as the
+    side doubles, from 4 x hidden_size, which keeps the weights under 10 MB.
+
+    Args:
+        latent_size: numbers in one latent.
+        discrete_size: how many of them are bits; they come last. 0 is a plain normal latent.
+        hidden_size: channels of the widest picture, the one of 32 x 32.
+        prior_mean, prior_variance: of the continuous half. The bits have mean 0 and variance 1.
+    """
+
+    def __init__(
+        self,
+        latent_size: int = 100,
+        discrete_size: int = 50,
+        hidden_size: int = 64,
+        prior_mean: float = 0.0,
+        prior_variance: float = 1.0,
+    ):
+        super().__init__()
+        if latent_size < 1 or hidden_size < 1:
+            raise ValueError(f"latent_size is {latent_size} and hidden_size {hidden_size}: both must be 1 or more")
+        if not 0 <= discrete_size <= latent_size:
+            raise ValueError(f"discrete_size is {discrete_size}: it must be between 0 and latent_size ({latent_size})")
+        check_prior(prior_mean, prior_variance)
+        self.latent_size, self.discrete_size = latent_size, discrete_size
+        self.prior_mean, self.prior_variance = prior_mean, prior_variance
+
+        def block(channels_in: int, channels_out: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
+            # No bias: the batch normalisation that follows would subtract it again.
+            convolution = nn.ConvTranspose2d(channels_in, channels_out, kernel, stride, padding, bias=False)
+            return nn.Sequential(convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True))
+
+        self.layers = nn.Sequential(
+            block(latent_size, 4 * hidden_size, 8, 1, 0),
+            block(4 * hidden_size, 2 * hidden_size, 4, 2, 1),
+            block(2 * hidden_size, hidden_size, 4, 2, 1),
+            nn.ConvTranspose2d(hidden_size, 3, 4, 2, 1),
+            nn.Tanh(),
+        )
+        self.apply(_initialise)
+
+    @property
+    def continuous_size(self) -> int:
+        return self.latent_size - self.discrete_size
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Latents (n, latent_size), the bits last, to images (n, 3, 64, 64) in [-1, 1]."""
+        return self.layers(self._check_latent(z)[:, :, None, None])
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self(z)
+
+    def sample_latent(
+        self, count: int, seed: Seed = None, mean: float | None = None, variance: float | None = None
+    ) -> torch.Tensor:
+        """Draw latents; `mean` and `variance` are the continuous half's, the bits stay fair. See `FaceModel`."""
+        mean, variance = self._prior_or(mean, variance)
+        continuous = latents.draw_normal(count, self.continuous_size, seed, mean, variance)
+        bits = latents.draw_bits(count, self.discrete_size, seed)
+        return torch.cat([continuous, bits], dim=1).to(self.device)
+
+
+class Discriminator(PretrainedModel):
+    """Five convolutions from a face to the logit of its being real, 64 -> 32 -> 16 -> 8 -> 4 -> 1 pixels.
+
+    The report's closing sigmoid is in `probability` and, for training, inside the loss: a cross-entropy that is
+    computed from logits does not overflow.
+
+    Args:
+        hidden_size: channels after the first layer; they double with each of the next three, as in DCGAN.
+    """
+
+    def __init__(self, hidden_size: int = 64):
+        super().__init__()
+        if hidden_size < 1:
+            raise ValueError(f"hidden_size is {hidden_size}: it must be 1 or more")
+
+        def block(channels_in: int, channels_out: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(channels_out),
+                nn.LeakyReLU(0.2, inplace=True),
+            )
+
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, hidden_size, 4, 2, 1),
+            nn.LeakyReLU(0.2, inplace=True),
+            block(hidden_size, 2 * hidden_size),
+            block(2 * hidden_size, 4 * hidden_size),
+            block(4 * hidden_size, 8 * hidden_size),
+            nn.Conv2d(8 * hidden_size, 1, 4, 1, 0),
+        )
+        self.apply(_initialise)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, 64, 64) in [-1, 1] to logits (n,)."""
+        return self.layers(x).flatten()
+
+    def probability(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, 64, 64) in [-1, 1] to the probability of each being real, (n,) in [0, 1]."""
+        return self(x).sigmoid()
+
+
+def _initialise(module: nn.Module) -> None:
+    """DCGAN's initial weights: N(0, 0.02 squared), and for the gains of the batch normalisation around 1."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,68 @@
+"""Latent vectors: seeded draws and the paths between them.
+
+Draws come from NumPy's PCG64 on the CPU, so that a seed gives the same faces on every device, and row i of a draw
+depends on the seed and on i alone, so that it gives the same faces in any batch size (a vectorised `torch.randn`
+does not keep that promise).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+# A seed: one number, or several, such as (run's seed, step). None asks the system for a fresh one.
+Seed = int | Sequence[int] | None
+
+# Each kind of draw has a stream of its own: moving the split between the halves must not reshuffle the bits.
+_NORMAL_STREAM, _BITS_STREAM = 0, 1
+
+
+def draw_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance: float = 1.0) -> torch.Tensor:
+    """Independent normal numbers, (count, size) float32. The noise under `mean` and `variance` stays with the seed.
+
+    Raises:
+        ValueError: a negative count or seed, a mean that is not finite, a variance that is negative or not finite.
+    """
+    if not np.isfinite(mean):
+        raise ValueError(f"mean is {mean}: it must be a finite number")
+    if not (np.isfinite(variance) and variance >= 0):
+        raise ValueError(f"variance is {variance}: it must be a finite number, 0 or more")
+    noise = _generator(seed, _NORMAL_STREAM).standard_normal((_check_count(count), size), dtype=np.float32)
+    return torch.from_numpy(noise).mul_(variance**0.5).add_(mean)
+
+
+def draw_bits(count: int, size: int, seed: Seed) -> torch.Tensor:
+    """Independent fair bits, (count, size) float32, each -1 or +1: mean 0 and variance 1, like a standard normal."""
+    uniform = _generator(seed, _BITS_STREAM).random((_check_count(count), size), dtype=np.float32)
+    return torch.from_numpy(np.where(uniform < 0.5, np.float32(-1), np.float32(1)))
+
+
+def interpolate(start: torch.Tensor, end: torch.Tensor, steps: int = 11) -> torch.Tensor:
+    """The straight path from `start` to `end`, both included.
+
+    Args:
+        start, end: (..., latent_size).
+        steps: points on the path, 2 or more. The report uses 11.
+
+    Returns:
+        (..., steps, latent_size).
+    """
+    if steps < 2:
+        raise ValueError(f"steps is {steps}: a path needs 2 points or more")
+    share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).unsqueeze(-1)
+    return start.unsqueeze(-2) * (1 - share) + end.unsqueeze(-2) * share
+
+
+def _generator(seed: Seed, stream: int) -> np.random.Generator:
+    if seed is None:
+        return np.random.default_rng()
+    parts = [seed] if isinstance(seed, int) else list(seed)
+    if any(part < 0 for part in parts):
+        raise ValueError(f"seed is {seed}: it must be 0 or more")
+    return np.random.default_rng([*parts, stream])
+
+
+def _check_count(count: int) -> int:
+    if count < 0:
+        raise ValueError(f"count is {count}: it must be 0 or more")
+    return count

@@ -1,0 +1,170 @@
+"""Train an autoencoder, plain or with its latents matched to a prior: python -m train.autoencoder --help"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+
+from models import Autoencoder, interpolate
+from models.images import normalise
+
+from . import pictures
+from .data import open_faces, open_held_out
+from .errors import TrainingError, run_command
+from .loop import Trainer, train
+from .losses import mmd, moments, pixel_loss
+from .measure import latent_moments, psnr
+from .run import Run
+from .settings import Settings
+
+# The report's prior.
+PRIOR_MEAN, PRIOR_VARIANCE = 0.0, 2.0
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings(Settings):
+    """Give a prior's mean or variance to match the latents to it; with neither it is the plain autoencoder."""
+
+    output: Path | None = None
+    """Folder for the run; by default runs/autoencoder, runs/matched-autoencoder, or runs/shifted-autoencoder for a
+    prior mean other than 0."""
+
+    epochs: int = 63
+    batch_size: int = 64
+    """The reports do not give it. Small batches win here: after 6 epochs on 8,000 faces, held-out reconstructions
+    had 18.3 dB with 128, 19.1 dB with 64."""
+
+    learning_rate: float = 0.001
+    """Adam's in the first epoch; it falls to 0 along a cosine."""
+
+    prior_mean: float | None = None
+    """Mean of the normal distribution that latents are matched to. The reports use 0, and -3 for the shifted one."""
+
+    prior_variance: float | None = None
+    """Its variance. The reports use 2."""
+
+    match: Literal["mmd", "moments"] = "mmd"
+    """How latents are matched: by a kernel distance, or by their first four moments."""
+
+    match_weight: float = 0.1
+    """Of the matching loss, beside a mean squared pixel error of weight 1."""
+
+    hidden_size: int = 512
+    """Units of the fully connected layers."""
+
+    held_out_split: str = "valid"
+    """Where the faces of the pictures and measurements come from. Where there is no such split, the first faces of
+    the training split are kept out of training."""
+
+    held_out: int = 500
+    """How many of them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden_size < 1:
+            raise TrainingError(f"--hidden-size is {self.hidden_size}: it must be 1 or more")
+        if self.held_out < 2:
+            raise TrainingError(f"--held-out is {self.held_out}: it must be 2 or more")
+        if not 0 < self.match_weight < math.inf:
+            raise TrainingError(f"--match-weight is {self.match_weight}: it must be more than 0")
+        if self.prior_variance is not None and not 0 < self.prior_variance < math.inf:
+            raise TrainingError(f"--prior-variance is {self.prior_variance}: it must be more than 0")
+        if self.prior_mean is not None and not math.isfinite(self.prior_mean):
+            raise TrainingError(f"--prior-mean is {self.prior_mean}: it must be a number")
+        if self.output is None:
+            name = "shifted-" if self.prior_mean else "matched-" if self.is_matched else ""
+            object.__setattr__(self, "output", Path("runs", f"{name}autoencoder"))
+
+    @property
+    def is_matched(self) -> bool:
+        return self.prior_mean is not None or self.prior_variance is not None
+
+
+class AutoencoderTrainer(Trainer):
+    """Pixel error, plus for a matched autoencoder the distance of its latents from the prior.
+
+    Args:
+        settings: of the run.
+        run: where the pictures go.
+        held_out: (n, 3, 64, 64) uint8 faces that training does not see.
+    """
+
+    def __init__(self, settings: AutoencoderSettings, run: Run, held_out: torch.Tensor):
+        self.settings, self.run = settings, run
+        self.held_out = normalise(held_out.to(settings.torch_device))
+        # The weights come from the seed without touching the global state.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.autoencoder = Autoencoder(
+                settings.latent_size,
+                settings.hidden_size,
+                matching=settings.match if settings.is_matched else None,
+                prior_mean=PRIOR_MEAN if settings.prior_mean is None else settings.prior_mean,
+                prior_variance=PRIOR_VARIANCE if settings.prior_variance is None else settings.prior_variance,
+            )
+        self.autoencoder.to(settings.torch_device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.autoencoder.parameters(), settings.learning_rate, fused=True)
+
+    def parts(self) -> dict[str, Any]:
+        return {"autoencoder": self.autoencoder, "optimizer": self.optimizer}
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.autoencoder.train()
+        progress = (epoch - 1) / self.settings.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        model = self.autoencoder
+        with self.settings.autocast:
+            z = model.encode(images)
+            reconstruction = model.decode(z)
+        losses = {"pixel_loss": pixel_loss(reconstruction, images)}
+        loss = losses["pixel_loss"]
+        if self.settings.is_matched:
+            if model.matching == "mmd":
+                prior = model.sample_latent(len(z), seed=(self.settings.seed, step))
+                losses["matching_loss"] = mmd(z, prior, model.prior_variance)
+            else:
+                losses["matching_loss"] = moments(z, model.prior_mean, model.prior_variance)
+            loss = loss + self.settings.match_weight * losses["matching_loss"]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    @torch.inference_mode()
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        model, images = self.model(), self.held_out
+        z = model.encode(images)
+        reconstruction = model.decode(z)
+
+        # Each original to the left of its reconstruction, four pairs a row.
+        pairs = torch.stack([images[:16], reconstruction[:16]], dim=1).flatten(0, 1)
+        pictures.save_grid(pairs, self.run.picture_path("reconstructions", epoch))
+        # The report's order: a row begins at the second face of its pair and ends at the first.
+        half = min(8, len(z) // 2)
+        paths = interpolate(z[half : 2 * half], z[:half])
+        grid = model.decode(paths.flatten(0, 1))
+        pictures.save_grid(grid, self.run.picture_path("interpolations", epoch), columns=paths.shape[1])
+        grid = model.decode(model.sample_latent(64, seed=self.settings.seed))
+        pictures.save_grid(grid, self.run.picture_path("samples", epoch))
+        return {"held_out_psnr": psnr(reconstruction, images).mean().item(), **latent_moments(z)}
+
+    def model(self) -> Autoencoder:
+        return self.autoencoder.eval()
+
+
+def main() -> None:
+    settings = tyro.cli(AutoencoderSettings, prog="python -m train.autoencoder", description=__doc__)
+    held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
+    with open_faces(settings, skip) as faces:
+        run = Run("autoencoder", settings)
+        train(AutoencoderTrainer(settings, run, held_out), faces, run)
+
+
+if __name__ == "__main__":
+    run_command(main)

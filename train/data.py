@@ -1,0 +1,332 @@
+"""Faces from the Hub or a folder: streamed once, decoded once, kept as 64 x 64 bytes.
+
+A background thread streams the data set, decodes, crops and appends to a cache file, 12,288 bytes a face. Training
+reads the file behind it: the first epoch follows the stream, later ones touch neither network nor decoder. A state
+file beside it counts the faces that are safely on disk, so that a fill that was cut short goes on where it stopped.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import datasets
+import httpx2
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+from torchvision.io import ImageReadMode, decode_image
+
+from models.images import IMAGE_SIZE, resize_and_crop
+
+from .errors import TrainingError
+from .settings import Settings
+
+FACE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
+FACE_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
+
+# Faces decoded, written and counted at a time: 12 MB, small beside memory, large beside the cost of an fsync.
+CHUNK = 1024
+
+# Seconds in which a Hub that is there has answered; left to its own retries, the client takes minutes to give up.
+HUB_TIMEOUT = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """One column of one split of one revision of a data set.
+
+    Attributes:
+        dataset: a Hub id or a local folder.
+        revision: the commit on the Hub, or the fingerprint of a folder's files.
+    """
+
+    dataset: str
+    revision: str
+    split: str
+    column: str = "image"
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.dataset).is_dir()
+
+    @property
+    def cache_name(self) -> str:
+        """Differs whenever the cached bytes would: by data set, revision, split, column and size."""
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{Path(self.dataset).name}-{self.split}").strip("-")
+        dataset = str(Path(self.dataset).resolve()) if self.is_local else self.dataset
+        key = json.dumps([dataset, self.revision, self.split, self.column, IMAGE_SIZE])
+        return f"{readable}-{IMAGE_SIZE}px-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+    def rows(self) -> datasets.IterableDataset:
+        """The stream, with undecoded images; only their column is read where the format allows it."""
+        options = {} if self.is_local else {"revision": self.revision}
+        try:
+            rows = datasets.load_dataset(
+                self.dataset, split=self.split, streaming=True, columns=[self.column], **options
+            )
+        except ValueError as error:
+            if "doesn't have a 'columns' key" not in str(error):
+                raise
+            # A folder of image files, whose reader does not choose columns.
+            rows = datasets.load_dataset(self.dataset, split=self.split, streaming=True, **options)
+            rows = rows.select_columns([self.column])
+        return rows.cast_column(self.column, datasets.Image(decode=False))
+
+
+def find_source(dataset: str, split: str, column: str, revision: str | None, cache_dir: Path) -> Source:
+    """Pin a data set to the revision that it has now.
+
+    With the Hub out of reach, the last revision that was cached is used, so that a second run works offline.
+
+    Raises:
+        TrainingError: no such folder or data set, or a Hub that does not answer and nothing cached.
+    """
+    folder = Path(dataset).expanduser()
+    if folder.is_dir():
+        return Source(str(folder), _fingerprint(folder), split, column)
+    if folder.exists() or dataset.startswith((".", "/", "~")):
+        raise TrainingError(f"--dataset {dataset}: there is no such folder")
+    try:
+        commit = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_TIMEOUT).sha
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise TrainingError(f"--dataset {dataset}: neither a folder here nor a data set on the Hub") from error
+    except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
+        commit = _last_cached_revision(dataset, revision, split, column, cache_dir)
+        if commit is None:
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached") from error
+        print(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
+    return Source(dataset, commit, split, column)
+
+
+class UnknownSplit(TrainingError):
+    """The data set has no split of that name."""
+
+
+class Faces:
+    """The faces of a source as uint8 tensors, readable while a background thread still fills the cache.
+
+    Args:
+        source: where they come from.
+        cache_dir: folder of all caches.
+        limit: use the first `limit` faces only.
+        skip: leave out the first `skip` of those.
+
+    Raises:
+        TrainingError: here or from any method that waits: the source cannot be read, or another process is
+            filling the same cache.
+    """
+
+    def __init__(self, source: Source, cache_dir: Path, limit: int | None = None, skip: int = 0):
+        self.source, self.limit, self.skip = source, limit, skip
+        self._folder = Path(cache_dir).expanduser() / source.cache_name
+        self._pixels_path, self._state_path = self._folder / "faces.u8", self._folder / "state.json"
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self._filler: threading.Thread | None = None
+        self._expected: int | None = None
+        self._map = np.empty((0, *FACE_SHAPE), np.uint8)
+        self._count, self._complete = self._read_state()
+        if not self._is_enough():
+            self._filler = threading.Thread(target=self._fill, name="faces", daemon=True)
+            self._filler.start()
+
+    def __len__(self) -> int:
+        """How many there are; waits for the end of the stream. Prefer `size_if_known`."""
+        self.wait_for(None)
+        return self._available()
+
+    def size_if_known(self) -> int | None:
+        """How many there are or, while the stream runs, will be by the data set's own account."""
+        with self._changed:
+            if self._is_enough():
+                return self._available()
+            if self._expected is None:
+                return None
+            return max(0, min(self._expected, self.limit or self._expected) - self.skip)
+
+    def wait_for(self, count: int | None) -> int:
+        """Wait until `count` faces are there (None: all of them), or the stream ends; returns how many are."""
+        with self._changed:
+            while not self._is_enough() and (count is None or self._available() < count):
+                if self._failure is not None:
+                    raise self._failure
+                # A timeout, since a wait without one would keep Ctrl-C waiting too.
+                self._changed.wait(timeout=0.2)
+            return self._available()
+
+    def __getitem__(self, index: slice | np.ndarray) -> torch.Tensor:
+        """Faces that are there already: (n, 3, 64, 64) uint8."""
+        with self._changed:
+            end, count = self.skip + self._available(), len(self._map)
+        if count < end:
+            self._map = np.memmap(self._pixels_path, np.uint8, mode="r", shape=(end, *FACE_SHAPE))
+        return torch.from_numpy(np.array(self._map[self.skip : end][index]))
+
+    def batches(self, epoch: int, batch_size: int, seed: int, start: int = 0) -> Iterator[torch.Tensor]:
+        """One epoch's batches, the last short one left out, each (batch_size, 3, 64, 64) uint8.
+
+        Epoch 1 follows the data set's own order, because it may still be arriving; every later one is shuffled by
+        `seed` and `epoch` alone. The batches are the same whether the faces were cached before or not.
+
+        Args:
+            start: batches to leave out at the beginning, for a run that resumes.
+        """
+        if epoch == 1:
+            for first in itertools.count(start * batch_size, batch_size):
+                if self.wait_for(first + batch_size) < first + batch_size:
+                    return
+                yield self[first : first + batch_size]
+        order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        for first in range(start * batch_size, len(order) - batch_size + 1, batch_size):
+            yield self[order[first : first + batch_size]]
+
+    def __enter__(self) -> "Faces":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop filling. What is cached stays, and the next run goes on from there."""
+        self._stop.set()
+        if self._filler is not None:
+            self._filler.join(timeout=5)
+
+    def _available(self) -> int:
+        return max(0, min(self._count, self.limit or self._count) - self.skip)
+
+    def _is_enough(self) -> bool:
+        return self._complete or (self.limit is not None and self._count >= self.limit)
+
+    def _read_state(self) -> tuple[int, bool]:
+        try:
+            state = json.loads(self._state_path.read_text())
+            on_disk = self._pixels_path.stat().st_size // FACE_BYTES
+        except (OSError, ValueError):
+            return 0, False
+        # Faces past the count may be half written; a file shorter than its count was cut, and is filled again.
+        return (state["count"], state["complete"]) if on_disk >= state["count"] else (0, False)
+
+    def _fill(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._folder / "lock", timeout=0):
+                self._append_stream()
+        except Timeout:
+            self._fail(TrainingError(f"another process is filling the cache {self._folder}: start again when it is done"))
+        except TrainingError as error:
+            self._fail(error)
+        except Exception as error:  # Whatever a reader of somebody's files raises is about those files.
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            kind = UnknownSplit if "split" in reason.lower() and isinstance(error, ValueError) else TrainingError
+            self._fail(kind(f"cannot read split {self.source.split!r} of {self.source.dataset}: {reason}"))
+
+    def _append_stream(self) -> None:
+        rows = self.source.rows()
+        splits = rows.info.splits or {}
+        if self.source.split in splits:
+            self._expected = splits[self.source.split].num_examples
+        images = enumerate(iter(rows.skip(self._count)), self._count)
+        with (
+            open(self._pixels_path, "r+b" if self._pixels_path.exists() else "w+b") as file,
+            ThreadPoolExecutor(os.cpu_count()) as decoders,
+        ):
+            file.truncate(self._count * FACE_BYTES)
+            file.seek(0, os.SEEK_END)
+            while not self._stop.is_set() and not self._is_enough():
+                wanted = CHUNK if self.limit is None else min(CHUNK, self.limit - self._count)
+                chunk = list(itertools.islice(images, wanted))
+                for face in decoders.map(self._decode, chunk):
+                    file.write(face.numpy())
+                file.flush()
+                os.fsync(file.fileno())
+                self._save_state(self._count + len(chunk), complete=len(chunk) < wanted)
+        if self._complete and self._count == 0:
+            raise TrainingError(f"{self.source.dataset} holds no images in split {self.source.split!r}")
+
+    def _decode(self, numbered_row: tuple[int, dict]) -> torch.Tensor:
+        number, row = numbered_row
+        image = row[self.source.column]
+        try:
+            data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+            pixels = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+        except (RuntimeError, OSError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(f"image {number} of {self.source.dataset} cannot be decoded: {reason}") from error
+        return resize_and_crop(pixels[None])[0]
+
+    def _save_state(self, count: int, complete: bool) -> None:
+        state = {**asdict(self.source), "count": count, "complete": complete}
+        temporary = self._state_path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state))
+        os.replace(temporary, self._state_path)
+        with self._changed:
+            self._count, self._complete = count, complete
+            self._changed.notify_all()
+
+    def _fail(self, error: TrainingError) -> None:
+        with self._changed:
+            self._failure = error
+            self._changed.notify_all()
+
+
+def open_faces(settings: Settings, skip: int = 0) -> Faces:
+    """The faces that a command trains on, at least one of which is there. Use as a context."""
+    return _open(settings, settings.split, settings.limit, skip)
+
+
+def open_held_out(settings: Settings, split: str, count: int) -> tuple[torch.Tensor, int]:
+    """Faces that training must not see.
+
+    Returns:
+        (n, 3, 64, 64) uint8 with n at most `count`, and how many faces at the start of the training split they are,
+        for training to skip: 0 where they have a split of their own.
+    """
+    skip = 0
+    try:
+        faces = _open(settings, split, count)
+    except UnknownSplit:
+        print(f"There is no split {split!r}: the first {count} faces of {settings.split!r} are kept out of training.")
+        faces, skip = _open(settings, settings.split, count), count
+    with faces:
+        return faces[: faces.wait_for(count)], skip
+
+
+def _open(settings: Settings, split: str, limit: int | None, skip: int = 0) -> Faces:
+    source = find_source(settings.dataset, split, settings.image_column, settings.revision, settings.cache_dir)
+    faces = Faces(source, settings.cache_dir, limit and limit + skip, skip)
+    try:
+        faces.wait_for(1)
+    except BaseException:
+        faces.__exit__()
+        raise
+    return faces
+
+
+def _fingerprint(folder: Path) -> str:
+    """Changes when a file is added, removed, resized or rewritten."""
+    files = sorted(
+        (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:40]
+
+
+def _last_cached_revision(
+    dataset: str, revision: str | None, split: str, column: str, cache_dir: Path
+) -> str | None:
+    wanted = {"dataset": dataset, "split": split, "column": column}
+    for path in sorted(Path(cache_dir).expanduser().glob("*/state.json"), key=os.path.getmtime, reverse=True):
+        state = json.loads(path.read_text())
+        if {name: state[name] for name in wanted} == wanted and revision in (None, state["revision"]):
+            return state["revision"]
+    return None

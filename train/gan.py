@@ -1,0 +1,150 @@
+"""Train the GAN whose latent is half discrete: python -m train.gan --help"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch.optim.swa_utils import AveragedModel
+
+from models import Discriminator, Generator
+
+from . import pictures
+from .data import open_faces
+from .errors import TrainingError, run_command
+from .loop import Trainer, train
+from .losses import discriminator_loss, generator_loss
+from .run import Run
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class GANSettings(Settings):
+    """The defaults are the report's."""
+
+    output: Path = Path("runs/gan")
+    epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 0.0002
+
+    discrete_size: int = 50
+    """How many of the latent's numbers are bits, -1 or +1; the others are normal."""
+
+    hidden_size: int = 64
+    """Channels of the generator's widest and the discriminator's first layer."""
+
+    adam_betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's decay rates; 0.5 is DCGAN's."""
+
+    average: float = 0.995
+    """The generator that is kept is a running average of the trained one's weights over some 1 / (1 - average)
+    steps (Yazici et al. 2019, arXiv:1806.04498): training is the report's, its faces flicker less. 0 keeps the
+    trained one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.discrete_size <= self.latent_size:
+            raise TrainingError(
+                f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
+            )
+        if self.hidden_size < 1:
+            raise TrainingError(f"--hidden-size is {self.hidden_size}: it must be 1 or more")
+        if not 0 <= self.average < 1:
+            raise TrainingError(f"--average is {self.average}: it must be 0 or more and less than 1")
+
+
+class GANTrainer(Trainer):
+    """Generator against discriminator, one update of each a step.
+
+    Args:
+        settings: of the run.
+        run: where the pictures go.
+    """
+
+    def __init__(self, settings: GANSettings, run: Run):
+        self.settings, self.run = settings, run
+        device = settings.torch_device
+        # The weights come from the seed without touching the global state.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.generator = Generator(settings.latent_size, settings.discrete_size, settings.hidden_size)
+            self.discriminator = Discriminator(settings.hidden_size)
+        self.generator.to(device, memory_format=torch.channels_last)
+        self.discriminator.to(device, memory_format=torch.channels_last)
+        self.averaged = AveragedModel(
+            self.generator, multi_avg_fn=_running_average(settings.average), use_buffers=True
+        ).eval()
+
+        def adam(network: torch.nn.Module) -> torch.optim.Adam:
+            return torch.optim.Adam(network.parameters(), settings.learning_rate, settings.adam_betas, fused=True)
+
+        self.generator_optimizer, self.discriminator_optimizer = adam(self.generator), adam(self.discriminator)
+
+    def parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "averaged": self.averaged,
+            "generator_optimizer": self.generator_optimizer,
+            "discriminator_optimizer": self.discriminator_optimizer,
+        }
+
+    def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        z = self.generator.sample_latent(len(images), seed=(self.settings.seed, step))
+        with self.settings.autocast:
+            fake = self.generator(z)
+
+            # Real and generated faces go through in batches of their own, so that batch normalisation does not
+            # tell one from the other by the mixture.
+            self.discriminator.requires_grad_(True)
+            loss_d = discriminator_loss(self.discriminator(images), self.discriminator(fake.detach()))
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        loss_d.backward()
+        self.discriminator_optimizer.step()
+
+        # The generator's gradient passes through the discriminator, whose own is not needed now.
+        self.discriminator.requires_grad_(False)
+        with self.settings.autocast:
+            loss_g = generator_loss(self.discriminator(fake))
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        loss_g.backward()
+        self.generator_optimizer.step()
+        self.averaged.update_parameters(self.generator)
+        return {"generator_loss": loss_g.detach(), "discriminator_loss": loss_d.detach()}
+
+    @torch.inference_mode()
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        model = self.model()
+        grid = model(model.sample_latent(64, seed=self.settings.seed))
+        pictures.save_grid(grid, self.run.picture_path("samples", epoch))
+        return {}
+
+    def model(self) -> Generator:
+        return self.averaged.module
+
+
+def _running_average(decay: float):
+    """An average that forgets its first, random weights: with n updates behind it, it weighs at most the last n."""
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], weights: list[torch.Tensor], updates: torch.Tensor) -> None:
+        kept = min(decay, (1 + int(updates)) / (10 + int(updates)))
+        for average, weight in zip(averages, weights):
+            if average.is_floating_point():
+                average.lerp_(weight, 1 - kept)
+            else:  # Batch normalisation's count of batches.
+                average.copy_(weight)
+
+    return update
+
+
+def main() -> None:
+    settings = tyro.cli(GANSettings, prog="python -m train.gan", description=__doc__)
+    with open_faces(settings) as faces:
+        run = Run("gan", settings)
+        train(GANTrainer(settings, run), faces, run)
+
+
+if __name__ == "__main__":
+    run_command(main)

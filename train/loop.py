@@ -1,0 +1,199 @@
+"""The loop: epochs, steps, progress, metrics and checkpoints. What a step does is the trainer's affair."""
+
+import math
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from models.base import FaceModel
+from models.images import normalise
+
+from . import pictures
+from .data import Faces
+from .errors import Interrupted, TrainingError
+from .run import Position, Run
+from .settings import Settings
+
+# Losses stay on the device and are read together: on a GPU, reading one waits for all work before it.
+STEPS_PER_READ = 25
+
+# Besides the end of every epoch, which for the whole of CelebA on a CPU is hours away.
+SECONDS_PER_CHECKPOINT = 300
+
+# Of the random streams that a run's seed feeds; the latents' draws use the seed and the step alone.
+_FLIP_STREAM = 1
+
+
+class Trainer(ABC):
+    """What is trained, and how one step of it goes."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Any]:
+        """Everything a checkpoint holds, by name: objects with `state_dict` and `load_state_dict`."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before the first step of an epoch, and again where a resumed run enters it."""
+
+    @abstractmethod
+    def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        """Update the networks from images (n, 3, 64, 64) in [-1, 1]; returns scalar losses, still on the device.
+
+        Draws depend on the run's seed and on `step` alone, so that a resumed run repeats nothing and skips nothing.
+        """
+
+    @abstractmethod
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        """Draw the epoch's pictures; returns what was measured."""
+
+    @abstractmethod
+    def model(self) -> FaceModel:
+        """The model that the run is for, in eval mode."""
+
+
+def train(trainer: Trainer, faces: Faces, run: Run) -> None:
+    """Train from wherever the run stands to its last epoch.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        TrainingError: too few faces for one batch, or a loss that is no number.
+    """
+    settings = run.settings
+    position = _restore(trainer, run)
+    pending: list[dict[str, Any]] = []
+
+    def save() -> None:
+        _write_losses(run, pending)
+        run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
+
+    with _stop_signals() as stopped_by, _progress_bar(settings, position) as bar:
+        last_save = time.monotonic()
+        while position.epoch <= settings.epochs:
+            trainer.begin_epoch(position.epoch)
+            started = time.monotonic()
+            for pixels in faces.batches(position.epoch, settings.batch_size, settings.seed, start=position.batch):
+                losses = trainer.step(_prepare(pixels, settings, position.step), position.step)
+                now = time.monotonic()
+                position.advance(len(pixels), now - started)
+                started = now
+                pending.append({"step": position.step, "epoch": position.epoch, "images_seen": position.images_seen, **losses})
+                if len(pending) == STEPS_PER_READ:
+                    _show(bar, position, faces, settings, _write_losses(run, pending))
+                if stopped_by:
+                    save()
+                    raise Interrupted(
+                        f"stopped at step {position.step}, which is saved; go on with --resume", 128 + stopped_by[0]
+                    )
+                if now - last_save > SECONDS_PER_CHECKPOINT:
+                    save()
+                    last_save = time.monotonic()
+            if position.batch == 0:
+                raise TrainingError(
+                    f"{settings.dataset} holds {len(faces)} faces in split {settings.split!r}, "
+                    f"fewer than one batch: lower --batch-size ({settings.batch_size})"
+                )
+            _write_losses(run, pending)
+            measured = trainer.end_epoch(position.epoch)
+            if measured:
+                run.log([{"step": position.step, "epoch": position.epoch, "images_seen": position.images_seen, **measured}])
+            pictures.save_loss_curve(run.metrics(), run.folder / "loss.png")
+            run.export(trainer.model(), position)
+            position.epoch, position.batch = position.epoch + 1, 0
+            save()
+            last_save = time.monotonic()
+
+
+def _restore(trainer: Trainer, run: Run) -> Position:
+    position, state = run.load()
+    if state is not None:
+        parts = trainer.parts()
+        if parts.keys() != state.keys():
+            raise TrainingError(f"--resume: the checkpoint in {run.folder} belongs to another model")
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(f"--resume: the checkpoint in {run.folder} belongs to another model") from error
+    return position
+
+
+def _prepare(pixels: torch.Tensor, settings: Settings, step: int) -> torch.Tensor:
+    """Bytes to floats on the device, mirrored at random."""
+    device = settings.torch_device
+    images = normalise(pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+    if settings.flip:
+        mirrored = np.random.default_rng([settings.seed, step, _FLIP_STREAM]).random(len(pixels)) < 0.5
+        images = torch.where(torch.from_numpy(mirrored).to(device)[:, None, None, None], images.flip(-1), images)
+    return images
+
+
+def _write_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
+    """Read the losses of the pending steps at once, log them and forget them; returns the last step's."""
+    if not pending:
+        return {}
+    names = [name for name, value in pending[-1].items() if isinstance(value, torch.Tensor)]
+    values = torch.stack([torch.stack([line[name] for name in names]) for line in pending]).tolist()
+    for line, row in zip(pending, values):
+        line.update(zip(names, row))
+        if not all(map(math.isfinite, row)):
+            raise TrainingError(f"the loss is no number at step {line['step']}: the checkpoint before it is kept")
+    run.log(pending)
+    losses = dict(zip(names, values[-1]))
+    pending.clear()
+    return losses
+
+
+@contextmanager
+def _stop_signals():
+    """Yields a list that the first Ctrl-C or SIGTERM is put in, to be acted on between two steps."""
+    received: list[int] = []
+
+    def receive(number, frame):
+        if received:  # A second time: the person means now.
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Lines:
+    """A stream for tqdm where there is no terminal: each refresh is a line of its own."""
+
+    def write(self, text: str) -> None:
+        if text := text.strip("\r\n "):
+            print(text, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        pass
+
+
+def _progress_bar(settings: Settings, position: Position) -> tqdm:
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        initial=position.images_seen,
+        unit="img",
+        unit_scale=True,
+        smoothing=0.05,
+        file=sys.stderr if terminal else _Lines(),
+        dynamic_ncols=terminal,
+        mininterval=0.2 if terminal else 30,
+    )
+
+
+def _show(bar: tqdm, position: Position, faces: Faces, settings: Settings, losses: dict[str, float]) -> None:
+    size = faces.size_if_known()
+    bar.total = size and size // settings.batch_size * settings.batch_size * settings.epochs
+    bar.set_description(f"epoch {position.epoch}/{settings.epochs}", refresh=False)
+    bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
+    bar.update(position.images_seen - bar.n)

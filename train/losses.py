@@ -1,0 +1,72 @@
+"""The losses, each a function of tensors that returns a scalar.
+
+Everything is computed in float32: the networks may run in bfloat16, the distances between their outputs may not.
+"""
+
+import torch
+import torch.nn.functional as F
+
+# Scales of the inverse multiquadratic kernels, after the Wasserstein autoencoder (Tolstikhin et al. 2018,
+# arXiv:1711.01558, in the authors' code): wide kernels pull far clouds together, narrow ones shape close ones.
+MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+NORMAL_KURTOSIS = 3.0
+
+
+def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of calling real faces real and generated ones generated, summed over the two."""
+    real, fake = real_logits.float(), fake_logits.float()
+    # -log sigmoid(l) = softplus(-l), and -log(1 - sigmoid(l)) = softplus(l).
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of generated faces called real: the non-saturating loss (Goodfellow et al. 2014)."""
+    return F.softplus(-fake_logits.float()).mean()
+
+
+def pixel_loss(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Mean squared error over pixels in [-1, 1]."""
+    return F.mse_loss(reconstruction.float(), images.float())
+
+
+def mmd(z: torch.Tensor, prior: torch.Tensor, variance: float) -> torch.Tensor:
+    """Maximum mean discrepancy between a batch of latents and draws from the prior (Gretton et al. 2012).
+
+    A sum of inverse multiquadratic kernels k(a, b) = c / (c + |a - b|^2), c = 2 * latent_size * variance * scale:
+    2 * latent_size * variance is the mean squared distance between two draws from the prior. The estimator is the
+    unbiased one, so that it is 0 on average when the two distributions are one, and is sometimes negative.
+
+    Args:
+        z: (n, latent_size) latents of a batch, n at least 2.
+        prior: (n, latent_size) draws from the prior.
+        variance: the prior's.
+    """
+    z, prior = z.float(), prior.float()
+    count, size = z.shape
+    z_z, prior_prior, z_prior = _squared_distances(z, z), _squared_distances(prior, prior), _squared_distances(z, prior)
+    loss = z.new_zeros(())
+    for scale in MMD_SCALES:
+        c = 2 * size * variance * scale
+        # A latent is at distance 0 from itself, where the kernel is 1: the unbiased mean leaves the diagonal out.
+        within = sum(((c / (c + distances)).sum() - count) / (count * (count - 1)) for distances in (z_z, prior_prior))
+        loss = loss + within - 2 * (c / (c + z_prior)).mean()
+    return loss
+
+
+def moments(z: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
+    """Squared distances of a batch's first four moments, number by number, from a normal distribution's.
+
+    Each latent is first standardised by the prior, so that no moment depends on its scale. The third and fourth
+    moments are then 0 and 3. Divided by the variance that each sample moment has under the prior (1, 2, 15, 96),
+    the four distances weigh the same.
+    """
+    standard = (z.float() - mean) / variance**0.5
+    targets = ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, NORMAL_KURTOSIS, 96.0))
+    return sum(((standard**power).mean(0) - target).square().mean() / spread for power, target, spread in targets)
+
+
+def _squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    # By |a|^2 + |b|^2 - 2ab, a single matrix product; `torch.cdist` takes a root, whose slope at 0 is infinite.
+    squares = a.square().sum(1)[:, None] + b.square().sum(1)[None, :]
+    return (squares - 2 * a @ b.T).clamp(min=0)

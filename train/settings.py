@@ -1,0 +1,108 @@
+"""The settings that both training commands share. The command line is made from these dataclasses by tyro."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from .errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Settings:
+    output: Path
+    """Folder for the run: checkpoint, metrics, pictures and the model."""
+
+    epochs: int
+    """Passes over the faces."""
+
+    batch_size: int
+    """Faces in one step."""
+
+    learning_rate: float
+    """Adam's."""
+
+    dataset: str = "flwrlabs/celeba"
+    """A data set on the Hub, or a local folder: parquet files in the Hub's layout, or plain image files."""
+
+    revision: str | None = None
+    """Branch, tag or commit of the data set on the Hub."""
+
+    split: str = "train"
+    """The split to train on."""
+
+    image_column: str = "image"
+    """The data set's column of images."""
+
+    limit: int | None = None
+    """Train on the first so many faces only."""
+
+    cache_dir: Path = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "latent-faces"
+    """Where decoded faces are kept, 12 kB each."""
+
+    latent_size: int = 100
+    """Numbers in one latent."""
+
+    flip: bool = True
+    """Mirror each face at random, which doubles the data. The reports do not say whether they did."""
+
+    seed: int = 0
+    """Of the weights, the order of the faces and every draw."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto takes CUDA, then MPS, then the CPU."""
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of the networks' arithmetic; weights stay in float32. auto takes bf16 where the hardware has it."""
+
+    data_note: str | None = None
+    """What the data is, in a few words for the model's card."""
+
+    resume: bool = False
+    """Go on from the checkpoint in the output folder, as if never stopped."""
+
+    # Settings that may differ between a run and its resumption without changing what it computes.
+    FREE = ("output", "epochs", "cache_dir", "data_note", "device", "resume")
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "latent_size"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be 1 or more")
+        # Batch normalisation and the unbiased matching loss compare the faces of a batch with each other.
+        if self.batch_size < 2:
+            raise TrainingError(f"--batch-size is {self.batch_size}: it must be 2 or more")
+        if self.limit is not None and self.limit < self.batch_size:
+            raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
+        if not self.learning_rate > 0:
+            raise TrainingError(f"--learning-rate is {self.learning_rate}: it must be more than 0")
+        if self.seed < 0:
+            raise TrainingError(f"--seed is {self.seed}: it must be 0 or more")
+
+    @property
+    def torch_device(self) -> torch.device:
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        if self.device == "auto":
+            return torch.device(next(name for name, present in available.items() if present))
+        if not available[self.device]:
+            raise TrainingError(f"--device {self.device}: this machine has none")
+        return torch.device(self.device)
+
+    @property
+    def uses_bf16(self) -> bool:
+        return self.precision == "bf16" or (self.precision == "auto" and _has_fast_bf16(self.torch_device.type))
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """The context in which the networks run."""
+        return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
+
+
+def _has_fast_bf16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return False
