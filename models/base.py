@@ -62,6 +62,8 @@ class PretrainedModel(
         random whose names it does not know, and falls back to a pickle where there is no safetensors file."""
         if config is None:
             raise ValueError(f"{model_id} holds no {constants.CONFIG_NAME}: it is not a saved {cls.__name__}")
+        if unknown := sorted(config.keys() - cls._hub_mixin_init_parameters.keys()):
+            raise ValueError(f"{model_id} holds another model than {cls.__name__}, which knows no {', '.join(unknown)}")
         weights = Path(model_id, constants.SAFETENSORS_SINGLE_FILE)
         if not Path(model_id).is_dir():
             weights = hf_hub_download(

@@ -1,11 +1,13 @@
 """Pictures in and out: every model here sees 64 x 64 RGB images as floats in [-1, 1]."""
 
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 IMAGE_SIZE = 64
 
@@ -48,7 +50,12 @@ def from_pil(images: Image.Image | Iterable[Image.Image]) -> torch.Tensor:
     """
     if isinstance(images, Image.Image):
         images = [images]
-    return torch.cat([normalise(resize_and_crop(_to_uint8(image))) for image in images])
+    return torch.cat([normalise(crop(image)) for image in images])
+
+
+def crop(image: Image.Image) -> torch.Tensor:
+    """One PIL image, as `from_pil` takes it, to (1, 3, 64, 64) uint8."""
+    return resize_and_crop(_to_uint8(image))
 
 
 def to_pil(x: torch.Tensor) -> list[Image.Image]:
@@ -56,15 +63,44 @@ def to_pil(x: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in denormalise(x).permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
+def open_image(path: str | Path, max_pixels: int = 50_000_000) -> Image.Image:
+    """Open an image file that a stranger sent.
+
+    Raises:
+        ValueError: with a sentence for that person: no image, a damaged one, or more than `max_pixels`.
+    """
+    try:
+        with warnings.catch_warnings():
+            # PIL's own warning about huge images; the limit below is ours.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        if image.width * image.height > max_pixels:
+            megapixels = image.width * image.height / 1e6
+            raise ValueError(f"This image has {megapixels:.0f} megapixels; {max_pixels / 1e6:.0f} is the most.")
+        # A JPEG can decode itself at a fraction of its size, which is what makes a big photo cheap.
+        image.draft("RGB", (4 * IMAGE_SIZE, 4 * IMAGE_SIZE))
+        image.load()
+    except Image.DecompressionBombError:
+        raise ValueError(f"This image is huge; {max_pixels / 1e6:.0f} megapixels is the most.") from None
+    except UnidentifiedImageError:
+        raise ValueError("This file is not an image that can be read: try a JPEG or a PNG.") from None
+    except (OSError, SyntaxError, EOFError):
+        raise ValueError("This image is damaged: only a part of it could be read.") from None
+    return image
+
+
 def _to_uint8(image: Image.Image) -> torch.Tensor:
-    # A JPEG can decode itself at a fraction of its size, which is what makes a huge photo cheap.
-    image.draft("RGB", (4 * IMAGE_SIZE, 4 * IMAGE_SIZE))
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         # 16-bit and float images: PIL's own conversion to 8 bits clips at 255 where the eye expects scaling.
         values = np.asarray(image, dtype=np.float32)
-        top = 65535 if image.mode.startswith("I") else max(1.0, float(values.max()))
-        image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
+        white = 65535 if image.mode.startswith("I") else max(1.0, float(values.max()))
+        image = Image.fromarray((values / white * 255).clip(0, 255).astype(np.uint8))
+    # Of a very long image only the middle is kept: resized whole, it would fill the memory to be cropped after.
+    side = 4 * min(image.size)
+    if max(image.size) > side:
+        left, top = max(0, image.width - side) // 2, max(0, image.height - side) // 2
+        image = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -1,6 +1,7 @@
 """Train an autoencoder, plain or with its latents matched to a prior: python -m train.autoencoder --help"""
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -158,11 +159,12 @@ class AutoencoderTrainer(Trainer):
         return self.autoencoder.eval()
 
 
-def main() -> None:
-    settings = tyro.cli(AutoencoderSettings, prog="python -m train.autoencoder", description=__doc__)
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
     held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
     with open_faces(settings, skip) as faces:
-        run = Run("autoencoder", settings)
+        run = Run("autoencoder", settings, arguments)
         train(AutoencoderTrainer(settings, run, held_out), faces, run)
 
 

@@ -23,7 +23,9 @@ def write_card(model: FaceModel, run: "Run", position: "Position", folder: Path)
         data.datasets = [settings.dataset]
     title, summary, latent, loss, optimiser = _story(model, settings)
     measured = [line for line in run.metrics() if "latent_mean" in line]
-    where = f"the {settings.split} split of a local folder" if is_local else f"{settings.dataset}, split {settings.split}"
+    where = (
+        f"the {settings.split} split of a local folder" if is_local else f"{settings.dataset}, split {settings.split}"
+    )
     card = ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
@@ -56,8 +58,8 @@ def _story(model: FaceModel, settings) -> tuple[str, str, str, str, str]:
         return (
             "Latent Faces: GAN with a half-discrete latent",
             "A small DCGAN-like generator of 64 x 64 faces. Half of its latent is continuous, half of it bits.",
-            f"{model.latent_size} numbers: {model.continuous_size} from {normal}, then {model.discrete_size} fair bits, "
-            "-1 or +1. Means and variances here and everywhere: the second number is the variance.",
+            f"{model.latent_size} numbers: {model.continuous_size} from {normal}, mean and variance, then "
+            + f"{model.discrete_size} fair bits, -1 or +1.",
             "binary cross-entropy, non-saturating",
             f"Adam, learning rate {settings.learning_rate:g}, betas {settings.adam_betas}{average}",
         )
@@ -66,8 +68,7 @@ def _story(model: FaceModel, settings) -> tuple[str, str, str, str, str]:
         return (
             "Latent Faces: plain autoencoder",
             "A small autoencoder of 64 x 64 faces, trained on pixel error alone.",
-            f"{model.latent_size} numbers. Training knew no prior; sampling draws from {normal} (mean and variance), as the "
-            "report did.",
+            f"{model.latent_size} numbers. Training knew no prior; sampling draws from {normal}, as the report did.",
             "mean squared pixel error",
             optimiser,
         )

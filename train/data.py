@@ -6,6 +6,7 @@ file beside it counts the faces that are safely on disk, so that a fill that was
 """
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -22,10 +23,10 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-from torchvision.io import ImageReadMode, decode_image
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+from PIL import Image
 
-from models.images import IMAGE_SIZE, resize_and_crop
+from models.images import IMAGE_SIZE, crop
 
 from .errors import TrainingError
 from .settings import Settings
@@ -103,7 +104,9 @@ def find_source(dataset: str, split: str, column: str, revision: str | None, cac
         commit = _last_cached_revision(dataset, revision, split, column, cache_dir)
         if commit is None:
             reason = str(error).partition("\n")[0]
-            raise TrainingError(f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached") from error
+            raise TrainingError(
+                f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached"
+            ) from error
         print(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
     return Source(dataset, commit, split, column)
 
@@ -221,7 +224,9 @@ class Faces:
             with FileLock(self._folder / "lock", timeout=0):
                 self._append_stream()
         except Timeout:
-            self._fail(TrainingError(f"another process is filling the cache {self._folder}: start again when it is done"))
+            self._fail(
+                TrainingError(f"another process is filling the cache {self._folder}: start again when it is done")
+            )
         except TrainingError as error:
             self._fail(error)
         except Exception as error:  # Whatever a reader of somebody's files raises is about those files.
@@ -244,8 +249,7 @@ class Faces:
             while not self._stop.is_set() and not self._is_enough():
                 wanted = CHUNK if self.limit is None else min(CHUNK, self.limit - self._count)
                 chunk = list(itertools.islice(images, wanted))
-                for face in decoders.map(self._decode, chunk):
-                    file.write(face.numpy())
+                file.writelines(face.numpy() for face in decoders.map(self._decode, chunk))
                 file.flush()
                 os.fsync(file.fileno())
                 self._save_state(self._count + len(chunk), complete=len(chunk) < wanted)
@@ -256,12 +260,10 @@ class Faces:
         number, row = numbered_row
         image = row[self.source.column]
         try:
-            data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
-            pixels = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
-        except (RuntimeError, OSError, TypeError) as error:
+            return crop(Image.open(image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])))[0]
+        except (OSError, SyntaxError, ValueError, TypeError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"image {number} of {self.source.dataset} cannot be decoded: {reason}") from error
-        return resize_and_crop(pixels[None])[0]
 
     def _save_state(self, count: int, complete: bool) -> None:
         state = {**asdict(self.source), "count": count, "complete": complete}
@@ -321,9 +323,7 @@ def _fingerprint(folder: Path) -> str:
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:40]
 
 
-def _last_cached_revision(
-    dataset: str, revision: str | None, split: str, column: str, cache_dir: Path
-) -> str | None:
+def _last_cached_revision(dataset: str, revision: str | None, split: str, column: str, cache_dir: Path) -> str | None:
     wanted = {"dataset": dataset, "split": split, "column": column}
     for path in sorted(Path(cache_dir).expanduser().glob("*/state.json"), key=os.path.getmtime, reverse=True):
         state = json.loads(path.read_text())

@@ -1,5 +1,6 @@
 """Train the GAN whose latent is half discrete: python -m train.gan --help"""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,11 @@ def _running_average(decay: float):
     return update
 
 
-def main() -> None:
-    settings = tyro.cli(GANSettings, prog="python -m train.gan", description=__doc__)
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    settings = tyro.cli(GANSettings, args=arguments, prog="python -m train.gan", description=__doc__)
     with open_faces(settings) as faces:
-        run = Run("gan", settings)
+        run = Run("gan", settings, arguments)
         train(GANTrainer(settings, run), faces, run)
 
 

@@ -82,7 +82,9 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
                 now = time.monotonic()
                 position.advance(len(pixels), now - started)
                 started = now
-                pending.append({"step": position.step, "epoch": position.epoch, "images_seen": position.images_seen, **losses})
+                pending.append(
+                    {"step": position.step, "epoch": position.epoch, "images_seen": position.images_seen, **losses}
+                )
                 if len(pending) == STEPS_PER_READ:
                     _show(bar, position, faces, settings, _write_losses(run, pending))
                 if stopped_by:
@@ -101,7 +103,9 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
             _write_losses(run, pending)
             measured = trainer.end_epoch(position.epoch)
             if measured:
-                run.log([{"step": position.step, "epoch": position.epoch, "images_seen": position.images_seen, **measured}])
+                run.log(
+                    [{"step": position.step, "epoch": position.epoch, "images_seen": position.images_seen, **measured}]
+                )
             pictures.save_loss_curve(run.metrics(), run.folder / "loss.png")
             run.export(trainer.model(), position)
             position.epoch, position.batch = position.epoch + 1, 0

@@ -25,7 +25,13 @@ def save_loss_curve(metrics: list[dict[str, Any]], path: Path) -> None:
     axes = figure.subplots()
     for name in (name for name in steps[0] if name.endswith("_loss")):
         label = name.removesuffix("_loss")
-        axes.plot([line["step"] for line in steps], [line[name] for line in steps], label=label, color=LOSS_COLOURS.get(name), linewidth=0.8)
+        axes.plot(
+            [line["step"] for line in steps],
+            [line[name] for line in steps],
+            label=label,
+            color=LOSS_COLOURS.get(name),
+            linewidth=0.8,
+        )
     axes.set(xlabel="step", ylabel="loss")
     axes.legend()
     figure.savefig(path, dpi=100)

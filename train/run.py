@@ -1,10 +1,10 @@
 """A run's folder: what it is, its checkpoint, its metrics, its pictures and the model it made.
 
-    run.json         what is being trained, its settings and its command
-    checkpoint.pt    everything that resuming needs; replaced as a whole, never half written
-    metrics.jsonl    a line for every step, and one for every epoch's measurements
-    loss.png, samples/, reconstructions/, interpolations/
-    model/           config.json, model.safetensors, README.md: load with from_pretrained, push to the Hub
+run.json         what is being trained, its settings and its command
+checkpoint.pt    everything that resuming needs; replaced as a whole, never half written
+metrics.jsonl    a line for every step, and one for every epoch's measurements
+loss.png, samples/, reconstructions/, interpolations/
+model/           config.json, model.safetensors, README.md: load with from_pretrained, push to the Hub
 """
 
 import copy
@@ -14,7 +14,6 @@ import pickle
 import platform
 import shlex
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +58,13 @@ class Run:
     Args:
         kind: what is trained, "gan" or "autoencoder".
         settings: of the command. With `resume` they must be those of the run in the folder.
+        arguments: the command's, as typed.
 
     Raises:
         TrainingError: the folder holds another run, or there is nothing to resume, or it cannot be written.
     """
 
-    def __init__(self, kind: str, settings: Settings):
+    def __init__(self, kind: str, settings: Settings, arguments: list[str]):
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
         self._description_path = self.folder / "run.json"
         self._checkpoint_path = self.folder / "checkpoint.pt"
@@ -73,7 +73,7 @@ class Run:
             if settings.resume:
                 self._check_same_run()
             else:
-                self._start()
+                self._start(arguments)
         except OSError as error:
             raise TrainingError(f"--output {self.folder}: {error.strerror}") from error
 
@@ -138,26 +138,42 @@ class Run:
     def machine(self) -> str:
         """What trains, in words."""
         device = self.settings.torch_device
-        return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} {platform.machine()} cores"
+        return (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else f"{os.cpu_count()} {platform.machine()} cores"
+        )
 
     @property
     def command(self) -> str:
         """The command that began the run, with a local data set's folder as path/to/..."""
         return json.loads(self._description_path.read_text())["command"]
 
-    def _start(self) -> None:
+    def _start(self, arguments: list[str]) -> None:
         if self._description_path.exists():
-            raise TrainingError(f"--output {self.folder} holds a run already: go on with --resume, or name another folder")
+            raise TrainingError(
+                f"--output {self.folder} holds a run already: go on with --resume, or name another folder"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
-        description = {"kind": self.kind, "command": _command(self.settings), "settings": _jsonable(self.settings)}
+        description = {"kind": self.kind, "command": self._command(arguments), "settings": _jsonable(self.settings)}
         self._description_path.write_text(json.dumps(description, indent=2) + "\n")
+
+    def _command(self, arguments: list[str]) -> str:
+        """As typed, but with a local data set's folder written as path/to/..., since the card quotes it."""
+        dataset = self.settings.dataset
+        words = [
+            f"path/to/{Path(word).name}" if word == dataset and Path(word).is_dir() else word for word in arguments
+        ]
+        return shlex.join(["python", "-m", f"train.{self.kind}", *words])
 
     def _check_same_run(self) -> None:
         if not self._description_path.exists():
             raise TrainingError(f"--resume: {self.folder} holds no run")
         description = json.loads(self._description_path.read_text())
         if description["kind"] != self.kind:
-            raise TrainingError(f"--resume: {self.folder} holds a run of train.{description['kind']}, not of train.{self.kind}")
+            raise TrainingError(
+                f"--resume: {self.folder} holds a run of train.{description['kind']}, not of train.{self.kind}"
+            )
         for name, value in _jsonable(self.settings).items():
             before = description["settings"].get(name)
             if name not in Settings.FREE and before != value:
@@ -171,11 +187,5 @@ class Run:
 
 
 def _jsonable(settings: Settings) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
-
-
-def _command(settings: Settings) -> str:
-    """As typed, but with a local data set's folder written as path/to/..., since the card quotes it."""
-    module = Path(sys.argv[0]).stem
-    words = [f"path/to/{Path(word).name}" if word == settings.dataset and Path(word).is_dir() else word for word in sys.argv[1:]]
-    return shlex.join(["python", "-m", f"train.{module}", *words])
+    # Through JSON and back, so that what was written compares equal with what is read: a tuple is a list there.
+    return json.loads(json.dumps(asdict(settings), default=str))

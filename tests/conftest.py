@@ -1,0 +1,85 @@
+"""Small drawn faces instead of CelebA, and no way out of this machine."""
+
+import io
+import os
+import socket
+from pathlib import Path
+
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageDraw
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback_only():
+    """Names other than this machine's do not resolve, at once, wherever the tests run."""
+    resolve = socket.getaddrinfo
+
+    def resolve_loopback(host, *args, **kwargs):
+        if host not in (None, "localhost", "127.0.0.1", "0.0.0.0", "::1", b"127.0.0.1"):
+            raise socket.gaierror(socket.EAI_NONAME, f"tests may not look up {host}")
+        return resolve(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", resolve_loopback)
+        yield
+
+
+def draw_face(number: int, size: tuple[int, int] = (89, 109)) -> Image.Image:
+    """A cartoon face whose colours and features depend on its number."""
+    random = np.random.default_rng(number)
+    colour = lambda low, high: tuple(int(value) for value in random.integers(low, high, 3))
+    width, height = size
+    face = Image.new("RGB", size, colour(0, 255))
+    draw = ImageDraw.Draw(face)
+    draw.ellipse((0.15 * width, 0.15 * height, 0.85 * width, 0.95 * height), fill=colour(120, 255))
+    for x in (0.35, 0.65):
+        draw.ellipse(((x - 0.06) * width, 0.42 * height, (x + 0.06) * width, 0.5 * height), fill=colour(0, 90))
+    draw.arc((0.35 * width, 0.6 * height, 0.65 * width, 0.8 * height), 0, 180, fill=colour(0, 120), width=3)
+    return face
+
+
+def encode(image: Image.Image, format: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format)
+    return buffer.getvalue()
+
+
+def write_parquet(path: Path, numbers: range, format: str = "PNG") -> None:
+    """Faces in the columns of flwrlabs/celeba: the image, the person, and attributes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [
+        {"bytes": encode(draw_face(number), format), "path": f"{number:06d}.{format.lower()}"} for number in numbers
+    ]
+    table = pa.table(
+        {
+            "image": pa.array(images, pa.struct({"bytes": pa.binary(), "path": pa.string()})),
+            "celeb_id": pa.array(list(numbers), pa.int64()),
+            "Smiling": pa.array([number % 2 == 0 for number in numbers]),
+        }
+    )
+    features = {
+        "info": {"features": {"image": {"_type": "Image"}, "celeb_id": {"dtype": "int64", "_type": "Value"},
+                              "Smiling": {"dtype": "bool", "_type": "Value"}}}
+    }  # fmt: skip
+    import json
+
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), path)
+
+
+@pytest.fixture(scope="session")
+def celeba(tmp_path_factory) -> Path:
+    """A folder in the layout of the Hub's data set: 48 training faces in two shards, PNG and JPEG, 16 held out."""
+    folder = tmp_path_factory.mktemp("celeba")
+    write_parquet(folder / "data/train-00000-of-00002.parquet", range(24), "PNG")
+    write_parquet(folder / "data/train-00001-of-00002.parquet", range(24, 48), "JPEG")
+    write_parquet(folder / "data/valid-00000-of-00001.parquet", range(48, 64))
+    return folder

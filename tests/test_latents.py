@@ -1,0 +1,83 @@
+import pytest
+import torch
+
+from models import Autoencoder, Generator, interpolate
+from models.latents import draw_bits, draw_normal
+
+MODELS = [
+    pytest.param(lambda: Generator(latent_size=10, discrete_size=4, hidden_size=4), id="gan"),
+    pytest.param(
+        lambda: Autoencoder(latent_size=10, hidden_size=8, channels=(4, 4, 4), prior_mean=-3), id="autoencoder"
+    ),
+]
+
+
+@pytest.mark.parametrize("build", MODELS)
+def test_a_seed_gives_the_same_latents_in_any_batch_size(build):
+    model = build()
+    sixteen = model.sample_latent(16, seed=7)
+    for count in (0, 1, 3, 15):
+        assert torch.equal(model.sample_latent(count, seed=7), sixteen[:count])
+    assert not torch.equal(model.sample_latent(16, seed=8), sixteen)
+    assert not torch.equal(model.sample_latent(16), model.sample_latent(16))
+
+
+@pytest.mark.parametrize("build", MODELS)
+def test_a_seed_gives_the_same_faces_in_any_batch_size(build):
+    model = build().eval()
+    sixteen = model.generate(16, seed=7)
+    for other in (model.generate(5, seed=7), model.generate(16, seed=7, batch_size=3)):
+        for one, two in zip(other, sixteen):
+            difference = torch.tensor(list(one.tobytes())).int() - torch.tensor(list(two.tobytes())).int()
+            assert difference.abs().max() <= 1
+
+
+def test_draws_have_the_moments_they_are_asked_for():
+    z = draw_normal(50_000, 4, seed=0, mean=-3, variance=2)
+    assert z.mean().item() == pytest.approx(-3, abs=0.02)
+    assert z.var().item() == pytest.approx(2, abs=0.02)
+    bits = draw_bits(50_000, 4, seed=0)
+    assert set(bits.unique().tolist()) == {-1, 1}
+    assert bits.mean().item() == pytest.approx(0, abs=0.01)
+    assert torch.corrcoef(torch.cat([z, bits], 1).T).fill_diagonal_(0).abs().max() < 0.02
+
+
+def test_moving_the_mean_keeps_the_noise_and_the_bits():
+    model = Generator(latent_size=10, discrete_size=4, hidden_size=4)
+    here, there = model.sample_latent(8, seed=1), model.sample_latent(8, seed=1, mean=100)
+    assert torch.allclose(there[:, :6] - here[:, :6], torch.tensor(100.0), atol=1e-4)
+    assert torch.equal(there[:, 6:], here[:, 6:])
+
+
+def test_the_prior_of_the_config_is_what_is_sampled():
+    model = Autoencoder(latent_size=10, hidden_size=8, channels=(4, 4, 4), prior_mean=-3, prior_variance=0.5)
+    z = model.sample_latent(20_000, seed=0)
+    assert z.mean().item() == pytest.approx(-3, abs=0.02)
+    assert z.var().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_interpolation_is_straight_and_includes_its_ends():
+    start, end = torch.randn(3, 10), torch.randn(3, 10)
+    path = interpolate(start, end, 11)
+    assert path.shape == (3, 11, 10)
+    assert torch.allclose(path[:, 0], start) and torch.allclose(path[:, 10], end)
+    assert torch.allclose(path[:, 3], start * 0.7 + end * 0.3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        ({"count": -1}, "count"),
+        ({"count": 1, "seed": -1}, "seed"),
+        ({"count": 1, "mean": float("nan")}, "mean"),
+        ({"count": 1, "variance": -1.0}, "variance"),
+    ],
+)
+def test_a_bad_draw_says_what_is_wrong(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        Generator(hidden_size=4).sample_latent(**arguments)
+
+
+def test_a_path_of_one_point_is_refused():
+    with pytest.raises(ValueError, match="steps"):
+        interpolate(torch.zeros(4), torch.ones(4), 1)

@@ -1,0 +1,70 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from train.losses import discriminator_loss, generator_loss, mmd, moments
+from train.measure import latent_moments, psnr
+
+
+def normal(count: int, seed: int, mean: float = 0.0, variance: float = 2.0) -> torch.Tensor:
+    return torch.randn(count, 100, generator=torch.Generator().manual_seed(seed)) * variance**0.5 + mean
+
+
+def test_the_gans_losses_are_binary_cross_entropies():
+    real, fake = torch.randn(2, 32, generator=torch.Generator().manual_seed(0)) * 2
+    expected = F.binary_cross_entropy(real.sigmoid(), torch.ones(32)) + F.binary_cross_entropy(
+        fake.sigmoid(), torch.zeros(32)
+    )
+    assert discriminator_loss(real, fake).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert generator_loss(fake).item() == pytest.approx(
+        F.binary_cross_entropy(fake.sigmoid(), torch.ones(32)).item(), rel=1e-4
+    )
+    assert torch.isfinite(discriminator_loss(torch.tensor([-1e4]), torch.tensor([1e4])))
+
+
+def test_mmd_is_unbiased():
+    """0 on average, below it as often as above, when both clouds come from the prior."""
+    values = torch.stack([mmd(normal(64, 2 * i), normal(64, 2 * i + 1), 2.0) for i in range(200)])
+    standard_error = values.std() / len(values) ** 0.5
+    assert values.mean().abs() < 3 * standard_error
+    assert 0.2 < (values < 0).float().mean() < 0.8
+
+
+def test_mmd_agrees_with_the_sum_over_pairs():
+    z, prior = normal(5, 0), normal(5, 1, mean=1.0)
+    kernel = lambda a, b: sum(400 * s / (400 * s + (a - b).square().sum()) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10))
+    different = [(i, j) for i in range(5) for j in range(5) if i != j]
+    expected = (
+        sum(kernel(z[i], z[j]) + kernel(prior[i], prior[j]) for i, j in different) / 20
+        - 2 * sum(kernel(z[i], prior[j]) for i in range(5) for j in range(5)) / 25
+    )
+    assert mmd(z, prior, 2.0).item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", [lambda z: mmd(z, normal(256, 1), 2.0), lambda z: moments(z, 0.0, 2.0)])
+@pytest.mark.parametrize("wrong", [{"mean": 0.5}, {"mean": -3}, {"variance": 1.0}, {"variance": 4.0}])
+def test_a_wrong_mean_or_variance_costs_and_its_gradient_mends_it(loss, wrong):
+    z = normal(256, 0, **wrong).requires_grad_()
+    right = loss(normal(256, 0)).item()
+    value = loss(z)
+    value.backward()
+    assert value.item() > right + 1e-3
+    assert loss(z.detach() - 1e-2 * z.grad / z.grad.abs().max()).item() < value.item()
+
+
+def test_moments_see_the_kurtosis():
+    uniform = (torch.rand(4096, 100, generator=torch.Generator().manual_seed(0)) - 0.5) * (12 * 2) ** 0.5
+    assert moments(uniform, 0.0, 2.0) > 10 * moments(normal(4096, 0), 0.0, 2.0)
+
+
+def test_psnr_of_a_known_error():
+    x = torch.zeros(2, 3, 4, 4)
+    assert psnr(x + 0.2, x).tolist() == pytest.approx([20.0, 20.0], abs=1e-4)  # 10 log10(4 / 0.04)
+
+
+def test_latent_moments_of_a_known_distribution():
+    measured = latent_moments(normal(20_000, 0, mean=-3, variance=2))
+    assert measured["latent_mean"] == pytest.approx(-3, abs=0.02)
+    assert measured["latent_variance"] == pytest.approx(2, abs=0.02)
+    assert measured["latent_skewness"] == pytest.approx(0, abs=0.02)
+    assert measured["latent_kurtosis"] == pytest.approx(3, abs=0.05)

@@ -1,0 +1,196 @@
+"""The training commands, from their arguments to the model they leave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from models import Autoencoder, Generator
+from train import autoencoder, gan
+from train.autoencoder import AutoencoderTrainer
+from train.errors import Interrupted, TrainingError
+from train.gan import GANTrainer
+
+SMALL = ["--batch-size", "8", "--latent-size", "10", "--precision", "fp32"]
+SMALL_GAN = [*SMALL, "--hidden-size", "4", "--discrete-size", "5"]
+SMALL_AUTOENCODER = [*SMALL, "--hidden-size", "8", "--held-out", "16"]
+
+MODELS = {
+    "gan": (gan.main, GANTrainer, SMALL_GAN),
+    "plain": (autoencoder.main, AutoencoderTrainer, SMALL_AUTOENCODER),
+    "matched": (autoencoder.main, AutoencoderTrainer, [*SMALL_AUTOENCODER, "--prior-mean", "0"]),
+    "shifted": (autoencoder.main, AutoencoderTrainer, [*SMALL_AUTOENCODER, "--prior-mean", "-3", "--match", "moments"]),
+}
+
+
+@pytest.fixture
+def arguments(celeba, tmp_path):
+    """Of a small run: model's own arguments, then data, epochs and folder."""
+
+    def build(own: list[str], output: str = "run", epochs: int = 2) -> list[str]:
+        folders = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / output)]
+        return [*own, *folders, "--epochs", str(epochs)]
+
+    return build
+
+
+def losses(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_path):
+    main, _, own = MODELS[name]
+    main(arguments(own))
+    run = tmp_path / "run"
+    steps = [line for line in losses(run) if any(key.endswith("_loss") for key in line)]
+    assert [line["step"] for line in steps] == list(range(1, 13))  # 48 faces, 8 a step, twice
+    assert steps[-1]["images_seen"] == 96
+    assert Image.open(run / "loss.png").width > 100
+    series = ["samples"] if name == "gan" else ["samples", "reconstructions", "interpolations"]
+    for folder in series:
+        assert [path.name for path in sorted((run / folder).iterdir())] == ["epoch-0001.png", "epoch-0002.png"]
+    if name == "gan":
+        model = Generator.from_pretrained(run / "model")
+        assert (model.latent_size, model.discrete_size) == (10, 5)
+    else:
+        model = Autoencoder.from_pretrained(run / "model")
+        assert Image.open(run / "interpolations/epoch-0001.png").size == (11 * 66 + 2, 8 * 66 + 2)
+        assert [line["epoch"] for line in losses(run) if "held_out_psnr" in line] == [1, 2]
+        assert model.prior_mean == (-3 if name == "shifted" else 0) and model.prior_variance == 2
+        assert model.matching == {"plain": None, "matched": "mmd", "shifted": "moments"}[name]
+    assert model.generate(2, seed=0)[0].size == (64, 64)
+    card = (run / "model/README.md").read_text()
+    assert "license: other" in card and "| images seen | 96 |" in card
+    assert "--dataset path/to/celeba0" in card
+
+
+@pytest.mark.parametrize("name", ["gan", "matched"])
+@pytest.mark.parametrize("stop_at", [3, 6, 9])
+def test_a_stopped_run_resumes_as_if_it_had_not_been(name, stop_at, arguments, tmp_path, monkeypatch):
+    """Stopped in the first epoch, at its end and in the second: the same losses and weights to the last bit."""
+    main, trainer, own = MODELS[name]
+    main(arguments(own, "straight"))
+
+    step = trainer.step
+    with monkeypatch.context() as patch:
+
+        def interrupted(self, images, number):
+            if number == stop_at - 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return step(self, images, number)
+
+        patch.setattr(trainer, "step", interrupted)
+        with pytest.raises(Interrupted, match=f"step {stop_at}.*--resume"):
+            main(arguments(own, "stopped"))
+    main([*arguments(own, "stopped"), "--resume"])
+
+    straight, stopped = ({line["step"]: line for line in losses(tmp_path / name)} for name in ("straight", "stopped"))
+    assert straight == stopped
+    one, two = (torch.load(tmp_path / name / "checkpoint.pt") for name in ("straight", "stopped"))
+    assert one["position"]["step"] == two["position"]["step"] == 12
+    for part, state in one["state"].items():
+        for key, value in state.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, two["state"][part][key]), (part, key)
+
+
+def test_a_run_can_be_lengthened(arguments, tmp_path):
+    main, _, own = MODELS["gan"]
+    main(arguments(own, epochs=1))
+    main([*arguments(own, epochs=2), "--resume"])
+    assert losses(tmp_path / "run")[-1]["step"] == 12
+
+
+def test_metrics_past_the_checkpoint_are_dropped(arguments, tmp_path):
+    """As after a kill: the log knows steps that the checkpoint does not."""
+    main, _, own = MODELS["gan"]
+    main(arguments(own, epochs=1))
+    with open(tmp_path / "run/metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": 7, "generator_loss": 9.0}) + "\n")
+    main([*arguments(own, epochs=2), "--resume"])
+    assert [line["step"] for line in losses(tmp_path / "run")] == list(range(1, 13))
+
+
+def error(main, arguments) -> str:
+    with pytest.raises(TrainingError) as caught:
+        main(arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_resuming_what_is_not_there_or_another_model_is_refused(arguments, tmp_path):
+    main, _, own = MODELS["gan"]
+    assert "holds no run" in error(main, [*arguments(own), "--resume"])
+    main(arguments(own, epochs=1))
+    before = (tmp_path / "run/checkpoint.pt").read_bytes()
+    assert "train.gan, not of train.autoencoder" in error(
+        MODELS["plain"][0], [*arguments(MODELS["plain"][2]), "--resume"]
+    )
+    other = [*SMALL, "--hidden-size", "4", "--discrete-size", "6"]
+    assert "--discrete-size 5, this command 6" in error(main, [*arguments(other), "--resume"])
+    assert "already" in error(main, arguments(own))
+    assert (tmp_path / "run/checkpoint.pt").read_bytes() == before
+
+
+def test_a_checkpoint_that_is_another_models_is_refused(arguments, tmp_path):
+    main, _, own = MODELS["gan"]
+    main(arguments(own, epochs=1))
+    wider = [*SMALL, "--hidden-size", "8", "--discrete-size", "5"]
+    main(arguments(wider, "wider", epochs=1))
+    os.replace(tmp_path / "wider/checkpoint.pt", tmp_path / "run/checkpoint.pt")
+    assert "belongs to another model" in error(main, [*arguments(own), "--resume"])
+    (tmp_path / "run/checkpoint.pt").write_bytes(b"half a checkpoint")
+    assert "damaged" in error(main, [*arguments(own), "--resume"])
+
+
+def test_too_few_faces_for_a_batch_say_so(arguments):
+    main, _, _ = MODELS["gan"]
+    own = ["--batch-size", "64", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
+    assert "48 faces" in error(main, arguments(own))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(arguments, tmp_path, monkeypatch):
+    main, trainer, own = MODELS["plain"]
+    main(arguments(own, epochs=1))
+    before = (tmp_path / "run/checkpoint.pt").read_bytes()
+    monkeypatch.setattr(autoencoder, "pixel_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    assert "no number at step 7" in error(main, [*arguments(own, epochs=2), "--resume"])
+    assert (tmp_path / "run/checkpoint.pt").read_bytes() == before
+
+
+def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_path, celeba, capsys):
+    own = [*SMALL_AUTOENCODER, "--held-out-split", "nothing"]
+    autoencoder.main(arguments(own, epochs=1))
+    assert "first 16 faces" in capsys.readouterr().out
+    assert losses(tmp_path / "run")[-1]["images_seen"] == 32  # 48 - 16, in batches of 8
+
+
+@pytest.mark.parametrize(
+    "wrong, word",
+    [
+        (["--epochs", "0"], "--epochs"),
+        (["--batch-size", "1"], "--batch-size"),
+        (["--limit", "3"], "--limit"),
+        (["--learning-rate", "0"], "--learning-rate"),
+        (["--seed", "-1"], "--seed"),
+        (["--discrete-size", "11"], "--discrete-size"),
+        (["--average", "1"], "--average"),
+    ],
+)
+def test_an_impossible_setting_is_named(wrong, word, arguments):
+    assert word in error(gan.main, [*arguments(SMALL_GAN), *wrong])
+
+
+def test_the_command_line_ends_in_one_line_and_a_status(arguments, tmp_path):
+    """The one test of the modules as processes: what a person sees who mistypes a folder."""
+    command = [sys.executable, "-m", "train.gan", "--dataset", str(tmp_path / "nowhere")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
