@@ -13,6 +13,7 @@ from PIL import Image
 
 from models import Autoencoder, Generator, interpolate
 from models.base import FaceModel
+from models.hub import LoadedModel, load_models
 from models.images import from_pil, open_image, to_pil
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -39,10 +40,18 @@ pixels. Draw latents, walk between two of them, and leave the distribution that 
 
 
 @cache
+def load_all() -> dict[str, LoadedModel]:
+    """The models by their names on the page, loaded once.
+
+    Every request shares them: nothing that a visitor does changes a model.
+    """
+    kinds = {folder: kind for kind, folder in MODELS.values()}
+    loaded = load_models(kinds, WEIGHTS, os.environ.get("LATENT_FACES_HUB"))
+    return {name: loaded[folder] for name, (_, folder) in MODELS.items()}
+
+
 def load(name: str) -> FaceModel:
-    """The model of this name, loaded once. Every request shares it: nothing a visitor does changes a model."""
-    kind, folder = MODELS[name]
-    return kind.from_pretrained(WEIGHTS / folder)
+    return load_all()[name].model
 
 
 def prior_of(model: FaceModel) -> str:
@@ -149,7 +158,7 @@ def _latent(model: FaceModel, image: str | None, seed: int) -> torch.Tensor:
     """One end of a path, (latent_size,): the photograph's latent if there is one, else the seed's first."""
     if image is None:
         return model.sample_latent(1, seed=int(seed))[0]
-    if not isinstance(model, Autoencoder):
+    if isinstance(model, Generator):
         raise ValueError("The GAN has no encoder, so it cannot start from a photograph: choose an autoencoder.")
     return model.encode(from_pil(open_image(image)))[0]
 
@@ -262,6 +271,9 @@ def build() -> gr.Blocks:
                         gr.Markdown(f"**{name}**")
                         outputs.append(faces_gallery(name, columns=4))
             gr.on([page.load, seed.change], experiment, seed, outputs, api_name="experiment")
+
+        origins = ", ".join(f"{name}: {loaded.origin}" for name, loaded in load_all().items())
+        gr.Markdown(f"Weights: {origins}.", elem_id="origins")
     return page
 
 

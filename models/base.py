@@ -1,11 +1,14 @@
 """What every model here can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
+import hashlib
+import re
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
 from huggingface_hub import PyTorchModelHubMixin, constants, hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from PIL import Image
 from torch import nn
 
@@ -66,15 +69,21 @@ class PretrainedModel(
             raise ValueError(f"{model_id} holds another model than {cls.__name__}, which knows no {', '.join(unknown)}")
         weights = Path(model_id, constants.SAFETENSORS_SINGLE_FILE)
         if not Path(model_id).is_dir():
-            weights = hf_hub_download(
-                model_id,
-                constants.SAFETENSORS_SINGLE_FILE,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
+            try:
+                weights = hf_hub_download(
+                    model_id,
+                    constants.SAFETENSORS_SINGLE_FILE,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                )
+            except RemoteEntryNotFoundError:
+                raise ValueError(
+                    f"{model_id} holds no {weights.name}, the only format of weights that is read"
+                ) from None
+            check_download(Path(weights))
         elif not weights.is_file():
             raise ValueError(f"{model_id} holds no {weights.name}, the only format of weights that is read")
         model = cls(**arguments)
@@ -84,6 +93,22 @@ class PretrainedModel(
             reason = " ".join(str(error).split())
             raise ValueError(f"the weights in {model_id} do not fit {cls.__name__}({arguments}): {reason}") from error
         return model.to(map_location).eval()
+
+
+class DamagedDownload(ValueError):
+    """A file whose contents are not those that the Hub announced."""
+
+
+def check_download(path: Path) -> None:
+    """Compare a large file in the Hub's cache with its SHA-256, by which the cache names it.
+
+    The client itself compares sizes only, so that a file with wrong bytes would load in silence.
+    """
+    name = path.resolve().name
+    if re.fullmatch("[0-9a-f]{64}", name):  # Not where links are not to be had: there files keep their own names.
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != name:
+                raise DamagedDownload(f"{path.name} is damaged: load it again with force_download=True")
 
 
 class FaceModel(PretrainedModel):

@@ -7,12 +7,13 @@ from pathlib import Path
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset, Features, Value
 from PIL import Image, ImageDraw
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -56,23 +57,15 @@ def encode(image: Image.Image, format: str) -> bytes:
 def write_parquet(path: Path, numbers: range, format: str = "PNG") -> None:
     """Faces in the columns of flwrlabs/celeba: the image, the person, and attributes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = [
-        {"bytes": encode(draw_face(number), format), "path": f"{number:06d}.{format.lower()}"} for number in numbers
-    ]
-    table = pa.table(
-        {
-            "image": pa.array(images, pa.struct({"bytes": pa.binary(), "path": pa.string()})),
-            "celeb_id": pa.array(list(numbers), pa.int64()),
-            "Smiling": pa.array([number % 2 == 0 for number in numbers]),
-        }
-    )
-    features = {
-        "info": {"features": {"image": {"_type": "Image"}, "celeb_id": {"dtype": "int64", "_type": "Value"},
-                              "Smiling": {"dtype": "bool", "_type": "Value"}}}
-    }  # fmt: skip
-    import json
-
-    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), path)
+    columns = {
+        "image": [
+            {"bytes": encode(draw_face(number), format), "path": f"{number:06d}.{format.lower()}"} for number in numbers
+        ],
+        "celeb_id": list(numbers),
+        "Smiling": [number % 2 == 0 for number in numbers],
+    }
+    features = Features({"image": datasets.Image(), "celeb_id": Value("int64"), "Smiling": Value("bool")})
+    Dataset.from_dict(columns, features).to_parquet(path)
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,11 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import parse_qs, unquote
 
 import pytest
@@ -172,7 +172,7 @@ class Repository:
         # The number tells commits apart that hold the same.
         identity = [len(self._commits), self.id, message, {path: file.etag for path, file in files.items()}]
         sha = hashlib.sha1(json.dumps(identity).encode()).hexdigest()
-        date = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self.refs[reference] = self._commits[sha] = Commit(sha, message, date, files, parent)
         return self.refs[reference]
 
@@ -211,7 +211,7 @@ class LoopbackHub:
                 Route(repository + "/commit/{revision}", self._commit, methods=["POST"]),
                 Route(repository + "/branch/{branch}", self._branch, methods=["POST"]),
                 Route(repository + "/tag/{revision}", self._tag, methods=["POST"]),
-                Route(repository + "/variables", self._variables, methods=["GET", "POST"]),
+                Route(repository + "/variables", self._variables, methods=["GET", "POST", "DELETE"]),
                 Route("/{kind}/{user}/{name}.git/info/lfs/objects/batch", self._offer_uploads, methods=["POST"]),
                 Route("/{user}/{name}.git/info/lfs/objects/batch", self._offer_uploads, methods=["POST"]),
                 Route("/lfs/{oid}", self._upload, methods=["PUT"]),
@@ -223,7 +223,7 @@ class LoopbackHub:
 
     # What tests use.
 
-    def __enter__(self) -> "LoopbackHub":
+    def __enter__(self) -> Self:
         self._start()
         return self
 
@@ -248,6 +248,13 @@ class LoopbackHub:
             self._stop()
         if refused and not refuses:
             self._start()
+
+    def reset(self) -> None:
+        """Forget everything, as if just started."""
+        self.fault = None
+        self.requests.clear()
+        self._repositories.clear()
+        self._large_files.clear()
 
     def repository(self, kind: str, id: str) -> Repository:
         """The "model", "dataset" or "space" of this id, such as "user/repo"; KeyError if nobody made it."""
@@ -367,6 +374,8 @@ class LoopbackHub:
         if request.method == "POST":
             variable = await request.json()
             variables[variable["key"]] = variable
+        elif request.method == "DELETE":
+            variables.pop((await request.json())["key"], None)
         return JSONResponse(variables)
 
     async def _validate_card(self, request: Request) -> Response:

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from models.images import denormalise, from_pil
@@ -152,13 +153,14 @@ def test_an_unreachable_hub_with_a_cache_is_no_matter(tmp_path, capsys):
 
 
 def test_two_processes_do_not_fill_one_cache(celeba, tmp_path):
-    from filelock import FileLock
-
     one = source(celeba, tmp_path)
     (tmp_path / one.cache_name).mkdir()
-    with FileLock(tmp_path / one.cache_name / "lock"), Faces(one, tmp_path) as faces:
-        with pytest.raises(TrainingError, match="another process"):
-            faces.wait_for(1)
+    with (
+        FileLock(tmp_path / one.cache_name / "lock"),
+        Faces(one, tmp_path) as faces,
+        pytest.raises(TrainingError, match="another process"),
+    ):
+        faces.wait_for(1)
 
 
 def test_grey_and_transparent_images_decode(tmp_path):

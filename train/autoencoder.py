@@ -18,6 +18,7 @@ from .errors import TrainingError, run_command
 from .loop import Trainer, train
 from .losses import mmd, moments, pixel_loss
 from .measure import latent_moments, psnr
+from .push import check_can_push, push
 from .run import Run
 from .settings import Settings
 
@@ -162,10 +163,13 @@ class AutoencoderTrainer(Trainer):
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
+    if settings.push_to_hub:
+        check_can_push(settings.push_to_hub)
     held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
-    with open_faces(settings, skip) as faces:
-        run = Run("autoencoder", settings, arguments)
+    with open_faces(settings, skip) as faces, Run("autoencoder", settings, arguments) as run:
         train(AutoencoderTrainer(settings, run, held_out), faces, run)
+    if settings.push_to_hub:
+        print(push(run.folder, settings.push_to_hub, settings.private))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import datasets
 import httpx2
@@ -194,7 +195,7 @@ class Faces:
         for first in range(start * batch_size, len(order) - batch_size + 1, batch_size):
             yield self[order[first : first + batch_size]]
 
-    def __enter__(self) -> "Faces":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,6 +16,7 @@ from .data import open_faces
 from .errors import TrainingError, run_command
 from .loop import Trainer, train
 from .losses import discriminator_loss, generator_loss
+from .push import check_can_push, push
 from .run import Run
 from .settings import Settings
 
@@ -143,9 +144,12 @@ def _running_average(decay: float):
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(GANSettings, args=arguments, prog="python -m train.gan", description=__doc__)
-    with open_faces(settings) as faces:
-        run = Run("gan", settings, arguments)
+    if settings.push_to_hub:
+        check_can_push(settings.push_to_hub)
+    with open_faces(settings) as faces, Run("gan", settings, arguments) as run:
         train(GANTrainer(settings, run), faces, run)
+    if settings.push_to_hub:
+        print(push(run.folder, settings.push_to_hub, settings.private))
 
 
 if __name__ == "__main__":

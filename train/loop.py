@@ -82,9 +82,7 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
                 now = time.monotonic()
                 position.advance(len(pixels), now - started)
                 started = now
-                pending.append(
-                    {"step": position.step, "epoch": position.epoch, "images_seen": position.images_seen, **losses}
-                )
+                pending.append({**position.label(), **losses})
                 if len(pending) == STEPS_PER_READ:
                     _show(bar, position, faces, settings, _write_losses(run, pending))
                 if stopped_by:
@@ -102,15 +100,13 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
                 )
             _write_losses(run, pending)
             measured = trainer.end_epoch(position.epoch)
-            if measured:
-                run.log(
-                    [{"step": position.step, "epoch": position.epoch, "images_seen": position.images_seen, **measured}]
-                )
-            pictures.save_loss_curve(run.metrics(), run.folder / "loss.png")
-            run.export(trainer.model(), position)
+            run.record.append([{**position.label(), "seconds": round(position.seconds, 1), **measured}])
+            pictures.save_loss_curve(run.record.metrics(), run.folder / "loss.png")
+            run.export(trainer.model())
             position.epoch, position.batch = position.epoch + 1, 0
             save()
             last_save = time.monotonic()
+    print(f"{settings.epochs} epochs are done; the model is in {run.folder / 'model'}.")
 
 
 def _restore(trainer: Trainer, run: Run) -> Position:
@@ -147,7 +143,7 @@ def _write_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
         line.update(zip(names, row))
         if not all(map(math.isfinite, row)):
             raise TrainingError(f"the loss is no number at step {line['step']}: the checkpoint before it is kept")
-    run.log(pending)
+    run.record.append(pending)
     losses = dict(zip(names, values[-1]))
     pending.clear()
     return losses

@@ -1,10 +1,10 @@
-"""A run's folder: what it is, its checkpoint, its metrics, its pictures and the model it made.
+"""A run's folder: its record, its checkpoint, its pictures and the model it made.
 
 run.json         what is being trained, its settings and its command
-checkpoint.pt    everything that resuming needs; replaced as a whole, never half written
 metrics.jsonl    a line for every step, and one for every epoch's measurements
+checkpoint.pt    everything that resuming needs; replaced as a whole, never half written
 loss.png, samples/, reconstructions/, interpolations/
-model/           config.json, model.safetensors, README.md: load with from_pretrained, push to the Hub
+model/           as it stands on the Hub: load with from_pretrained, push with train.push
 """
 
 import copy
@@ -14,16 +14,19 @@ import pickle
 import platform
 import shlex
 import shutil
+import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
+from filelock import FileLock, Timeout
 
 from models.base import FaceModel
 
 from .card import write_card
 from .errors import TrainingError
+from .record import Record
 from .settings import Settings
 
 
@@ -51,9 +54,15 @@ class Position:
         self.images_seen += images
         self.seconds += seconds
 
+    def label(self) -> dict[str, int]:
+        """What every line of metrics begins with."""
+        return {"step": self.step, "epoch": self.epoch, "images_seen": self.images_seen}
+
 
 class Run:
-    """The output folder of one training run.
+    """The output folder of one training run, held by one process at a time.
+
+    Use as a context, whose end lets the folder go.
 
     Args:
         kind: what is trained, "gan" or "autoencoder".
@@ -66,14 +75,22 @@ class Run:
 
     def __init__(self, kind: str, settings: Settings, arguments: list[str]):
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
-        self._description_path = self.folder / "run.json"
+        self.record = Record(self.folder)
         self._checkpoint_path = self.folder / "checkpoint.pt"
-        self._metrics_path = self.folder / "metrics.jsonl"
         try:
             if settings.resume:
                 self._check_same_run()
-            else:
-                self._start(arguments)
+            elif self._checkpoint_path.exists():
+                raise TrainingError(
+                    f"--output {self.folder} holds a run already: go on with --resume, or name another folder"
+                )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.folder / ".lock")
+            self._lock.acquire(timeout=0)
+            if not settings.resume:
+                self.record.describe(self._description(arguments))
+        except Timeout:
+            raise TrainingError(f"--output {self.folder}: another process is training there") from None
         except OSError as error:
             raise TrainingError(f"--output {self.folder}: {error.strerror}") from error
 
@@ -81,16 +98,6 @@ class Run:
         """Where the picture of an epoch goes; the folder of its series is there afterwards."""
         (self.folder / series).mkdir(exist_ok=True)
         return self.folder / series / f"epoch-{epoch:04d}.png"
-
-    def log(self, lines: list[dict[str, Any]]) -> None:
-        """Append lines to metrics.jsonl."""
-        with open(self._metrics_path, "a") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-
-    def metrics(self) -> list[dict[str, Any]]:
-        if not self._metrics_path.exists():
-            return []
-        return [json.loads(line) for line in self._metrics_path.read_text().splitlines()]
 
     def save(self, position: Position, state: dict[str, Any]) -> None:
         """Write the checkpoint. A crash at any moment leaves this one or the one before, whole."""
@@ -106,19 +113,18 @@ class Run:
 
         Metrics that were written after the checkpoint are dropped: their steps are about to be run again.
         """
-        if not self._checkpoint_path.exists():
-            self._rewrite_metrics([])
-            return Position(), None
-        try:
-            checkpoint = torch.load(self._checkpoint_path, map_location="cpu", weights_only=True)
-            position, state = Position(**checkpoint["position"]), checkpoint["state"]
-        except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise TrainingError(f"{self._checkpoint_path} cannot be read: it is damaged or no checkpoint") from error
-        self._rewrite_metrics([line for line in self.metrics() if line["step"] <= position.step])
+        position, state = Position(), None
+        if self._checkpoint_path.exists():
+            try:
+                checkpoint = torch.load(self._checkpoint_path, map_location="cpu", weights_only=True)
+                position, state = Position(**checkpoint["position"]), checkpoint["state"]
+            except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+                raise TrainingError(f"{self._checkpoint_path} is damaged, or no checkpoint") from error
+        self.record.forget_after(position.step)
         return position, state
 
-    def export(self, model: FaceModel, position: Position) -> None:
-        """Save the model as it stands on the Hub, with its card.
+    def export(self, model: FaceModel) -> None:
+        """Save the model as it stands on the Hub, with its card and pictures of what it generates.
 
         Weights are stored in float16, which halves the files and moves no pixel by a whole grey level, and load
         as float32; running statistics keep float32, since a variance may be too small for float16.
@@ -129,34 +135,32 @@ class Run:
         temporary, final = self.folder / "model.tmp", self.folder / "model"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        write_card(model, self, position, temporary)
+        # Generated faces and losses only: reconstructions show the data set's pixels, which nobody may redistribute.
+        shutil.copy(self.folder / "loss.png", temporary)
+        shutil.copy(max((self.folder / "samples").iterdir()), temporary / "samples.png")
+        write_card(self.record, model, temporary, location=f"weights/{self.folder.name}")
         stored.save_pretrained(temporary)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
 
-    @property
-    def machine(self) -> str:
-        """What trains, in words."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _description(self, arguments: list[str]) -> dict[str, Any]:
         device = self.settings.torch_device
-        return (
-            torch.cuda.get_device_name(device)
-            if device.type == "cuda"
-            else f"{os.cpu_count()} {platform.machine()} cores"
-        )
-
-    @property
-    def command(self) -> str:
-        """The command that began the run, with a local data set's folder as path/to/..."""
-        return json.loads(self._description_path.read_text())["command"]
-
-    def _start(self, arguments: list[str]) -> None:
-        if self._description_path.exists():
-            raise TrainingError(
-                f"--output {self.folder} holds a run already: go on with --resume, or name another folder"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        description = {"kind": self.kind, "command": self._command(arguments), "settings": _jsonable(self.settings)}
-        self._description_path.write_text(json.dumps(description, indent=2) + "\n")
+        on_gpu = device.type == "cuda"
+        return {
+            "kind": self.kind,
+            "command": self._command(arguments),
+            "settings": _jsonable(self.settings),
+            "precision": "bfloat16 arithmetic on float32 weights" if self.settings.uses_bf16 else "float32",
+            "machine": torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} {platform.machine()} cores",
+            "torch": torch.__version__,
+            "commit": _commit(),
+        }
 
     def _command(self, arguments: list[str]) -> str:
         """As typed, but with a local data set's folder written as path/to/..., since the card quotes it."""
@@ -167,9 +171,7 @@ class Run:
         return shlex.join(["python", "-m", f"train.{self.kind}", *words])
 
     def _check_same_run(self) -> None:
-        if not self._description_path.exists():
-            raise TrainingError(f"--resume: {self.folder} holds no run")
-        description = json.loads(self._description_path.read_text())
+        description = self.record.description
         if description["kind"] != self.kind:
             raise TrainingError(
                 f"--resume: {self.folder} holds a run of train.{description['kind']}, not of train.{self.kind}"
@@ -180,12 +182,16 @@ class Run:
                 flag = f"--{name.replace('_', '-')}"
                 raise TrainingError(f"--resume: the run in {self.folder} has {flag} {before}, this command {value}")
 
-    def _rewrite_metrics(self, lines: list[dict[str, Any]]) -> None:
-        temporary = self._metrics_path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        os.replace(temporary, self._metrics_path)
-
 
 def _jsonable(settings: Settings) -> dict[str, Any]:
     # Through JSON and back, so that what was written compares equal with what is read: a tuple is a list there.
     return json.loads(json.dumps(asdict(settings), default=str))
+
+
+def _commit() -> str | None:
+    """The commit of this code, None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -60,11 +60,17 @@ class Settings:
     data_note: str | None = None
     """What the data is, in a few words for the model's card."""
 
+    push_to_hub: str | None = None
+    """Push the finished model to this repository on the Hub, "user/name". See train.push for pushing later."""
+
+    private: bool = False
+    """Make that repository private if it is created."""
+
     resume: bool = False
     """Go on from the checkpoint in the output folder, as if never stopped."""
 
     # Settings that may differ between a run and its resumption without changing what it computes.
-    FREE = ("output", "epochs", "cache_dir", "data_note", "device", "resume")
+    FREE = ("output", "epochs", "cache_dir", "data_note", "device", "private", "push_to_hub", "resume")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "latent_size"):

@@ -1,0 +1,158 @@
+"""Models for a page: from a namespace on the Hub when it answers, else from a folder that came with the page.
+
+`from_pretrained` waits for a Hub that is away, 23 seconds to over 6 minutes. A page must not: the Hub gets two
+seconds to show that it is there, and what it then sends is used only if it is what it claims to be.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, TimeoutError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from .base import DamagedDownload, FaceModel
+
+# A Hub that is there answers a request for a file's headers in a fraction of a second.
+PROBE_SECONDS = 2.0
+
+# For a probe with everything around it, such as a name that does not resolve.
+PROBE_DEADLINE = 3.0
+
+# For 9 MB from a Hub that has just answered.
+DOWNLOAD_DEADLINE = 60.0
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and where it came from.
+
+    Attributes:
+        model: in eval mode, on the CPU.
+        origin: a phrase for people, such as "user/latent-faces-gan at 0123456".
+    """
+
+    model: FaceModel
+    origin: str
+
+
+def repository_name(namespace: str, name: str) -> str:
+    """The Hub id of a model, by the name of its folder in `weights/`."""
+    return f"{namespace}/latent-faces-{name}"
+
+
+def load_models(kinds: Mapping[str, type[FaceModel]], folder: Path, hub: str | None = None) -> dict[str, LoadedModel]:
+    """Load models side by side.
+
+    Args:
+        kinds: their classes by name.
+        folder: holds a bundled model under each name.
+        hub: "namespace" or "namespace@revision"; None for the bundled models.
+
+    Returns:
+        The models by name, bundled wherever the Hub had none to offer.
+    """
+    if not hub:
+        return {name: LoadedModel(kind.from_pretrained(folder / name), "bundled") for name, kind in kinds.items()}
+    namespace, _, revision = hub.partition("@")
+    pulls = {
+        name: _in_thread(_pull_or_none, kind, repository_name(namespace, name), revision or None)
+        for name, kind in kinds.items()
+    }
+    loaded = {}
+    for name, kind in kinds.items():
+        found = pulls[name].result()
+        if isinstance(found, str):
+            found = LoadedModel(kind.from_pretrained(folder / name), f"bundled ({found})")
+        loaded[name] = found
+    return loaded
+
+
+def _pull_or_none(kind: type[FaceModel], repository: str, revision: str | None) -> LoadedModel | str:
+    """The model, or the reason why there is none."""
+    try:
+        return _pull(kind, repository, revision)
+    except RepositoryNotFoundError:
+        return f"there is no {repository} on the Hub"
+    except RevisionNotFoundError:
+        return f"{repository} has no revision {revision}"
+    except RemoteEntryNotFoundError:
+        return f"{repository} lacks {constants.CONFIG_NAME} or {constants.SAFETENSORS_SINGLE_FILE}"
+    except (ValueError, HFValidationError) as error:
+        return str(error)
+    except TimeoutError:
+        return f"{repository} took more than {DOWNLOAD_DEADLINE:.0f} s"
+    except (OSError, httpx2.HTTPError) as error:
+        return f"{repository}: {_reason(error)}"
+
+
+def _pull(kind: type[FaceModel], repository: str, revision: str | None) -> LoadedModel:
+    try:
+        url = hf_hub_url(repository, constants.SAFETENSORS_SINGLE_FILE, revision=revision)
+        metadata = _within(PROBE_DEADLINE, lambda: get_hf_file_metadata(url, timeout=PROBE_SECONDS))
+        if metadata.commit_hash is None:  # As a hotel's login page does, for any address.
+            raise OSError("what answers there is no Hub")
+    except (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError):
+        raise
+    except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
+        return _from_cache(kind, repository, revision, error)
+
+    def download() -> LoadedModel:
+        # Resolves the revision and remembers it for a start without the Hub. What follows names the commit, so that
+        # both files are of one state, and nothing is asked about files that are cached.
+        commit = Path(hf_hub_download(repository, constants.CONFIG_NAME, revision=revision)).parent.name
+        try:
+            model = kind.from_pretrained(repository, revision=commit)
+        except DamagedDownload:
+            model = kind.from_pretrained(repository, revision=commit, force_download=True)
+        return LoadedModel(model, f"{repository} at {commit[:7]}")
+
+    return _within(DOWNLOAD_DEADLINE, download)
+
+
+def _from_cache(kind: type[FaceModel], repository: str, revision: str | None, absence: Exception) -> LoadedModel:
+    path = try_to_load_from_cache(repository, constants.SAFETENSORS_SINGLE_FILE, revision=revision)
+    if not isinstance(path, str):
+        raise OSError(f"the Hub is away, {_reason(absence)}") from absence
+    model = kind.from_pretrained(repository, revision=revision, local_files_only=True)
+    return LoadedModel(model, f"{repository} at {Path(path).parent.name[:7]}, cached (the Hub is away)")
+
+
+def _within(seconds: float, function: Callable[[], Result]) -> Result:
+    """Call a function that may never return.
+
+    Raises:
+        TimeoutError: it has not returned in time; its thread is left behind and does not keep the process alive.
+    """
+    return _in_thread(function).result(timeout=seconds)
+
+
+def _in_thread(function: Callable[..., Result], *arguments) -> Future[Result]:
+    """Start a function in a daemon thread; an executor's threads would be waited for when the process ends."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:  # Whatever it is, it belongs to whoever asks for the result.
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,291 @@
+"""Push, pull, publish and the page's fallbacks, against a Hub that speaks HTTP."""
+
+import time
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from gradio_client import Client
+from huggingface_hub import HfApi, ModelCard, constants
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import app
+from models import Autoencoder, Generator
+from models.base import DamagedDownload
+from models.hub import load_models, repository_name
+from tests.conftest import WEIGHTS
+from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, LoopbackHub, break_upload, point_clients_at, skip_waits
+from train import gan, publish, push
+from train.errors import TrainingError
+
+SMALL = ["--epochs", "1", "--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
+KINDS = {"gan": Generator}
+REPOSITORY = repository_name("tester", "gan")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(server, monkeypatch, tmp_path):
+    point_clients_at(server, monkeypatch, tmp_path / "home")
+    yield server
+    server.reset()
+
+
+@pytest.fixture
+def run(celeba, tmp_path):
+    """A small trained GAN."""
+    folders = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
+    gan.main([*SMALL, *folders])
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def published(hub, tmp_path):
+    """A small GAN on the Hub, where a page looks for it; the folder it was pushed from."""
+    folder = tmp_path / "published"
+    torch.manual_seed(1)
+    Generator(latent_size=10, discrete_size=5, hidden_size=4).save_pretrained(folder)
+    hub.add_folder("model", REPOSITORY, folder)
+    return folder
+
+
+@pytest.fixture
+def bundled(tmp_path):
+    folder = tmp_path / "bundled"
+    Generator(latent_size=12, discrete_size=5, hidden_size=4).save_pretrained(folder / "gan")
+    return folder
+
+
+def test_stream_train_push_pull_and_play(hub, celeba, tmp_path, monkeypatch):
+    """The whole way of a model, from a data set on the Hub to a page that shows the very faces of the run."""
+    hub.add_dataset_folder("flwrlabs/celeba", celeba)
+    folders = ["--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
+    gan.main([*SMALL, *folders, "--push-to-hub", REPOSITORY])
+    assert ("GET", "/datasets/flwrlabs/celeba") in {
+        (method, path[: len("/datasets/flwrlabs/celeba")]) for method, path, _ in hub.requests
+    }
+
+    monkeypatch.setenv("LATENT_FACES_HUB", "tester")
+    app.load_all.cache_clear()
+    try:
+        origins = {name: loaded.origin for name, loaded in app.load_all().items()}
+        commit = hub.repository("model", REPOSITORY).commits[0].sha
+        assert origins["GAN"] == f"{REPOSITORY} at {commit[:7]}"
+        assert origins["Plain autoencoder"].startswith("bundled (there is no tester/latent-faces-autoencoder")
+        page = app.build()
+        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+        try:
+            gallery = Client(url, verbose=False).predict("GAN", 3, 4, api_name="/generate")
+        finally:
+            page.close()
+    finally:
+        app.load_all.cache_clear()
+    local = Generator.from_pretrained(tmp_path / "run/model").generate(4, seed=3)
+    for item, face in zip(gallery, local, strict=True):
+        assert np.abs(np.asarray(Image.open(item["image"])).astype(int) - np.asarray(face)).max() <= 1
+
+
+def test_a_pushed_repository_is_complete_and_its_card_true(hub, run, capsys):
+    url = push.push(run, REPOSITORY)
+    repository = hub.repository("model", REPOSITORY)
+    assert repository.commits[0].sha in url
+    assert set(repository.files) == set(push.PUSHED_FILES) and not repository.private
+    card = ModelCard(repository.files["README.md"].decode())
+    assert card.data.license == "other" and card.data.library_name == "latent-faces"
+    for words in (
+        "| epochs | 1 |",
+        "| images seen | 48 |",
+        "| seed | 0 |",
+        f'from_pretrained("{REPOSITORY}")',
+        "non-commercial",
+    ):
+        assert words in card.text
+    pushed = b"".join(repository.files.values())
+    assert TOKEN.encode() not in pushed
+    assert TOKEN not in capsys.readouterr().out
+    before = len(repository.commits)
+    push.push(run, REPOSITORY)
+    assert len(repository.commits) == before  # Nothing new, no commit.
+
+
+def test_private_and_branch_pushes(hub, run):
+    push.main([str(run), REPOSITORY, "--private", "--branch", "trial"])
+    repository = hub.repository("model", REPOSITORY)
+    assert repository.private
+    assert repository.files == {}
+    assert set(repository.find("trial").files) == set(push.PUSHED_FILES)
+    assert Generator.from_pretrained(REPOSITORY, revision="trial").latent_size == 10
+
+
+@pytest.mark.parametrize("kind", ["500", "close"])
+@pytest.mark.parametrize("first", [1, 2], ids=["weights", "commit"])
+def test_a_push_that_is_cut_off_can_be_repeated(hub, run, first, kind, monkeypatch):
+    skip_waits(monkeypatch)
+    hub.fault = break_upload(first, times=None, kind=kind)
+    with pytest.raises(TrainingError, match="can be repeated"):
+        push.push(run, REPOSITORY)
+    repository = hub.repository("model", REPOSITORY)
+    assert repository.files == {}
+    hub.fault = None
+    push.push(run, REPOSITORY)
+    assert len(repository.commits) == 2 and set(repository.files) == set(push.PUSHED_FILES)
+
+
+def test_who_cannot_push_is_told_before_training(hub, celeba, tmp_path, monkeypatch):
+    command = [*SMALL, "--dataset", str(celeba), "--output", str(tmp_path / "run"), "--push-to-hub"]
+    with pytest.raises(TrainingError, match="user/name"):
+        gan.main([*command, "no-slash"])
+    monkeypatch.setenv("HF_TOKEN", REVOKED_TOKEN)
+    with pytest.raises(TrainingError, match="cannot push") as caught:
+        gan.main([*command, REPOSITORY])
+    assert REVOKED_TOKEN not in str(caught.value)
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(TrainingError, match="log in first"):
+        gan.main([*command, REPOSITORY])
+    assert not (tmp_path / "run").exists()
+
+
+def test_pulling_pins_a_revision_and_then_needs_no_hub(hub, published, bundled):
+    first = hub.repository("model", REPOSITORY).commits[0].sha
+    other = Generator(latent_size=11, discrete_size=5, hidden_size=4)
+    other.push_to_hub(REPOSITORY)
+    assert load_models(KINDS, bundled, "tester")["gan"].model.latent_size == 11
+    pinned = load_models(KINDS, bundled, f"tester@{first}")["gan"]
+    assert pinned.model.latent_size == 10 and pinned.origin == f"{REPOSITORY} at {first[:7]}"
+    hub.fault = "refuse"
+    again = load_models(KINDS, bundled, f"tester@{first}")["gan"]
+    assert again.model.latent_size == 10 and "cached" in again.origin
+
+
+def away(monkeypatch, hub, how: str) -> None:
+    if how == "dns":
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://hub.invalid/{repo_id}/resolve/{revision}/{filename}"
+        )
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(huggingface_hub.utils._http, "_GLOBAL_CLIENT", None)
+    elif how == "offline":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    else:
+        hub.fault = how
+
+
+AWAY = ["refuse", "503", "hang", "close", "dns", "offline"]
+
+
+@pytest.mark.parametrize("how", AWAY)
+def test_a_hub_that_is_away_costs_seconds_and_the_bundled_model_is_shown(hub, published, bundled, monkeypatch, how):
+    away(monkeypatch, hub, how)
+    start = time.monotonic()
+    loaded = load_models(KINDS, bundled, "tester")["gan"]
+    assert time.monotonic() - start < 5
+    assert loaded.model.latent_size == 12
+    assert loaded.origin.startswith("bundled (") and "away" in loaded.origin
+
+
+@pytest.mark.parametrize("how", AWAY)
+def test_a_hub_that_is_away_does_not_matter_to_what_is_cached(hub, published, bundled, monkeypatch, how):
+    assert load_models(KINDS, bundled, "tester")["gan"].model.latent_size == 10
+    away(monkeypatch, hub, how)
+    start = time.monotonic()
+    loaded = load_models(KINDS, bundled, "tester")["gan"]
+    assert time.monotonic() - start < 5
+    assert loaded.model.latent_size == 10 and "cached" in loaded.origin
+
+
+def refused(hub, published, bundled) -> str:
+    hub.add_folder("model", REPOSITORY, published)
+    loaded = load_models(KINDS, bundled, "tester")["gan"]
+    assert loaded.model.latent_size == 12
+    return loaded.origin
+
+
+def test_what_is_no_fitting_model_is_refused_with_the_reason(hub, published, bundled):
+    weights, config = published / "model.safetensors", published / "config.json"
+    good_weights, good_config = load_file(weights), config.read_text()
+
+    save_file({name.replace("layers", "blocks"): value for name, value in good_weights.items()}, weights)
+    assert "blocks" in refused(hub, published, bundled)
+    save_file({name: value[:1] if value.ndim else value for name, value in good_weights.items()}, weights)
+    assert "size mismatch" in refused(hub, published, bundled)
+    weights.write_bytes(b"not safetensors")
+    assert "do not fit" in refused(hub, published, bundled)
+    save_file(good_weights, weights)
+    config.write_text(good_config.replace("10", "-10"))
+    assert "latent_size" in refused(hub, published, bundled)
+    config.unlink()
+    assert "config.json" in refused(hub, published, bundled)
+    config.write_text(good_config)
+    weights.unlink()
+    torch.save(good_weights, published / "pytorch_model.bin")
+    assert "lacks config.json or model.safetensors" in refused(hub, published, bundled)
+    with pytest.raises(ValueError, match="only format"):
+        Generator.from_pretrained(REPOSITORY)
+
+
+def test_wrong_bytes_of_the_right_size_are_noticed(hub, published, bundled, monkeypatch):
+    hub.fault = Fault("corrupt", "safetensors")
+    with pytest.raises(DamagedDownload, match="damaged"):
+        Generator.from_pretrained(REPOSITORY)
+    assert "damaged" in load_models(KINDS, bundled, "tester")["gan"].origin
+    # What was damaged once is fetched again, though it is cached by now.
+    hub.fault = None
+    assert load_models(KINDS, bundled, "tester")["gan"].model.latent_size == 10
+
+
+def test_a_download_that_breaks_off_goes_on(hub, published, monkeypatch):
+    skip_waits(monkeypatch)
+    hub.fault = Fault("truncate", "safetensors", times=1)
+    assert Generator.from_pretrained(REPOSITORY).latent_size == 10
+
+
+def test_the_usual_arguments_of_from_pretrained(hub, published, tmp_path):
+    HfApi().create_tag(REPOSITORY, tag="v1")
+    cache = tmp_path / "elsewhere"
+    model = Generator.from_pretrained(REPOSITORY, revision="v1", token=TOKEN, cache_dir=cache)
+    assert any(cache.rglob("model.safetensors"))
+    hub.fault = "refuse"
+    again = Generator.from_pretrained(REPOSITORY, revision="v1", cache_dir=cache, local_files_only=True)
+    assert torch.equal(model(model.sample_latent(2, seed=0)), again(again.sample_latent(2, seed=0)))
+
+
+def test_the_space_gets_what_it_needs_and_no_more(hub):
+    url = publish.publish("tester/latent-faces", models="tester")
+    assert url == f"{hub.url}/spaces/tester/latent-faces"
+    space = hub.repository("space", "tester/latent-faces")
+    assert space.sdk == "gradio"
+    assert {"app.py", "requirements.txt", "README.md", "models/gan.py", "weights/gan/model.safetensors"} <= set(
+        space.files
+    )
+    assert not any(path.startswith(("train", "tests", ".")) for path in space.files)
+    assert space.variables["LATENT_FACES_HUB"]["value"] == "tester"
+    front = huggingface_hub.RepoCard(space.files["README.md"].decode()).data
+    assert front["sdk_version"] in space.files["requirements.txt"].decode()
+    assert len(front["short_description"]) <= 60
+    names = [repository_name("tester", path.name) for path in sorted(WEIGHTS.iterdir())]
+    assert front["models"] == names
+    assert [line.split()[0] for line in front["preload_from_hub"]] == names
+
+    publish.main(["tester/latent-faces"])
+    assert "LATENT_FACES_HUB" not in hub.repository("space", "tester/latent-faces").variables
+
+
+def test_autoencoders_push_their_score(hub, celeba, tmp_path):
+    from train import autoencoder
+
+    folders = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
+    small = ["--epochs", "1", "--batch-size", "8", "--hidden-size", "8", "--held-out", "16", "--prior-mean", "0"]
+    autoencoder.main([*small, *folders, "--push-to-hub", repository_name("tester", "matched-autoencoder")])
+    repository = hub.repository("model", repository_name("tester", "matched-autoencoder"))
+    assert set(repository.files) == set(push.PUSHED_FILES)  # No reconstruction of anybody.
+    (result,) = ModelCard(repository.files["README.md"].decode()).data.eval_results
+    assert result.metric_type == "psnr" and 0 < result.metric_value < 60
+    assert Autoencoder.from_pretrained(repository.id).matching == "mmd"

@@ -1,0 +1,94 @@
+"""Create or update the Space from this checkout: python -m train.publish user/latent-faces"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx2
+import tyro
+from huggingface_hub import HfApi, RepoCard
+from huggingface_hub.errors import HfHubHTTPError
+
+from models.hub import repository_name
+
+from .errors import TrainingError, run_command
+from .push import check_can_push
+
+CHECKOUT = Path(__file__).parent.parent
+
+# All that the page needs; README.md goes with it, its front matter completed.
+SPACE_FILES = ("app.py", "requirements.txt", "models/*.py", "weights/*/*")
+
+
+@dataclass(frozen=True)
+class PublishSettings:
+    space: Annotated[str, tyro.conf.Positional]
+    """Hub id of the Space, "user/name"; it is created if need be."""
+
+    models: str | None = None
+    """Namespace on the Hub, or namespace@revision, that the Space takes its models from; without it the Space shows
+    the bundled ones."""
+
+    private: bool = False
+    """Make it private if it is created."""
+
+
+def publish(space: str, models: str | None = None, private: bool = False) -> str:
+    """Create or update a Space in one commit.
+
+    Returns:
+        Its address.
+
+    Raises:
+        TrainingError: the Hub refuses, or cannot be reached.
+    """
+    check_can_push(space)
+    api = HfApi()
+    try:
+        space = api.create_repo(
+            space, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True
+        ).repo_id
+        if models:
+            api.add_space_variable(space, "LATENT_FACES_HUB", models)
+        elif "LATENT_FACES_HUB" in api.get_space_variables(space):
+            api.delete_space_variable(space, "LATENT_FACES_HUB")
+        with tempfile.TemporaryDirectory() as folder:
+            for pattern in SPACE_FILES:
+                for source in CHECKOUT.glob(pattern):
+                    target = Path(folder, source.relative_to(CHECKOUT))
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(source.read_bytes())
+            _front_page(models).save(Path(folder, "README.md"))
+            api.upload_folder(
+                repo_id=space,
+                repo_type="space",
+                folder_path=folder,
+                commit_message="Update the Space",
+                delete_patterns=["*.py", "models/*", "weights/*"],
+            )
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise TrainingError(f"{space} could not be published: {reason}") from error
+    return f"{api.endpoint}/spaces/{space}"
+
+
+def _front_page(models: str | None) -> RepoCard:
+    """The README, with the models that the Space shows: the Hub lists them, and fetches them when it builds."""
+    card = RepoCard.load(CHECKOUT / "README.md", repo_type="space")
+    if models:
+        namespace, _, revision = models.partition("@")
+        names = [repository_name(namespace, path.name) for path in sorted((CHECKOUT / "weights").iterdir())]
+        card.data["models"] = names
+        files = "config.json,model.safetensors"
+        card.data["preload_from_hub"] = [f"{name} {files} {revision}".strip() for name in names]
+    return card
+
+
+def main(arguments: list[str] | None = None) -> None:
+    settings = tyro.cli(PublishSettings, args=arguments, prog="python -m train.publish", description=__doc__)
+    print(publish(settings.space, settings.models, settings.private))
+
+
+if __name__ == "__main__":
+    run_command(main)

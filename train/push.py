@@ -1,0 +1,111 @@
+"""Push the model of a run to the Hub: python -m train.push runs/gan user/latent-faces-gan"""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx2
+import tyro
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+from models import Autoencoder, Generator
+
+from .card import write_card
+from .errors import TrainingError, run_command
+from .record import Record
+
+# All that is ever pushed of a run. Reconstructions and interpolations show the data set's pixels and stay.
+PUSHED_FILES = ("config.json", "model.safetensors", "README.md", "loss.png", "samples.png")
+
+KINDS = {"gan": Generator, "autoencoder": Autoencoder}
+
+
+@dataclass(frozen=True)
+class PushSettings:
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+
+    repository: Annotated[str, tyro.conf.Positional]
+    """Hub id to push to, "user/name"; it is created if need be."""
+
+    private: bool = False
+    """Make it private if it is created."""
+
+    branch: str | None = None
+    """Branch to push to instead of main; it is created if need be."""
+
+
+def check_can_push(repository: str) -> None:
+    """Find out before hours of training whether their result could be pushed.
+
+    Raises:
+        TrainingError: no repository's name, no token, or one that the Hub does not take.
+    """
+    try:
+        validate_repo_id(repository)
+        if repository.count("/") != 1:
+            raise HFValidationError
+    except HFValidationError:
+        raise TrainingError(f"{repository!r} is no name of a repository: it is user/name") from None
+    try:
+        HfApi().whoami()
+    except LocalTokenNotFoundError:
+        raise TrainingError(f"to push to {repository} log in first: hf auth login, or set HF_TOKEN") from None
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        raise TrainingError(f"cannot push to {repository}: {_reason(error)}") from error
+
+
+def push(run: Path, repository: str, private: bool = False, branch: str | None = None) -> str:
+    """Push a run's model in one commit, its card rewritten to name the repository.
+
+    Everything arrives in that commit or nothing does, so a push that was cut off is simply repeated.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        TrainingError: the run has no model yet, or the Hub refuses.
+    """
+    record, model_folder = Record(run.expanduser()), run.expanduser() / "model"
+    kind = KINDS[record.description["kind"]]
+    if not model_folder.is_dir():
+        raise TrainingError(f"{run} holds no model yet: it is there after the first epoch")
+    check_can_push(repository)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in PUSHED_FILES:
+            shutil.copy(model_folder / name, folder)
+        try:
+            write_card(record, kind.from_pretrained(model_folder), Path(folder), location=repository)
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+        api = HfApi()
+        try:
+            repository = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
+            if branch is not None:
+                api.create_branch(repository, branch=branch, exist_ok=True)
+            return api.upload_folder(
+                repo_id=repository,
+                folder_path=folder,
+                revision=branch,
+                allow_patterns=list(PUSHED_FILES),
+                commit_message=f"Model after {record.epochs()[-1]['epoch']} epochs",
+            ).commit_url
+        except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError) as error:
+            raise TrainingError(f"the push to {repository} failed and can be repeated: {_reason(error)}") from error
+
+
+def main(arguments: list[str] | None = None) -> None:
+    settings = tyro.cli(PushSettings, args=arguments, prog="python -m train.push", description=__doc__)
+    print(push(settings.run, settings.repository, settings.private, settings.branch))
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+if __name__ == "__main__":
+    run_command(main)
