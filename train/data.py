@@ -5,6 +5,7 @@ reads the file behind it: the first epoch follows the stream, later ones touch n
 file beside it counts the faces that are safely on disk, so that a fill that was cut short goes on where it stopped.
 """
 
+import errno
 import hashlib
 import io
 import itertools
@@ -233,6 +234,8 @@ class Faces:
         except Exception as error:  # Whatever a reader of somebody's files raises is about those files.
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             kind = UnknownSplit if "split" in reason.lower() and isinstance(error, ValueError) else TrainingError
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+                reason = f"the cache {self._folder} cannot be written: {error.strerror}"
             self._fail(kind(f"cannot read split {self.source.split!r} of {self.source.dataset}: {reason}"))
 
     def _append_stream(self) -> None:

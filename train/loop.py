@@ -18,6 +18,7 @@ from models.images import normalise
 from . import pictures
 from .data import Faces
 from .errors import Interrupted, TrainingError
+from .machine import keep_freed_memory
 from .run import Position, Run
 from .settings import Settings
 
@@ -62,8 +63,19 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
 
     Raises:
         Interrupted: a signal came; the state is saved.
-        TrainingError: too few faces for one batch, or a loss that is no number.
+        TrainingError: too few faces for one batch, a loss that is no number, or a folder that takes no more.
     """
+    keep_freed_memory()
+    try:
+        _train(trainer, faces, run)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write to {run.folder}: {error.strerror or error}; the last checkpoint is kept, go on with --resume"
+        ) from error
+    print(f"{run.settings.epochs} epochs are done; the model is in {run.folder / 'model'}.")
+
+
+def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
     settings = run.settings
     position = _restore(trainer, run)
     pending: list[dict[str, Any]] = []
@@ -106,7 +118,6 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
             position.epoch, position.batch = position.epoch + 1, 0
             save()
             last_save = time.monotonic()
-    print(f"{settings.epochs} epochs are done; the model is in {run.folder / 'model'}.")
 
 
 def _restore(trainer: Trainer, run: Run) -> Position:

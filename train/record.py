@@ -60,11 +60,15 @@ class Record:
         write_whole(self._metrics_path, "".join(kept))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that a crash leaves either as it was or whole."""
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
+    """Write a file that a crash or a full disk leaves either as it was or whole."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     os.replace(temporary, path)

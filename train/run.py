@@ -8,6 +8,7 @@ model/           as it stands on the Hub: load with from_pretrained, push with t
 """
 
 import copy
+import io
 import json
 import os
 import pickle
@@ -26,7 +27,7 @@ from models.base import FaceModel
 
 from .card import write_card
 from .errors import TrainingError
-from .record import Record
+from .record import Record, write_whole
 from .settings import Settings
 
 
@@ -100,13 +101,11 @@ class Run:
         return self.folder / series / f"epoch-{epoch:04d}.png"
 
     def save(self, position: Position, state: dict[str, Any]) -> None:
-        """Write the checkpoint. A crash at any moment leaves this one or the one before, whole."""
-        temporary = self._checkpoint_path.with_suffix(".tmp")
-        with open(temporary, "wb") as file:
-            torch.save({"kind": self.kind, "position": asdict(position), "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._checkpoint_path)
+        """Write the checkpoint. A crash or a full disk at any moment leaves this one or the one before, whole."""
+        # By way of memory, since torch reports a failing disk as a RuntimeError like any other.
+        buffer = io.BytesIO()
+        torch.save({"kind": self.kind, "position": asdict(position), "state": state}, buffer)
+        write_whole(self._checkpoint_path, buffer.getbuffer())
 
     def load(self) -> tuple[Position, dict[str, Any] | None]:
         """Where the run stands and the state to go on with, None for a run that has not begun.

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from .errors import TrainingError
+from .machine import find_device, has_fast_bf16
 
 
 @dataclass(frozen=True)
@@ -88,27 +89,13 @@ class Settings:
 
     @property
     def torch_device(self) -> torch.device:
-        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-        if self.device == "auto":
-            return torch.device(next(name for name, present in available.items() if present))
-        if not available[self.device]:
-            raise TrainingError(f"--device {self.device}: this machine has none")
-        return torch.device(self.device)
+        return find_device(self.device)
 
     @property
     def uses_bf16(self) -> bool:
-        return self.precision == "bf16" or (self.precision == "auto" and _has_fast_bf16(self.torch_device.type))
+        return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.torch_device))
 
     @property
     def autocast(self) -> torch.autocast:
         """The context in which the networks run."""
         return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
-
-
-def _has_fast_bf16(device: str) -> bool:
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return False

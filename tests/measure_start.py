@@ -1,0 +1,80 @@
+"""How long the page takes to start with the Hub there and in all the ways it can be away.
+
+    python -m tests.measure_start
+
+Prints a table of the seconds from `python app.py` to the first 200, the median of three starts, and where the GAN's
+weights came from. Port 7860 must be free for each start.
+"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx2
+
+from tests.loopback_hub import LoopbackHub
+
+REPOSITORY = Path(__file__).parent.parent
+STARTS = 3
+
+
+def start(environment: dict[str, str]) -> tuple[float, str]:
+    """Start the page; returns seconds to the first answer, and the origin of the GAN's weights."""
+    environment = {**os.environ, **environment, "GRADIO_SERVER_PORT": "7861"}
+    began = time.monotonic()
+    page = subprocess.Popen([sys.executable, "app.py"], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        with httpx2.Client(trust_env=False) as client:
+            while True:
+                try:
+                    if client.get("http://127.0.0.1:7861/").status_code == 200:
+                        break
+                except httpx2.TransportError:
+                    time.sleep(0.05)
+            seconds = time.monotonic() - began
+            config = client.get("http://127.0.0.1:7861/config").text
+        return seconds, re.search(r"Weights: GAN: ([^,(.]*)", config)[1].strip()
+    finally:
+        page.terminate()
+        page.wait()
+
+
+def publish_weights(hub: LoopbackHub) -> None:
+    for folder in sorted((REPOSITORY / "weights").iterdir()):
+        hub.add_folder("model", f"tester/latent-faces-{folder.name}", folder)
+
+
+def main() -> None:
+    print("| Hub | cache | seconds | GAN's weights |\n|---|---|---|---|")
+
+    def row(label: str, cache: str, environment: dict[str, str]) -> None:
+        starts = [start(environment) for _ in range(STARTS)]
+        print(
+            f"| {label} | {cache} | {statistics.median(seconds for seconds, _ in starts):.1f} | {starts[-1][1]} |",
+            flush=True,
+        )
+
+    row("not asked", "-", {})
+    with LoopbackHub() as hub, tempfile.TemporaryDirectory() as folder:
+        publish_weights(hub)
+        told = {"LATENT_FACES_HUB": "tester"}
+        filled = {**hub.environment(Path(folder, "filled")), **told}
+        row("answers", "filled after the first", filled)
+        empty = {**hub.environment(Path(folder, "empty")), **told}
+        unresolved = {"HF_ENDPOINT": "http://hub.invalid", "http_proxy": "", "HTTP_PROXY": ""}
+        for cache, environment in (("empty", empty), ("filled", filled)):
+            for label, fault in (("refuses", "refuse"), ("answers 503", "503"), ("never answers", "hang")):
+                hub.fault = fault
+                row(label, cache, environment)
+                hub.fault = None
+            row("has no address", cache, {**environment, **unresolved})
+            row("offline mode", cache, {**environment, "HF_HUB_OFFLINE": "1"})
+
+
+if __name__ == "__main__":
+    main()
