@@ -40,15 +40,14 @@ class Generator(FaceModel):
         self.latent_size, self.discrete_size = latent_size, discrete_size
         self.prior_mean, self.prior_variance = prior_mean, prior_variance
 
-        def block(channels_in: int, channels_out: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
-            # No bias: the batch normalisation that follows would subtract it again.
-            convolution = nn.ConvTranspose2d(channels_in, channels_out, kernel, stride, padding, bias=False)
-            return nn.Sequential(convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True))
+        def block(convolution: nn.ConvTranspose2d) -> nn.Sequential:
+            return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True))
 
+        # No biases: the batch normalisation that follows would subtract them again.
         self.layers = nn.Sequential(
-            block(latent_size, 4 * hidden_size, 8, 1, 0),
-            block(4 * hidden_size, 2 * hidden_size, 4, 2, 1),
-            block(2 * hidden_size, hidden_size, 4, 2, 1),
+            block(_PixelConvTranspose2d(latent_size, 4 * hidden_size, 8, bias=False)),
+            block(nn.ConvTranspose2d(4 * hidden_size, 2 * hidden_size, 4, 2, 1, bias=False)),
+            block(nn.ConvTranspose2d(2 * hidden_size, hidden_size, 4, 2, 1, bias=False)),
             nn.ConvTranspose2d(hidden_size, 3, 4, 2, 1),
             nn.Tanh(),
         )
@@ -114,6 +113,16 @@ class Discriminator(PretrainedModel):
     def probability(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to the probability of each being real, (n,) in [0, 1]."""
         return self(x).sigmoid()
+
+
+class _PixelConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution of one pixel, stride 1, no padding: computed as the matrix product that it is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, in, 1, 1) to (n, out, kernel, kernel), channels last in memory."""
+        height, width = self.kernel_size
+        kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return (x.flatten(1) @ kernel).view(len(x), height, width, self.out_channels).permute(0, 3, 1, 2)
 
 
 def _initialise(module: nn.Module) -> None:

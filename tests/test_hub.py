@@ -92,6 +92,14 @@ def test_stream_train_push_pull_and_play(hub, celeba, tmp_path, monkeypatch):
         assert np.abs(np.asarray(Image.open(item["image"])).astype(int) - np.asarray(face)).max() <= 1
 
 
+def test_data_sets_and_revisions_that_are_not_there_are_named(hub, celeba, tmp_path):
+    hub.add_dataset_folder("flwrlabs/celeba", celeba)
+    with pytest.raises(TrainingError, match="nobody/nothing: neither a folder here nor a data set on the Hub"):
+        gan.main(["--dataset", "nobody/nothing", "--output", str(tmp_path / "run")])
+    with pytest.raises(TrainingError, match="--revision v9"):
+        gan.main(["--revision", "v9", "--output", str(tmp_path / "run")])
+
+
 def test_a_pushed_repository_is_complete_and_its_card_true(hub, run, capsys):
     url = push.push(run, REPOSITORY)
     repository = hub.repository("model", REPOSITORY)

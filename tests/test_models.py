@@ -15,7 +15,8 @@ TINY = {
 
 
 def kinds(network: nn.Module) -> list[str]:
-    return [type(module).__name__ for module in network.modules() if not list(module.children())]
+    leaves = [module for module in network.modules() if not list(module.children())]
+    return ["ConvTranspose2d" if isinstance(leaf, nn.ConvTranspose2d) else type(leaf).__name__ for leaf in leaves]
 
 
 def test_layers_are_the_reports():
@@ -30,6 +31,12 @@ def test_layers_are_the_reports():
         *["Linear", "ReLU", "Linear", "ReLU", "Unflatten"],
         *[*up, *up, "ConvTranspose2d", "Tanh"],
     ]
+
+
+def test_the_generators_first_layer_is_a_transposed_convolution():
+    layer = TINY["generator"]().layers[0][0]
+    z = torch.randn(3, 10, 1, 1)
+    assert torch.allclose(layer(z), nn.functional.conv_transpose2d(z, layer.weight), atol=1e-6)
 
 
 def test_shapes_and_ranges():

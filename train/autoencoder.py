@@ -12,7 +12,7 @@ import tyro
 from models import Autoencoder, interpolate
 from models.images import normalise
 
-from . import pictures
+from . import pictures, world
 from .data import open_faces, open_held_out
 from .errors import TrainingError, run_command
 from .loop import Trainer, train
@@ -108,6 +108,7 @@ class AutoencoderTrainer(Trainer):
                 prior_variance=PRIOR_VARIANCE if settings.prior_variance is None else settings.prior_variance,
             )
         self.autoencoder.to(settings.torch_device, memory_format=torch.channels_last)
+        world.synchronise_batch_norm(self.autoencoder)
         self.optimizer = torch.optim.Adam(self.autoencoder.parameters(), settings.learning_rate, fused=True)
 
     def parts(self) -> dict[str, Any]:
@@ -128,13 +129,14 @@ class AutoencoderTrainer(Trainer):
         loss = losses["pixel_loss"]
         if self.settings.is_matched:
             if model.matching == "mmd":
-                prior = model.sample_latent(len(z), seed=(self.settings.seed, step))
-                losses["matching_loss"] = mmd(z, prior, model.prior_variance)
+                prior = model.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step))
+                losses["matching_loss"] = mmd(world.gather(z), prior, model.prior_variance)
             else:
-                losses["matching_loss"] = moments(z, model.prior_mean, model.prior_variance)
+                losses["matching_loss"] = moments(world.gather(z), model.prior_mean, model.prior_variance)
             loss = loss + self.settings.match_weight * losses["matching_loss"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        world.average_gradients(self.autoencoder)
         self.optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
 
@@ -163,13 +165,14 @@ class AutoencoderTrainer(Trainer):
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
-    if settings.push_to_hub:
-        check_can_push(settings.push_to_hub)
-    held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
-    with open_faces(settings, skip) as faces, Run("autoencoder", settings, arguments) as run:
-        train(AutoencoderTrainer(settings, run, held_out), faces, run)
-    if settings.push_to_hub:
-        print(push(run.folder, settings.push_to_hub, settings.private))
+    with world.joined(settings.torch_device, settings.batch_size):
+        if settings.push_to_hub and world.is_main():
+            check_can_push(settings.push_to_hub)
+        held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
+        with open_faces(settings, skip) as faces, Run("autoencoder", settings, arguments) as run:
+            train(AutoencoderTrainer(settings, run, held_out), faces, run)
+        if settings.push_to_hub and world.is_main():
+            print(push(run.folder, settings.push_to_hub, settings.private))
 
 
 if __name__ == "__main__":

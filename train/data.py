@@ -25,11 +25,18 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from PIL import Image
 
 from models.images import IMAGE_SIZE, crop
 
+from . import world
 from .errors import TrainingError
 from .settings import Settings
 
@@ -102,6 +109,8 @@ def find_source(dataset: str, split: str, column: str, revision: str | None, cac
         commit = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_TIMEOUT).sha
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise TrainingError(f"--dataset {dataset}: neither a folder here nor a data set on the Hub") from error
+    except RevisionNotFoundError as error:
+        raise TrainingError(f"--revision {revision}: {dataset} has none of that name") from error
     except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
         commit = _last_cached_revision(dataset, revision, split, column, cache_dir)
         if commit is None:
@@ -125,13 +134,14 @@ class Faces:
         cache_dir: folder of all caches.
         limit: use the first `limit` faces only.
         skip: leave out the first `skip` of those.
+        fill: fill the cache where faces are missing; otherwise wait for another process of this machine to do it.
 
     Raises:
         TrainingError: here or from any method that waits: the source cannot be read, or another process is
             filling the same cache.
     """
 
-    def __init__(self, source: Source, cache_dir: Path, limit: int | None = None, skip: int = 0):
+    def __init__(self, source: Source, cache_dir: Path, limit: int | None = None, skip: int = 0, fill: bool = True):
         self.source, self.limit, self.skip = source, limit, skip
         self._folder = Path(cache_dir).expanduser() / source.cache_name
         self._pixels_path, self._state_path = self._folder / "faces.u8", self._folder / "state.json"
@@ -142,7 +152,7 @@ class Faces:
         self._expected: int | None = None
         self._map = np.empty((0, *FACE_SHAPE), np.uint8)
         self._count, self._complete = self._read_state()
-        if not self._is_enough():
+        if fill and not self._is_enough():
             self._filler = threading.Thread(target=self._fill, name="faces", daemon=True)
             self._filler.start()
 
@@ -168,6 +178,8 @@ class Faces:
                     raise self._failure
                 # A timeout, since a wait without one would keep Ctrl-C waiting too.
                 self._changed.wait(timeout=0.2)
+                if self._filler is None:
+                    self._count, self._complete = self._read_state()
             return self._available()
 
     def __getitem__(self, index: slice | np.ndarray) -> torch.Tensor:
@@ -179,7 +191,8 @@ class Faces:
         return torch.from_numpy(np.array(self._map[self.skip : end][index]))
 
     def batches(self, epoch: int, batch_size: int, seed: int, start: int = 0) -> Iterator[torch.Tensor]:
-        """One epoch's batches, the last short one left out, each (batch_size, 3, 64, 64) uint8.
+        """One epoch's batches, the last short one left out, each (batch_size, 3, 64, 64) uint8; of several
+        processes, each gets its rows of every batch.
 
         Epoch 1 follows the data set's own order, because it may still be arriving; every later one is shuffled by
         `seed` and `epoch` alone. The batches are the same whether the faces were cached before or not.
@@ -191,10 +204,10 @@ class Faces:
             for first in itertools.count(start * batch_size, batch_size):
                 if self.wait_for(first + batch_size) < first + batch_size:
                     return
-                yield self[first : first + batch_size]
+                yield self[first + world.rank() : first + batch_size : world.size()]
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
         for first in range(start * batch_size, len(order) - batch_size + 1, batch_size):
-            yield self[order[first : first + batch_size]]
+            yield self[world.mine(order[first : first + batch_size])]
 
     def __enter__(self) -> Self:
         return self
@@ -300,7 +313,10 @@ def open_held_out(settings: Settings, split: str, count: int) -> tuple[torch.Ten
     try:
         faces = _open(settings, split, count)
     except UnknownSplit:
-        print(f"There is no split {split!r}: the first {count} faces of {settings.split!r} are kept out of training.")
+        if world.is_main():
+            print(
+                f"There is no split {split!r}: the first {count} faces of {settings.split!r} are kept out of training."
+            )
         faces, skip = _open(settings, settings.split, count), count
     with faces:
         return faces[: faces.wait_for(count)], skip
@@ -308,7 +324,7 @@ def open_held_out(settings: Settings, split: str, count: int) -> tuple[torch.Ten
 
 def _open(settings: Settings, split: str, limit: int | None, skip: int = 0) -> Faces:
     source = find_source(settings.dataset, split, settings.image_column, settings.revision, settings.cache_dir)
-    faces = Faces(source, settings.cache_dir, limit and limit + skip, skip)
+    faces = Faces(source, settings.cache_dir, limit and limit + skip, skip, fill=world.is_first_here())
     try:
         faces.wait_for(1)
     except BaseException:
@@ -330,7 +346,7 @@ def _fingerprint(folder: Path) -> str:
 def _last_cached_revision(dataset: str, revision: str | None, split: str, column: str, cache_dir: Path) -> str | None:
     wanted = {"dataset": dataset, "split": split, "column": column}
     for path in sorted(Path(cache_dir).expanduser().glob("*/state.json"), key=os.path.getmtime, reverse=True):
-        state = json.loads(path.read_text())
+        state = json.loads(path.read_text())  # Never half written: it is replaced as a whole.
         if {name: state[name] for name in wanted} == wanted and revision in (None, state["revision"]):
             return state["revision"]
     return None

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from models.base import FaceModel
 from models.images import normalise
 
-from . import pictures
+from . import pictures, world
 from .data import Faces
 from .errors import Interrupted, TrainingError
 from .machine import keep_freed_memory
@@ -46,6 +46,8 @@ class Trainer(ABC):
     def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         """Update the networks from images (n, 3, 64, 64) in [-1, 1]; returns scalar losses, still on the device.
 
+        Of several processes each gets its rows of the batch, and the updates are those of the whole batch.
+
         Draws depend on the run's seed and on `step` alone, so that a resumed run repeats nothing and skips nothing.
         """
 
@@ -72,7 +74,8 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
         raise TrainingError(
             f"cannot write to {run.folder}: {error.strerror or error}; the last checkpoint is kept, go on with --resume"
         ) from error
-    print(f"{run.settings.epochs} epochs are done; the model is in {run.folder / 'model'}.")
+    if world.is_main():
+        print(f"{run.settings.epochs} epochs are done; the model is in {run.folder / 'model'}.")
 
 
 def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
@@ -81,28 +84,31 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
     pending: list[dict[str, Any]] = []
 
     def save() -> None:
-        _write_losses(run, pending)
-        run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
+        _read_losses(run, pending)
+        if world.is_main():
+            run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
 
-    with _stop_signals() as stopped_by, _progress_bar(settings, position) as bar:
+    with _stop_signals() as stopped_by, _progress_bar(position) as bar:
         last_save = time.monotonic()
         while position.epoch <= settings.epochs:
             trainer.begin_epoch(position.epoch)
             started = time.monotonic()
             for pixels in faces.batches(position.epoch, settings.batch_size, settings.seed, start=position.batch):
-                losses = trainer.step(_prepare(pixels, settings, position.step), position.step)
+                losses = trainer.step(prepare(pixels, settings, position.step), position.step)
                 now = time.monotonic()
-                position.advance(len(pixels), now - started)
+                position.advance(settings.batch_size, now - started)
                 started = now
                 pending.append({**position.label(), **losses})
-                if len(pending) == STEPS_PER_READ:
-                    _show(bar, position, faces, settings, _write_losses(run, pending))
-                if stopped_by:
+                read = len(pending) == STEPS_PER_READ
+                if read:
+                    _show(bar, position, faces, settings, _read_losses(run, pending))
+                if world.size() > 1 and not read:
+                    continue  # Whether to stop or to save is for all processes to agree on, which costs a message.
+                if signal_number := world.any_of(stopped_by[0] if stopped_by else 0, settings.torch_device):
                     save()
-                    raise Interrupted(
-                        f"stopped at step {position.step}, which is saved; go on with --resume", 128 + stopped_by[0]
-                    )
-                if now - last_save > SECONDS_PER_CHECKPOINT:
+                    message = f"stopped at step {position.step}, which is saved; go on with --resume"
+                    raise Interrupted(message, 128 + signal_number)
+                if world.any_of(now - last_save > SECONDS_PER_CHECKPOINT, settings.torch_device):
                     save()
                     last_save = time.monotonic()
             if position.batch == 0:
@@ -110,18 +116,19 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
                     f"{settings.dataset} holds {len(faces)} faces in split {settings.split!r}, "
                     f"fewer than one batch: lower --batch-size ({settings.batch_size})"
                 )
-            _write_losses(run, pending)
-            measured = trainer.end_epoch(position.epoch)
-            run.record.append([{**position.label(), "seconds": round(position.seconds, 1), **measured}])
-            pictures.save_loss_curve(run.record.metrics(), run.folder / "loss.png")
-            run.export(trainer.model())
+            _read_losses(run, pending)
+            if world.is_main():
+                measured = trainer.end_epoch(position.epoch)
+                run.record.append([{**position.label(), "seconds": round(position.seconds, 1), **measured}])
+                pictures.save_loss_curve(run.record.metrics(), run.folder / "loss.png")
+                run.export(trainer.model())
             position.epoch, position.batch = position.epoch + 1, 0
             save()
             last_save = time.monotonic()
 
 
 def _restore(trainer: Trainer, run: Run) -> Position:
-    position, state = run.load()
+    position, state = world.from_main(run.load() if world.is_main() else None)
     if state is not None:
         parts = trainer.parts()
         if parts.keys() != state.keys():
@@ -134,30 +141,32 @@ def _restore(trainer: Trainer, run: Run) -> Position:
     return position
 
 
-def _prepare(pixels: torch.Tensor, settings: Settings, step: int) -> torch.Tensor:
+def prepare(pixels: torch.Tensor, settings: Settings, step: int) -> torch.Tensor:
     """Bytes to floats on the device, mirrored at random."""
     device = settings.torch_device
     images = normalise(pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
     if settings.flip:
-        mirrored = np.random.default_rng([settings.seed, step, _FLIP_STREAM]).random(len(pixels)) < 0.5
-        images = torch.where(torch.from_numpy(mirrored).to(device)[:, None, None, None], images.flip(-1), images)
+        mirrored = np.random.default_rng([settings.seed, step, _FLIP_STREAM]).random(settings.batch_size) < 0.5
+        mask = torch.from_numpy(world.mine(mirrored).copy()).to(device)
+        images = torch.where(mask[:, None, None, None], images.flip(-1), images)
     return images
 
 
-def _write_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
+def _read_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
     """Read the losses of the pending steps at once, log them and forget them; returns the last step's."""
     if not pending:
         return {}
     names = [name for name, value in pending[-1].items() if isinstance(value, torch.Tensor)]
-    values = torch.stack([torch.stack([line[name] for name in names]) for line in pending]).tolist()
+    losses = torch.stack([torch.stack([line[name] for name in names]) for line in pending])
+    values = world.average(losses).tolist()
     for line, row in zip(pending, values):
         line.update(zip(names, row))
         if not all(map(math.isfinite, row)):
             raise TrainingError(f"the loss is no number at step {line['step']}: the checkpoint before it is kept")
-    run.record.append(pending)
-    losses = dict(zip(names, values[-1]))
+    if world.is_main():
+        run.record.append(pending)
     pending.clear()
-    return losses
+    return dict(zip(names, values[-1]))
 
 
 @contextmanager
@@ -189,9 +198,10 @@ class _Lines:
         pass
 
 
-def _progress_bar(settings: Settings, position: Position) -> tqdm:
+def _progress_bar(position: Position) -> tqdm:
     terminal = sys.stderr.isatty()
     return tqdm(
+        disable=not world.is_main(),
         initial=position.images_seen,
         unit="img",
         unit_scale=True,

@@ -1,6 +1,7 @@
 """What the machine can do, and how to get it out of it."""
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -14,15 +15,17 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 def find_device(name: str) -> torch.device:
     """The device of this name, or with "auto" the best there is: CUDA, then MPS, then the CPU.
 
+    Of several GPUs it is the one that torchrun gave this process.
+
     Raises:
         TrainingError: this machine has none.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(name for name, present in available.items() if present))
+        name = next(name for name, present in available.items() if present)
     if not available[name]:
         raise TrainingError(f"--device {name}: this machine has none")
-    return torch.device(name)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -49,12 +49,15 @@ class Record:
         with open(self._metrics_path, "a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
-    def forget_after(self, step: int) -> None:
-        """Drop what was written of steps that are about to be run again; the last line may be half written."""
+    def forget_after(self, step: int, epoch: int) -> None:
+        """Drop what was written after a step of an unfinished epoch; the last line may be half written."""
         kept = []
         if self._metrics_path.exists():
             for line in self._metrics_path.read_text().splitlines(keepends=True):
-                if not line.endswith("\n") or json.loads(line)["step"] > step:
+                if not line.endswith("\n"):
+                    break
+                values = json.loads(line)
+                if values["step"] > step or ("seconds" in values and values["epoch"] >= epoch):
                     break
                 kept.append(line)
         write_whole(self._metrics_path, "".join(kept))

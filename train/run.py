@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from models.base import FaceModel
 
+from . import world
 from .card import write_card
 from .errors import TrainingError
 from .record import Record, write_whole
@@ -78,6 +79,9 @@ class Run:
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
         self.record = Record(self.folder)
         self._checkpoint_path = self.folder / "checkpoint.pt"
+        self._lock = FileLock(self.folder / ".lock")
+        if not world.is_main():
+            return  # One process holds the folder for all.
         try:
             if settings.resume:
                 self._check_same_run()
@@ -86,7 +90,6 @@ class Run:
                     f"--output {self.folder} holds a run already: go on with --resume, or name another folder"
                 )
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.folder / ".lock")
             self._lock.acquire(timeout=0)
             if not settings.resume:
                 self.record.describe(self._description(arguments))
@@ -119,7 +122,7 @@ class Run:
                 position, state = Position(**checkpoint["position"]), checkpoint["state"]
             except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
                 raise TrainingError(f"{self._checkpoint_path} is damaged, or no checkpoint") from error
-        self.record.forget_after(position.step)
+        self.record.forget_after(position.step, position.epoch)
         return position, state
 
     def export(self, model: FaceModel) -> None:

@@ -1,0 +1,50 @@
+"""Draw the pictures of the README from the bundled models: python docs/draw.py"""
+
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+REPOSITORY = Path(__file__).parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+import app
+from models.images import to_pil
+
+SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 150, 26
+MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
+
+
+def sheet(rows: dict[str, list[Image.Image]], headings: tuple[str, ...] = ()) -> Image.Image:
+    """Faces in labelled rows, under headings."""
+    side, top = round(64 * SCALE), LABEL_HEIGHT if headings else 0
+    width = LABEL_WIDTH + (side + GAP) * max(map(len, rows.values()))
+    picture = Image.new("RGB", (width, top + (side + GAP) * len(rows)), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
+    for column, heading in enumerate(headings):
+        draw.text((LABEL_WIDTH + column * (side + GAP) + side / 2, top / 2), heading, "black", font, anchor="mm")
+    for row, (label, faces) in enumerate(rows.items()):
+        y = top + row * (side + GAP)
+        draw.text((4, y + side / 2), label, "black", font, anchor="lm")
+        for column, face in enumerate(faces):
+            enlarged = face.resize((side, side), Image.Resampling.LANCZOS)
+            picture.paste(enlarged, (LABEL_WIDTH + column * (side + GAP), y))
+    return picture
+
+
+@torch.inference_mode()
+def main() -> None:
+    faces = {name: app.load(name).generate(8, seed=0) for name in app.MODELS}
+    sheet(faces).save(REPOSITORY / "docs/faces.png")
+
+    moved = {}
+    for name in app.MODELS:
+        model = app.load(name)
+        z = torch.cat([model.sample_latent(1, seed=0, mean=mean) for mean in MEANS])
+        moved[name] = to_pil(model.decode(z))
+    sheet(moved, tuple(f"mean {mean}" for mean in MEANS)).save(REPOSITORY / "docs/out-of-distribution.png")
+
+
+if __name__ == "__main__":
+    main()

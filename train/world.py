@@ -1,0 +1,168 @@
+"""Several processes, started by torchrun, that train as one.
+
+Rank r of n takes every n-th face of each batch, beginning with the r-th; so all of them together see the very batches
+that one process would, and with batch normalisation and the matching loss computed over all of them, the losses and
+the weights are those of one process too, but for the order of sums. Each function here does nothing when there is but
+one process.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from .errors import TrainingError
+
+
+@contextmanager
+def joined(device: torch.device, batch_size: int) -> Iterator[None]:
+    """Be one of the processes that torchrun started, if it did, while the context lasts.
+
+    Raises:
+        TrainingError: the batch cannot be shared out evenly.
+    """
+    if "WORLD_SIZE" in os.environ:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        if batch_size % size():
+            raise TrainingError(f"--batch-size is {batch_size}: {size()} processes cannot share it evenly")
+        yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that logs, draws, saves and pushes."""
+    return rank() == 0
+
+
+def is_first_here() -> bool:
+    """Whether this is the process that fills the cache of its machine, which the others there read."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def mine(rows: Any) -> Any:
+    """This process's share of the rows of a global batch."""
+    return rows[rank() :: size()]
+
+
+def total(tensor: torch.Tensor) -> torch.Tensor:
+    """Sum over the processes; gradients flow through it to all of them."""
+    return _Total.apply(tensor) if size() > 1 else tensor
+
+
+def gather(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes, (size * n, ...); gradients flow back to whoever had the row."""
+    return _Gather.apply(rows) if size() > 1 else rows
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Replace each gradient by its mean over the processes, in one message."""
+    if size() == 1:
+        return
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(together)
+    together /= size()
+    for gradient, mean in zip(gradients, together.split([gradient.numel() for gradient in gradients])):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def average(tensor: torch.Tensor) -> torch.Tensor:
+    """Mean over the processes of numbers that need no gradient."""
+    if size() > 1:
+        dist.all_reduce(tensor)
+        tensor /= size()
+    return tensor
+
+
+def any_of(flag: int, device: torch.device) -> int:
+    """The largest of the processes' flags, so that all act on what only one has seen."""
+    if size() == 1:
+        return flag
+    flags = torch.tensor(flag, device=device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return int(flags)
+
+
+def from_main(value: Any) -> Any:
+    """The main process's value, in every process."""
+    if size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def synchronise_batch_norm(network: nn.Module) -> None:
+    """Let batch normalisation see the global batch. (PyTorch's own SyncBatchNorm does so on GPUs only.)"""
+    if size() > 1:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = _GlobalBatchNorm2d
+
+
+class _GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation with the mean and the variance of all processes' batches, which have the same size."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        count = values.numel() // values.shape[1] * size()
+        dimensions = (0, 2, 3)
+        # Two messages, since the sum of squares less the square of the sum would cancel in float32.
+        mean = total(values.sum(dimensions)) / count
+        deviation = values - mean[None, :, None, None]
+        variance = total(deviation.square().sum(dimensions)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight / (variance + self.eps).sqrt()
+        return (deviation * scale[None, :, None, None] + self.bias[None, :, None, None]).to(x.dtype)
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(tensor)
+        return tensor
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        # Every process's loss depends on every process's share of the sum.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
+        parts = [torch.empty_like(rows) for _ in range(size())]
+        dist.all_gather(parts, rows.contiguous())
+        ctx.count = len(rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[rank() * ctx.count : (rank() + 1) * ctx.count]
