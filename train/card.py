@@ -78,7 +78,7 @@ def _story(model: FaceModel, settings: dict[str, Any]) -> tuple[str, str, str, s
             "binary cross-entropy from logits; the generator's is the non-saturating one",
             f"Adam, learning rate {rate:g}, betas ({first}, {second}){average}",
         )
-    optimiser = f"Adam, learning rate {rate:g}, falling to 0 along a cosine"
+    optimiser = f"Muon for matrices, Adam for the rest, learning rate {rate:g} falling to 0 along a cosine"
     if model.matching is None:
         return (
             "Latent Faces: plain autoencoder",
