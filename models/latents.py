@@ -13,8 +13,9 @@ import torch
 # A seed: one number, or several, such as (run's seed, step). None asks the system for a fresh one.
 Seed = int | Sequence[int] | None
 
-# Each kind of draw has a stream of its own: moving the split between the halves must not reshuffle the bits.
-_NORMAL_STREAM, _BITS_STREAM = 0, 1
+# Each kind of draw has a stream of its own: moving the split between the halves must not reshuffle the bits. (Training
+# mirrors its faces by stream 1.)
+_NORMAL_STREAM, _BITS_STREAM = 0, 2
 
 
 def draw_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance: float = 1.0) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """How long the page takes to start with the Hub there and in all the ways it can be away.
 
-    python -m tests.measure_start
+    python -m tests.measure_start [starts]
 
-Prints a table of the seconds from `python app.py` to the first 200, the median of three starts, and where the GAN's
-weights came from. Port 7860 must be free for each start.
+Prints a table of the seconds from `python app.py` to the first answer, the median of so many starts (3), and where
+the GAN's weights came from.
 """
 
 import os
@@ -20,7 +20,6 @@ import httpx2
 from tests.loopback_hub import LoopbackHub
 
 REPOSITORY = Path(__file__).parent.parent
-STARTS = 3
 
 
 def start(environment: dict[str, str]) -> tuple[float, str]:
@@ -49,13 +48,13 @@ def publish_weights(hub: LoopbackHub) -> None:
         hub.add_folder("model", f"tester/latent-faces-{folder.name}", folder)
 
 
-def main() -> None:
+def main(starts: int = 3) -> None:
     print("| Hub | cache | seconds | GAN's weights |\n|---|---|---|---|")
 
     def row(label: str, cache: str, environment: dict[str, str]) -> None:
-        starts = [start(environment) for _ in range(STARTS)]
+        measured = [start(environment) for _ in range(starts)]
         print(
-            f"| {label} | {cache} | {statistics.median(seconds for seconds, _ in starts):.1f} | {starts[-1][1]} |",
+            f"| {label} | {cache} | {statistics.median(seconds for seconds, _ in measured):.1f} | {measured[-1][1]} |",
             flush=True,
         )
 
@@ -77,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

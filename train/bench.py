@@ -130,7 +130,7 @@ def plain_autoencoder(batches: Iterator[torch.Tensor], device: torch.device) -> 
 
 @torch.no_grad()
 def plain_generate(model: FaceModel, z: torch.Tensor) -> list[Image.Image]:
-    pixels = ((model(z) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    pixels = ((model.decode(z) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return [Image.fromarray(face.permute(1, 2, 0).numpy()) for face in pixels]
 
 
@@ -199,6 +199,7 @@ def breakdown(step: Callable[[], None], steps: int) -> dict[str, float]:
     with (
         mock.patch.object(torch.Tensor, "backward", timed("backward", torch.Tensor.backward)),
         mock.patch.object(torch.optim.Adam, "step", timed("optimiser", torch.optim.Adam.step)),
+        mock.patch.object(torch.optim.Muon, "step", timed("optimiser", torch.optim.Muon.step)),
         mock.patch.object(Faces, "__getitem__", timed("data", Faces.__getitem__)),
         mock.patch(f"{__name__}.prepare", timed("data", prepare)),
     ):
@@ -218,7 +219,9 @@ def draw_pictures(folder: Path, count: int) -> list[bytes]:
         encoded.append(buffer.getvalue())
     rows = {"image": [{"bytes": data, "path": None} for data in encoded]}
     features = datasets.Features({"image": datasets.Image()})
-    datasets.Dataset.from_dict(rows, features).to_parquet(folder / "train-00000-of-00001.parquet")
+    (folder / "data").mkdir(parents=True)
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(rows, features).to_parquet(folder / "data/train-00000-of-00001.parquet")
     return encoded
 
 
@@ -227,9 +230,9 @@ def main(arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     device = find_device("auto")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        encoded = draw_pictures(folder, settings.faces)
-        with Faces(find_source(name, "train", "image", None, folder / "cache"), folder / "cache") as faces:
+        pictures, cache = Path(name, "pictures"), Path(name, "cache")
+        encoded = draw_pictures(pictures, settings.faces)
+        with Faces(find_source(str(pictures), "train", "image", None, cache), cache) as faces:
             began = time.perf_counter()
             count = len(faces)
             decoding = count / (time.perf_counter() - began)

@@ -28,7 +28,7 @@ STEPS_PER_READ = 25
 # Besides the end of every epoch, which for the whole of CelebA on a CPU is hours away.
 SECONDS_PER_CHECKPOINT = 300
 
-# Of the random streams that a run's seed feeds; the latents' draws use the seed and the step alone.
+# Which of the random streams of (seed, step) mirrors faces; `models.latents` draws from 0 and 2.
 _FLIP_STREAM = 1
 
 

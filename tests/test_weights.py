@@ -1,0 +1,54 @@
+"""The bundled models do what the reports say of them, and their folders are what the Hub would hold."""
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+from models import Autoencoder, Generator
+from tests.conftest import WEIGHTS
+
+KINDS = {
+    "gan": Generator,
+    "autoencoder": Autoencoder,
+    "matched-autoencoder": Autoencoder,
+    "shifted-autoencoder": Autoencoder,
+}
+
+
+@torch.inference_mode()
+def spread(name: str, **distribution) -> float:
+    """Per-pixel standard deviation across 1,000 generated faces, averaged over the pixels."""
+    model = KINDS[name].from_pretrained(WEIGHTS / name)
+    z = model.sample_latent(1000, seed=0, **distribution)
+    return torch.cat([model.decode(part) for part in z.split(100)]).std(0).mean().item()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_folder_is_complete_and_small(name):
+    files = {path.name: path.stat().st_size for path in (WEIGHTS / name).iterdir()}
+    assert set(files) == {"config.json", "model.safetensors", "README.md", "loss.png", "samples.png"}
+    assert max(files.values()) < 10 * 1024 * 1024
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_card_says_how_the_model_was_made(name):
+    card = ModelCard.load(WEIGHTS / name / "README.md")
+    for words in (
+        "the first 8,000 aligned CelebA faces at 89 x 109",
+        "| epochs |",
+        "| images seen |",
+        "| seed |",
+        "python -m train.",
+    ):
+        assert words in card.text
+    assert ("| measured |" in card.text) == (name != "gan")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_faces_differ_from_each_other(name):
+    """At the prior of each; the standard deviation across real faces is some 0.5 on the same scale."""
+    assert spread(name) > 0.15
+
+
+def test_far_out_the_matched_autoencoders_faces_are_all_alike():
+    assert spread("matched-autoencoder", mean=100) < spread("matched-autoencoder") / 10
