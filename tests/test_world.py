@@ -88,7 +88,7 @@ def test_two_processes_have_the_losses_of_one(name, celeba, tmp_path):
         assert one.keys() == both.keys()
         for key in one:
             if key.endswith("_loss"):
-                assert both[key] == pytest.approx(one[key], abs=1e-3), (one, both)
+                assert both[key] == pytest.approx(one[key], rel=1e-3, abs=1e-3), (one, both)
     kind = Generator if name == "gan" else Autoencoder
     one, both = (kind.from_pretrained(tmp_path / run / "model") for run in ("one", "two"))
     z = one.sample_latent(4, seed=0)
