@@ -17,7 +17,7 @@ class Autoencoder(FaceModel):
         hidden_size: units of the fully connected layer between the convolutions and the latent.
         channels: after each convolution of the encoder; the decoder mirrors them.
         matching: how the latents were matched to the prior in training, "mmd" or "moments"; None for the plain
-            autoencoder, which never saw the prior and only samples from it.
+            autoencoder, which never saw the prior: see `whiten`.
         prior_mean, prior_variance: of the normal distribution that latents are drawn from. The defaults are the
             report's N(0, 2).
     """
@@ -78,6 +78,29 @@ class Autoencoder(FaceModel):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to their reconstructions, of the same shape."""
         return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def whiten(self, z: torch.Tensor) -> None:
+        """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
+
+        The change is folded into the layers on both sides of the latent: no reconstruction changes. To draw from the
+        prior is then to draw from a Gaussian fitted to the latents (Ghosh et al. 2020, arXiv:1903.12436).
+
+        Args:
+            z: (n, latent_size) latents of many faces, n well over latent_size.
+        """
+        z = z.double()
+        covariance = torch.cov(z.T)
+        # A number that the encoder does not use has no variance to scale; the ridge keeps it finite.
+        ridge = 1e-6 * covariance.trace() / self.latent_size * torch.eye(self.latent_size, dtype=z.dtype)
+        root = torch.linalg.cholesky(covariance + ridge.to(z.device)) / self.prior_variance**0.5
+        mean = z.mean(0)
+        # New latents are root^-1 (z - mean) + prior_mean; the decoder's first layer undoes it.
+        encoding, decoding = self.encoder[-1], self.decoder[0]
+        decoding.bias += (decoding.weight.double() @ (mean - root.sum(1) * self.prior_mean)).to(self.dtype)
+        decoding.weight.copy_(decoding.weight.double() @ root)
+        encoding.bias.copy_(torch.linalg.solve(root, encoding.bias.double() - mean) + self.prior_mean)
+        encoding.weight.copy_(torch.linalg.solve(root, encoding.weight.double()))
 
     def _initialise(self) -> None:
         """Weights that keep the signal's size from layer to layer (He et al. 2015, arXiv:1502.01852).

@@ -39,6 +39,18 @@ def test_the_generators_first_layer_is_a_transposed_convolution():
     assert torch.allclose(layer(z), nn.functional.conv_transpose2d(z, layer.weight), atol=1e-6)
 
 
+def test_whitening_changes_latents_but_no_reconstruction():
+    torch.manual_seed(0)
+    model = Autoencoder(10, 64, (4, 4, 4), prior_mean=1.0, prior_variance=2.0).eval()
+    x = torch.rand(200, 3, 64, 64) * 2 - 1
+    before = model(x)
+    model.whiten(model.encode(x))
+    z = model.encode(x)
+    assert torch.allclose(model(x), before, atol=1e-4)
+    assert torch.allclose(z.mean(0), torch.ones(10), atol=1e-3)
+    assert torch.allclose(torch.cov(z.T), 2 * torch.eye(10), atol=0.02)
+
+
 def test_shapes_and_ranges():
     generator, discriminator, autoencoder = (build() for build in TINY.values())
     x = generator(generator.sample_latent(2, seed=0))

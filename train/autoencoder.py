@@ -1,5 +1,6 @@
 """Train an autoencoder, plain or with its latents matched to a prior: python -m train.autoencoder --help"""
 
+import copy
 import math
 import sys
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ from .settings import Settings
 
 # The report's prior.
 PRIOR_MEAN, PRIOR_VARIANCE = 0.0, 2.0
+
+
+# For a covariance of 100 numbers: twenty faces a number.
+REFERENCE_FACES = 2000
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,12 @@ class AutoencoderTrainer(Trainer):
         settings: of the run.
         run: where the pictures go.
         held_out: (n, 3, 64, 64) uint8 faces that training does not see.
+        reference: (n, 3, 64, 64) uint8 faces of the training set, to whiten the plain autoencoder's latents by.
     """
 
-    def __init__(self, settings: AutoencoderSettings, run: Run, held_out: torch.Tensor):
+    def __init__(self, settings: AutoencoderSettings, run: Run, held_out: torch.Tensor, reference: torch.Tensor):
         self.settings, self.run = settings, run
-        self.held_out = normalise(held_out.to(settings.torch_device))
+        self.held_out, self.reference = (normalise(x.to(settings.torch_device)) for x in (held_out, reference))
         # The weights come from the seed without touching the global state.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -149,7 +155,13 @@ class AutoencoderTrainer(Trainer):
 
     @torch.inference_mode()
     def end_epoch(self, epoch: int) -> dict[str, float]:
-        model, images = self.model(), self.held_out
+        model, images = self.autoencoder.eval(), self.held_out
+        raw = latent_moments(model.encode(images))
+        if not self.settings.is_matched:
+            # Nothing in a plain autoencoder's loss fixes where its latents lie or how far apart: draws from the prior
+            # would all decode to one face, or to none. The kept model has its latents whitened, training does not.
+            model = self.whitened = copy.deepcopy(model)
+            model.whiten(torch.cat([model.encode(part) for part in self.reference.split(500)]))
         z = model.encode(images)
         reconstruction = model.decode(z)
 
@@ -163,10 +175,11 @@ class AutoencoderTrainer(Trainer):
         pictures.save_grid(grid, self.run.picture_path("interpolations", epoch), columns=paths.shape[1])
         grid = model.decode(model.sample_latent(64, seed=self.settings.seed))
         pictures.save_grid(grid, self.run.picture_path("samples", epoch))
-        return {"held_out_psnr": psnr(reconstruction, images).mean().item(), **latent_moments(z)}
+        measured = {"held_out_psnr": psnr(reconstruction, images).mean().item(), **latent_moments(z)}
+        return measured if self.settings.is_matched else {**measured, **{f"raw_{key}": raw[key] for key in raw}}
 
     def model(self) -> Autoencoder:
-        return self.autoencoder.eval()
+        return self.autoencoder.eval() if self.settings.is_matched else self.whitened
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -177,7 +190,8 @@ def main(arguments: list[str] | None = None) -> None:
             check_can_push(settings.push_to_hub)
         held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
         with open_faces(settings, skip) as faces, Run("autoencoder", settings, arguments) as run:
-            train(AutoencoderTrainer(settings, run, held_out), faces, run)
+            reference = faces[: faces.wait_for(REFERENCE_FACES)][:REFERENCE_FACES]
+            train(AutoencoderTrainer(settings, run, held_out, reference), faces, run)
         if settings.push_to_hub and world.is_main():
             print(push(run.folder, settings.push_to_hub, settings.private))
 

@@ -245,7 +245,7 @@ def _report(settings: BenchSettings, device: torch.device, encoded: list[bytes],
     ours = {
         "GAN training": our_step(GANTrainer(gan, run), our_batches(faces, gan), gan),
         "autoencoder training": our_step(
-            AutoencoderTrainer(autoencoder, run, faces[:64]), our_batches(faces, autoencoder), autoencoder
+            AutoencoderTrainer(autoencoder, run, faces[:64], faces[:64]), our_batches(faces, autoencoder), autoencoder
         ),
     }
     if settings.profile:
