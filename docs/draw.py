@@ -12,7 +12,7 @@ sys.path.insert(0, str(REPOSITORY))
 import app
 from models.images import to_pil
 
-SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 150, 26
+SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
 
