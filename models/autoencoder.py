@@ -72,8 +72,9 @@ class Autoencoder(FaceModel):
             raise ValueError(f"x has shape {tuple(x.shape)}: this model takes (n, 3, 64, 64)")
         return self.encoder(x.to(self.dtype))
 
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
-        return self.decoder(self._check_latent(z))
+    @property
+    def decoder_layers(self) -> nn.Sequential:
+        return self.decoder
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to their reconstructions, of the same shape."""

@@ -83,6 +83,14 @@ def test_batches_are_the_same_streamed_or_cached_and_resume_anywhere(celeba, tmp
     assert not torch.equal(third, torch.cat(cached[1]))
 
 
+def test_faces_held_by_a_device_come_in_the_same_batches(celeba, tmp_path):
+    with Faces(source(celeba, tmp_path), tmp_path, skip=5) as faces:
+        read = list(faces.batches(2, 10, seed=3))
+        assert faces.hold(torch.device("cpu"))
+        held = list(faces.batches(2, 10, seed=3))
+    assert len(held) == 4 and all(map(torch.equal, read, held))
+
+
 def test_a_changed_folder_gets_a_cache_of_its_own(celeba, tmp_path):
     folder = tmp_path / "faces"
     shutil.copytree(celeba, folder)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models import Autoencoder, Discriminator, Generator
+from models import Autoencoder, Discriminator, Generator, inference
 
 TINY = {
     "generator": lambda: Generator(latent_size=10, discrete_size=4, hidden_size=4, prior_mean=1.0),
@@ -16,7 +16,8 @@ TINY = {
 
 def kinds(network: nn.Module) -> list[str]:
     leaves = [module for module in network.modules() if not list(module.children())]
-    return ["ConvTranspose2d" if isinstance(leaf, nn.ConvTranspose2d) else type(leaf).__name__ for leaf in leaves]
+    # Some convolutions are computed in ways of our own.
+    return [next(base.__name__ for base in type(leaf).mro() if base.__module__.startswith("torch")) for leaf in leaves]
 
 
 def test_layers_are_the_reports():
@@ -37,6 +38,33 @@ def test_the_generators_first_layer_is_a_transposed_convolution():
     layer = TINY["generator"]().layers[0][0]
     z = torch.randn(3, 10, 1, 1)
     assert torch.allclose(layer(z), nn.functional.conv_transpose2d(z, layer.weight), atol=1e-6)
+
+
+def test_the_discriminators_last_halving_is_a_convolution_with_its_gradients():
+    torch.manual_seed(0)
+    x = torch.randn(3, 16, 8, 8, requires_grad=True)
+    layer = TINY["discriminator"]().layers[4][0]
+    ours, stock = layer(x), nn.functional.conv2d(x, layer.weight, stride=2, padding=1)
+    assert type(layer) is not nn.Conv2d and torch.allclose(ours, stock, atol=1e-5)
+    gradients = [torch.autograd.grad(y.square().sum(), (x, layer.weight)) for y in (ours, stock)]
+    for mine, theirs in zip(*gradients):
+        assert mine.abs().max() > 0.01 and torch.allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["generator", "autoencoder"])
+@pytest.mark.parametrize("in_bf16", [False, True])
+def test_accelerated_layers_draw_what_the_layers_draw(kind, in_bf16, monkeypatch):
+    monkeypatch.setattr(inference, "has_fast_bf16", lambda: in_bf16)
+    torch.manual_seed(0)
+    model = TINY[kind]()
+    for _ in range(3):  # Batch normalisation gets statistics to be folded.
+        model.decode(model.sample_latent(64, seed=1))
+    model.eval()
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 1.5), nn.init.uniform_(norm.bias, -0.5, 0.5)
+    z = model.sample_latent(16, seed=0)
+    x, y = model.decode(z), inference.accelerate(model.decoder_layers)(z)
+    assert x.std() > 0.01 and torch.allclose(x, y, atol=0.03 if in_bf16 else 1e-5)
 
 
 def test_whitening_changes_latents_but_no_reconstruction():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,17 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
     card = (run / "model/README.md").read_text()
     assert "license: other" in card and "| images seen | 96 |" in card
     assert "--dataset path/to/celeba0" in card
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_train_as_the_others_do(arguments, tmp_path):
+    own = MODELS["plain"][2]
+    for output, more in (("eager", []), ("compiled", ["--compile"])):
+        autoencoder.main(arguments([*own, *more], output, epochs=1))
+    eager, compiled = (
+        [line["pixel_loss"] for line in losses(tmp_path / output)[:6]] for output in ("eager", "compiled")
+    )
+    assert compiled == pytest.approx(eager, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["gan", "matched"])

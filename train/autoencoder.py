@@ -113,6 +113,9 @@ class AutoencoderTrainer(Trainer):
             )
         self.autoencoder.to(settings.torch_device, memory_format=torch.channels_last)
         world.synchronise_batch_norm(self.autoencoder)
+        if settings.compile:
+            self.autoencoder.encoder.compile()
+            self.autoencoder.decoder.compile()
 
         # Faces vary a lot along few directions and a little along many, which Adam learns one after the other. Muon
         # (Jordan et al. 2024, kellerjordan.github.io/posts/muon) gives every direction of a matrix the same step: the

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import datasets
 import httpx2
@@ -151,6 +151,7 @@ class Faces:
         self._filler: threading.Thread | None = None
         self._expected: int | None = None
         self._map = np.empty((0, *FACE_SHAPE), np.uint8)
+        self._held: torch.Tensor | None = None
         self._count, self._complete = self._read_state()
         if fill and not self._is_enough():
             self._filler = threading.Thread(target=self._fill, name="faces", daemon=True)
@@ -190,9 +191,27 @@ class Faces:
             self._map = np.memmap(self._pixels_path, np.uint8, mode="r", shape=(end, *FACE_SHAPE))
         return torch.from_numpy(np.array(self._map[self.skip : end][index]))
 
+    def hold(self, device: torch.device) -> bool:
+        """Wait for all faces and keep them in the device's memory, from where `batches` then takes them.
+
+        Of a GPU's memory they may take half of what is free; where that is not enough, nothing happens.
+
+        Returns:
+            Whether they are there.
+        """
+        if self._held is None:
+            count = len(self)
+            if device.type == "cuda" and count * FACE_BYTES > torch.cuda.mem_get_info(device)[0] / 2:
+                return False
+            held = torch.empty((count, *FACE_SHAPE), dtype=torch.uint8, device=device)
+            for first in range(0, count, CHUNK):
+                held[first : first + CHUNK] = self[first : first + CHUNK].to(device)
+            self._held = held
+        return True
+
     def batches(self, epoch: int, batch_size: int, seed: int, start: int = 0) -> Iterator[torch.Tensor]:
-        """One epoch's batches, the last short one left out, each (batch_size, 3, 64, 64) uint8; of several
-        processes, each gets its rows of every batch.
+        """One epoch's batches, the last short one left out, each (batch_size, 3, 64, 64) uint8, on the CPU unless
+        another device holds the faces; of several processes, each gets its rows of every batch.
 
         Epoch 1 follows the data set's own order, because it may still be arriving; every later one is shuffled by
         `seed` and `epoch` alone. The batches are the same whether the faces were cached before or not.
@@ -206,8 +225,11 @@ class Faces:
                     return
                 yield self[first + world.rank() : first + batch_size : world.size()]
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        faces = self
+        if self._held is not None:
+            faces, order = self._held, torch.from_numpy(order).to(self._held.device)
         for first in range(start * batch_size, len(order) - batch_size + 1, batch_size):
-            yield self[world.mine(order[first : first + batch_size])]
+            yield faces[world.mine(order[first : first + batch_size])]
 
     def __enter__(self) -> Self:
         return self
@@ -256,31 +278,42 @@ class Faces:
         splits = rows.info.splits or {}
         if self.source.split in splits:
             self._expected = splits[self.source.split].num_examples
-        images = enumerate(iter(rows.skip(self._count)), self._count)
+        tables = rows.skip(self._count).with_format("arrow").iter(CHUNK)  # Row by row would cost a tenth of decoding.
         with (
             open(self._pixels_path, "r+b" if self._pixels_path.exists() else "w+b") as file,
-            ThreadPoolExecutor(os.cpu_count()) as decoders,
+            # One thread: small pictures are decoded in such short turns that more of them wait for the interpreter's
+            # lock. While it decodes one chunk, this one writes the chunk before.
+            ThreadPoolExecutor(1) as decoder,
         ):
             file.truncate(self._count * FACE_BYTES)
             file.seek(0, os.SEEK_END)
+            arrived = self._count
+            decoding = decoder.submit(self._decode, [], arrived)
             while not self._stop.is_set() and not self._is_enough():
-                wanted = CHUNK if self.limit is None else min(CHUNK, self.limit - self._count)
-                chunk = list(itertools.islice(images, wanted))
-                file.writelines(face.numpy() for face in decoders.map(self._decode, chunk))
+                wanted = CHUNK if self.limit is None else min(CHUNK, self.limit - arrived)
+                table = next(tables, None) if wanted else None
+                images = [] if table is None else table.column(self.source.column).slice(0, wanted).to_pylist()
+                decoded, decoding = decoding, decoder.submit(self._decode, images, arrived)
+                arrived += len(images)
+                faces = decoded.result()
+                file.write(faces)
                 file.flush()
                 os.fsync(file.fileno())
-                self._save_state(self._count + len(chunk), complete=len(chunk) < wanted)
+                self._save_state(self._count + len(faces), complete=wanted > 0 and not images)
         if self._complete and self._count == 0:
             raise TrainingError(f"{self.source.dataset} holds no images in split {self.source.split!r}")
 
-    def _decode(self, numbered_row: tuple[int, dict]) -> torch.Tensor:
-        number, row = numbered_row
-        image = row[self.source.column]
-        try:
-            return crop(Image.open(image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])))[0]
-        except (OSError, SyntaxError, ValueError, TypeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise TrainingError(f"image {number} of {self.source.dataset} cannot be decoded: {reason}") from error
+    def _decode(self, images: list[dict[str, Any]], first: int) -> np.ndarray:
+        faces = np.empty((len(images), *FACE_SHAPE), np.uint8)
+        for number, image in enumerate(images):
+            try:
+                source = image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])
+                faces[number] = crop(Image.open(source))[0].numpy()
+            except (OSError, SyntaxError, ValueError, TypeError) as error:
+                reason = str(error).partition("\n")[0]
+                message = f"image {first + number} of {self.source.dataset} cannot be decoded: {reason}"
+                raise TrainingError(message) from error
+        return faces
 
     def _save_state(self, count: int, complete: bool) -> None:
         state = {**asdict(self.source), "count": count, "complete": complete}

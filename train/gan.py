@@ -79,6 +79,9 @@ class GANTrainer(Trainer):
         self.averaged = AveragedModel(
             self.generator, multi_avg_fn=_running_average(settings.average), use_buffers=True
         ).eval()
+        if settings.compile:
+            self.generator.layers.compile()
+            self.discriminator.layers.compile()
 
         def adam(network: torch.nn.Module) -> torch.optim.Adam:
             return torch.optim.Adam(network.parameters(), settings.learning_rate, settings.adam_betas, fused=True)

@@ -92,6 +92,8 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
         last_save = time.monotonic()
         while position.epoch <= settings.epochs:
             trainer.begin_epoch(position.epoch)
+            if position.epoch > 1 and settings.torch_device.type == "cuda":
+                faces.hold(settings.torch_device)
             started = time.monotonic()
             for pixels in faces.batches(position.epoch, settings.batch_size, settings.seed, start=position.batch):
                 losses = trainer.step(prepare(pixels, settings, position.step), position.step)
@@ -144,12 +146,12 @@ def _restore(trainer: Trainer, run: Run) -> Position:
 def prepare(pixels: torch.Tensor, settings: Settings, step: int) -> torch.Tensor:
     """Bytes to floats on the device, mirrored at random."""
     device = settings.torch_device
-    images = normalise(pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+    pixels = pixels.to(device, non_blocking=True)
     if settings.flip:
         mirrored = np.random.default_rng([settings.seed, step, _FLIP_STREAM]).random(settings.batch_size) < 0.5
         mask = torch.from_numpy(world.mine(mirrored).copy()).to(device)
-        images = torch.where(mask[:, None, None, None], images.flip(-1), images)
-    return images
+        pixels = torch.where(mask[:, None, None, None], pixels.flip(-1), pixels)
+    return normalise(pixels.contiguous(memory_format=torch.channels_last))
 
 
 def _read_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:

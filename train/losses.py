@@ -27,7 +27,8 @@ def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
 
 def pixel_loss(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Mean squared error over pixels in [-1, 1]."""
-    return F.mse_loss(reconstruction.float(), images.float())
+    # Not F.mse_loss, whose gradient lies channels first in memory whatever the images do, which slows what follows.
+    return (reconstruction.float() - images.float()).square().mean()
 
 
 def mmd(z: torch.Tensor, prior: torch.Tensor, variance: float) -> torch.Tensor:

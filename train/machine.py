@@ -6,6 +6,8 @@ import sys
 
 import torch
 
+from models import inference
+
 from .errors import TrainingError
 
 # glibc's mallopt: sizes from which memory is asked of the system each time, and given back.
@@ -33,8 +35,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+        return inference.has_fast_bf16()
     return False
 
 

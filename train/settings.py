@@ -58,6 +58,10 @@ class Settings:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the networks' arithmetic; weights stay in float32. auto takes bf16 where the hardware has it."""
 
+    compile: bool = False
+    """Compile the networks with torch.compile, for which the first step waits up to a minute. It needs a C++ compiler
+    and gains little on a CPU; on a GPU it has not been measured."""
+
     data_note: str | None = None
     """What the data is, in a few words for the model's card."""
 
@@ -71,7 +75,7 @@ class Settings:
     """Go on from the checkpoint in the output folder, as if never stopped."""
 
     # Settings that may differ between a run and its resumption without changing what it computes.
-    FREE = ("output", "epochs", "cache_dir", "data_note", "device", "private", "push_to_hub", "resume")
+    FREE = ("output", "epochs", "cache_dir", "compile", "data_note", "device", "private", "push_to_hub", "resume")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "latent_size"):
