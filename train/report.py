@@ -1,0 +1,168 @@
+"""Measure the reports' claims with the bundled models, and write docs/report.md: python -m train.report --help"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+import tyro
+from huggingface_hub import EvalResult, ModelCard
+
+from models.base import FaceModel
+
+from . import experiments, figures
+from .errors import run_command
+from .evaluate import EvaluationSettings, evaluate, load_model
+from .features import extract, face_detector
+from .machine import keep_freed_memory
+from .record import write_whole
+
+MODELS = ("gan", "autoencoder", "matched-autoencoder", "shifted-autoencoder")
+
+
+@dataclass(frozen=True)
+class ReportSettings(EvaluationSettings):
+    weights: Path = Path("weights")
+    """Folder of the four models."""
+
+    output: Path = Path("docs")
+    """Folder for report.md, its figures and results/*.json."""
+
+    draws: int = 100
+    """Faces at each mean of the out-of-distribution curves, and of each latent whose numbers are moved one by one."""
+
+    cards: bool = False
+    """Write the scores into the models' cards too."""
+
+    quick: bool = False
+    """A tenth of the faces and two seeds: for a look, not for the record."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    settings = tyro.cli(ReportSettings, args=arguments, prog="python -m train.report", description=__doc__)
+    if settings.quick:
+        settings = replace(settings, samples=settings.samples // 10, seeds=2, held_out=100, draws=20)
+    keep_freed_memory()
+    models = {name: load_model(settings.weights / name) for name in MODELS}
+    everything = settings.faces("train", sys.maxsize if not settings.quick else 4 * settings.samples)
+    all_features = extract(everything, settings.features)
+    faces = experiments.Faces(
+        everything, settings.faces(settings.held_out_split, settings.held_out), all_features[: settings.samples].clone()
+    )
+    protocol = settings.protocol(len(faces.train_features)) | {"training faces": len(everything)}
+
+    for name, result in _experiments(models, faces, all_features, settings):
+        text = json.dumps({"protocol": protocol, "command": _command(settings), **result}, indent=1)
+        (settings.output / "results").mkdir(parents=True, exist_ok=True)
+        write_whole(settings.output / "results" / f"{name}.json", text + "\n")
+        if name == "scores" and settings.cards:
+            for model in MODELS:
+                write_scores(settings.weights / model / "README.md", result[model], protocol)
+    write_report(settings.output)
+
+
+def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -> None:
+    """Put a model's scores into its card: a section of its own before the one on training, and the model index."""
+    card = ModelCard.load(path)
+    split = f"CelebA, {protocol['reference']}"
+    lines, entries = [], []
+    for part, task in (("generated", "unconditional-image-generation"), ("reconstructed", "image-to-image")):
+        for name, value in result.get(part, {}).items():
+            label = f"{name.replace('_', ' ')}, {part} faces"
+            lines.append(f"| {label} | {_with_interval(value)} |")
+            if not math.isfinite(value["mean"]):
+                continue
+            entries.append(
+                EvalResult(
+                    task_type=task,
+                    dataset_type="celeba",
+                    dataset_name=split if part == "generated" else f"CelebA, {protocol['held out']}",
+                    metric_type=name,
+                    metric_name=f"{label} ({protocol['features']} features)",
+                    metric_value=round(value["mean"], 3),
+                )
+            )
+    card.data.model_name, card.data.eval_results = path.parent.name, entries
+    section = f"""## Scores
+
+{protocol["samples"]} generated faces against the {protocol["reference"]}, {len(protocol["seeds"])} seeds; reconstructions of the
+{protocol["held out"]}. Distances are between features of {protocol["features"]}, and are no FID or KID of the
+literature; ± 95 % confidence. The protocol and all other measurements are in the repository's docs/report.md.
+
+| | |
+|---|---|
+"""
+    before, training, after = card.text.partition("## Training")
+    before = before.partition("## Scores")[0]
+    card.text = before + section + "\n".join(lines) + "\n\n" + training + after
+    card.save(path)
+
+
+def _command(settings: ReportSettings) -> str:
+    return "python -m train.report --dataset path/to/celeba" + (" --quick" if settings.quick else "")
+
+
+def _experiments(
+    models: dict[str, FaceModel], faces: experiments.Faces, all_features: torch.Tensor, settings: ReportSettings
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Run one after the other; yields names and results."""
+    detect = face_detector()
+    if detect is None:
+        print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
+    autoencoders = {name: model for name, model in models.items() if name != "gan"}
+    features, draws = settings.features, settings.draws
+    runs: dict[str, Callable[[], dict[str, Any]]] = {
+        "scores": lambda: {
+            name: evaluate(model, faces.train_features, faces.test, settings) for name, model in models.items()
+        },
+        "out-of-distribution": lambda: {
+            name: experiments.out_of_distribution(model, faces, draws, features, detect)
+            for name, model in models.items()
+        },
+        "densities": lambda: {
+            name: experiments.densities(model, faces, replace(settings, seeds=min(settings.seeds, 3)))
+            for name, model in autoencoders.items()
+        },
+        "bits": lambda: experiments.bits(models["gan"], draws, features),
+        "memorisation": lambda: experiments.memorisation(models, faces, settings.held_out, features, all_features),
+        "baselines": lambda: experiments.baselines(faces, settings),
+    }
+    for experiment, run in runs.items():
+        began = time.monotonic()
+        result = run()
+        print(f"{experiment}: {time.monotonic() - began:.0f} s", flush=True)
+        yield experiment, result
+    figures.draw_faces(models, settings.output)
+
+
+def write_report(folder: Path) -> None:
+    """Fill report.md and draw its figures from the results in a folder; those of train.sweep are optional."""
+    results = {
+        path.stem.replace("-", "_"): json.loads(path.read_text()) for path in (folder / "results").glob("*.json")
+    }
+    figures.draw_curves(results, folder)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"pm": _with_interval, "percent": lambda share: f"{share:.0%}"}
+    environment.globals |= {"edges": experiments.edges, "mean": lambda values: sum(values) / len(values)}
+    write_whole(folder / "report.md", environment.get_template("report.md").render(results))
+
+
+def _with_interval(value: dict[str, float], digits: int = 2) -> str:
+    return f"{value['mean']:.{digits}f} ± {value['interval']:.{digits}f}"
+
+
+if __name__ == "__main__":
+    run_command(main)

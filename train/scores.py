@@ -1,0 +1,86 @@
+"""Scores of generated and reconstructed faces: what train.evaluate computes once it has images and features.
+
+The Frechet and kernel distances, precision and recall are torch-fidelity's. Lower distances are better; precision,
+recall, density and coverage are better when higher. `generated` and `real` are features (n, size) and (m, size).
+"""
+
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+
+# Nearest neighbours that make the balls of precision, recall, density and coverage, as in the papers.
+PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5
+
+
+def frechet_distance(generated: torch.Tensor, real: torch.Tensor) -> float:
+    """Squared Frechet distance of the Gaussians fitted to each (Heusel et al. 2017, arXiv:1706.08500).
+
+    It depends on how many samples there are: compare equal counts only.
+    """
+    statistics = (fid_features_to_statistics(features.double()) for features in (generated, real))
+    return fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+
+
+def kernel_distance(generated: torch.Tensor, real: torch.Tensor) -> float:
+    """Unbiased squared MMD under the cubic kernel (Binkowski et al. 2018, arXiv:1801.01401)."""
+    size = min(len(generated), len(real), 1000)
+    result = kid_features_to_metric(
+        generated.double(), real.double(), kid_subsets=20, kid_subset_size=size, rng_seed=0, verbose=False
+    )
+    return result["kernel_inception_distance_mean"]
+
+
+def precision_recall(generated: torch.Tensor, real: torch.Tensor) -> tuple[float, float]:
+    """The share of generated faces among the real ones, and of real among generated (Kynkaanniemi et al. 2019,
+    arXiv:1904.06991)."""
+    result = prc_features_to_metric(
+        generated, real, prc_neighborhood=PRECISION_NEIGHBOURS, prc_batch_size=10000, save_cpu_ram=False, verbose=False
+    )
+    return result["precision"], result["recall"]
+
+
+def density_coverage(generated: torch.Tensor, real: torch.Tensor) -> tuple[float, float]:
+    """Naeem et al. 2020, arXiv:2002.09797. Around each real face lies a ball that reaches to its fifth neighbour.
+
+    Density counts in how many balls a generated face lies, over what is expected of real ones: 1 for equal
+    distributions, and it may be more. Coverage is the share of balls that hold a generated face.
+    """
+    # The nearest neighbour of a face among all is itself.
+    radius = torch.cdist(real, real).kthvalue(DENSITY_NEIGHBOURS + 1).values
+    inside = torch.cdist(generated, real) < radius
+    return inside.float().sum(1).mean().item() / DENSITY_NEIGHBOURS, inside.any(0).float().mean().item()
+
+
+def mean_distance(points: torch.Tensor) -> float:
+    """The mean Euclidean distance of two different points among (n, ...): the diversity of n faces."""
+    return torch.pdist(points.flatten(1).float()).mean().item()
+
+
+def nearest_distance(points: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+    """The Euclidean distance of each of (n, size) points from the nearest one of (m, size): (n,)."""
+    return torch.cdist(points, among).min(1).values
+
+
+def sharpness(images: torch.Tensor) -> float:
+    """The mean difference of neighbouring pixels of images (n, 3, height, width) uint8, in grey levels."""
+    x = images.float()
+    return ((x[..., 1:] - x[..., :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean()).item() / 2
+
+
+def ssim(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Structural similarity of each pair of images (n, 3, 64, 64) uint8 (Wang et al. 2004, its Gaussian window): (n,)."""
+    options = {"channel_axis": 0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return torch.tensor(
+        [structural_similarity(a, b, data_range=255, **options) for a, b in zip(reconstruction.numpy(), images.numpy())]
+    )
+
+
+def mean_and_interval(values: list[float]) -> dict[str, float]:
+    """Mean over seeds, and the half width of its 95 % confidence interval by Student's distribution."""
+    from scipy.stats import t
+
+    spread = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return {"mean": float(np.mean(values)), "interval": float(spread * t.ppf(0.975, len(values) - 1))}
