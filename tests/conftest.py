@@ -76,3 +76,21 @@ def celeba(tmp_path_factory) -> Path:
     write_parquet(folder / "data/train-00001-of-00002.parquet", range(24, 48), "JPEG")
     write_parquet(folder / "data/valid-00000-of-00001.parquet", range(48, 64))
     return folder
+
+
+@pytest.fixture(scope="module")
+def server():
+    from tests.loopback_hub import LoopbackHub
+
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(server, monkeypatch, tmp_path):
+    """A Hub on loopback, empty, to which this process's clients are pointed."""
+    from tests.loopback_hub import point_clients_at
+
+    server.reset()
+    point_clients_at(server, monkeypatch, tmp_path / "home")
+    return server

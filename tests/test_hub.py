@@ -16,26 +16,13 @@ from models import Autoencoder, Generator
 from models.base import DamagedDownload
 from models.hub import load_models, repository_name
 from tests.conftest import WEIGHTS
-from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, LoopbackHub, break_upload, point_clients_at, skip_waits
+from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, break_upload, skip_waits
 from train import gan, publish, push
 from train.errors import TrainingError
 
 SMALL = ["--epochs", "1", "--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
 KINDS = {"gan": Generator}
 REPOSITORY = repository_name("tester", "gan")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(server, monkeypatch, tmp_path):
-    point_clients_at(server, monkeypatch, tmp_path / "home")
-    yield server
-    server.reset()
 
 
 @pytest.fixture

@@ -20,7 +20,11 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from loopback_hub import (
+from PIL import Image
+
+from models import Autoencoder
+from models.base import DamagedDownload
+from tests.loopback_hub import (
     REVOKED_TOKEN,
     TOKEN,
     Fault,
@@ -29,24 +33,6 @@ from loopback_hub import (
     point_clients_at,
     skip_waits,
 )
-from PIL import Image
-
-from models import Autoencoder
-from models.base import DamagedDownload
-
-
-@pytest.fixture(scope="module")
-def server():
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(server, monkeypatch, tmp_path):
-    point_clients_at(server, monkeypatch, tmp_path / "home")
-    server.requests.clear()
-    yield server
-    server.fault = None
 
 
 def tiny(seed: int = 0) -> Autoencoder:

@@ -100,12 +100,15 @@ def _frozen_units(layers: nn.Sequential) -> Iterator[list[float]]:
 
 
 def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) -> dict[str, float | None]:
-    """How far below and above the prior's mean the face share first falls under a level, by linear interpolation."""
+    """How far below and above the prior's mean the face share first falls under a level, by linear interpolation; None
+    where it does not, or was not measured."""
     result: dict[str, float | None] = {}
     for side, sign in (("below", -1), ("above", 1)):
-        points = sorted((sign * (point["mean"] - prior_mean), point["face_share"]) for point in curve)
-        points = [point for point in points if point[0] >= 0]
+        points = [(sign * (point["mean"] - prior_mean), point["face_share"]) for point in curve]
+        points = sorted(point for point in points if point[0] >= 0)
         result[side] = None
+        if any(share is None for _, share in points):
+            continue
         for (near, high), (far, low) in itertools.pairwise(points):
             if high >= level > low:
                 result[side] = near + (far - near) * (high - level) / (high - low)

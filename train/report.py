@@ -122,10 +122,13 @@ def _experiments(
         "scores": lambda: {
             name: evaluate(model, faces.train_features, faces.test, settings) for name, model in models.items()
         },
-        "out-of-distribution": lambda: {
-            name: experiments.out_of_distribution(model, faces, draws, features, detect)
-            for name, model in models.items()
-        },
+        "out-of-distribution": lambda: (
+            {"draws": draws}
+            | {
+                name: experiments.out_of_distribution(model, faces, draws, features, detect)
+                for name, model in models.items()
+            }
+        ),
         "densities": lambda: {
             name: experiments.densities(model, faces, replace(settings, seeds=min(settings.seeds, 3)))
             for name, model in autoencoders.items()
