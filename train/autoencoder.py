@@ -19,7 +19,7 @@ from .errors import TrainingError, run_command
 from .loop import Trainer, train
 from .losses import mmd, moments, pixel_loss
 from .measure import latent_moments, psnr
-from .push import check_can_push, push
+from .push import pushed_after
 from .run import Run
 from .settings import Settings
 
@@ -204,15 +204,11 @@ class AutoencoderTrainer(Trainer):
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
-    with world.joined(settings.torch_device, settings.batch_size):
-        if settings.push_to_hub and world.is_main():
-            check_can_push(settings.push_to_hub)
+    with world.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
         held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
         with open_faces(settings, skip) as faces, Run("autoencoder", settings, arguments) as run:
             reference = faces[: faces.wait_for(REFERENCE_FACES)][:REFERENCE_FACES]
             train(AutoencoderTrainer(settings, run, held_out, reference), faces, run)
-        if settings.push_to_hub and world.is_main():
-            print(push(run.folder, settings.push_to_hub, settings.private))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from .data import open_faces
 from .errors import TrainingError, run_command
 from .loop import Trainer, train
 from .losses import discriminator_loss, generator_loss
-from .push import check_can_push, push
+from .push import pushed_after
 from .run import Run
 from .settings import Settings
 
@@ -151,13 +151,13 @@ def _running_average(decay: float):
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(GANSettings, args=arguments, prog="python -m train.gan", description=__doc__)
-    with world.joined(settings.torch_device, settings.batch_size):
-        if settings.push_to_hub and world.is_main():
-            check_can_push(settings.push_to_hub)
-        with open_faces(settings) as faces, Run("gan", settings, arguments) as run:
-            train(GANTrainer(settings, run), faces, run)
-        if settings.push_to_hub and world.is_main():
-            print(push(run.folder, settings.push_to_hub, settings.private))
+    with (
+        world.joined(settings.torch_device, settings.batch_size),
+        pushed_after(settings),
+        open_faces(settings) as faces,
+        Run("gan", settings, arguments) as run,
+    ):
+        train(GANTrainer(settings, run), faces, run)
 
 
 if __name__ == "__main__":

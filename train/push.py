@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +16,11 @@ from huggingface_hub.utils import validate_repo_id
 
 from models import Autoencoder, Generator
 
+from . import world
 from .card import write_card
 from .errors import TrainingError, run_command
 from .record import Record
+from .settings import Settings
 
 # All that is ever pushed of a run. Reconstructions and interpolations show the data set's pixels and stay.
 PUSHED_FILES = ("config.json", "model.safetensors", "README.md", "loss.png", "samples.png")
@@ -37,6 +41,21 @@ class PushSettings:
 
     branch: str | None = None
     """Branch to push to instead of main; it is created if need be."""
+
+
+@contextmanager
+def pushed_after(settings: Settings) -> Iterator[None]:
+    """Push the run of a training command once the context ends well, if its settings say so.
+
+    Raises:
+        TrainingError: at once, where pushing could not work.
+    """
+    wanted = settings.push_to_hub is not None and world.is_main()
+    if wanted:
+        check_can_push(settings.push_to_hub)
+    yield
+    if wanted:
+        print(push(settings.output.expanduser(), settings.push_to_hub, settings.private))
 
 
 def check_can_push(repository: str) -> None:
