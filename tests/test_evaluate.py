@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -11,6 +12,8 @@ from tests.conftest import draw_face
 from train import evaluate, experiments, features, report
 from train.errors import TrainingError
 from train.evaluate import EvaluationSettings
+
+EXPERIMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,26 @@ def test_a_bit_that_does_nothing_changes_nothing():
     assert dead["pixels"] == dead["features"] == 0 and alive["pixels"] > 0
 
 
+def test_an_attribute_that_reconstruction_destroys_is_at_chance(real):
+    faces, settings = real
+    train = faces.train.clone()
+    dark = np.arange(len(train)) % 2 == 0  # An attribute that features show: every other face is nearly black.
+    train[dark] //= 8
+    test, dark_test = faces.test.clone(), np.arange(len(faces.test)) % 2 == 0
+    test[dark_test] //= 8
+    blind = Autoencoder(10, 16, (4, 4, 4)).eval()
+    with torch.no_grad():
+        blind.decoder[0].weight.zero_()  # All latents become one face.
+    result = experiments.survivals(
+        {"blind": blind},
+        experiments.Faces(train, test, faces.train_features),
+        features.extract(train, settings.features),
+        {"dark": (dark, dark_test)},
+        settings.features,
+    )
+    assert result["dark"] == {"share": 0.5, "originals": 1.0, "blind": 0.5}
+
+
 def test_copies_of_training_faces_are_found(weights, real):
     faces, settings = real
     everything = features.extract(faces.train, settings.features)
@@ -172,7 +195,7 @@ def test_the_report_is_written_from_its_results(weights, small, tmp_path, monkey
     folder = tmp_path / "docs"
     report.main([*small, "--seeds", "2", "--draws", "3", "--weights", str(weights), "--output", str(folder), "--cards"])
     results = {path.stem for path in (folder / "results").iterdir()}
-    assert results == {"scores", "out-of-distribution", "densities", "bits", "memorisation", "baselines"}
+    assert results == {*EXPERIMENTS}
     distance = json.loads((folder / "results/scores.json").read_text())["gan"]["generated"]["frechet_distance"]
     assert f"{distance['mean']:.0f} ± {distance['interval']:.0f}" in (folder / "report.md").read_text()
     assert {path.name for path in folder.glob("*.svg")} == {"bits.svg", "out-of-distribution-curves.svg"}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import datasets
+import numpy as np
 import torch
 import tyro
 
@@ -64,6 +66,15 @@ class EvaluationSettings:
         source = find_source(self.dataset, split, self.image_column, self.revision, self.cache_dir)
         with Faces(source, self.cache_dir, limit=count) as faces:
             return faces[: faces.wait_for(count)]
+
+    def attributes(self, split: str, names: tuple[str, ...], count: int) -> dict[str, np.ndarray]:
+        """CelebA's attributes of the first faces of a split: name -> (n,) bool; those that the data set has."""
+        source = find_source(self.dataset, split, self.image_column, self.revision, self.cache_dir)
+        options = {} if source.is_local else {"revision": source.revision}
+        rows = datasets.load_dataset(source.dataset, split=split, streaming=True, **options)
+        names = tuple(name for name in names if name in (rows.column_names or ()))
+        chosen = list(rows.select_columns(list(names)).take(count)) if names else []
+        return {name: np.array([bool(row[name]) for row in chosen]) for name in names}
 
     def protocol(self, references: int) -> dict[str, Any]:
         """What a result must say for its numbers to be compared with others."""

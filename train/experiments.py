@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from models import Autoencoder, Generator
@@ -196,6 +200,34 @@ def bits(model: Generator, count: int, features: str) -> dict[str, Any]:
         },
         **halves,
     }
+
+
+def survivals(
+    models: dict[str, Autoencoder],
+    faces: Faces,
+    train_features: torch.Tensor,
+    labels: dict[str, tuple[np.ndarray, np.ndarray]],
+    features: str,
+) -> dict[str, Any]:
+    """Whether attributes of held-out faces can still be told from their reconstructions.
+
+    For each attribute a logistic regression on the features of training faces; its area under the ROC curve on
+    held-out originals and on each autoencoder's reconstructions of them. 0.5 is chance.
+
+    Args:
+        train_features: (n, size) of all training faces.
+        labels: name -> whether each training face, and each held-out one, has the attribute.
+    """
+    held_out = {"originals": extract(faces.test, features)}
+    for name, model in models.items():
+        held_out[name] = extract(decode(model, encode(model, faces.test)), features)
+    result = {}
+    for attribute, (in_train, in_test) in labels.items():
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000))
+        probe.fit(train_features.numpy(), in_train)
+        areas = {name: roc_auc_score(in_test, probe.decision_function(x.numpy())) for name, x in held_out.items()}
+        result[attribute] = {"share": float(np.mean(in_train)), **areas}
+    return result
 
 
 def memorisation(

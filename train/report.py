@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import torch
 import tyro
 from huggingface_hub import EvalResult, ModelCard
@@ -22,6 +23,9 @@ from .evaluate import EvaluationSettings, evaluate, load_model
 from .features import extract, face_detector
 from .machine import keep_freed_memory
 from .record import write_whole
+
+# Some that most reconstructions should keep, and some rare ones.
+ATTRIBUTES = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses", "Wearing_Hat", "Wearing_Necktie")
 
 MODELS = ("gan", "autoencoder", "matched-autoencoder", "shifted-autoencoder")
 
@@ -118,6 +122,14 @@ def _experiments(
         print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
     autoencoders = {name: model for name, model in models.items() if name != "gan"}
     features, draws = settings.features, settings.draws
+
+    def labels() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        train = settings.attributes("train", ATTRIBUTES, len(all_features))
+        held_out = settings.attributes(settings.held_out_split, ATTRIBUTES, len(faces.test))
+        both = {name: (train[name], held_out[name]) for name in train.keys() & held_out.keys()}
+        # One that all faces have, or none, teaches nothing.
+        return {name: both[name] for name in ATTRIBUTES if name in both and all(0 < x.mean() < 1 for x in both[name])}
+
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "scores": lambda: {
             name: evaluate(model, faces.train_features, faces.test, settings) for name, model in models.items()
@@ -134,6 +146,7 @@ def _experiments(
             for name, model in autoencoders.items()
         },
         "bits": lambda: experiments.bits(models["gan"], draws, features),
+        "attributes": lambda: experiments.survivals(autoencoders, faces, all_features, labels(), features),
         "memorisation": lambda: experiments.memorisation(models, faces, settings.held_out, features, all_features),
         "baselines": lambda: experiments.baselines(faces, settings),
     }
