@@ -46,8 +46,6 @@ def _draw_out_of_distribution(result: dict[str, Any], path: Path) -> None:
             axis.plot([p["mean"] for p in result[name]], [p[key] for p in result[name]], ".-", label=title, lw=1)
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-        if key == "kernel_distance":
-            axis.set_yscale("symlog")
     # Most happens near the prior, and the ends are far away.
     axes[-1].set_xscale("symlog", linthresh=5)
     ticks = [-100, -30, -10, -5, -3, 0, 3, 5, 10, 30, 100]

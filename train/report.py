@@ -41,6 +41,12 @@ class ReportSettings(EvaluationSettings):
     draws: int = 100
     """Faces at each mean of the out-of-distribution curves, and of each latent whose numbers are moved one by one."""
 
+    training_faces: int = 8000
+    """Training faces that densities are fitted to, PCA and attributes learned from, and copies looked for among."""
+
+    measure: bool = True
+    """Whether to measure, or only to write the page anew from results/*.json, as after a sweep."""
+
     cards: bool = False
     """Write the scores into the models' cards too."""
 
@@ -52,10 +58,17 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(ReportSettings, args=arguments, prog="python -m train.report", description=__doc__)
     if settings.quick:
-        settings = replace(settings, samples=settings.samples // 10, seeds=2, held_out=100, draws=20)
+        samples = settings.samples // 10
+        settings = replace(settings, samples=samples, training_faces=4 * samples, seeds=2, held_out=100, draws=20)
+    if settings.measure:
+        _measure(settings)
+    write_report(settings.output)
+
+
+def _measure(settings: ReportSettings) -> None:
     keep_freed_memory()
     models = {name: load_model(settings.weights / name) for name in MODELS}
-    everything = settings.faces("train", sys.maxsize if not settings.quick else 4 * settings.samples)
+    everything = settings.faces("train", max(settings.training_faces, settings.samples))
     all_features = extract(everything, settings.features)
     faces = experiments.Faces(
         everything, settings.faces(settings.held_out_split, settings.held_out), all_features[: settings.samples].clone()
@@ -69,7 +82,6 @@ def main(arguments: list[str] | None = None) -> None:
         if name == "scores" and settings.cards:
             for model in MODELS:
                 write_scores(settings.weights / model / "README.md", result[model], protocol)
-    write_report(settings.output)
 
 
 def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -> None:
