@@ -185,6 +185,8 @@ def write_report(folder: Path) -> None:
     )
     environment.filters |= {"pm": _with_interval, "percent": lambda share: f"{share:.0%}"}
     environment.globals |= {"edges": experiments.edges, "mean": lambda values: sum(values) / len(values)}
+    if "sweep" in results:
+        results["sweep_epochs"] = next(row["epochs"] for row in results["sweep"]["rows"] if row["name"] == "mmd-0.1")
     write_whole(folder / "report.md", environment.get_template("report.md").render(results))
 
 
