@@ -203,5 +203,5 @@ def test_the_report_is_written_from_its_results(weights, small, tmp_path, monkey
     psnr = json.loads((folder / "results/scores.json").read_text())["matched-autoencoder"]["reconstructed"]["psnr"][
         "mean"
     ]
-    assert f"| psnr, reconstructed faces | {psnr:.2f} ±" in card.text
+    assert f"| PSNR (dB), reconstructed faces | {psnr:.2f} ±" in card.text
     assert [entry.metric_value for entry in card.data.eval_results if entry.metric_type == "psnr"] == [round(psnr, 3)]

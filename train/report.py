@@ -1,7 +1,6 @@
 """Measure the reports' claims with the bundled models, and write docs/report.md: python -m train.report --help"""
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,19 @@ from .record import write_whole
 # Some that most reconstructions should keep, and some rare ones.
 ATTRIBUTES = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses", "Wearing_Hat", "Wearing_Necktie")
 
+# What a card carries, and its name there.
+SCORE_NAMES = {
+    "frechet_distance": "Frechet distance",
+    "kernel_distance": "kernel distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "feature_distance": "feature distance",
+}
+
 MODELS = ("gan", "autoencoder", "matched-autoencoder", "shifted-autoencoder")
 
 
@@ -48,7 +60,7 @@ class ReportSettings(EvaluationSettings):
     """Whether to measure, or only to write the page anew from results/*.json, as after a sweep."""
 
     cards: bool = False
-    """Write the scores into the models' cards too."""
+    """Write the scores into the models' cards too, those just measured or those there are."""
 
     quick: bool = False
     """A tenth of the faces and two seeds: for a look, not for the record."""
@@ -63,6 +75,10 @@ def main(arguments: list[str] | None = None) -> None:
     if settings.measure:
         _measure(settings)
     write_report(settings.output)
+    if settings.cards:
+        result = json.loads((settings.output / "results/scores.json").read_text())
+        for model in MODELS:
+            write_scores(settings.weights / model / "README.md", result[model], result["protocol"])
 
 
 def _measure(settings: ReportSettings) -> None:
@@ -79,9 +95,6 @@ def _measure(settings: ReportSettings) -> None:
         text = json.dumps({"protocol": protocol, "command": _command(settings), **result}, indent=1)
         (settings.output / "results").mkdir(parents=True, exist_ok=True)
         write_whole(settings.output / "results" / f"{name}.json", text + "\n")
-        if name == "scores" and settings.cards:
-            for model in MODELS:
-                write_scores(settings.weights / model / "README.md", result[model], protocol)
 
 
 def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -> None:
@@ -91,17 +104,17 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
     lines, entries = [], []
     for part, task in (("generated", "unconditional-image-generation"), ("reconstructed", "image-to-image")):
         for name, value in result.get(part, {}).items():
-            label = f"{name.replace('_', ' ')}, {part} faces"
-            lines.append(f"| {label} | {_with_interval(value)} |")
-            if not math.isfinite(value["mean"]):
+            if name not in SCORE_NAMES:
                 continue
+            label = f"{SCORE_NAMES[name]}, {part} faces"
+            lines.append(f"| {label} | {_with_interval(value, 3 if name == 'ssim' else 2)} |")
             entries.append(
                 EvalResult(
                     task_type=task,
                     dataset_type="celeba",
                     dataset_name=split if part == "generated" else f"CelebA, {protocol['held out']}",
                     metric_type=name,
-                    metric_name=f"{label} ({protocol['features']} features)",
+                    metric_name=label + ("" if name in ("psnr", "ssim") else f" ({protocol['features']} features)"),
                     metric_value=round(value["mean"], 3),
                 )
             )
