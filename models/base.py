@@ -127,6 +127,9 @@ class FaceModel(PretrainedModel):
     prior_mean: float
     prior_variance: float
 
+    # The fastest on a CPU.
+    generate_batch_size = 64
+
     @property
     def decoder_layers(self) -> nn.Sequential:
         """From latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
@@ -161,7 +164,7 @@ class FaceModel(PretrainedModel):
         seed: Seed = None,
         mean: float | None = None,
         variance: float | None = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> list[Image.Image]:
         """Draw latents as `sample_latent` does and decode them, `batch_size` at a time, into 64 x 64 PIL images.
 
@@ -170,7 +173,8 @@ class FaceModel(PretrainedModel):
         z = self._check_latent(self.sample_latent(count, seed, mean, variance))
         plain = self.training or self.device.type != "cpu" or self.dtype != torch.float32
         layers = self.decoder_layers if plain else accelerate(self.decoder_layers)
-        return [face for batch in z.split(batch_size) if len(batch) for face in to_pil(layers(batch))]
+        batches = z.split(batch_size or self.generate_batch_size)
+        return [face for batch in batches if len(batch) for face in to_pil(layers(batch))]
 
     def _prior_or(self, mean: float | None, variance: float | None) -> tuple[float, float]:
         return (

@@ -24,6 +24,9 @@ class Generator(FaceModel):
         prior_mean, prior_variance: of the continuous half. The bits have mean 0 and variance 1.
     """
 
+    # More would make tensors so large that glibc asks the system for each anew.
+    generate_batch_size = 32
+
     def __init__(
         self,
         latent_size: int = 100,
