@@ -187,7 +187,8 @@ def describe(result: dict[str, Any]) -> str:
     lines = []
     for part in ("generated", "reconstructed"):
         for name, value in result.get(part, {}).items():
-            lines.append(f"{part} {name.replace('_', ' '):<18} {value['mean']:9.3f} +- {value['interval']:.3f}")
+            interval = "" if value["interval"] is None else f" +- {value['interval']:.3f}"
+            lines.append(f"{part} {name.replace('_', ' '):<18} {value['mean']:9.3f}{interval}")
     for name, value in result.get("latents", {}).items():
         prior = result["prior"][name.removeprefix("latent_")]
         lines.append(f"{name.replace('_', ' '):<28} {value:9.3f} (prior {prior:g})")

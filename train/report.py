@@ -203,8 +203,9 @@ def write_report(folder: Path) -> None:
     write_whole(folder / "report.md", environment.get_template("report.md").render(results))
 
 
-def _with_interval(value: dict[str, float], digits: int = 2) -> str:
-    return f"{value['mean']:.{digits}f} ± {value['interval']:.{digits}f}"
+def _with_interval(value: dict[str, float | None], digits: int = 2) -> str:
+    interval = "" if value["interval"] is None else f" ± {value['interval']:.{digits}f}"
+    return f"{value['mean']:.{digits}f}{interval}"
 
 
 if __name__ == "__main__":

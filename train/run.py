@@ -179,7 +179,7 @@ class Run:
                 f"--resume: {self.folder} holds a run of train.{description['kind']}, not of train.{self.kind}"
             )
         for name, value in _jsonable(self.settings).items():
-            before = description["settings"].get(name)
+            before = description["settings"].get(name, value)  # A setting may be younger than the run.
             if name not in Settings.FREE and before != value:
                 flag = f"--{name.replace('_', '-')}"
                 raise TrainingError(f"--resume: the run in {self.folder} has {flag} {before}, this command {value}")

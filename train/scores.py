@@ -6,6 +6,7 @@ recall, density and coverage are better when higher. `generated` and `real` are 
 
 import numpy as np
 import torch
+from scipy.stats import t
 from skimage.metrics import structural_similarity
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
@@ -78,9 +79,9 @@ def ssim(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     )
 
 
-def mean_and_interval(values: list[float]) -> dict[str, float]:
-    """Mean over seeds, and the half width of its 95 % confidence interval by Student's distribution."""
-    from scipy.stats import t
-
-    spread = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return {"mean": float(np.mean(values)), "interval": float(spread * t.ppf(0.975, len(values) - 1))}
+def mean_and_interval(values: list[float]) -> dict[str, float | None]:
+    """Mean, and the half width of its 95 % confidence interval by Student's distribution, None of a single value."""
+    interval = None
+    if len(values) > 1:
+        interval = float(np.std(values, ddof=1) / len(values) ** 0.5 * t.ppf(0.975, len(values) - 1))
+    return {"mean": float(np.mean(values)), "interval": interval}
