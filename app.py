@@ -1,281 +1,390 @@
 """The page: four models, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
+import importlib.util
+import json
 import os
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 # Before gradio is imported: the page asks nothing of any other machine.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# After every answer gradio makes a table of all answers so far, for a monitoring page that is off here.
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 import gradio as gr
-import torch
-from PIL import Image
 
-from models import Autoencoder, Generator, interpolate
-from models.base import FaceModel
-from models.hub import LoadedModel, load_models
-from models.images import from_pil, open_image, to_pil
+from page import curves, endpoints, pictures, show, story
+from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
+from page.screen import Screen, restoring
+from page.zoo import MODELS, load, load_all, prior_of
 
-WEIGHTS = Path(__file__).parent / "weights"
-
-MODELS: dict[str, tuple[type[FaceModel], str]] = {
-    "GAN": (Generator, "gan"),
-    "Plain autoencoder": (Autoencoder, "autoencoder"),
-    "Matched autoencoder": (Autoencoder, "matched-autoencoder"),
-    "Shifted autoencoder": (Autoencoder, "shifted-autoencoder"),
-}
-AUTOENCODERS = [name for name, (kind, _) in MODELS.items() if kind is Autoencoder]
-
-MAX_FACES, MAX_SEED = 64, 2**32 - 1
-
-# 64 x 64 faces are shown as they are: larger, with square pixels. A gallery is as high as its faces.
-CSS = """
-.faces img { image-rendering: pixelated; }
-.faces .grid-wrap { min-height: 0; max-height: none; }
-"""
+PAGE = Path(__file__).parent / "page"
 
 INTRODUCTION = """# Latent Faces
 Four small networks learned faces from CelebA. Each turns a *latent*, a vector of 100 numbers, into a face of 64 x 64
 pixels. Draw latents, walk between two of them, and leave the distribution that a model was trained on."""
 
+ALL = "All four"
+EXAMPLES = [[str(path)] for path in sorted((PAGE / "examples").glob("*.png"))]
 
-@cache
-def load_all() -> dict[str, LoadedModel]:
-    """The models by their names on the page, loaded once.
-
-    Every request shares them: nothing that a visitor does changes a model.
-    """
-    kinds = {folder: kind for kind, folder in MODELS.values()}
-    loaded = load_models(kinds, WEIGHTS, os.environ.get("LATENT_FACES_HUB"))
-    return {name: loaded[folder] for name, (_, folder) in MODELS.items()}
+# Clicks among faces and among switches are events of their own.
+CHOOSE = "element.addEventListener('change', () => trigger('choose'));"
+SWITCH = "element.addEventListener('click', (event) => latentFaces.press(event.target) && trigger('turn'));"
 
 
-def load(name: str) -> FaceModel:
-    return load_all()[name].model
+def draw_faces(model: str, seed: int, count: int, temperature: float, bits: str) -> str:
+    pixels = story.generate(model, seed, count, temperature, bits)
+    recipes = [Recipe(seed, number, temperature, bits) for number in range(1, len(pixels) + 1)]
+    names = [f"Face {recipe.face} of {len(pixels)}, {model}, seed {seed}" for recipe in recipes]
+    return show.choice_of_faces(pixels, names, [story.signature(model, recipe) for recipe in recipes])
 
 
-def prior_of(model: FaceModel) -> str:
-    """The model's prior in words, from its own config."""
-    normal = f"N({model.prior_mean:g}, {model.prior_variance:g})"
-    if isinstance(model, Generator) and model.discrete_size:
-        return f"{model.continuous_size} numbers from {normal}, {model.discrete_size} bits"
-    return f"{model.latent_size} numbers from {normal}"
+def draw_switches(model: str, seed: int, count: int, temperature: float, bits: str, face: int) -> str:
+    return show.switches(story.bits_of(model, Recipe(seed, min(face, count), temperature, bits)), bits)
 
 
-def generate(model: str, seed: int, count: int) -> list[Image.Image]:
-    """Draw latents from a model's own prior and decode them.
-
-    Args:
-        model: one of the four names.
-        seed: a whole number; the same seed gives the same faces.
-        count: how many, from 1 to 64.
-
-    Returns:
-        Faces of 64 x 64 pixels.
-    """
-    return load(model).generate(int(count), seed=int(seed))
+def draw_bit(seed: int, temperature: float, bits: str, bit: int) -> str:
+    off, on = story.flip_bit("GAN", seed, 8, temperature, bits, bit)
+    change = abs(on.astype(int) - off)
+    rows = {
+        f"bit {bit} at -1": off,
+        f"bit {bit} at +1": on,
+        "difference x 3": (3 * change).clip(0, 255).astype("uint8"),
+    }
+    return show.labelled_strips(rows) + show.sentence(f"Bit {bit} moves a pixel by {change.mean():.1f} grey levels.")
 
 
-@torch.inference_mode()
-def interpolate_faces(
-    model: str, seed_a: int, seed_b: int, image_a: str | None, image_b: str | None, steps: int
-) -> tuple[list[Image.Image], str]:
-    """Walk the straight line between two latents.
-
-    Args:
-        model: one of the four names.
-        seed_a, seed_b: the ends, as the first face of each seed.
-        image_a, image_b: photographs to encode instead, for an autoencoder.
-        steps: pictures on the way, both ends included. The report has 11.
-
-    Returns:
-        The pictures from A to B, and a sentence where something could not be done.
-    """
-    network = load(model)
-    try:
-        ends = [_latent(network, image, seed) for image, seed in ((image_a, seed_a), (image_b, seed_b))]
-    except ValueError as error:
-        return [], str(error)
-    return to_pil(network.decode(interpolate(*ends, steps=int(steps)))), ""
+def draw_path(
+    model: str, a: str, b: str, steps: int, way: str, discrete: str, image_a: str | None, image_b: str | None
+) -> list[str]:
+    path = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
+    names = [f"Picture {number} of {len(path.faces)} from A to B, {model}" for number in range(1, len(path.faces) + 1)]
+    grid = show.faces(path.faces, names, columns=len(names))
+    moving = show.loop(path.smooth_faces, f"The walk from A to B and back, {model}")
+    return [grid + "".join(map(show.sentence, path.notes)), moving]
 
 
-@torch.inference_mode()
-def reconstruct(image: str | None) -> tuple[list[tuple[Image.Image, str]], str]:
-    """Encode a photograph and decode it again, with each autoencoder.
-
-    Args:
-        image: a photograph; its middle is cropped and scaled to 64 x 64.
-
-    Returns:
-        The crop and each reconstruction with their captions, and a sentence where something could not be done.
-    """
-    if image is None:
-        return [], "Upload a face, or take one with the camera."
-    try:
-        x = from_pil(open_image(image))
-    except ValueError as error:
-        return [], str(error)
-    pictures = [(to_pil(x)[0], "What the networks see")]
-    for name in AUTOENCODERS:
-        reconstruction = load(name)(x)
-        decibels = 10 * torch.log10(4 / (reconstruction - x).square().mean()).item()
-        pictures.append((to_pil(reconstruction)[0], f"{name}: {decibels:.1f} dB"))
-    return pictures, ""
+def walk_as_gif(
+    model: str, a: str, b: str, steps: int, way: str, discrete: str, image_a: str | None, image_b: str | None
+) -> str:
+    """The address of a GIF to download."""
+    path = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
+    return pictures.data_uri(pictures.gif(path.smooth_faces), "image/gif")
 
 
-@torch.inference_mode()
-def out_of_distribution(mean: float, seed: int, count: int) -> list:
-    """Move the mean of the latents away from the prior's, with the noise held fixed.
-
-    Of the GAN's latents the continuous half moves. The variance stays each prior's own.
-
-    Args:
-        mean: from -100 to 100.
-        seed: a whole number; it fixes the noise.
-        count: faces of each model, from 1 to 16.
-
-    Returns:
-        The faces of the GAN, the plain, the matched and the shifted autoencoder, then, by model, the standard
-        deviation of a pixel across the faces (0: all alike; values lie in [-1, 1]).
-    """
-    pictures, spreads = [], {}
-    for name in MODELS:
-        model = load(name)
-        x = model.decode(model.sample_latent(int(count), seed=int(seed), mean=float(mean)))
-        pictures.append(to_pil(x))
-        spreads[name] = round(x.std(0, correction=0).mean().item(), 4)
-    return [*pictures, spreads]
+def draw_reconstructions(image: str | None) -> str:
+    aligned, results = story.reconstruct(image or EXAMPLES[0][0])
+    note = aligned.note if image else "Upload a face, or take one with the camera. Until then, one that the GAN drew:"
+    seen = show.faces(story.pixels_of(aligned.image)[None], ["What the networks see"], 1, ["What the networks see"])
+    rows = [f'<div class="seen">{seen}</div>']
+    for name, result in results.items():
+        names = [f"Reconstruction by the {name.lower()}", f"Where the {name.lower()} differs"]
+        captions = [f"{name}: {result.psnr:.1f} dB", f"difference x {result.GAIN}"]
+        rows.append(f"<div>{show.faces(result.faces, names, 2, captions)}</div>")
+    return show.sentence(note) + f'<div class="reconstructions">{"".join(rows)}</div>'
 
 
-def experiment(seed: int) -> list[list[Image.Image]]:
-    """The plain and the shifted autoencoder, both sampled from the shifted one's prior."""
-    shifted = load("Shifted autoencoder")
-    prior = {"mean": shifted.prior_mean, "variance": shifted.prior_variance}
-    return [load(name).generate(16, seed=int(seed), **prior) for name in ("Plain autoencoder", "Shifted autoencoder")]
+def draw_moved(mean: float, seed: int, count: int, shown: str) -> str:
+    draws = {name: story.out_of_distribution(name, mean, seed, count) for name in (MODELS if shown == ALL else [shown])}
+    rows = [show.sentence(story.in_words(mean, draws))]
+    for name, drawn in draws.items():
+        share = curves.face_share(name, mean)
+        numbers = [
+            f"{drawn.distance:.1f} standard deviations from the prior's mean",
+            f"two faces differ by {drawn.diversity:.1f} grey levels",
+            *([] if share is None else [f"a face is found in {share:.0%} of pictures this far"]),
+        ]
+        rows.append(
+            f'<div class="model"><h3>{name}: {prior_of(load(name))}</h3>'
+            + show.strip(drawn.faces, f"{len(drawn.faces)} faces by the {name} at mean {mean:g}")
+            + f'<p class="numbers">{"; ".join(numbers)}.</p>{curves.curve(name, mean)}</div>'
+        )
+    return f'<div data-mean="{mean:g}">{"".join(rows)}</div>'
 
 
-def _latent(model: FaceModel, image: str | None, seed: int) -> torch.Tensor:
-    """One end of a path, (latent_size,): the photograph's latent if there is one, else the seed's first."""
-    if image is None:
-        return model.sample_latent(1, seed=int(seed))[0]
-    if isinstance(model, Generator):
-        raise ValueError("The GAN has no encoder, so it cannot start from a photograph: choose an autoencoder.")
-    return model.encode(from_pil(open_image(image)))[0]
+def draw_experiment(seed: int) -> list[str]:
+    results = story.experiment(seed)
+    return [
+        show.faces(pixels, [f"Face {number} of the {name.lower()}" for number in range(1, len(pixels) + 1)], columns=4)
+        for name, pixels in results.items()
+    ]
 
 
-def photograph(label: str, height: int = 240) -> gr.Image:
+def hold_all(model: str, seed: int, temperature: float, bits: str, face: int) -> str:
+    return story.bits_of(model, Recipe(seed, face, temperature, bits))
+
+
+def send(model: str, seed: int, temperature: float, bits: str, face: int) -> tuple[str, str, None]:
+    """The chosen face as an end of a path: its model, its recipe, and no photograph in its place."""
+    return model, str(Recipe(seed, face, temperature, bits)), None
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where a path begins and ends. Made before the tabs, since faces of one tab are sent to another."""
+
+    model: gr.Dropdown = field(default_factory=lambda: model_choice(render=False))
+    recipes: list[gr.Textbox] = field(
+        default_factory=lambda: [
+            gr.Textbox(str(seed), label=f"{end}: seed, or seed/face", max_length=200, min_width=120, render=False)
+            for seed, end in enumerate("AB")
+        ]
+    )
+    photographs: list[gr.Image] = field(
+        default_factory=lambda: [photograph(f"{end}: a photograph instead", render=False) for end in "AB"]
+    )
+
+
+def prior_mean(shown: str) -> float:
+    """Of the model that is shown, or of most of them."""
+    return load(shown if shown in MODELS else "GAN").prior_mean
+
+
+def build() -> gr.Blocks:
+    # Pictures that programs ask for are files; an hour is enough to fetch one.
+    with gr.Blocks(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(INTRODUCTION)
+        smooth = gr.Checkbox(False, label="Enlarge smoothly", container=False)
+        smooth.change(None, smooth, js="(on) => latentFaces.smooth(on)")
+        ends = Ends()
+        with gr.Tabs() as tabs:
+            screens = [generate_tab(ends), interpolate_tab(ends), reconstruct_tab(), moved_tab(), experiment_tab()]
+        origins = ", ".join(f"{name}: {loaded.origin}" for name, loaded in load_all().items())
+        gr.Markdown(f"Weights: {origins}.", elem_id="origins")
+        restoring(screens, tabs)
+        page.launch = partial(page.launch, **launch_options(screens))
+    return page
+
+
+def launch_options(screens: list[Screen]) -> dict[str, Any]:
+    """What gradio takes at the launch of a page rather than with its components."""
+    defaults = json.dumps({screen.name: screen.defaults() for screen in screens})
+    script = (PAGE / "page.js").read_text() + f"latentFaces.defaults = {defaults};"
+    return {
+        "css_paths": [PAGE / "page.css"],
+        "head": f"<script>{script}</script>",
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "show_error": True,
+        "enable_monitoring": False,
+        "max_file_size": "100mb",
+        # Gradio keeps what each session was last shown, half a megabyte here; nothing of it is needed again.
+        "state_session_capacity": 50,
+        # The extra `mcp` makes every endpoint a tool for language models.
+        "mcp_server": importlib.util.find_spec("mcp") is not None,
+    }
+
+
+def generate_tab(ends: Ends) -> Screen:
+    with tab("Generate", "generate"):
+        with gr.Row():
+            model, seed = model_choice(), seed_box()
+            dice(seed)
+            count = gr.Slider(1, MAX_FACES, 16, step=1, label="Faces")
+            temperature = gr.Slider(0, MAX_TEMPERATURE, 1, step=0.05, label="Temperature")
+        faces = gr.HTML(js_on_load=CHOOSE)
+        with gr.Row():
+            senders = [gr.Button(f"Chosen face → {end} of Interpolate", size="sm") for end in "AB"]
+            download = gr.Button("Download chosen face (PNG)", size="sm")
+        with gr.Column() as discrete:
+            gr.Markdown(
+                "### The discrete half\nHalf of the GAN's latent is bits, here those of the chosen face. Flip one, and "
+                "all faces have it so; free it, and each has its own again."
+            )
+            panel = gr.HTML(js_on_load=SWITCH)
+            with gr.Row():
+                hold, free = (
+                    gr.Button("Hold all bits of the chosen face", size="sm"),
+                    gr.Button("Let all go", size="sm"),
+                )
+            bit = gr.Slider(1, load("GAN").discrete_size, 1, step=1, label="What does one bit change? Bit")
+            strip = gr.HTML()
+        bits, face = gr.Textbox("", visible="hidden"), gr.Number(1, precision=0, visible="hidden")
+
+        screen = Screen(
+            "generate",
+            {
+                "model": model,
+                "seed": seed,
+                "faces": count,
+                "temperature": temperature,
+                "bits": bits,
+                "face": face,
+                "bit": bit,
+            },
+        )
+        screen.draws(draw_faces, [model, seed, count, temperature, bits], [faces])
+        screen.draws(draw_switches, [model, seed, count, temperature, bits, face], [panel])
+        screen.draws(draw_bit, [seed, temperature, bits, bit], [strip])
+
+        private = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+        chosen = [model, seed, temperature, bits, face]
+        faces.choose(None, None, face, js="() => latentFaces.chosenFace()")
+        panel.turn(None, bits, [bits, bit], js="(bits) => latentFaces.turn(bits)")
+        hold.click(hold_all, chosen, bits, **private)
+        free.click(None, None, bits, js="() => ''")
+        model.change(lambda model: gr.Column(visible=model == "GAN"), model, discrete, **private)
+        download.click(None, [model, seed], js="(model, seed) => latentFaces.downloadFace(`${model} ${seed}`)")
+        for sender, recipe, image in zip(senders, ends.recipes, ends.photographs):
+            sender.click(send, chosen, [ends.model, recipe, image], **private)
+
+        endpoint(endpoints.generate, [model, seed, count, temperature, bits], {"faces": gallery, "numbers": gr.JSON})
+        endpoint(
+            endpoints.flip_bit,
+            [seed, count, temperature, bits, bit],
+            {"at -1": gallery, "at +1": gallery, "numbers": gr.JSON},
+        )
+    return screen
+
+
+def interpolate_tab(ends: Ends) -> Screen:
+    with tab("Interpolate", "interpolate"):
+        with gr.Row():
+            ends.model.render()
+            for recipe in ends.recipes:
+                recipe.render()
+                dice(recipe)
+            steps = gr.Slider(2, story.MAX_STEPS, 11, step=1, label="Pictures")
+        with gr.Row():
+            way = gr.Radio(["straight", "spherical"], value="straight", label="Way")
+            discrete = gr.Radio(["relaxed", "switched", "held"], value="relaxed", label="Bits of the GAN on the way")
+        with gr.Accordion("Photographs and examples (autoencoders only)", open=False), gr.Row():
+            for image in ends.photographs:
+                with gr.Column():
+                    image.render()
+                    gr.Examples(EXAMPLES, image, label="Faces that the models drew")
+        path, walk = gr.HTML(), gr.HTML()
+        download = gr.Button("Download the walk (GIF)", size="sm", scale=0)
+        walk_address = gr.Textbox(visible=False)
+
+        a, b = ends.recipes
+        screen = Screen(
+            "interpolate", {"model": ends.model, "a": a, "b": b, "steps": steps, "way": way, "discrete": discrete}
+        )
+        chosen = [ends.model, a, b, steps, way, discrete, *ends.photographs]
+        screen.draws(draw_path, chosen, [path, walk])
+        download.click(
+            endpoints.told(walk_as_gif), chosen, walk_address, show_progress="hidden", api_visibility="private"
+        ).then(None, walk_address, js="(address) => latentFaces.download(address, 'walk.gif')")
+        inputs = [ends.model, a, b, *ends.photographs, steps, way, discrete]
+        endpoint(
+            endpoints.interpolate,
+            inputs,
+            {"path": gallery, "walk": partial(gr.Image, format="gif"), "notes": gr.JSON},
+        )
+    return screen
+
+
+def reconstruct_tab() -> Screen:
+    with tab("Reconstruct", "reconstruct"), gr.Row():
+        with gr.Column():
+            image = photograph("A face", height=320)
+            gr.Examples(EXAMPLES, image, label="Faces that the models drew")
+        with gr.Column(scale=2):
+            reconstructions = gr.HTML()
+        screen = Screen("reconstruct")
+        screen.draws(draw_reconstructions, [image], [reconstructions])
+        endpoint(endpoints.reconstruct, [image], {"faces": gallery, "numbers": gr.JSON})
+    return screen
+
+
+def moved_tab() -> Screen:
+    with tab("Out of distribution", "out-of-distribution"):
+        gr.Markdown(
+            "Move the mean of the latents. The noise on top of it stays the same, so each face is its own. Beside the "
+            'faces, as measured: <span class="key-diversity">how much faces differ</span> and '
+            '<span class="key-share">the share of pictures in which a detector finds one</span>; the band is the prior.'
+        )
+        mean = gr.Slider(-story.MAX_MEAN, story.MAX_MEAN, 0, step=0.5, label="Mean of the latents")
+        with gr.Row():
+            prior = gr.Button("To the prior", size="sm", min_width=60)
+            for value in (-3, 100, -100):
+                gr.Button(f"{value}", size="sm", min_width=60).click(None, None, mean, js=f"() => {value}")
+            shown = gr.Dropdown([ALL, *MODELS], value=ALL, label="Models")
+            seed, count = seed_box(), gr.Slider(1, 16, 8, step=1, label="Faces of each")
+        faces = gr.HTML()
+        prior.click(prior_mean, shown, mean, show_progress="hidden", api_visibility="private")
+        screen = Screen("out-of-distribution", {"mean": mean, "seed": seed, "faces": count, "models": shown})
+        screen.draws(draw_moved, [mean, seed, count, shown], [faces])
+        endpoint(
+            endpoints.out_of_distribution,
+            [mean, seed, count],
+            {**dict.fromkeys(MODELS, gallery), "numbers": gr.JSON},
+        )
+    return screen
+
+
+def experiment_tab() -> Screen:
+    with tab("Experiment", "experiment"):
+        gr.Markdown(
+            f"Both autoencoders get the same draws from {prior_of(load('Shifted autoencoder'))}. Only one of them was "
+            "trained to expect them."
+        )
+        with gr.Row():
+            seed = seed_box()
+            dice(seed)
+        with gr.Row():
+            outputs = []
+            for name in story.EXPERIMENT:
+                with gr.Column():
+                    gr.Markdown(f"### {name}")
+                    outputs.append(gr.HTML())
+        screen = Screen("experiment", {"seed": seed})
+        screen.draws(draw_experiment, [seed], outputs)
+        endpoint(endpoints.experiment, [seed], {**dict.fromkeys(story.EXPERIMENT, gallery), "numbers": gr.JSON})
+    return screen
+
+
+def tab(label: str, name: str) -> gr.Tab:
+    tab = gr.Tab(label, id=name)
+    tab.select(None, js=f"() => latentFaces.show('{name}')")
+    return tab
+
+
+def model_choice(**options: Any) -> gr.Dropdown:
+    return gr.Dropdown([*MODELS], value="GAN", label="Model", **options)
+
+
+def seed_box() -> gr.Number:
+    return gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=120)
+
+
+def dice(seed: gr.Component) -> None:
+    """A button that rolls a seed, in the browser."""
+    gr.Button("Roll", size="sm", min_width=60, scale=0).click(None, None, seed, js="() => latentFaces.roll()")
+
+
+def photograph(label: str, height: int = 240, **options: Any) -> gr.Image:
     """An upload that arrives as a path, unopened: what is wrong with a file is told in our words, beside the result.
 
     (Gradio opens it first, and shows an error box. Its subclasses write a .pyi beside their module, so no subclass.)
     """
-    image = gr.Image(label=label, height=height, type="filepath", sources=["upload", "webcam", "clipboard"])
+    image = gr.Image(label=label, height=height, type="filepath", sources=["upload", "webcam", "clipboard"], **options)
     open_and_check = image.preprocess
     image.preprocess = lambda payload: payload.path if payload and payload.path else open_and_check(payload)
     return image
 
 
-def model_choice() -> gr.Dropdown:
-    return gr.Dropdown([*MODELS], value="GAN", label="Model")
+def gallery(label: str) -> gr.Gallery:
+    return gr.Gallery(label=label, format="png", interactive=False)
 
 
-def seed_box(value: int = 0, label: str = "Seed") -> gr.Number:
-    return gr.Number(value, label=label, precision=0, minimum=0, maximum=MAX_SEED)
+def endpoint(
+    function: Callable[..., Any], inputs: list[gr.Component], outputs: dict[str, Callable[..., gr.Component]]
+) -> None:
+    """Let programs call a function, with what visitors set as its arguments and results that visitors do not see.
 
-
-def faces_gallery(label: str, columns: int = 8) -> gr.Gallery:
-    return gr.Gallery(
-        label=label,
-        show_label=False,
-        columns=columns,
-        height="auto",
-        object_fit="contain",
-        format="png",
-        elem_classes="faces",
-        interactive=False,
-    )
-
-
-def build() -> gr.Blocks:
-    with gr.Blocks(title="Latent Faces", analytics_enabled=False) as page:
-        gr.Markdown(INTRODUCTION)
-
-        with gr.Tab("Generate"):
-            with gr.Row():
-                model, seed = model_choice(), seed_box()
-                count = gr.Slider(1, MAX_FACES, 16, step=1, label="Faces")
-                button = gr.Button("Generate", variant="primary")
-            faces = faces_gallery("Faces")
-            gr.Markdown("  \n".join(f"**{name}** draws {prior_of(load(name))}." for name in MODELS))
-            inputs = [model, seed, count]
-            gr.on([button.click, seed.submit], generate, inputs, faces, api_name="generate")
-            gr.on([page.load, model.change, count.release], generate, inputs, faces, api_visibility="private")
-
-        with gr.Tab("Interpolate"):
-            with gr.Row():
-                model, seed_a, seed_b = model_choice(), seed_box(0, "Seed of A"), seed_box(1, "Seed of B")
-                steps = gr.Slider(2, 21, 11, step=1, label="Pictures")
-                button = gr.Button("Interpolate", variant="primary")
-            with gr.Accordion("Photographs instead of seeds (autoencoders only)", open=False), gr.Row():
-                image_a, image_b = photograph("A"), photograph("B")
-            path, message = faces_gallery("From A to B", columns=11), gr.Markdown()
-            inputs = [model, seed_a, seed_b, image_a, image_b, steps]
-            button.click(interpolate_faces, inputs, [path, message], api_name="interpolate")
-            gr.on(
-                [page.load, model.change, image_a.change, image_b.change, steps.release],
-                interpolate_faces,
-                inputs,
-                [path, message],
-                api_visibility="private",
-            )
-
-        with gr.Tab("Reconstruct"):
-            with gr.Row():
-                image = photograph("A face", height=320)
-                with gr.Column(scale=2):
-                    reconstructions, message = faces_gallery("Reconstructions", columns=4), gr.Markdown()
-            image.change(reconstruct, image, [reconstructions, message], api_name="reconstruct")
-
-        with gr.Tab("Out of distribution"):
-            gr.Markdown("Move the mean of the latents. The noise on top of it stays the same, so each face is its own.")
-            with gr.Row():
-                mean = gr.Slider(-100, 100, 0, step=0.5, label="Mean of the latents", scale=3)
-                seed, count = seed_box(), gr.Slider(1, 16, 8, step=1, label="Faces of each model")
-            outputs = []
-            for name in MODELS:
-                gr.Markdown(f"**{name}**, prior: {prior_of(load(name))}")
-                outputs.append(faces_gallery(name))
-            outputs.append(gr.JSON(label="Standard deviation of a pixel across the faces"))
-            inputs = [mean, seed, count]
-            # While a hand drags, only the last position counts.
-            gr.on(
-                [page.load, mean.change, seed.change, count.change],
-                out_of_distribution,
-                inputs,
-                outputs,
-                api_name="out_of_distribution",
-                trigger_mode="always_last",
-                show_progress="hidden",
-            )
-
-        with gr.Tab("Experiment"):
-            shifted = load("Shifted autoencoder")
-            gr.Markdown(
-                f"Both autoencoders below get the same draws from N({shifted.prior_mean:g}, {shifted.prior_variance:g}). "
-                "Only one of them was trained to expect them."
-            )
-            seed = seed_box()
-            with gr.Row():
-                outputs = []
-                for name in ("Plain autoencoder", "Shifted autoencoder"):
-                    with gr.Column():
-                        gr.Markdown(f"**{name}**")
-                        outputs.append(faces_gallery(name, columns=4))
-            gr.on([page.load, seed.change], experiment, seed, outputs, api_name="experiment")
-
-        origins = ", ".join(f"{name}: {loaded.origin}" for name, loaded in load_all().items())
-        gr.Markdown(f"Weights: {origins}.", elem_id="origins")
-    return page
+    Args:
+        outputs: what makes each result's component, by the name of the result.
+    """
+    with gr.Column(visible=False):
+        components = [kind(label=name) for name, kind in outputs.items()]
+        gr.Button().click(function, inputs, components, api_name=function.__name__)
 
 
 if __name__ == "__main__":
-    build().launch(css=CSS)
+    build().launch()

@@ -5,14 +5,18 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 REPOSITORY = Path(__file__).parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-import app
 from models.images import to_pil
+from page import pictures, story
+from page.recipe import Recipe
+from page.zoo import MODELS, load
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
+EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 8), ("Plain autoencoder", 0, 4))
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
 
@@ -35,15 +39,27 @@ def sheet(rows: dict[str, list[Image.Image]], headings: tuple[str, ...] = ()) ->
 
 @torch.inference_mode()
 def main() -> None:
-    faces = {name: app.load(name).generate(8, seed=0) for name in app.MODELS}
+    faces = {name: load(name).generate(8, seed=0) for name in MODELS}
     sheet(faces).save(REPOSITORY / "docs/faces.png")
 
     moved = {}
-    for name in app.MODELS:
-        model = app.load(name)
+    for name in MODELS:
+        model = load(name)
         z = torch.cat([model.sample_latent(1, seed=0, mean=mean) for mean in MEANS])
         moved[name] = to_pil(model.decode(z))
     sheet(moved, tuple(f"mean {mean}" for mean in MEANS)).save(REPOSITORY / "docs/out-of-distribution.png")
+
+    # Faces to try the page with, each with its recipe inside.
+    examples = REPOSITORY / "page/examples"
+    examples.mkdir(exist_ok=True)
+    for model, seed, face in EXAMPLES:
+        recipe = Recipe(seed, face)
+        pixels = story.generate(model, seed, face, 1.0, "")[-1]
+        name = f"{model.partition(' ')[0].lower()}-{seed}-{face}.png"
+        information = PngInfo()
+        for key, text in story.signature(model, recipe).items():
+            information.add_text(key, text)
+        pictures.to_image(pixels).save(examples / name, pnginfo=information)
 
 
 if __name__ == "__main__":

@@ -157,6 +157,15 @@ class FaceModel(PretrainedModel):
         mean, variance = self._prior_or(mean, variance)
         return latents.draw_normal(count, self.latent_size, seed, mean, variance).to(self.device)
 
+    def interpolate(
+        self, start: torch.Tensor, end: torch.Tensor, steps: int = 11, spherical: bool = False
+    ) -> torch.Tensor:
+        """A path of latents between two, (latent_size,) each: (steps, latent_size). See `latents.interpolate`.
+
+        A spherical path turns around the prior's mean.
+        """
+        return latents.interpolate(start, end, steps, spherical, self.prior_mean)
+
     @torch.inference_mode()
     def generate(
         self,

@@ -1,5 +1,7 @@
 """The GAN whose latent is half continuous, half discrete."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -77,6 +79,54 @@ class Generator(FaceModel):
         continuous = latents.draw_normal(count, self.continuous_size, seed, mean, variance)
         bits = latents.draw_bits(count, self.discrete_size, seed)
         return torch.cat([continuous, bits], dim=1).to(self.device)
+
+    def interpolate(
+        self,
+        start: torch.Tensor,
+        end: torch.Tensor,
+        steps: int = 11,
+        spherical: bool = False,
+        discrete: Literal["relaxed", "switched", "held"] = "relaxed",
+    ) -> torch.Tensor:
+        """A path of latents between two, (latent_size,) each: (steps, latent_size).
+
+        Args:
+            spherical: the continuous half turns around the prior's mean instead of going straight.
+            discrete: what the bits do on the way: "relaxed" passes through all values between -1 and +1, which no
+                draw ever has; "switched" keeps those of `start` up to the middle and has those of `end` from there;
+                "held" keeps those of `start`, so that the path ends at another face than `end`.
+        """
+        continuous = latents.interpolate(
+            start[: self.continuous_size], end[: self.continuous_size], steps, spherical, self.prior_mean
+        )
+        first, last = start[self.continuous_size :], end[self.continuous_size :]
+        if discrete == "relaxed":
+            bits = latents.interpolate(first, last, steps)
+        elif discrete == "switched":
+            switched = torch.arange(steps, device=start.device) * 2 >= steps - 1
+            bits = torch.where(switched[:, None], last, first)
+        elif discrete == "held":
+            bits = first.expand(steps, -1)
+        else:
+            raise ValueError(f"discrete is {discrete!r}: it must be 'relaxed', 'switched' or 'held'")
+        return torch.cat([continuous, bits], dim=1)
+
+    def hold_bits(self, z: torch.Tensor, bits: str) -> torch.Tensor:
+        """Set some bits of latents (n, latent_size) to given values.
+
+        Args:
+            bits: a character for each bit, "+" or "-" to hold it at +1 or -1, "." to leave it as it was drawn.
+
+        Returns:
+            A new (n, latent_size).
+        """
+        if len(bits) != self.discrete_size or not set(bits) <= set("+-."):
+            raise ValueError(f"bits is {bits!r}: it must be {self.discrete_size} characters, each '+', '-' or '.'")
+        z = z.clone()
+        for index, bit in enumerate(bits, start=self.continuous_size):
+            if bit != ".":
+                z[:, index] = 1 if bit == "+" else -1
+        return z
 
 
 class Discriminator(PretrainedModel):

@@ -38,12 +38,17 @@ def draw_bits(count: int, size: int, seed: Seed) -> torch.Tensor:
     return torch.from_numpy(np.where(uniform < 0.5, np.float32(-1), np.float32(1)))
 
 
-def interpolate(start: torch.Tensor, end: torch.Tensor, steps: int = 11) -> torch.Tensor:
-    """The straight path from `start` to `end`, both included.
+def interpolate(
+    start: torch.Tensor, end: torch.Tensor, steps: int = 11, spherical: bool = False, centre: float = 0.0
+) -> torch.Tensor:
+    """A path from `start` to `end`, both included.
 
     Args:
         start, end: (..., latent_size).
         steps: points on the path, 2 or more. The report uses 11.
+        spherical: along the great circle around `centre` instead of the straight line. Normal draws in many dimensions
+            lie near a sphere around their mean, which the straight line cuts through (White 2016, arXiv:1609.04468).
+        centre: the prior's mean.
 
     Returns:
         (..., steps, latent_size).
@@ -51,7 +56,17 @@ def interpolate(start: torch.Tensor, end: torch.Tensor, steps: int = 11) -> torc
     if steps < 2:
         raise ValueError(f"steps is {steps}: a path needs 2 points or more")
     share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).unsqueeze(-1)
-    return start.unsqueeze(-2) * (1 - share) + end.unsqueeze(-2) * share
+    start, end = start.unsqueeze(-2), end.unsqueeze(-2)
+    if not spherical:
+        return start * (1 - share) + end * share
+    start, end = start - centre, end - centre
+    angle = torch.acos(torch.cosine_similarity(start, end, dim=-1).clamp(-1, 1)).unsqueeze(-1)
+    # Where the ends lie on one line through the centre there is no one circle, and the straight line has to do.
+    on_one_line = angle.sin() < 1e-4
+    sine = torch.where(on_one_line, 1, angle.sin())
+    first = torch.where(on_one_line, 1 - share, ((1 - share) * angle).sin() / sine)
+    second = torch.where(on_one_line, share, (share * angle).sin() / sine)
+    return start * first + end * second + centre
 
 
 def _generator(seed: Seed, stream: int) -> np.random.Generator:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -94,3 +95,26 @@ def hub(server, monkeypatch, tmp_path):
     server.reset()
     point_clients_at(server, monkeypatch, tmp_path / "home")
     return server
+
+
+@pytest.fixture(scope="session")
+def url():
+    """The page's address."""
+    import app
+
+    page = app.build()
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield url
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser that opens nothing by itself."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no browser is installed: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # Started as root, as in a container, Chromium refuses to run without --no-sandbox.
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic"])

@@ -4,23 +4,19 @@ import io
 import shutil
 import subprocess
 
+import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-import app
+from page import story, zoo
+from page.recipe import Recipe
 from tests.conftest import WEIGHTS, draw_face, encode
 
 README = WEIGHTS.parent / "README.md"
-
-
-@pytest.fixture(scope="module")
-def url():
-    page = app.build()
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield url
-    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +39,7 @@ def test_the_readmes_example_in_python(url, capsys):
     exec(readme_example("python", url), names)  # noqa: S102 -- the README is ours
     assert len(names["faces"]) == 16 and pixels(names["faces"][0]["image"]).shape == (64, 64, 3)
     assert [len(gallery) for gallery in names["galleries"]] == [8] * 4
-    assert str(names["spreads"]) in capsys.readouterr().out
+    assert str(names["moved"]) in capsys.readouterr().out
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -60,58 +56,185 @@ def faces(gallery: list[dict]) -> np.ndarray:
     return np.stack([pixels(item["image"]) for item in gallery])
 
 
+def generated(client, model: str, seed: int, count: int, temperature: float = 1, bits: str = "") -> np.ndarray:
+    return faces(client.predict(model, seed, count, temperature, bits, api_name="/generate")[0])
+
+
 def test_the_bundled_models_are_the_four_of_the_page():
-    assert sorted(folder for _, folder in app.MODELS.values()) == sorted(path.name for path in WEIGHTS.iterdir())
+    assert sorted(folder for _, folder in zoo.MODELS.values()) == sorted(path.name for path in WEIGHTS.iterdir())
     for path in WEIGHTS.rglob("*"):
         assert path.stat().st_size < 10 * 1024 * 1024
-    priors = [(app.load(name).prior_mean, app.load(name).prior_variance) for name in app.MODELS]
+    priors = [(zoo.load(name).prior_mean, zoo.load(name).prior_variance) for name in zoo.MODELS]
     assert priors == [(0, 1), (0, 2), (0, 2), (-3, 2)]
 
 
-@pytest.mark.parametrize("model", app.MODELS)
+def test_every_endpoint_is_named_typed_and_documented(client):
+    described = client.view_api(return_format="dict")
+    assert not described["unnamed_endpoints"]
+    endpoints = described["named_endpoints"]
+    wanted = {"/generate", "/flip_bit", "/interpolate", "/reconstruct", "/out_of_distribution", "/experiment"}
+    assert wanted <= endpoints.keys()
+    for name, endpoint in endpoints.items():
+        assert endpoint["description"], name
+        for parameter in endpoint["parameters"]:
+            assert parameter["python_type"]["type"] not in ("", "Any"), (name, parameter)
+
+
+@pytest.mark.parametrize("model", zoo.MODELS)
 def test_generate(client, model):
-    four = faces(client.predict(model, 3, 4, api_name="/generate"))
+    four = generated(client, model, 3, 4)
     assert four.shape == (4, 64, 64, 3)
-    assert np.abs(four[:2] - faces(client.predict(model, 3, 2, api_name="/generate"))).max() <= 1
-    assert np.abs(four - np.stack([np.asarray(face) for face in app.load(model).generate(4, seed=3)])).max() <= 1
+    assert np.abs(four[:2] - generated(client, model, 3, 2)).max() <= 1
+    assert np.abs(four - np.stack([np.asarray(face) for face in zoo.load(model).generate(4, seed=3)])).max() <= 1
     assert np.abs(four[0] - four[1]).mean() > 5
 
 
-@pytest.mark.parametrize("model", app.MODELS)
-def test_interpolate_between_seeds(client, model):
-    path, message = client.predict(model, 3, 4, None, None, 11, api_name="/interpolate")
-    path = faces(path)
-    assert len(path) == 11 and message == ""
-    for index, seed in ((0, 3), (10, 4)):
-        # `generate` may compute in bfloat16, `decode` does not.
-        assert np.abs(path[index] - faces(client.predict(model, seed, 1, api_name="/generate"))[0]).max() <= 2
+def test_a_lower_temperature_draws_faces_that_differ_less(client):
+    diversity = [
+        client.predict("Matched autoencoder", 0, 16, temperature, "", api_name="/generate")[1]["diversity"]
+        for temperature in (0, 0.5, 1)
+    ]
+    assert diversity[0] == 0 < diversity[1] < 0.8 * diversity[2]
+
+
+def test_held_bits_are_the_same_in_all_faces(client):
+    bits = "+-" * 25
+    held = zoo.load("GAN").hold_bits(zoo.load("GAN").sample_latent(4, seed=3), bits)
+    assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - zoo.decode("GAN", held)).max() <= 1
+    assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - generated(client, "GAN", 3, 4)).mean() > 5
+    with pytest.raises(AppError, match="50 characters"):
+        generated(client, "GAN", 3, 4, bits="+-")
+
+
+def test_a_generated_face_says_what_it_is(client):
+    gallery, _ = client.predict("GAN", 3, 4, 0.8, "." * 49 + "+", api_name="/generate")
+    text = Image.open(gallery[2]["image"]).info
+    assert text[story.MODEL_KEY] == "GAN"
+    assert Recipe.parse(text[story.RECIPE_KEY]) == Recipe(3, 3, 0.8, "." * 49 + "+")
+
+
+def test_flipping_a_bit_changes_no_other(client):
+    off, on, numbers = client.predict(3, 4, 1, "", 7, api_name="/flip_bit")
+    difference = np.abs(faces(on) - faces(off)).mean()
+    assert numbers["change"] == pytest.approx(difference, abs=0.01) and difference > 0.5
+    drawn = generated(client, "GAN", 3, 4)
+    nearest = np.minimum(np.abs(faces(off) - drawn).max((1, 2, 3)), np.abs(faces(on) - drawn).max((1, 2, 3)))
+    assert nearest.max() <= 1, "each face is itself at one of the two values"
+
+
+@pytest.mark.parametrize("model", zoo.MODELS)
+@pytest.mark.parametrize("way", ["straight", "spherical"])
+def test_interpolate_between_seeds(client, model, way):
+    gallery, walk, notes = client.predict(model, "3", "4/2", None, None, 11, way, "relaxed", api_name="/interpolate")
+    path = faces(gallery)
+    assert len(path) == 11 and notes == {"notes": []}
+    assert np.abs(path[0] - generated(client, model, 3, 1)[0]).max() <= 1
+    assert np.abs(path[10] - generated(client, model, 4, 2)[1]).max() <= 1
+    assert Image.open(walk).n_frames > 11
+
+
+def test_the_bits_on_the_way_are_relaxed_switched_or_held(client):
+    walks = {
+        discrete: faces(
+            client.predict("GAN", "3", "4", None, None, 5, "straight", discrete, api_name="/interpolate")[0]
+        )
+        for discrete in ("relaxed", "switched", "held")
+    }
+    assert np.abs(walks["relaxed"][0] - walks["held"][0]).max() <= 1
+    assert np.abs(walks["relaxed"][-1] - walks["switched"][-1]).max() <= 1
+    assert np.abs(walks["held"][1] - walks["switched"][1]).max() <= 1
+    assert np.abs(walks["held"][-1] - walks["switched"][-1]).mean() > 3
+    assert np.abs(walks["relaxed"][1] - walks["switched"][1]).mean() > 1
 
 
 def test_interpolate_between_photographs(client, tmp_path):
     draw_face(1).save(tmp_path / "a.png")
     image = handle_file(tmp_path / "a.png")
-    path, message = client.predict("Plain autoencoder", 0, 1, image, None, 5, api_name="/interpolate")
-    assert len(path) == 5 and message == ""
-    path, message = client.predict("GAN", 0, 1, image, None, 5, api_name="/interpolate")
-    assert path == [] and "no encoder" in message
+    arguments = ["0", "1", image, None, 5, "straight", "relaxed"]
+    path, _, numbers = client.predict("Plain autoencoder", *arguments, api_name="/interpolate")
+    assert len(path) == 5 and numbers["notes"][0].startswith("A: ")
+    with pytest.raises(AppError, match="no encoder"):
+        client.predict("GAN", *arguments, api_name="/interpolate")
+
+
+@pytest.mark.parametrize("model", ["GAN", "Matched autoencoder"])
+def test_a_face_that_was_downloaded_is_known_by_its_recipe(client, model):
+    gallery, _ = client.predict(model, 3, 4, 0.8, "", api_name="/generate")
+    image = handle_file(gallery[2]["image"])
+    path, _, numbers = client.predict(model, "0", "1", image, None, 3, "straight", "relaxed", api_name="/interpolate")
+    assert "its latent is known" in numbers["notes"][0]
+    assert np.abs(faces(path)[0] - pixels(gallery[2]["image"])).max() <= 1
+
+
+def test_a_picture_with_the_recipe_of_another_face_is_not_believed(client, tmp_path):
+    text = PngInfo()
+    for key, value in story.signature("GAN", Recipe(3)).items():
+        text.add_text(key, value)
+    draw_face(1, (64, 64)).save(tmp_path / "liar.png", pnginfo=text)
+    image = handle_file(tmp_path / "liar.png")
+    with pytest.raises(AppError, match="no encoder"):
+        client.predict("GAN", "0", "1", image, None, 3, "straight", "relaxed", api_name="/interpolate")
 
 
 def test_out_of_distribution(client):
-    *here, spread_here = client.predict(0, 0, 4, api_name="/out_of_distribution")
-    *there, spread_there = client.predict(100, 0, 4, api_name="/out_of_distribution")
+    *here, numbers_here = client.predict(0, 0, 4, api_name="/out_of_distribution")
+    *there, numbers_there = client.predict(100, 0, 4, api_name="/out_of_distribution")
     assert [faces(gallery).shape for gallery in here] == 4 * [(4, 64, 64, 3)]
-    assert list(spread_here) == list(app.MODELS)
-    assert np.abs(faces(here[0]) - faces(client.predict("GAN", 0, 4, api_name="/generate"))).max() <= 2
+    assert list(numbers_here) == list(zoo.MODELS)
+    assert np.abs(faces(here[0]) - generated(client, "GAN", 0, 4)).max() <= 1
     assert all(np.abs(faces(one) - faces(two)).mean() > 1 for one, two in zip(here, there))
-    assert spread_there["Matched autoencoder"] < spread_here["Matched autoencoder"] / 2
+    matched_here, matched_there = (numbers["Matched autoencoder"] for numbers in (numbers_here, numbers_there))
+    assert matched_there["diversity"] < matched_here["diversity"] / 2
+    assert matched_here["distance"] == 0 and matched_there["distance"] == pytest.approx(100 / 2**0.5, abs=0.01)
+    assert matched_there["measured_face_share"] < 0.1 < matched_here["measured_face_share"]
 
 
 def test_the_experiment(client):
-    plain, shifted = client.predict(0, api_name="/experiment")
+    plain, shifted, diversity = client.predict(0, api_name="/experiment")
     assert faces(plain).shape == faces(shifted).shape == (16, 64, 64, 3)
-    assert (
-        np.abs(faces(shifted)[:4] - faces(client.predict("Shifted autoencoder", 0, 4, api_name="/generate"))).max() <= 2
-    )
+    assert np.abs(faces(shifted)[:4] - generated(client, "Shifted autoencoder", 0, 4)).max() <= 1
+    assert diversity.keys() == {"Plain autoencoder", "Shifted autoencoder"}
+
+
+@pytest.mark.parametrize(
+    "endpoint, arguments, words",
+    [
+        ("/generate", ["GAN", 0, 10_000, 1, ""], "64"),
+        ("/generate", ["GAN", -1, 4, 1, ""], "0"),
+        ("/generate", ["GAN", "seven", 4, 1, ""], "number"),
+        ("/generate", ["GAN", 0, 4, 1e9, ""], "2"),
+        ("/generate", ["VAE", 0, 4, 1, ""], "VAE"),
+        ("/flip_bit", [0, 4, 1, "", 51], "50"),
+        ("/interpolate", ["GAN", "seven", "1", None, None, 11, "straight", "relaxed"], "no face"),
+        ("/interpolate", ["GAN", "7/65", "1", None, None, 11, "straight", "relaxed"], "64"),
+        ("/interpolate", ["GAN", "0", "1", None, None, 1, "straight", "relaxed"], "2"),
+        ("/interpolate", ["GAN", "0", "1", None, None, 11, "crooked", "relaxed"], "crooked"),
+        ("/out_of_distribution", [1e9, 0, 4], "100"),
+        ("/out_of_distribution", ["far", 0, 4], "number"),
+        ("/experiment", [None], "seed"),
+    ],
+)
+def test_bad_input_is_answered_by_one_clear_sentence(client, endpoint, arguments, words):
+    with pytest.raises(AppError) as told:
+        client.predict(*arguments, api_name=endpoint)
+    assert words in str(told.value) and "Traceback" not in str(told.value)
+    assert len(generated(client, "GAN", 0, 1)) == 1, "the server goes on"
+
+
+@pytest.mark.parametrize(
+    "endpoint, data, word",
+    [
+        ("generate", '["GAN", 0, 4, NaN, ""]', "temperature"),
+        ("out_of_distribution", "[NaN, 0, 4]", "mean"),
+        ("out_of_distribution", "[-Infinity, 0, 4]", "-100"),
+    ],
+)
+def test_what_is_no_number_is_answered_by_one_clear_sentence(url, endpoint, data, word):
+    """Python's own client sends no NaN."""
+    address = f"{url}gradio_api/call/{endpoint}"
+    sent = httpx.post(address, content=f'{{"data": {data}}}', headers={"Content-Type": "application/json"})
+    answer = sent.text if sent.is_error else httpx.get(f"{address}/{sent.json()['event_id']}").text
+    assert "error" in answer and word in answer and "Traceback" not in answer
 
 
 def upload(tmp_path, name: str, content: bytes):
@@ -127,6 +250,12 @@ def rotated() -> bytes:
     return buffer.getvalue()
 
 
+def moving() -> bytes:
+    buffer = io.BytesIO()
+    draw_face(1).save(buffer, "GIF", save_all=True, append_images=[draw_face(2), draw_face(3)])
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "name, content",
     [
@@ -137,14 +266,20 @@ def rotated() -> bytes:
         ("big.jpg", encode(draw_face(1, (4000, 3000)), "JPEG")),
         ("cmyk.jpg", encode(draw_face(1).convert("CMYK"), "JPEG")),
         ("one.gif", encode(draw_face(1), "GIF")),
+        ("moving.gif", moving()),
+        ("sixteen.png", encode(Image.fromarray(np.arange(6400, dtype=np.uint16).reshape(80, 80) * 10), "PNG")),
         ("pixel.png", encode(draw_face(1, (1, 1)), "PNG")),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_every_kind_of_picture_is_reconstructed(client, tmp_path, name, content):
-    pictures, message = client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
-    assert message == ""
+    pictures, numbers = client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
     assert faces(pictures).shape == (4, 64, 64, 3)
-    assert [item["caption"].partition(":")[0] for item in pictures] == ["What the networks see", *app.AUTOENCODERS]
+    assert [item["caption"].partition(":")[0] for item in pictures] == ["What the networks see", *zoo.AUTOENCODERS]
+    assert numbers["note"].endswith(".") and numbers["psnr"].keys() == set(zoo.AUTOENCODERS)
+    seen, *reconstructions = faces(pictures)
+    for psnr, face in zip(numbers["psnr"].values(), reconstructions):
+        assert psnr == pytest.approx(10 * np.log10(255**2 / np.square(face - seen).mean()), abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -155,12 +290,13 @@ def test_every_kind_of_picture_is_reconstructed(client, tmp_path, name, content)
         ("cut.jpg", encode(draw_face(1, (400, 400)), "JPEG")[:2000], "damaged"),
         ("huge.png", encode(Image.new("1", (15000, 15000)), "PNG"), "megapixels"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_cannot_be_reconstructed_is_told_in_words(client, tmp_path, name, content, sentence):
-    pictures, message = client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
-    assert pictures == [] and sentence in message
+    with pytest.raises(AppError, match=sentence):
+        client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
 
 
 def test_nothing_to_reconstruct_asks_for_a_face(client):
-    pictures, message = client.predict(None, api_name="/reconstruct")
-    assert pictures == [] and "Upload a face" in message
+    with pytest.raises(AppError, match="photograph"):
+        client.predict(None, api_name="/reconstruct")

@@ -1,0 +1,169 @@
+"""What programs call: the same answers as the page's, as pictures and numbers.
+
+The docstrings are what the page's API documentation and a language model read.
+"""
+
+import functools
+import io
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from . import curves, pictures, story
+from .recipe import Recipe
+from .zoo import MODELS
+
+
+def told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, its ValueErrors turned into errors whose sentence reaches the caller."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return call
+
+
+@told
+def generate(
+    model: str, seed: int, count: int, temperature: float, bits: str
+) -> tuple[list[Image.Image], dict[str, float]]:
+    """Draw faces of 64 x 64 pixels from a model's own prior. The same arguments always give the same faces.
+
+    Args:
+        model: "GAN", "Plain autoencoder", "Matched autoencoder" or "Shifted autoencoder". The GAN's are the sharpest.
+        seed: a whole number from 0 to 4294967295.
+        count: how many faces, from 1 to 64.
+        temperature: multiplies the standard deviation of the draws: 1 is the prior, less gives more typical faces.
+        bits: for the GAN, 50 characters that hold its bits: "+", "-", or "." for a bit that is drawn; empty for none.
+
+    Returns:
+        The faces as PNG files that name their model and recipe, and their diversity: the root mean square difference
+        of two faces in grey levels (0 to 255), averaged over all pairs.
+    """
+    faces = story.generate(model, seed, count, temperature, bits or "")
+    recipes = (Recipe(seed, number, temperature, bits or "") for number in range(1, len(faces) + 1))
+    images = [pictures.to_image(face, **story.signature(model, recipe)) for face, recipe in zip(faces, recipes)]
+    return images, {"diversity": round(pictures.diversity(faces), 2)}
+
+
+@told
+def flip_bit(seed: int, count: int, temperature: float, bits: str, bit: int) -> tuple[list, list, dict[str, float]]:
+    """Show what one bit of the GAN's latent changes: the same faces with it at -1 and at +1.
+
+    Args:
+        seed: a whole number from 0 to 4294967295.
+        count: how many faces, from 1 to 64.
+        temperature: multiplies the standard deviation of the continuous half; 1 is the prior.
+        bits: 50 characters that hold the other bits: "+", "-", or "." for a bit that is drawn; empty for none.
+        bit: which bit, from 1 to 50.
+
+    Returns:
+        The faces with the bit at -1, the faces with it at +1, and the mean absolute difference in grey levels.
+    """
+    off, on = story.flip_bit("GAN", seed, count, temperature, bits or "", bit)
+    change = np.abs(on.astype(int) - off).mean()
+    return list(map(pictures.to_image, off)), list(map(pictures.to_image, on)), {"change": round(float(change), 2)}
+
+
+@told
+def interpolate(
+    model: str,
+    a: str,
+    b: str,
+    image_a: str | None,
+    image_b: str | None,
+    steps: int,
+    way: str,
+    discrete: str,
+) -> tuple[list[Image.Image], Image.Image, dict[str, list[str]]]:
+    """Walk from one face to another through a model's latent space.
+
+    Args:
+        model: "GAN", "Plain autoencoder", "Matched autoencoder" or "Shifted autoencoder".
+        a: the first face: a seed such as "7", or a face of a seed such as "7/3", the third of seed 7.
+        b: the last face, likewise.
+        image_a: a photograph of a face in place of a; for the autoencoders, as the GAN cannot encode one.
+        image_b: a photograph of a face in place of b.
+        steps: pictures on the way, both ends included, from 2 to 21.
+        way: "straight", or "spherical" for the arc around the prior's mean.
+        discrete: what the GAN's bits do on the way: "relaxed" (through the values between), "switched" (at the middle)
+            or "held" (stay those of the first face).
+
+    Returns:
+        The pictures from the first to the last, the walk there and back as a GIF that moves smoothly, and notes about the photographs.
+    """
+    path = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
+    walk = Image.open(io.BytesIO(pictures.gif(path.smooth_faces)))
+    return list(map(pictures.to_image, path.faces)), walk, {"notes": path.notes}
+
+
+@told
+def reconstruct(image: str | None) -> tuple[list[tuple[Image.Image, str]], dict[str, Any]]:
+    """Find the face in a photograph, bring it to CelebA's framing, and encode and decode it with each autoencoder.
+
+    Args:
+        image: a photograph: any common format, at most 50 megapixels.
+
+    Returns:
+        The 64 x 64 crop that the networks see, then each autoencoder's version of it, with captions; and the numbers
+        of faces found, a note on the crop, and each version's PSNR in decibels (more is closer).
+    """
+    if image is None:
+        raise ValueError("There is no image: send a photograph of a face.")
+    aligned, results = story.reconstruct(image)
+    shown = [(aligned.image, "What the networks see")]
+    shown += [(pictures.to_image(result.faces[0]), f"{name}: {result.psnr:.1f} dB") for name, result in results.items()]
+    psnr = {name: round(result.psnr, 2) for name, result in results.items()}
+    return shown, {"faces": aligned.faces, "note": aligned.note, "psnr": psnr}
+
+
+@told
+def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
+    """Draw faces of all four models with the mean of their latents moved away from the prior's, the noise held fixed.
+
+    Of the GAN's latents the continuous half moves. The variance stays each prior's own.
+
+    Args:
+        mean: from -100 to 100. The priors' own means are 0, and -3 for the shifted autoencoder.
+        seed: a whole number from 0 to 4294967295; it fixes the noise.
+        count: faces of each model, from 1 to 16.
+
+    Returns:
+        The faces of the GAN, the plain, the matched and the shifted autoencoder, then numbers by model: the diversity
+        (grey levels between two of the faces; 0 if all are alike), the distance of the mean from the prior's in
+        standard deviations, and the share of pictures this far in which a detector found a face, as measured before on
+        the bundled models (null where it was not).
+    """
+    galleries, numbers = [], {}
+    for name in MODELS:
+        draws = story.out_of_distribution(name, mean, seed, count)
+        galleries.append(list(map(pictures.to_image, draws.faces)))
+        share = curves.face_share(name, mean)
+        numbers[name] = {
+            "diversity": round(draws.diversity, 2),
+            "distance": round(draws.distance, 2),
+            "measured_face_share": share if share is None else round(share, 3),
+        }
+    return [*galleries, numbers]
+
+
+@told
+def experiment(seed: int) -> tuple[list[Image.Image], list[Image.Image], dict[str, float]]:
+    """Give the plain and the shifted autoencoder the same 16 draws from N(-3, 2), the prior of the shifted one.
+
+    Args:
+        seed: a whole number from 0 to 4294967295.
+
+    Returns:
+        The plain autoencoder's faces, the shifted one's, and the diversity of each: grey levels between two faces.
+    """
+    results = story.experiment(seed)
+    diversity = {name: round(pictures.diversity(faces), 2) for name, faces in results.items()}
+    return *(list(map(pictures.to_image, faces)) for faces in results.values()), diversity

@@ -1,0 +1,80 @@
+"""Faces as the bytes that browsers and programs take: PNG with its recipe inside, WebP, GIF."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+FRAME_MILLISECONDS = 80
+
+
+def to_image(pixels: np.ndarray, **text: str) -> Image.Image:
+    """(height, width, 3) uint8 to a PIL image whose `info`, which gradio writes into a PNG, holds texts by name."""
+    image = Image.fromarray(pixels)
+    image.info.update(text)
+    return image
+
+
+def png(pixels: np.ndarray, **text: str) -> str:
+    """(height, width, 3) uint8 to the data URI of a PNG that holds texts by name."""
+    information, buffer = PngInfo(), io.BytesIO()
+    for name, value in text.items():
+        information.add_text(name, value)
+    # Noise of faces hardly compresses: level 6 takes a half longer and saves 7 %.
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=information, compress_level=1)
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def webp(pixels: np.ndarray) -> str:
+    """(height, width, 3) uint8 to the data URI of a WebP without loss: made in a third of a PNG's time, and smaller."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, quality=0, method=0)
+    return data_uri(buffer.getvalue(), "image/webp")
+
+
+def moving_webp(pixels: np.ndarray, milliseconds: int = FRAME_MILLISECONDS) -> str:
+    """A walk of faces (n, 64, 64, 3) uint8, there and back again, as the data URI of an endless WebP without loss."""
+    first, *others = map(Image.fromarray, _there_and_back(pixels))
+    buffer = io.BytesIO()
+    options = {"lossless": True, "quality": 0, "method": 0}
+    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, **options)
+    return data_uri(buffer.getvalue(), "image/webp")
+
+
+def gif(pixels: np.ndarray, scale: int = 4, milliseconds: int = FRAME_MILLISECONDS) -> bytes:
+    """A walk of faces (n, 64, 64, 3) uint8, there and back again, as an endless GIF with `scale` pixels for each."""
+    frames = []
+    for face in _there_and_back(pixels):
+        # A palette for each frame, made before it is enlarged, which is then done by repeating its numbers.
+        small = Image.fromarray(face).quantize(256, dither=Image.Dither.NONE)
+        frames.append(small.resize((scale * small.width, scale * small.height), Image.Resampling.NEAREST))
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue()
+
+
+def _there_and_back(pixels: np.ndarray) -> list[np.ndarray]:
+    return [*pixels, *pixels[-2:0:-1]]
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def side_by_side(pixels: np.ndarray) -> np.ndarray:
+    """Faces (n, 64, 64, 3) as one picture (64, 64 n, 3)."""
+    return np.concatenate(list(pixels), axis=1)
+
+
+def diversity(pixels: np.ndarray) -> float:
+    """How far two of the faces (n, 64, 64, 3) uint8 are apart: the root mean square of their difference in grey
+    levels, 0 to 255, averaged over all pairs; 0 for a single face."""
+    count = len(pixels)
+    if count < 2:
+        return 0.0
+    flat = pixels.reshape(count, -1).astype(np.float64)
+    squares = np.square(flat).sum(1)
+    distances = np.sqrt((squares[:, None] + squares[None] - 2 * flat @ flat.T).clip(0) / flat.shape[1])
+    return float(distances.sum() / (count * (count - 1)))

@@ -1,0 +1,255 @@
+"""What the page tells: each function turns what a visitor chose into faces and numbers.
+
+Faces are (n, 64, 64, 3) uint8. Bad input raises ValueError with a sentence for whoever sent it.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from models import Generator
+from models.alignment import Aligned, align
+from models.images import from_pil, open_image
+
+from .pictures import diversity
+from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, draw
+from .zoo import AUTOENCODERS, decode, encode, load
+
+EXPERIMENT = ("Plain autoencoder", "Shifted autoencoder")
+MAX_STEPS, SMOOTH_STEPS = 21, 24
+MAX_MEAN = 100.0
+
+# How a recipe is found again in a face that was downloaded from the page.
+RECIPE_KEY, MODEL_KEY = "latent-faces recipe", "latent-faces model"
+
+
+def signature(model: str, recipe: Recipe) -> dict[str, str]:
+    """What is written into the PNG of a generated face."""
+    return {"Software": "Latent Faces", MODEL_KEY: model, RECIPE_KEY: str(recipe)}
+
+
+def generate(model: str, seed: int, count: int, temperature: float, bits: str) -> np.ndarray:
+    """The first `count` faces of a seed."""
+    return decode(model, _draw(model, seed, count, temperature, bits))
+
+
+def bits_of(model: str, recipe: Recipe) -> str:
+    """The bits of a face, "+" or "-" each; empty for a model without bits."""
+    network = load(model)
+    if not isinstance(network, Generator):
+        return ""
+    return "".join("+" if bit > 0 else "-" for bit in recipe.latent(network)[network.continuous_size :])
+
+
+def flip_bit(
+    model: str, seed: int, count: int, temperature: float, bits: str, bit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same faces with one bit at -1 and at +1.
+
+    Args:
+        bit: which, from 1.
+    """
+    network = load(model)
+    if not isinstance(network, Generator) or not network.discrete_size:
+        raise ValueError(f"The {model} has no bits.")
+    number = _whole(bit, "bit", 1, network.discrete_size)
+    z = _draw(model, seed, count, temperature, bits)
+    both = []
+    for value in (-1, 1):
+        z[:, network.continuous_size + number - 1] = value
+        both.append(z.clone())
+    faces = decode(model, torch.cat(both))
+    return faces[: len(z)], faces[len(z) :]
+
+
+@dataclass(frozen=True)
+class Path:
+    """A walk between two faces.
+
+    Attributes:
+        faces: from the first to the last.
+        smooth_faces: the same walk in steps small enough to be watched.
+        notes: what is to be said of the ends, such as that no face was found in a photograph.
+    """
+
+    faces: np.ndarray
+    smooth_faces: np.ndarray
+    notes: list[str]
+
+
+def interpolate(
+    model: str,
+    ends: tuple[str, str],
+    photographs: tuple[str | None, str | None],
+    steps: int,
+    way: Literal["straight", "spherical"],
+    discrete: Literal["relaxed", "switched", "held"],
+) -> Path:
+    """Walk between two latents.
+
+    Args:
+        ends: a recipe each, such as "7" or "7/3".
+        photographs: paths of images, which take the place of a recipe.
+    """
+    network, notes = load(model), []
+    latents = []
+    for letter, text, photograph in zip("AB", ends, photographs):
+        if photograph:
+            z, note = _latent_of(model, photograph)
+            notes.append(f"{letter}: {note}")
+        else:
+            recipe = Recipe.parse(text)
+            z = recipe.latent(network)
+        latents.append(z)
+    options = {"discrete": discrete} if isinstance(network, Generator) else {}
+    steps = _whole(steps, "number of pictures", 2, MAX_STEPS)
+    paths = [network.interpolate(*latents, n, way == "spherical", **options) for n in (steps, SMOOTH_STEPS)]
+    faces = decode(model, torch.cat(paths))
+    return Path(faces[:steps], faces[steps:], notes)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What an autoencoder makes of a face.
+
+    Attributes:
+        faces: (2, 64, 64, 3): the reconstruction, and where it differs: the absolute difference, times `GAIN`.
+        psnr: decibels.
+    """
+
+    faces: np.ndarray
+    psnr: float
+
+    GAIN = 2
+
+
+def reconstruct(path: str) -> tuple[Aligned, dict[str, Reconstruction]]:
+    """Bring a photograph to CelebA's framing; encode and decode it with each autoencoder, by its name."""
+    aligned = align(open_image(path))
+    seen = pixels_of(aligned.image)
+    x = from_pil(aligned.image)
+    results = {}
+    for name in AUTOENCODERS:
+        face = decode(name, encode(name, x))[0]
+        difference = np.abs(face.astype(np.int16) - seen)
+        error = np.square(difference.astype(np.float64)).mean()
+        shown = (Reconstruction.GAIN * difference).clip(0, 255).astype(np.uint8)
+        psnr = 10 * math.log10(255**2 / error) if error else math.inf
+        results[name] = Reconstruction(np.stack([face, shown]), psnr)
+    return aligned, results
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Faces drawn around a mean.
+
+    Attributes:
+        distance: of the mean from the prior's, in the prior's standard deviations.
+        diversity: grey levels between two faces.
+        share: the diversity over that of the same noise at the prior's mean.
+    """
+
+    faces: np.ndarray
+    distance: float
+    diversity: float
+    share: float
+
+
+def out_of_distribution(model: str, mean: float, seed: int, count: int) -> Draws:
+    """Draw from the prior moved to another mean, the noise held fixed. Of the GAN's latents the continuous half
+    moves."""
+    network = load(model)
+    mean = _number(mean, "mean", -MAX_MEAN, MAX_MEAN)
+    seed, count = _whole(seed, "seed", 0, MAX_SEED), _whole(count, "number of faces", 1, MAX_FACES)
+    faces = decode(model, network.sample_latent(count, seed=seed, mean=mean))
+    spread, at_prior = diversity(faces), _diversity_at_prior(model, seed, count)
+    distance = abs(mean - network.prior_mean) / network.prior_variance**0.5
+    return Draws(faces, distance, spread, spread / at_prior if at_prior else 1.0)
+
+
+@lru_cache(maxsize=4096)
+def _diversity_at_prior(model: str, seed: int, count: int) -> float:
+    return diversity(decode(model, load(model).sample_latent(count, seed=seed)))
+
+
+def in_words(mean: float, draws: dict[str, Draws]) -> str:
+    """One sentence on what is seen at a mean: which models' faces vary there, and which have collapsed.
+
+    Args:
+        draws: by model.
+    """
+    inside = [name for name, drawn in draws.items() if drawn.distance <= 2]
+    alike = [name for name, drawn in draws.items() if name not in inside and drawn.share < 0.25]
+    between = [name for name in draws if name not in inside and name not in alike]
+    parts = [
+        f"{_listed(inside)} {'is' if len(inside) == 1 else 'are'} within two standard deviations of the prior"
+        * bool(inside),
+        f"{_listed(between)} {'has' if len(between) == 1 else 'have'} left the prior, and the faces still differ"
+        * bool(between),
+        f"{_listed(alike)} {'has' if len(alike) == 1 else 'have'} collapsed: whatever the noise, nearly one picture"
+        * bool(alike),
+    ]
+    return f"At mean {mean:g}, " + "; ".join(part for part in parts if part) + "."
+
+
+def _listed(names: list[str]) -> str:
+    named = [f"the {name if name == 'GAN' else name.lower()}" for name in names]
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}" if named else ""
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """An RGB image as (height, width, 3) uint8."""
+    return np.asarray(image.convert("RGB"))
+
+
+def experiment(seed: int, count: int = 16) -> dict[str, np.ndarray]:
+    """The plain and the shifted autoencoder, both given the same draws from the shifted one's prior."""
+    seed = _whole(seed, "seed", 0, MAX_SEED)
+    z = load("Shifted autoencoder").sample_latent(count, seed=seed)
+    return {name: decode(name, z) for name in EXPERIMENT}
+
+
+def _draw(model: str, seed: int, count: int, temperature: float, bits: str) -> torch.Tensor:
+    temperature = _number(temperature, "temperature", 0, MAX_TEMPERATURE)
+    seed, count = _whole(seed, "seed", 0, MAX_SEED), _whole(count, "number of faces", 1, MAX_FACES)
+    return draw(load(model), seed, count, temperature, bits)
+
+
+def _number(value: float | None, what: str, least: float, most: float) -> float:
+    if not isinstance(value, (int, float)) or not least <= value <= most:
+        said = "missing" if value is None else value
+        raise ValueError(f"The {what} is {said}: it must be a number from {least:g} to {most:g}.")
+    return float(value)
+
+
+def _whole(value: float | None, what: str, least: int, most: int) -> int:
+    number = _number(value, what, least, most)
+    if number != int(number):
+        raise ValueError(f"The {what} is {value}: it must be a whole number from {least} to {most}.")
+    return int(number)
+
+
+def _latent_of(model: str, path: str) -> tuple[torch.Tensor, str]:
+    """The latent of a picture: its own, where it is a face that this model drew on this page; else encoded."""
+    image = open_image(path)
+    recipe, drawn_by = image.info.get(RECIPE_KEY), image.info.get(MODEL_KEY)
+    if recipe and drawn_by == model:
+        z = Recipe.parse(recipe).latent(load(model))
+        # The text is whatever its sender wrote, and the models may be others than they were: the picture decides.
+        if _is_the_same(decode(model, z[None])[0], image):
+            return z, "drawn by this model, so that its latent is known."
+    if model not in AUTOENCODERS:
+        raise ValueError("The GAN has no encoder, so it cannot start from a photograph: choose an autoencoder.")
+    aligned = align(image)
+    return encode(model, from_pil(aligned.image))[0], aligned.note
+
+
+def _is_the_same(face: np.ndarray, image: Image.Image) -> bool:
+    if image.size != (64, 64):
+        return False
+    return np.abs(face.astype(int) - pixels_of(image)).max() <= 3

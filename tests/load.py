@@ -1,0 +1,171 @@
+"""How the page bears many visitors at once.
+
+    python -m tests.load [--clients 50] [--requests 2000]
+
+Starts `python app.py` and lets so many clients ask for 16 faces each, over and over with seeds of their own: first as
+the page does, then through the endpoint `/generate`, its 16 files fetched as well. Prints the percentiles of the
+seconds from asking to the answer, the errors, and the server's memory on the way.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import tyro
+
+REPOSITORY = Path(__file__).parent.parent
+PORT = 7862
+FACES = 16
+
+# Of a client, a visitor's number and a seed.
+Ask = Callable[[httpx.AsyncClient, int, int], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    clients: Annotated[int, tyro.conf.arg(help="How many ask at the same time.")] = 50
+    requests: Annotated[int, tyro.conf.arg(help="How many answers in all, for each of the two ways.")] = 2000
+
+
+@contextmanager
+def server():
+    """`python app.py` on a port of its own; yields its process."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "GRADIO_SERVER_PORT": str(PORT), "GRADIO_TEMP_DIR": folder}
+        command = [sys.executable, "app.py"]
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            with httpx.Client(trust_env=False) as client:
+                while True:
+                    try:
+                        client.get(f"http://127.0.0.1:{PORT}/")
+                        break
+                    except httpx.TransportError:
+                        time.sleep(0.1)
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def megabytes(process: subprocess.Popen) -> float:
+    """The process's resident memory, as Linux counts it."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def processor_seconds(process: subprocess.Popen) -> float:
+    """What the process has spent of both cores."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def answer(client: httpx.AsyncClient, address: str, last_message: str) -> dict:
+    """The data of an event stream's last message."""
+    async with client.stream("GET", address) as stream:
+        named = ""
+        async for line in stream.aiter_lines():
+            if line.startswith("event:"):
+                named = line.removeprefix("event:").strip()
+            if line.startswith("data:"):
+                data = json.loads(line.removeprefix("data:"))
+                if named == "error" or (isinstance(data, dict) and data.get("success") is False):
+                    raise RuntimeError(f"the page answers with an error: {data}")
+                if last_message in (named, data.get("msg") if isinstance(data, dict) else None):
+                    return data
+    raise RuntimeError("the answer ended before its last message")
+
+
+def as_the_page(config: dict) -> Ask:
+    """What a browser does when a visitor enters a seed."""
+    function = next(
+        dependency["id"] for dependency in config["dependencies"] if dependency["api_name"].startswith("draw_faces")
+    )
+
+    async def ask(client: httpx.AsyncClient, visitor: int, seed: int) -> None:
+        session = f"visitor{visitor}"
+        data = {"fn_index": function, "session_hash": session, "data": ["GAN", seed, FACES, 1, ""]}
+        (await client.post("/gradio_api/queue/join", json=data)).raise_for_status()
+        result = await answer(client, f"/gradio_api/queue/data?session_hash={session}", "process_completed")
+        faces = result["output"]["data"][0].count("data:image/png")
+        if faces != FACES:
+            raise RuntimeError(f"{faces} faces came instead of {FACES}")
+
+    return ask
+
+
+async def by_endpoint(client: httpx.AsyncClient, _: int, seed: int) -> None:
+    """What a program does."""
+    started = await client.post("/gradio_api/call/generate", json={"data": ["GAN", seed, FACES, 1, ""]})
+    started.raise_for_status()
+    gallery, _ = await answer(client, f"/gradio_api/call/generate/{started.json()['event_id']}", "complete")
+    for item in gallery:
+        (await client.get(item["image"]["url"])).raise_for_status()
+    if len(gallery) != FACES:
+        raise RuntimeError(f"{len(gallery)} faces came instead of {FACES}")
+
+
+async def load(settings: Settings, process: subprocess.Popen, label: str, ask: Ask, first_seed: int) -> None:
+    seconds: list[float] = []
+    errors: list[str] = []
+    memory = [megabytes(process)]
+    seeds = iter(range(first_seed, first_seed + settings.requests))
+
+    async def visit(client: httpx.AsyncClient, visitor: int) -> None:
+        for seed in seeds:
+            began = time.monotonic()
+            try:
+                await ask(client, visitor, seed)
+                seconds.append(time.monotonic() - began)
+            except (httpx.HTTPError, RuntimeError) as error:
+                errors.append(f"{type(error).__name__} {error}")
+            if (len(seconds) + len(errors)) % max(1, settings.requests // 4) == 0:
+                memory.append(megabytes(process))
+
+    began, spent = time.monotonic(), processor_seconds(process)
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{PORT}", timeout=60, limits=limits, trust_env=False
+    ) as client:
+        await asyncio.gather(*(visit(client, visitor) for visitor in range(settings.clients)))
+    rate = len(seconds) / (time.monotonic() - began)
+    spent = 1000 * (processor_seconds(process) - spent) / settings.requests
+    cuts = statistics.quantiles(seconds, n=100) if len(seconds) > 1 else [float("nan")] * 99
+    print(
+        f"| {label} | {settings.clients} | {settings.requests} | {len(errors)} | {cuts[49]:.2f} | {cuts[94]:.2f} | "
+        f"{cuts[98]:.2f} | {rate:.0f} | {spent:.0f} | {', '.join(f'{value:.0f}' for value in memory)} |",
+        flush=True,
+    )
+    for error in sorted(set(errors))[:5]:
+        print(f"  {error}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    settings = tyro.cli(Settings, args=arguments, prog="python -m tests.load", description=__doc__)
+    print(
+        "| 16 faces | clients | requests | errors | median s | 95 % s | 99 % s | answers/s | processor ms each | memory MB, on the way |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    with server() as process:
+        config = httpx.get(f"http://127.0.0.1:{PORT}/config", trust_env=False).json()
+        ways = {"as the page": as_the_page(config), "by endpoint, files fetched": by_endpoint}
+        # The first answers fill caches, which is no leak: what follows is measured.
+        for index, (label, ask) in enumerate(ways.items()):
+            warm = Settings(settings.clients, 2 * settings.clients)
+            asyncio.run(load(warm, process, f"{label}, first", ask, 10_000_000 * (index + 1)))
+            asyncio.run(load(settings, process, label, ask, 1_000_000 * (index + 1)))
+
+
+if __name__ == "__main__":
+    main()

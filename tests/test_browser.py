@@ -1,0 +1,296 @@
+"""The page as a visitor has it: in a real browser, by mouse, keyboard and link."""
+
+import base64
+import io
+import re
+from urllib.parse import parse_qs, urlparse
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from page import story
+from page.recipe import Recipe
+from page.zoo import MODELS
+from tests.conftest import draw_face
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+
+TABS = ["Generate", "Interpolate", "Reconstruct", "Out of distribution", "Experiment"]
+
+
+@pytest.fixture
+def visit(chromium, url):
+    """A function that opens the page in a browser of its own, at the address that `link` leads to."""
+    contexts = []
+
+    def open_page(link: str = "", **options):
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.complaints = []
+        page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: request.url.startswith((url, "data:", "blob:")) or page.complaints.append(request.url),
+        )
+        page.goto(url + link)
+        page.wait_for_function("window.latentFaces?.tab")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def shown(page, selector: str) -> np.ndarray:
+    """The pixels of the visible pictures that a selector finds, (n, height, width, 3)."""
+    sources = page.locator(f"{selector} >> visible=true").evaluate_all("pictures => pictures.map(p => p.src)")
+    opened = (Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources)
+    return np.stack([np.asarray(image.convert("RGB")).astype(int) for image in opened])
+
+
+def query(page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+    expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+
+
+def wait_for_address(page, pattern: str) -> None:
+    page.wait_for_url(re.compile(pattern))
+
+
+def wait_for_change(page, selector: str, before: np.ndarray) -> np.ndarray:
+    for _ in range(200):
+        now = shown(page, selector)
+        if now.shape != before.shape or (now != before).any():
+            return now
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{selector} never changed")
+
+
+def wait_for_faces(page, selector: str, wanted: np.ndarray) -> None:
+    """Until the pictures are these, (n, height, width, 3)."""
+    for _ in range(200):
+        now = shown(page, selector)
+        if now.shape == wanted.shape and np.abs(now - wanted).max() <= 1:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{selector} never showed what it should")
+
+
+def test_faces_are_there_on_arrival_and_nothing_comes_from_elsewhere(visit):
+    page = visit()
+    faces = shown(page, ".faces img")
+    assert faces.shape == (16, 64, 64, 3)
+    assert np.abs(faces - story.generate("GAN", 0, 16, 1.0, "")).max() <= 1
+    for tab in TABS:
+        open_tab(page, tab)
+        expect(page.locator("img[alt]:visible").first).to_be_visible()
+    assert page.complaints == []
+
+
+def test_rolling_draws_other_faces_and_the_address_leads_back_to_them(visit):
+    page = visit()
+    before = shown(page, ".faces img")
+    page.get_by_role("button", name="Roll").first.click()
+    faces = wait_for_change(page, ".faces img", before)
+    wait_for_address(page, "seed=")
+    again = visit(f"?{urlparse(page.url).query}")
+    assert np.abs(shown(again, ".faces img") - faces).max() <= 1
+    assert again.get_by_label("Seed").first.input_value() == query(page)["seed"]
+
+
+def test_a_link_shows_what_it_says(visit):
+    page = visit("?tab=generate&model=Matched autoencoder&seed=5&faces=4&temperature=0.5")
+    wanted = story.generate("Matched autoencoder", 5, 4, 0.5, "")
+    wait_for_faces(page, ".faces img", wanted)
+    expect(page.get_by_text("The discrete half")).to_be_hidden()
+
+    page = visit("?tab=out-of-distribution&mean=-40&models=GAN&faces=5")
+    wanted = story.out_of_distribution("GAN", -40, 0, 5).faces
+    wait_for_faces(page, "[data-mean='-40'] .strip img", np.concatenate(list(wanted), axis=1)[None])
+    assert query(page)["mean"] == "-40"
+
+    page = visit("?tab=interpolate&a=3/2&b=4&steps=5&way=spherical")
+    wait_for_faces(
+        page, ".faces figure img", story.interpolate("GAN", ("3/2", "4"), (None, None), 5, "spherical", "relaxed").faces
+    )
+
+
+@pytest.mark.parametrize(
+    "link", ["?tab=nowhere", "?seed=-1", "?tab=out-of-distribution&mean=1e9", "?faces=many", "?model=VAE"]
+)
+def test_what_a_link_asks_for_in_vain_is_left(visit, link):
+    page = visit(link)
+    if "nowhere" not in link:
+        expect(page.get_by_text("The link's")).to_be_visible()
+    expect(page.locator("img:visible").first).to_be_visible()
+    open_tab(page, "Generate")
+    assert np.abs(shown(page, ".faces img") - story.generate("GAN", 0, 16, 1.0, "")).max() <= 1
+
+
+def test_a_face_is_chosen_by_keyboard_and_its_bits_are_shown(visit):
+    page = visit()
+    page.locator(".faces input").first.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".faces input").nth(2)).to_be_checked()
+    wait_for_address(page, "face=3")
+    page.wait_for_function(
+        "bits => [...document.querySelectorAll('[data-action=flip]')].every("
+        "(button, i) => (button.getAttribute('aria-pressed') === 'true') === (bits[i] === '+'))",
+        arg=story.bits_of("GAN", Recipe(0, 3)),
+    )
+
+
+def test_a_bit_is_flipped_held_and_let_go(visit):
+    page = visit()
+    first = shown(page, ".faces img")
+    switch = page.get_by_role("button", name="Bit 3", exact=True)
+    was = switch.get_attribute("aria-pressed") == "true"
+    switch.click()
+    flipped = wait_for_change(page, ".faces img", first)
+    expect(switch).to_have_attribute("aria-pressed", str(not was).lower())
+    bits = ".." + "+-"[was] + "." * 47
+    assert np.abs(flipped - story.generate("GAN", 0, 16, 1.0, bits)).max() <= 1
+    wait_for_address(page, "bits=")
+    assert query(page)["bits"] == bits
+
+    lock = page.get_by_role("button", name="Hold bit 3 for all faces", exact=True)
+    expect(lock).to_have_attribute("aria-pressed", "true")
+    lock.click()
+    expect(lock).to_have_attribute("aria-pressed", "false")
+    assert np.abs(wait_for_change(page, ".faces img", flipped) - first).max() <= 1
+
+
+def test_held_bits_make_all_faces_share_the_discrete_half(visit):
+    page = visit()
+    page.get_by_role("button", name="Hold all bits").click()
+    expect(page.locator("[data-action=hold][aria-pressed=true]")).to_have_count(50)
+    page.get_by_role("button", name="Let all go").click()
+    expect(page.locator("[data-action=hold][aria-pressed=true]")).to_have_count(0)
+
+
+def test_a_face_is_sent_to_interpolate(visit):
+    page = visit("?seed=7&temperature=0.8")
+    page.locator(".faces input").nth(4).check(force=True)
+    wait_for_address(page, "face=5")
+    face = shown(page, ".faces img")[4]
+    page.get_by_role("button", name="→ B of Interpolate").click()
+    open_tab(page, "Interpolate")
+    expect(page.get_by_label("B: seed")).to_have_value("7/5 temperature=0.8")
+    path = story.interpolate("GAN", ("0", "7/5 temperature=0.8"), (None, None), 11, "straight", "relaxed").faces
+    wait_for_faces(page, ".faces figure img", path)
+    assert np.abs(path[-1] - face).max() <= 1
+
+
+def test_a_face_and_a_walk_are_downloaded(visit):
+    page = visit("?seed=7")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download chosen face").click()
+    image = Image.open(download.value.path())
+    assert image.format == "PNG" and image.size == (64, 64)
+    assert (image.info[story.MODEL_KEY], image.info[story.RECIPE_KEY]) == ("GAN", "7/1")
+
+    open_tab(page, "Interpolate")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the walk").click()
+    assert download.value.suggested_filename.endswith(".gif")
+    assert Image.open(download.value.path()).n_frames > 11
+
+
+def test_a_dragged_slider_ends_on_its_last_position(visit):
+    page = visit("?tab=out-of-distribution")
+    slider = page.locator("input[type=range][max='100']")
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    for step in range(30):
+        page.mouse.move(box["x"] + box["width"] * (0.5 + 0.45 * step / 30), y)
+    page.mouse.up()
+    mean = float(slider.input_value())
+    assert mean > 80
+    rows = [np.concatenate(list(story.out_of_distribution(name, mean, 0, 8).faces), axis=1) for name in MODELS]
+    wait_for_faces(page, f"[data-mean='{mean:g}'] .strip img", np.stack(rows))
+
+
+def test_the_mean_jumps_by_buttons_and_moves_by_keys(visit):
+    page = visit("?tab=out-of-distribution&models=Shifted autoencoder")
+    for button, mean in {"100": 100, "-100": -100, "-3": -3, "To the prior": -3}.items():
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.locator(f"[data-mean='{mean}']")).to_be_visible()
+    slider = page.locator("input[type=range][max='100']")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("[data-mean='-2.5']")).to_be_visible()
+    expect(page.locator(".sentence:visible")).to_contain_text("At mean -2.5")
+
+
+def test_a_photograph_is_reconstructed_and_a_bad_one_is_told(visit, tmp_path):
+    page = visit("?tab=reconstruct")
+    expect(page.get_by_text("dB")).to_have_count(3)
+    before = shown(page, ".reconstructions img")
+    draw_face(1, (300, 400)).save(tmp_path / "face.png")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "face.png")
+    after = wait_for_change(page, ".reconstructions img", before)
+    assert after.shape == (7, 64, 64, 3)
+    for reconstruction, difference in (after[1:3], after[3:5], after[5:7]):
+        gain = story.Reconstruction.GAIN
+        assert np.abs((gain * np.abs(reconstruction - after[0])).clip(0, 255) - difference).max() <= gain
+
+    page.get_by_role("button", name="Remove Image").first.click()
+    (tmp_path / "face.jpg").write_bytes(b"no image")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "face.jpg")
+    expect(page.get_by_role("alert")).to_contain_text("not an image")
+
+
+def test_two_visitors_see_their_own(visit):
+    one, two = visit("?seed=1"), visit("?seed=2")
+    one.get_by_label("Temperature").first.fill("0.5")
+    one.keyboard.press("Enter")
+    wait_for_address(one, "temperature=0.5")
+    wait_for_faces(two, ".faces img", story.generate("GAN", 2, 16, 1.0, ""))
+    wait_for_faces(one, ".faces img", story.generate("GAN", 1, 16, 0.5, ""))
+
+
+def test_the_visitor_chooses_how_faces_are_enlarged(visit):
+    page = visit()
+    rendering = "getComputedStyle(document.querySelector('.faces img')).imageRendering"
+    assert page.evaluate(rendering) == "pixelated"
+    page.get_by_label("Enlarge smoothly").check()
+    page.wait_for_function(f"{rendering} === 'auto'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_every_tab_without_scrolling_sideways(visit, scheme):
+    page = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True, is_mobile=True)
+    for tab in TABS:
+        if page.get_by_role("tab", name=tab).is_visible():
+            open_tab(page, tab)
+        else:  # Gradio gathers the tabs that do not fit under a button.
+            page.locator(".overflow-menu button").first.click()
+            page.locator(".overflow-dropdown").get_by_text(tab).click()
+        expect(page.locator("img[alt]:visible").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, tab
+    assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+
+
+def test_everything_has_a_name_that_can_be_read_aloud(visit):
+    page = visit()
+    for tab in TABS:
+        open_tab(page, tab)
+        page.wait_for_timeout(300)
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("button, input, img, select, textarea, svg[role=img]")]
+                .filter(e => e.checkVisibility() && !e.closest("footer, [aria-hidden=true]"))
+                .filter(e => !(e.alt || e.ariaLabel || e.title || e.innerText?.trim() || e.labels?.length
+                    || e.getAttribute("aria-labelledby")))
+                .map(e => e.outerHTML.slice(0, 150))"""
+        )
+        assert nameless == [], tab
