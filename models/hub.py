@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 )
 
 from .base import DamagedDownload, FaceModel
+from .history import EPOCHS_FILE, TRAINING_FILE, History, load_history
 
 # A Hub that is there answers a request for a file's headers in a fraction of a second.
 PROBE_SECONDS = 2.0
@@ -32,6 +33,9 @@ PROBE_DEADLINE = 3.0
 
 # For 9 MB from a Hub that has just answered.
 DOWNLOAD_DEADLINE = 60.0
+
+# For the 1.5 MB of a model's history after that.
+HISTORY_DEADLINE = 10.0
 
 Result = TypeVar("Result")
 
@@ -43,10 +47,13 @@ class LoadedModel:
     Attributes:
         model: in eval mode, on the CPU.
         origin: a phrase for people, such as "user/latent-faces-gan at 0123456".
+        history: of its training. None where there is none, or none that could be had in time: another model's, such
+            as the bundled one's, would show faces that this model never made.
     """
 
     model: FaceModel
     origin: str
+    history: History | None
 
 
 def repository_name(namespace: str, name: str) -> str:
@@ -66,7 +73,7 @@ def load_models(kinds: Mapping[str, type[FaceModel]], folder: Path, hub: str | N
         The models by name, bundled wherever the Hub had none to offer.
     """
     if not hub:
-        return {name: LoadedModel(kind.from_pretrained(folder / name), "bundled") for name, kind in kinds.items()}
+        return {name: _load_folder(kind, folder / name, "bundled") for name, kind in kinds.items()}
     namespace, _, revision = hub.partition("@")
     pulls = {
         name: _in_thread(_pull_or_none, kind, repository_name(namespace, name), revision or None)
@@ -76,9 +83,21 @@ def load_models(kinds: Mapping[str, type[FaceModel]], folder: Path, hub: str | N
     for name, kind in kinds.items():
         found = pulls[name].result()
         if isinstance(found, str):
-            found = LoadedModel(kind.from_pretrained(folder / name), f"bundled ({found})")
+            found = _load_folder(kind, folder / name, f"bundled ({found})")
         loaded[name] = found
     return loaded
+
+
+def _load_folder(kind: type[FaceModel], folder: Path, origin: str) -> LoadedModel:
+    return LoadedModel(kind.from_pretrained(folder), origin, _history_or_none(lambda: load_history(folder)))
+
+
+def _history_or_none(load: Callable[[], History | None]) -> History | None:
+    """A model is worth showing without its history, whatever keeps that away."""
+    try:
+        return load()
+    except (ValueError, TimeoutError, OSError, httpx2.HTTPError):
+        return None
 
 
 def _pull_or_none(kind: type[FaceModel], repository: str, revision: str | None) -> LoadedModel | str:
@@ -110,7 +129,7 @@ def _pull(kind: type[FaceModel], repository: str, revision: str | None) -> Loade
     except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
         return _from_cache(kind, repository, revision, error)
 
-    def download() -> LoadedModel:
+    def download() -> tuple[FaceModel, str]:
         # Resolves the revision and remembers it for a start without the Hub. What follows names the commit, so that
         # both files are of one state, and nothing is asked about files that are cached.
         commit = Path(hf_hub_download(repository, constants.CONFIG_NAME, revision=revision)).parent.name
@@ -118,9 +137,16 @@ def _pull(kind: type[FaceModel], repository: str, revision: str | None) -> Loade
             model = kind.from_pretrained(repository, revision=commit)
         except DamagedDownload:
             model = kind.from_pretrained(repository, revision=commit, force_download=True)
-        return LoadedModel(model, f"{repository} at {commit[:7]}")
+        return model, commit
 
-    return _within(DOWNLOAD_DEADLINE, download)
+    def download_history() -> History | None:
+        paths = [hf_hub_download(repository, name, revision=commit) for name in (TRAINING_FILE, EPOCHS_FILE)]
+        return load_history(Path(paths[0]).parent)
+
+    model, commit = _within(DOWNLOAD_DEADLINE, download)
+    # With a deadline of its own: a Hub that breaks off here has the model shown nevertheless.
+    history = _history_or_none(lambda: _within(HISTORY_DEADLINE, download_history))
+    return LoadedModel(model, f"{repository} at {commit[:7]}", history)
 
 
 def _from_cache(kind: type[FaceModel], repository: str, revision: str | None, absence: Exception) -> LoadedModel:
@@ -128,7 +154,9 @@ def _from_cache(kind: type[FaceModel], repository: str, revision: str | None, ab
     if not isinstance(path, str):
         raise OSError(f"the Hub is away, {_reason(absence)}") from absence
     model = kind.from_pretrained(repository, revision=revision, local_files_only=True)
-    return LoadedModel(model, f"{repository} at {Path(path).parent.name[:7]}, cached (the Hub is away)")
+    folder = Path(path).parent
+    origin = f"{repository} at {folder.name[:7]}, cached (the Hub is away)"
+    return LoadedModel(model, origin, _history_or_none(lambda: load_history(folder)))
 
 
 def _within(seconds: float, function: Callable[[], Result]) -> Result:

@@ -193,13 +193,16 @@ def test_a_face_is_detected_and_noise_is_not():
 def test_the_report_is_written_from_its_results(weights, small, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "face_detector", lambda: None)
     folder = tmp_path / "docs"
+    animated = weights / "matched-autoencoder/README.md"
+    animated.write_text(animated.read_text() + "\n## Training\n\n![Losses](loss.png)\n\n![Faces](epochs.webp)\n")
     report.main([*small, "--seeds", "2", "--draws", "3", "--weights", str(weights), "--output", str(folder), "--cards"])
     results = {path.stem for path in (folder / "results").iterdir()}
     assert results == {*EXPERIMENTS}
     distance = json.loads((folder / "results/scores.json").read_text())["gan"]["generated"]["frechet_distance"]
     assert f"{distance['mean']:.0f} ± {distance['interval']:.0f}" in (folder / "report.md").read_text()
     assert {path.name for path in folder.glob("*.svg")} == {"bits.svg", "out-of-distribution-curves.svg"}
-    card = ModelCard.load(weights / "matched-autoencoder/README.md")
+    card = ModelCard.load(animated)
+    assert card.text.rstrip().endswith("## Training\n\n![Losses](loss.png)\n\n![Faces](epochs.webp)")
     psnr = json.loads((folder / "results/scores.json").read_text())["matched-autoencoder"]["reconstructed"]["psnr"][
         "mean"
     ]

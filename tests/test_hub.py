@@ -1,5 +1,6 @@
 """Push, pull, publish and the page's fallbacks, against a Hub that speaks HTTP."""
 
+import json
 import time
 
 import huggingface_hub
@@ -17,8 +18,10 @@ from models.base import DamagedDownload
 from models.hub import load_models, repository_name
 from tests.conftest import WEIGHTS
 from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, break_upload, skip_waits
+from tests.test_history import make_run
 from train import gan, publish, push
 from train.errors import TrainingError
+from train.history import write_history
 
 SMALL = ["--epochs", "1", "--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
 KINDS = {"gan": Generator}
@@ -39,6 +42,7 @@ def published(hub, tmp_path):
     folder = tmp_path / "published"
     torch.manual_seed(1)
     Generator(latent_size=10, discrete_size=5, hidden_size=4).save_pretrained(folder)
+    write_history(make_run(tmp_path / "published-run", epochs=3), folder)
     hub.add_folder("model", REPOSITORY, folder)
     return folder
 
@@ -47,6 +51,7 @@ def published(hub, tmp_path):
 def bundled(tmp_path):
     folder = tmp_path / "bundled"
     Generator(latent_size=12, discrete_size=5, hidden_size=4).save_pretrained(folder / "gan")
+    write_history(make_run(tmp_path / "bundled-run", epochs=2), folder / "gan")
     return folder
 
 
@@ -102,12 +107,38 @@ def test_a_pushed_repository_is_complete_and_its_card_true(hub, run, capsys):
         "non-commercial",
     ):
         assert words in card.text
+    assert "](epochs.webp)" in card.text and repository.files["epochs.webp"].startswith(b"RIFF")
     pushed = b"".join(repository.files.values())
     assert TOKEN.encode() not in pushed
     assert TOKEN not in capsys.readouterr().out
     before = len(repository.commits)
     push.push(run, REPOSITORY)
     assert len(repository.commits) == before  # Nothing new, no commit.
+
+
+def test_a_run_that_was_killed_or_is_from_before_is_pushed_with_its_history(hub, run):
+    for name in ("training.json", "epochs.webp"):
+        (run / "model" / name).unlink()
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 7, "epo')
+    push.push(run, REPOSITORY)
+    files = hub.repository("model", REPOSITORY).files
+    assert set(files) == set(push.PUSHED_FILES) and json.loads(files["training.json"])["epochs"] == 1
+
+
+def test_a_run_whose_pictures_are_gone_is_pushed_without_a_history(hub, run):
+    for path in (run / "samples/epoch-0001.png", run / "model/training.json", run / "model/epochs.webp"):
+        path.unlink()
+    push.push(run, REPOSITORY)
+    files = hub.repository("model", REPOSITORY).files
+    assert set(files) == set(push.PUSHED_FILES) - {"training.json", "epochs.webp"}
+    assert b"epochs.webp" not in files["README.md"]
+
+
+def test_a_damaged_model_is_not_pushed(hub, run):
+    (run / "model/model.safetensors").unlink()
+    with pytest.raises(TrainingError, match="holds no model.safetensors"):
+        push.push(run, REPOSITORY)
 
 
 def test_private_and_branch_pushes(hub, run):
@@ -171,6 +202,52 @@ def away(monkeypatch, hub, how: str) -> None:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     else:
         hub.fault = how
+
+
+def epochs_shown(loaded) -> int:
+    assert len(loaded.history.frame(loaded.history.epochs)) == 16
+    return loaded.history.epochs
+
+
+def test_a_model_comes_with_its_own_history(hub, published, bundled):
+    assert epochs_shown(load_models(KINDS, bundled)["gan"]) == 2
+    assert epochs_shown(load_models(KINDS, bundled, "tester")["gan"]) == 3
+    assert epochs_shown(load_models(KINDS, bundled, "nobody")["gan"]) == 2
+    before = len(hub.requests)
+    assert epochs_shown(load_models(KINDS, bundled, "tester")["gan"]) == 3
+    assert not any("epochs.webp" in path for _, path, _ in hub.requests[before:])  # It is cached.
+    hub.fault = "refuse"
+    away = load_models(KINDS, bundled, "tester")["gan"]
+    assert "cached" in away.origin and epochs_shown(away) == 3
+
+
+@pytest.mark.parametrize("how", ["none", "damaged", "hang", "close", "503"])
+@pytest.mark.parametrize("name", ["training.json", "epochs.webp"])
+def test_a_model_is_shown_without_its_history_if_need_be(hub, published, bundled, monkeypatch, name, how):
+    """And with no other: the bundled model's would show faces that the pulled one never made."""
+    skip_waits(monkeypatch, timeout=1.0)
+    monkeypatch.setattr("models.hub.HISTORY_DEADLINE", 0.5)
+    if how == "none":
+        (published / name).unlink()
+    elif how == "damaged":
+        (published / name).write_bytes(b"damaged")
+    else:
+        hub.fault = Fault(how, name)
+    hub.add_folder("model", REPOSITORY, published)
+    start = time.monotonic()
+    loaded = load_models(KINDS, bundled, "tester")["gan"]
+    assert time.monotonic() - start < 2.5
+    assert loaded.model.latent_size == 10 and loaded.origin.startswith(f"{REPOSITORY} at ")
+    if (name, how) == ("epochs.webp", "damaged"):
+        with pytest.raises(ValueError, match="epochs.webp is damaged"):
+            loaded.history.frame(1)
+    else:
+        assert loaded.history is None
+
+
+def test_a_damaged_bundled_history_is_left_out(published, bundled):
+    (bundled / "gan/training.json").write_text("{")
+    assert load_models(KINDS, bundled)["gan"].history is None
 
 
 AWAY = ["refuse", "503", "hang", "close", "dns", "offline"]
@@ -260,6 +337,7 @@ def test_the_space_gets_what_it_needs_and_no_more(hub):
     assert {"app.py", "requirements.txt", "README.md", "models/gan.py", "weights/gan/model.safetensors"} <= set(
         space.files
     )
+    assert {f"weights/{path.relative_to(WEIGHTS)}" for path in WEIGHTS.glob("*/*")} <= set(space.files)
     assert not any(path.startswith(("train", "tests", ".")) for path in space.files)
     assert space.variables["LATENT_FACES_HUB"]["value"] == "tester"
     front = huggingface_hub.RepoCard(space.files["README.md"].decode()).data

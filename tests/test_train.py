@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
 
 from models import Autoencoder, Generator
-from train import autoencoder, gan
+from models.history import load_history
+from train import autoencoder, gan, pictures
 from train.autoencoder import AutoencoderTrainer
 from train.errors import Interrupted, TrainingError
 from train.gan import GANTrainer
@@ -70,6 +72,15 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
     card = (run / "model/README.md").read_text()
     assert "license: other" in card and "| images seen | 96 |" in card
     assert "--dataset path/to/celeba0" in card
+    assert "The same 16 latents after every epoch:\n\n![" in card and "](epochs.webp)" in card
+    story = load_history(run / "model")
+    assert (story.epochs, story.images_seen) == (2, 96) and "--dataset path/to/celeba0" in story.command
+    assert len(story.losses["step"]) == 12 and ("held_out_psnr" in story.measurements) == (name != "gan")
+    for epoch in (1, 2):
+        grid = Image.open(run / f"samples/epoch-{epoch:04d}.png")
+        tenth = grid.crop((68, 68, 132, 132))
+        shown, drawn = (np.asarray(face.convert("L")).astype(int) for face in (story.frame(epoch)[9], tenth))
+        assert np.abs(shown - drawn).mean() < 10  # Of noise, as yet; of another face's it is some 60.
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
@@ -114,6 +125,61 @@ def test_a_stopped_run_resumes_as_if_it_had_not_been(name, stop_at, arguments, t
         for key, value in state.items():
             if isinstance(value, torch.Tensor):
                 assert torch.equal(value, two["state"][part][key]), (part, key)
+    assert history_files(tmp_path / "straight") == history_files(tmp_path / "stopped")
+
+
+def history_files(run) -> tuple[dict, bytes]:
+    """What a run leaves of its history, times and folders aside."""
+    training = json.loads((run / "model/training.json").read_text())
+    assert training.pop("seconds") > 0 and training["measurements"].pop("seconds") and training.pop("command")
+    return training, (run / "model/epochs.webp").read_bytes()
+
+
+def test_a_stopped_run_tells_of_the_epochs_that_are_done(arguments, tmp_path, monkeypatch):
+    step = GANTrainer.step
+
+    def interrupted(self, images, number):
+        if number == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, images, number)
+
+    monkeypatch.setattr(GANTrainer, "step", interrupted)
+    with pytest.raises(Interrupted):
+        gan.main(arguments(SMALL_GAN))
+    story = load_history(tmp_path / "run/model")
+    assert story.epochs == 1 and story.losses["step"] == [1, 2, 3, 4, 5, 6] and len(story.frame(1)) == 16
+    assert "](epochs.webp)" in (tmp_path / "run/model/README.md").read_text()
+
+
+def test_pictures_are_read_again_once_a_run_and_not_once_an_epoch(arguments, monkeypatch):
+    """After every epoch it would take as long as all epochs before it."""
+    read, paths = pictures.read_faces, []
+    monkeypatch.setattr(pictures, "read_faces", lambda path: paths.append(path) or read(path))
+    gan.main(arguments(SMALL_GAN, epochs=3))
+    assert len(paths) == 3
+
+
+@pytest.mark.parametrize("name", ["gan", "plain"])
+def test_resuming_a_finished_run_writes_its_history(name, arguments, tmp_path):
+    """For runs from before there was one: their folders hold all that it takes."""
+    main, _, own = MODELS[name]
+    main(arguments(own))
+    model = tmp_path / "run/model"
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    for file in ("training.json", "epochs.webp", "README.md"):
+        (model / file).unlink()
+    main([*arguments(own), "--resume"])
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+
+
+def test_a_run_whose_pictures_are_gone_goes_on_without_a_history(arguments, tmp_path, capsys):
+    main, _, own = MODELS["gan"]
+    main(arguments(own, epochs=1))
+    (tmp_path / "run/samples/epoch-0001.png").unlink()
+    main([*arguments(own, epochs=2), "--resume"])
+    assert "goes without training.json and epochs.webp" in capsys.readouterr().out
+    assert load_history(tmp_path / "run/model") is None
+    assert "epochs.webp" not in (tmp_path / "run/model/README.md").read_text()
 
 
 def test_a_run_can_be_lengthened(arguments, tmp_path):

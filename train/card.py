@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult, ModelCard
 
 from models import Generator
 from models.base import FaceModel
+from models.history import EPOCHS_FILE
 
 from .record import Record
 
@@ -15,6 +16,8 @@ TEMPLATE = Path(__file__).with_name("card.md")
 
 def write_card(record: Record, model: FaceModel, folder: Path, location: str) -> None:
     """Write README.md into the folder of a model that is about to be saved or pushed.
+
+    It shows the animation of the epochs if that is there already.
 
     Args:
         location: what `from_pretrained` takes to load the model: a folder or a Hub id.
@@ -47,6 +50,7 @@ def write_card(record: Record, model: FaceModel, folder: Path, location: str) ->
         epoch=epoch,
         settings=settings,
         run=description,
+        animation=EPOCHS_FILE if (folder / EPOCHS_FILE).is_file() else None,
     )
     card.save(folder / "README.md")
 

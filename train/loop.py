@@ -61,7 +61,9 @@ class Trainer(ABC):
 
 
 def train(trainer: Trainer, faces: Faces, run: Run) -> None:
-    """Train from wherever the run stands to its last epoch.
+    """Train from wherever the run stands to its last epoch, and write the history of it beside the model.
+
+    There is nothing left to train in a run that is done, and its history is written anew.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -69,7 +71,12 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
     """
     keep_freed_memory()
     try:
-        _train(trainer, faces, run)
+        try:
+            _train(trainer, faces, run)
+        except Interrupted:
+            run.document()
+            raise
+        run.document()
     except OSError as error:
         raise TrainingError(
             f"cannot write to {run.folder}: {error.strerror or error}; the last checkpoint is kept, go on with --resume"

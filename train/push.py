@@ -14,18 +14,24 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from models import Autoencoder, Generator
+from models.history import EPOCHS_FILE, TRAINING_FILE
 
 from . import world
-from .card import write_card
 from .errors import TrainingError, run_command
+from .history import document
 from .record import Record
 from .settings import Settings
 
 # All that is ever pushed of a run. Reconstructions and interpolations show the data set's pixels and stay.
-PUSHED_FILES = ("config.json", "model.safetensors", "README.md", "loss.png", "samples.png")
-
-KINDS = {"gan": Generator, "autoencoder": Autoencoder}
+PUSHED_FILES = (
+    "config.json",
+    "model.safetensors",
+    "README.md",
+    "loss.png",
+    "samples.png",
+    TRAINING_FILE,
+    EPOCHS_FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def check_can_push(repository: str) -> None:
 
 
 def push(run: Path, repository: str, private: bool = False, branch: str | None = None) -> str:
-    """Push a run's model in one commit, its card rewritten to name the repository.
+    """Push a run's model in one commit, its card rewritten to name the repository and its history up to date.
 
     Everything arrives in that commit or nothing does, so a push that was cut off is simply repeated.
 
@@ -90,17 +96,15 @@ def push(run: Path, repository: str, private: bool = False, branch: str | None =
         TrainingError: the run has no model yet, or the Hub refuses.
     """
     record, model_folder = Record(run.expanduser()), run.expanduser() / "model"
-    kind = KINDS[record.description["kind"]]
     if not model_folder.is_dir():
         raise TrainingError(f"{run} holds no model yet: it is there after the first epoch")
     check_can_push(repository)
     with tempfile.TemporaryDirectory() as folder:
-        for name in PUSHED_FILES:
-            shutil.copy(model_folder / name, folder)
-        try:
-            write_card(record, kind.from_pretrained(model_folder), Path(folder), location=repository)
-        except ValueError as error:
-            raise TrainingError(str(error)) from error
+        for path in model_folder.iterdir():
+            if path.name in PUSHED_FILES:
+                shutil.copy(path, folder)
+        # The history is there only once a run has ended, and not at all in those from before it was written.
+        document(record, Path(folder), location=repository)
         api = HfApi()
         try:
             repository = api.create_repo(repository, private=private or None, exist_ok=True).repo_id

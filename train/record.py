@@ -36,14 +36,22 @@ class Record:
         write_whole(self._description_path, json.dumps(description, indent=2) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """A line for every step, with its losses, and one for every epoch, with "seconds" and its measurements."""
+        """A line for every step, with its losses, and one for every epoch, with "seconds" and its measurements.
+
+        A last line that is half written, as by a run that was killed, is left out.
+        """
         if not self._metrics_path.exists():
             return []
-        return [json.loads(line) for line in self._metrics_path.read_text().splitlines()]
+        lines = self._metrics_path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def epochs(self) -> list[dict[str, Any]]:
         """The lines of finished epochs."""
         return [line for line in self.metrics() if "seconds" in line]
+
+    def picture_path(self, series: str, epoch: int) -> Path:
+        """Where the picture of an epoch is, or will be: of "samples", "reconstructions" or "interpolations"."""
+        return self.folder / series / f"epoch-{epoch:04d}.png"
 
     def append(self, lines: list[dict[str, Any]]) -> None:
         with open(self._metrics_path, "a") as file:

@@ -4,7 +4,8 @@ run.json         what is being trained, its settings and its command
 metrics.jsonl    a line for every step, and one for every epoch's measurements
 checkpoint.pt    everything that resuming needs; replaced as a whole, never half written
 loss.png, samples/, reconstructions/, interpolations/
-model/           as it stands on the Hub: load with from_pretrained, push with train.push
+model/           as it stands on the Hub: load with from_pretrained, push with train.push; once the run ends or is
+                 stopped with training.json and epochs.webp, the history of its training
 """
 
 import copy
@@ -28,6 +29,7 @@ from models.base import FaceModel
 from . import world
 from .card import write_card
 from .errors import TrainingError
+from .history import document
 from .record import Record, write_whole
 from .settings import Settings
 
@@ -100,8 +102,9 @@ class Run:
 
     def picture_path(self, series: str, epoch: int) -> Path:
         """Where the picture of an epoch goes; the folder of its series is there afterwards."""
-        (self.folder / series).mkdir(exist_ok=True)
-        return self.folder / series / f"epoch-{epoch:04d}.png"
+        path = self.record.picture_path(series, epoch)
+        path.parent.mkdir(exist_ok=True)
+        return path
 
     def save(self, position: Position, state: dict[str, Any]) -> None:
         """Write the checkpoint. A crash or a full disk at any moment leaves this one or the one before, whole."""
@@ -140,16 +143,30 @@ class Run:
         # Generated faces and losses only: reconstructions show the data set's pixels, which nobody may redistribute.
         shutil.copy(self.folder / "loss.png", temporary)
         shutil.copy(max((self.folder / "samples").iterdir()), temporary / "samples.png")
-        write_card(self.record, model, temporary, location=f"weights/{self.folder.name}")
+        write_card(self.record, model, temporary, self._location)
         stored.save_pretrained(temporary)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
+
+    def document(self) -> None:
+        """Complete the model's folder with the history of its training, once no epoch follows, or not now.
+
+        Raises:
+            TrainingError: the model there is damaged.
+        """
+        if world.is_main() and (self.folder / "model").is_dir():
+            document(self.record, self.folder / "model", self._location)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    @property
+    def _location(self) -> str:
+        """Where the card says that the model is loaded from."""
+        return f"weights/{self.folder.name}"
 
     def _description(self, arguments: list[str]) -> dict[str, Any]:
         device = self.settings.torch_device
