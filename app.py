@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 import gradio as gr
 
+from models import Generator
 from page import curves, endpoints, pictures, show, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
 from page.screen import Screen, restoring
@@ -36,18 +37,26 @@ CHOOSE = "element.addEventListener('change', () => trigger('choose'));"
 SWITCH = "element.addEventListener('click', (event) => latentFaces.press(event.target) && trigger('turn'));"
 
 
-def draw_faces(model: str, seed: int, count: int, temperature: float, bits: str) -> str:
+def draw_generated(model: str, seed: int, count: int, temperature: float, bits: str, face: int, bit: int) -> list[str]:
+    network = load(model)
+    faces = faces_of(model, seed, count, temperature, bits)
+    if not isinstance(network, Generator):
+        return [faces, "", ""]
+    recipe = Recipe(seed, min(face, count), temperature, bits)
+    return [faces, show.switches(story.bits_of(model, recipe), bits), effect_of(seed, temperature, bits, bit)]
+
+
+# What one control changes is not drawn anew for another's sake.
+@lru_cache(maxsize=32)
+def faces_of(model: str, seed: int, count: int, temperature: float, bits: str) -> str:
     pixels = story.generate(model, seed, count, temperature, bits)
     recipes = [Recipe(seed, number, temperature, bits) for number in range(1, len(pixels) + 1)]
     names = [f"Face {recipe.face} of {len(pixels)}, {model}, seed {seed}" for recipe in recipes]
     return show.choice_of_faces(pixels, names, [story.signature(model, recipe) for recipe in recipes])
 
 
-def draw_switches(model: str, seed: int, count: int, temperature: float, bits: str, face: int) -> str:
-    return show.switches(story.bits_of(model, Recipe(seed, min(face, count), temperature, bits)), bits)
-
-
-def draw_bit(seed: int, temperature: float, bits: str, bit: int) -> str:
+@lru_cache(maxsize=32)
+def effect_of(seed: int, temperature: float, bits: str, bit: int) -> str:
     off, on = story.flip_bit("GAN", seed, 8, temperature, bits, bit)
     change = abs(on.astype(int) - off)
     rows = {
@@ -76,7 +85,7 @@ def walk_as_gif(
     return pictures.data_uri(pictures.gif(path.smooth_faces), "image/gif")
 
 
-def draw_reconstructions(image: str | None) -> str:
+def draw_reconstructions(image: str | None) -> list[str]:
     aligned, results = story.reconstruct(image or EXAMPLES[0][0])
     note = aligned.note if image else "Upload a face, or take one with the camera. Until then, one that the GAN drew:"
     seen = show.faces(story.pixels_of(aligned.image)[None], ["What the networks see"], 1, ["What the networks see"])
@@ -85,10 +94,10 @@ def draw_reconstructions(image: str | None) -> str:
         names = [f"Reconstruction by the {name.lower()}", f"Where the {name.lower()} differs"]
         captions = [f"{name}: {result.psnr:.1f} dB", f"difference x {result.GAIN}"]
         rows.append(f"<div>{show.faces(result.faces, names, 2, captions)}</div>")
-    return show.sentence(note) + f'<div class="reconstructions">{"".join(rows)}</div>'
+    return [show.sentence(note) + f'<div class="reconstructions">{"".join(rows)}</div>']
 
 
-def draw_moved(mean: float, seed: int, count: int, shown: str) -> str:
+def draw_moved(mean: float, seed: int, count: int, shown: str) -> list[str]:
     draws = {name: story.out_of_distribution(name, mean, seed, count) for name in (MODELS if shown == ALL else [shown])}
     rows = [show.sentence(story.in_words(mean, draws))]
     for name, drawn in draws.items():
@@ -103,7 +112,7 @@ def draw_moved(mean: float, seed: int, count: int, shown: str) -> str:
             + show.strip(drawn.faces, f"{len(drawn.faces)} faces by the {name} at mean {mean:g}")
             + f'<p class="numbers">{"; ".join(numbers)}.</p>{curves.curve(name, mean)}</div>'
         )
-    return f'<div data-mean="{mean:g}">{"".join(rows)}</div>'
+    return [f'<div data-mean="{mean:g}">{"".join(rows)}</div>']
 
 
 def draw_experiment(seed: int) -> list[str]:
@@ -205,23 +214,18 @@ def generate_tab(ends: Ends) -> Screen:
             strip = gr.HTML()
         bits, face = gr.Textbox("", visible="hidden"), gr.Number(1, precision=0, visible="hidden")
 
-        screen = Screen(
-            "generate",
-            {
-                "model": model,
-                "seed": seed,
-                "faces": count,
-                "temperature": temperature,
-                "bits": bits,
-                "face": face,
-                "bit": bit,
-            },
-        )
-        screen.draws(draw_faces, [model, seed, count, temperature, bits], [faces])
-        screen.draws(draw_switches, [model, seed, count, temperature, bits, face], [panel])
-        screen.draws(draw_bit, [seed, temperature, bits, bit], [strip])
+        settings = {
+            "model": model,
+            "seed": seed,
+            "faces": count,
+            "temperature": temperature,
+            "bits": bits,
+            "face": face,
+            "bit": bit,
+        }
+        screen = Screen("generate", settings, draw_generated, [*settings.values()], [faces, panel, strip])
 
-        private = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+        private = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
         chosen = [model, seed, temperature, bits, face]
         faces.choose(None, None, face, js="() => latentFaces.chosenFace()")
         panel.turn(None, bits, [bits, bit], js="(bits) => latentFaces.turn(bits)")
@@ -262,11 +266,9 @@ def interpolate_tab(ends: Ends) -> Screen:
         walk_address = gr.Textbox(visible=False)
 
         a, b = ends.recipes
-        screen = Screen(
-            "interpolate", {"model": ends.model, "a": a, "b": b, "steps": steps, "way": way, "discrete": discrete}
-        )
-        chosen = [ends.model, a, b, steps, way, discrete, *ends.photographs]
-        screen.draws(draw_path, chosen, [path, walk])
+        settings = {"model": ends.model, "a": a, "b": b, "steps": steps, "way": way, "discrete": discrete}
+        chosen = [*settings.values(), *ends.photographs]
+        screen = Screen("interpolate", settings, draw_path, chosen, [path, walk])
         download.click(
             endpoints.told(walk_as_gif), chosen, walk_address, show_progress="hidden", api_visibility="private"
         ).then(None, walk_address, js="(address) => latentFaces.download(address, 'walk.gif')")
@@ -286,8 +288,7 @@ def reconstruct_tab() -> Screen:
             gr.Examples(EXAMPLES, image, label="Faces that the models drew")
         with gr.Column(scale=2):
             reconstructions = gr.HTML()
-        screen = Screen("reconstruct")
-        screen.draws(draw_reconstructions, [image], [reconstructions])
+        screen = Screen("reconstruct", {}, draw_reconstructions, [image], [reconstructions])
         endpoint(endpoints.reconstruct, [image], {"faces": gallery, "numbers": gr.JSON})
     return screen
 
@@ -308,8 +309,8 @@ def moved_tab() -> Screen:
             seed, count = seed_box(), gr.Slider(1, 16, 8, step=1, label="Faces of each")
         faces = gr.HTML()
         prior.click(prior_mean, shown, mean, show_progress="hidden", api_visibility="private")
-        screen = Screen("out-of-distribution", {"mean": mean, "seed": seed, "faces": count, "models": shown})
-        screen.draws(draw_moved, [mean, seed, count, shown], [faces])
+        settings = {"mean": mean, "seed": seed, "faces": count, "models": shown}
+        screen = Screen("out-of-distribution", settings, draw_moved, [*settings.values()], [faces])
         endpoint(
             endpoints.out_of_distribution,
             [mean, seed, count],
@@ -333,8 +334,7 @@ def experiment_tab() -> Screen:
                 with gr.Column():
                     gr.Markdown(f"### {name}")
                     outputs.append(gr.HTML())
-        screen = Screen("experiment", {"seed": seed})
-        screen.draws(draw_experiment, [seed], outputs)
+        screen = Screen("experiment", {"seed": seed}, draw_experiment, [seed], outputs)
         endpoint(endpoints.experiment, [seed], {**dict.fromkeys(story.EXPERIMENT, gallery), "numbers": gr.JSON})
     return screen
 

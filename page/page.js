@@ -72,7 +72,7 @@ window.latentFaces = {
   },
 
   smooth(on) {
-    document.body.classList.toggle("smooth", on);
+    document.documentElement.style.setProperty("--rendering", on ? "auto" : "pixelated");
   },
 
   // The chosen face as it came, with its recipe inside.

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -13,15 +13,6 @@ from gradio.components import Component
 from . import show
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A function of some components' values, and the components that show what it returns."""
-
-    function: Callable[..., Any]
-    inputs: list[Component]
-    outputs: list[gr.HTML]
-
-
 @dataclass
 class Screen:
     """One tab.
@@ -29,38 +20,42 @@ class Screen:
     Attributes:
         name: in links.
         settings: what a link carries, by its name there.
-        drawings: what is drawn from them.
+        draw: a function of what the visitor chose, which returns what is shown. ValueErrors become a sentence there.
+        inputs: the components of its arguments: the settings, and what no link can carry.
+        outputs: the components that show what it returns.
     """
 
     name: str
-    settings: dict[str, Component] = field(default_factory=dict)
-    drawings: list[Drawing] = field(default_factory=list)
+    settings: dict[str, Component]
+    draw: Callable[..., list[str]]
+    inputs: list[Component]
+    outputs: list[gr.HTML]
 
-    def draws(self, function: Callable[..., Any], inputs: list[Component], outputs: list[gr.HTML]) -> None:
-        """Draw at every change of an input, and once now, so that the page arrives with its pictures."""
-        drawing = Drawing(_complaining(function, len(outputs)), inputs, outputs)
-        self.drawings.append(drawing)
-        first = _as_list(drawing.function(*(component.value for component in inputs)))
-        for output, value in zip(outputs, first):
+    def __post_init__(self):
+        self.draw = _complaining(self.draw, len(self.outputs))
+        # The page arrives with its pictures.
+        for output, value in zip(self.outputs, self.draw(*(component.value for component in self.inputs)), strict=True):
             output.value = value
-        # While a hand drags, answers follow as fast as they come, and the last position always gets one.
+        # One function draws all of a tab. While a hand drags, answers follow as fast as they come, and the last position
+        # always gets one. (Of two functions that one event starts in this mode, gradio 6.31 repeats each whenever the
+        # other has finished, for ever.)
         gr.on(
-            [component.change for component in inputs],
-            drawing.function,
-            inputs,
-            outputs,
+            [component.change for component in self.inputs],
+            self.draw,
+            self.inputs,
+            self.outputs,
             trigger_mode="always_last",
             show_progress="hidden",
             api_visibility="private",
         )
-
-    def remembers(self) -> None:
-        """Keep the address of the page such that it leads back to what is on screen."""
+        if not self.settings:
+            return
         names = json.dumps([self.name, *self.settings])
         gr.on(
             [component.change for component in self.settings.values()],
             None,
             [*self.settings.values()],
+            trigger_mode="multiple",
             js=f"(...values) => latentFaces.remember({names}, values)",
         )
 
@@ -77,24 +72,16 @@ class Screen:
                 asked[component] = _from_text(component, query[name])
             except (ValueError, gr.Error):
                 gr.Warning(f"The link's {name} cannot be {query[name][:40]}.")
-        updates = dict(asked)
-        for drawing in self.drawings:
-            if asked.keys() & set(drawing.inputs):
-                values = [asked.get(component, component.value) for component in drawing.inputs]
-                updates.update(zip(drawing.outputs, _as_list(drawing.function(*values))))
-        return updates
+        if not asked:
+            return {}
+        values = (asked.get(component, component.value) for component in self.inputs)
+        return {**asked, **dict(zip(self.outputs, self.draw(*values)))}
 
 
 def restoring(screens: list[Screen], tabs: gr.Tabs) -> None:
     """When the page is opened by a link, show what the link says."""
-    for screen in screens:
-        screen.remembers()
     by_name = {screen.name: screen for screen in screens}
-    components = [
-        component
-        for screen in screens
-        for component in [*screen.settings.values(), *(out for drawing in screen.drawings for out in drawing.outputs)]
-    ]
+    components = [component for screen in screens for component in [*screen.settings.values(), *screen.outputs]]
 
     def restore(query: str) -> dict[Component, Any]:
         asked = {name: values[-1] for name, values in parse_qs(query.lstrip("?"), max_num_fields=50).items()}
@@ -122,19 +109,14 @@ def _from_text(component: Component, text: str) -> Any:
     return component.preprocess(text)
 
 
-def _complaining(function: Callable[..., Any], count: int) -> Callable[..., Any]:
+def _complaining(draw: Callable[..., list[str]], count: int) -> Callable[..., list[str]]:
     """The function, with a sentence in the place of the first of its `count` results where it raises ValueError."""
 
-    @functools.wraps(function)
-    def call(*values: Any) -> Any:
+    @functools.wraps(draw)
+    def call(*values: Any) -> list[str]:
         try:
-            return function(*values)
+            return draw(*values)
         except ValueError as error:
-            complaint = show.complaint(str(error))
-            return complaint if count == 1 else [complaint, *[""] * (count - 1)]
+            return [show.complaint(str(error)), *[""] * (count - 1)]
 
     return call
-
-
-def _as_list(result: Any) -> list[Any]:
-    return list(result) if isinstance(result, (list, tuple)) else [result]

@@ -90,12 +90,12 @@ async def answer(client: httpx.AsyncClient, address: str, last_message: str) -> 
 def as_the_page(config: dict) -> Ask:
     """What a browser does when a visitor enters a seed."""
     function = next(
-        dependency["id"] for dependency in config["dependencies"] if dependency["api_name"].startswith("draw_faces")
+        dependency["id"] for dependency in config["dependencies"] if dependency["api_name"].startswith("draw_generated")
     )
 
     async def ask(client: httpx.AsyncClient, visitor: int, seed: int) -> None:
         session = f"visitor{visitor}"
-        data = {"fn_index": function, "session_hash": session, "data": ["GAN", seed, FACES, 1, ""]}
+        data = {"fn_index": function, "session_hash": session, "data": ["GAN", seed, FACES, 1, "", 1, 1]}
         (await client.post("/gradio_api/queue/join", json=data)).raise_for_status()
         result = await answer(client, f"/gradio_api/queue/data?session_hash={session}", "process_completed")
         faces = result["output"]["data"][0].count("data:image/png")
