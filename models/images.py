@@ -55,41 +55,14 @@ def from_pil(images: Image.Image | Iterable[Image.Image]) -> torch.Tensor:
 
 def crop(image: Image.Image) -> torch.Tensor:
     """One PIL image, as `from_pil` takes it, to (1, 3, 64, 64) uint8."""
-    return resize_and_crop(_to_uint8(image))
+    return resize_and_crop(to_uint8(image))
 
 
-def to_pil(x: torch.Tensor) -> list[Image.Image]:
-    """(n, 3, height, width) floats in [-1, 1] to a list of n RGB PIL images."""
-    return [Image.fromarray(pixels) for pixels in denormalise(x).permute(0, 2, 3, 1).contiguous().cpu().numpy()]
+def to_uint8(image: Image.Image) -> torch.Tensor:
+    """One PIL image of any size and mode to (1, 3, height, width) uint8, upright and opaque as `from_pil` says.
 
-
-def open_image(path: str | Path, max_pixels: int = 50_000_000) -> Image.Image:
-    """Open an image file that a stranger sent.
-
-    Raises:
-        ValueError: with a sentence for that person: no image, a damaged one, or more than `max_pixels`.
+    An image more than four times as long as it is wide loses its ends: its middle, four times as long, remains.
     """
-    try:
-        with warnings.catch_warnings():
-            # PIL's own warning about huge images; the limit below is ours.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        if image.width * image.height > max_pixels:
-            megapixels = image.width * image.height / 1e6
-            raise ValueError(f"This image has {megapixels:.0f} megapixels; {max_pixels / 1e6:.0f} is the most.")
-        # A JPEG can decode itself at a fraction of its size, which is what makes a big photo cheap.
-        image.draft("RGB", (4 * IMAGE_SIZE, 4 * IMAGE_SIZE))
-        image.load()
-    except Image.DecompressionBombError:
-        raise ValueError(f"This image is huge; {max_pixels / 1e6:.0f} megapixels is the most.") from None
-    except UnidentifiedImageError:
-        raise ValueError("This file is not an image that can be read: try a JPEG or a PNG.") from None
-    except (OSError, SyntaxError, EOFError):
-        raise ValueError("This image is damaged: only a part of it could be read.") from None
-    return image
-
-
-def _to_uint8(image: Image.Image) -> torch.Tensor:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         # 16-bit and float images: PIL's own conversion to 8 bits clips at 255 where the eye expects scaling.
@@ -106,3 +79,38 @@ def _to_uint8(image: Image.Image) -> torch.Tensor:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     pixels = np.array(image.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
+def to_pil(x: torch.Tensor) -> list[Image.Image]:
+    """(n, 3, height, width) floats in [-1, 1] to a list of n RGB PIL images."""
+    return [Image.fromarray(pixels) for pixels in denormalise(x).permute(0, 2, 3, 1).contiguous().cpu().numpy()]
+
+
+def open_image(path: str | Path, max_pixels: int = 50_000_000, least_side: int = 4 * IMAGE_SIZE) -> Image.Image:
+    """Open an image file that a stranger sent.
+
+    Args:
+        max_pixels: of the file; one with more is refused.
+        least_side: a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, with both sides at least this long.
+
+    Raises:
+        ValueError: with a sentence for that person: no image, a damaged one, or more than `max_pixels`.
+    """
+    try:
+        with warnings.catch_warnings():
+            # PIL's own warning about huge images; the limit below is ours.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        if image.width * image.height > max_pixels:
+            megapixels = image.width * image.height / 1e6
+            raise ValueError(f"This image has {megapixels:.0f} megapixels; {max_pixels / 1e6:.0f} is the most.")
+        # A JPEG can decode itself at a fraction of its size, which is what makes a big photo cheap.
+        image.draft("RGB", (least_side, least_side))
+        image.load()
+    except Image.DecompressionBombError:
+        raise ValueError(f"This image is huge; {max_pixels / 1e6:.0f} megapixels is the most.") from None
+    except UnidentifiedImageError:
+        raise ValueError("This file is not an image that can be read: try a JPEG or a PNG.") from None
+    except (OSError, SyntaxError, EOFError):
+        raise ValueError("This image is damaged: only a part of it could be read.") from None
+    return image

@@ -181,8 +181,6 @@ def test_baselines_are_in_order(real):
 
 def test_a_face_is_detected_and_noise_is_not():
     detect = features.face_detector()
-    if detect is None:
-        pytest.skip("facenet-pytorch is not installed: pip install --no-deps facenet-pytorch")
     noise = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     gan = Generator.from_pretrained("weights/gan")
     faces = evaluate.decode(gan, gan.sample_latent(4, seed=0))

@@ -73,6 +73,12 @@ def test_a_truncated_image_is_refused_in_words(tmp_path):
         open_image(path)
 
 
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path):
+    draw_face(0, (2400, 2200)).save(tmp_path / "large.jpg")
+    assert open_image(tmp_path / "large.jpg").size == (300, 275)
+    assert open_image(tmp_path / "large.jpg", least_side=1024).size == (1200, 1100)
+
+
 @pytest.mark.parametrize("side", [8000, 20000])
 def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path, side):
     path = tmp_path / "huge.png"

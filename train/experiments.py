@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from models import Autoencoder, Generator
+from models.alignment import FACE_PROBABILITY
 from models.base import FaceModel
 from models.images import denormalise, normalise
 
@@ -27,10 +28,6 @@ from .measure import latent_moments, psnr
 
 # Means of the prior's distribution, or of the GAN's continuous half.
 MEANS = (-100, -50, -30, -20, -15, -10, -7, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
-
-# A picture holds a face where the detector is this sure of one: facenet-pytorch's own threshold is 0.7 for its last
-# stage, and real faces at 64 x 64 score 0.99 and more.
-FACE_PROBABILITY = 0.9
 
 MIXTURE_COMPONENTS = 10
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib.util
 import io
 from collections.abc import Callable
 
@@ -12,6 +11,8 @@ from PIL import Image
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
 from torch_fidelity.utils import create_feature_extractor
+
+from models.alignment import load_detector
 
 from .errors import TrainingError
 
@@ -96,16 +97,13 @@ def extract(images: torch.Tensor, name: str, batch_size: int = 10) -> torch.Tens
 def face_detector() -> Callable[[torch.Tensor], torch.Tensor] | None:
     """A function from images (n, 3, 64, 64) uint8 to the probability of a face in each, (n,), 0 where none is found.
 
-    MTCNN (Zhang et al. 2016, arXiv:1604.02878) with the weights inside the package facenet-pytorch. None where that is
-    not installed; its own requirements are years old and hold back PyTorch, so that it is no requirement here:
-    `pip install --no-deps facenet-pytorch`.
+    It is the one of models/alignment.py. None where that is not installed.
     """
-    if importlib.util.find_spec("facenet_pytorch") is None:
+    try:
+        # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
+        network = load_detector(min_face_size=40, device="cuda" if torch.cuda.is_available() else "cpu")
+    except ImportError:
         return None
-    from facenet_pytorch import MTCNN
-
-    # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
-    network = MTCNN(min_face_size=40, device="cuda" if torch.cuda.is_available() else "cpu")
 
     @torch.inference_mode()
     def detect(images: torch.Tensor) -> torch.Tensor:
