@@ -30,7 +30,9 @@ Four small networks learned faces from CelebA. Each turns a *latent*, a vector o
 pixels. Draw latents, walk between two of them, and leave the distribution that a model was trained on."""
 
 ALL = "All four"
-EXAMPLES = [[str(path)] for path in sorted((PAGE / "examples").glob("*.png"))]
+
+# Faces that the models drew, by what their buttons say; written by docs/draw.py.
+EXAMPLES = {path.stem.replace("-", " "): str(path) for path in sorted((PAGE / "examples").glob("*.png"))}
 
 # Clicks among faces and among switches are events of their own.
 CHOOSE = "element.addEventListener('change', () => trigger('choose'));"
@@ -86,7 +88,7 @@ def walk_as_gif(
 
 
 def draw_reconstructions(image: str | None) -> list[str]:
-    aligned, results = story.reconstruct(image or EXAMPLES[0][0])
+    aligned, results = story.reconstruct(image or next(iter(EXAMPLES.values())))
     note = aligned.note if image else "Upload a face, or take one with the camera. Until then, one that the GAN drew:"
     seen = show.faces(story.pixels_of(aligned.image)[None], ["What the networks see"], 1, ["What the networks see"])
     rows = [f'<div class="seen">{seen}</div>']
@@ -260,7 +262,7 @@ def interpolate_tab(ends: Ends) -> Screen:
             for image in ends.photographs:
                 with gr.Column():
                     image.render()
-                    gr.Examples(EXAMPLES, image, label="Faces that the models drew")
+                    examples(image)
         path, walk = gr.HTML(), gr.HTML()
         download = gr.Button("Download the walk (GIF)", size="sm", scale=0)
         walk_address = gr.Textbox(visible=False)
@@ -285,7 +287,7 @@ def reconstruct_tab() -> Screen:
     with tab("Reconstruct", "reconstruct"), gr.Row():
         with gr.Column():
             image = photograph("A face", height=320)
-            gr.Examples(EXAMPLES, image, label="Faces that the models drew")
+            examples(image)
         with gr.Column(scale=2):
             reconstructions = gr.HTML()
         screen = Screen("reconstruct", {}, draw_reconstructions, [image], [reconstructions])
@@ -367,6 +369,14 @@ def photograph(label: str, height: int = 240, **options: Any) -> gr.Image:
     open_and_check = image.preprocess
     image.preprocess = lambda payload: payload.path if payload and payload.path else open_and_check(payload)
     return image
+
+
+def examples(image: gr.Image) -> None:
+    """Buttons that put a face in the place of a photograph."""
+    with gr.Row():
+        for name, path in EXAMPLES.items():
+            button = gr.Button(name, icon=path, size="sm", min_width=90, elem_classes="example")
+            button.click(partial(str, path), None, image, show_progress="hidden", api_visibility="private")
 
 
 def gallery(label: str) -> gr.Gallery:

@@ -9,23 +9,18 @@ seconds from asking to the answer, the errors, and the server's memory on the wa
 
 import asyncio
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import httpx
 import tyro
 
-REPOSITORY = Path(__file__).parent.parent
-PORT = 7862
+from .serving import Served, serving
+
 FACES = 16
 
 # Of a client, a visitor's number and a seed.
@@ -36,39 +31,6 @@ Ask = Callable[[httpx.AsyncClient, int, int], Awaitable[None]]
 class Settings:
     clients: Annotated[int, tyro.conf.arg(help="How many ask at the same time.")] = 50
     requests: Annotated[int, tyro.conf.arg(help="How many answers in all, for each of the two ways.")] = 2000
-
-
-@contextmanager
-def server():
-    """`python app.py` on a port of its own; yields its process."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "GRADIO_SERVER_PORT": str(PORT), "GRADIO_TEMP_DIR": folder}
-        command = [sys.executable, "app.py"]
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
-        try:
-            with httpx.Client(trust_env=False) as client:
-                while True:
-                    try:
-                        client.get(f"http://127.0.0.1:{PORT}/")
-                        break
-                    except httpx.TransportError:
-                        time.sleep(0.1)
-            yield process
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def megabytes(process: subprocess.Popen) -> float:
-    """The process's resident memory, as Linux counts it."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
-
-
-def processor_seconds(process: subprocess.Popen) -> float:
-    """What the process has spent of both cores."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def answer(client: httpx.AsyncClient, address: str, last_message: str) -> dict:
@@ -116,10 +78,10 @@ async def by_endpoint(client: httpx.AsyncClient, _: int, seed: int) -> None:
         raise RuntimeError(f"{len(gallery)} faces came instead of {FACES}")
 
 
-async def load(settings: Settings, process: subprocess.Popen, label: str, ask: Ask, first_seed: int) -> None:
+async def load(settings: Settings, page: Served, label: str, ask: Ask, first_seed: int) -> None:
     seconds: list[float] = []
     errors: list[str] = []
-    memory = [megabytes(process)]
+    memory = [page.megabytes]
     seeds = iter(range(first_seed, first_seed + settings.requests))
 
     async def visit(client: httpx.AsyncClient, visitor: int) -> None:
@@ -131,16 +93,14 @@ async def load(settings: Settings, process: subprocess.Popen, label: str, ask: A
             except (httpx.HTTPError, RuntimeError) as error:
                 errors.append(f"{type(error).__name__} {error}")
             if (len(seconds) + len(errors)) % max(1, settings.requests // 4) == 0:
-                memory.append(megabytes(process))
+                memory.append(page.megabytes)
 
-    began, spent = time.monotonic(), processor_seconds(process)
+    began, spent = time.monotonic(), page.processor_seconds
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{PORT}", timeout=60, limits=limits, trust_env=False
-    ) as client:
+    async with httpx.AsyncClient(base_url=page.url, timeout=60, limits=limits, trust_env=False) as client:
         await asyncio.gather(*(visit(client, visitor) for visitor in range(settings.clients)))
     rate = len(seconds) / (time.monotonic() - began)
-    spent = 1000 * (processor_seconds(process) - spent) / settings.requests
+    spent = 1000 * (page.processor_seconds - spent) / settings.requests
     cuts = statistics.quantiles(seconds, n=100) if len(seconds) > 1 else [float("nan")] * 99
     print(
         f"| {label} | {settings.clients} | {settings.requests} | {len(errors)} | {cuts[49]:.2f} | {cuts[94]:.2f} | "
@@ -157,14 +117,14 @@ def main(arguments: list[str] | None = None) -> None:
         "| 16 faces | clients | requests | errors | median s | 95 % s | 99 % s | answers/s | processor ms each | memory MB, on the way |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
-    with server() as process:
-        config = httpx.get(f"http://127.0.0.1:{PORT}/config", trust_env=False).json()
+    with serving() as page:
+        config = httpx.get(f"{page.url}config", trust_env=False).json()
         ways = {"as the page": as_the_page(config), "by endpoint, files fetched": by_endpoint}
         # The first answers fill caches, which is no leak: what follows is measured.
         for index, (label, ask) in enumerate(ways.items()):
             warm = Settings(settings.clients, 2 * settings.clients)
-            asyncio.run(load(warm, process, f"{label}, first", ask, 10_000_000 * (index + 1)))
-            asyncio.run(load(settings, process, label, ask, 1_000_000 * (index + 1)))
+            asyncio.run(load(warm, page, f"{label}, first", ask, 10_000_000 * (index + 1)))
+            asyncio.run(load(settings, page, label, ask, 1_000_000 * (index + 1)))
 
 
 if __name__ == "__main__":

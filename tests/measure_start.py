@@ -6,41 +6,23 @@ Prints a table of the seconds from `python app.py` to the first answer, the medi
 the GAN's weights came from.
 """
 
-import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import httpx2
 
 from tests.loopback_hub import LoopbackHub
-
-REPOSITORY = Path(__file__).parent.parent
+from tests.serving import REPOSITORY, serving
 
 
 def start(environment: dict[str, str]) -> tuple[float, str]:
     """Start the page; returns seconds to the first answer, and the origin of the GAN's weights."""
-    environment = {**os.environ, **environment, "GRADIO_SERVER_PORT": "7861"}
-    began = time.monotonic()
-    page = subprocess.Popen([sys.executable, "app.py"], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        with httpx2.Client(trust_env=False) as client:
-            while True:
-                try:
-                    if client.get("http://127.0.0.1:7861/").status_code == 200:
-                        break
-                except httpx2.TransportError:
-                    time.sleep(0.05)
-            seconds = time.monotonic() - began
-            config = client.get("http://127.0.0.1:7861/config").text
-        return seconds, re.search(r"Weights: GAN: ([^,(.]*)", config)[1].strip()
-    finally:
-        page.terminate()
-        page.wait()
+    with serving(environment) as page:
+        config = httpx2.get(f"{page.url}config", trust_env=False).text
+        return page.seconds, re.search(r"Weights: GAN: ([^,(.]*)", config)[1].strip()
 
 
 def publish_weights(hub: LoopbackHub) -> None:

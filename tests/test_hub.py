@@ -3,6 +3,7 @@
 import json
 import time
 
+import httpx
 import huggingface_hub
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ from huggingface_hub import HfApi, ModelCard, constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import app
 from models import Autoencoder, Generator
 from models.base import DamagedDownload
 from models.hub import load_models, repository_name
 from tests.conftest import WEIGHTS
 from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, break_upload, skip_waits
+from tests.serving import serving
 from tests.test_history import make_run
 from train import gan, publish, push
 from train.errors import TrainingError
@@ -55,7 +56,7 @@ def bundled(tmp_path):
     return folder
 
 
-def test_stream_train_push_pull_and_play(hub, celeba, tmp_path, monkeypatch):
+def test_stream_train_push_pull_and_play(hub, celeba, tmp_path):
     """The whole way of a model, from a data set on the Hub to a page that shows the very faces of the run."""
     hub.add_dataset_folder("flwrlabs/celeba", celeba)
     folders = ["--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
@@ -64,21 +65,12 @@ def test_stream_train_push_pull_and_play(hub, celeba, tmp_path, monkeypatch):
         (method, path[: len("/datasets/flwrlabs/celeba")]) for method, path, _ in hub.requests
     }
 
-    monkeypatch.setenv("LATENT_FACES_HUB", "tester")
-    app.load_all.cache_clear()
-    try:
-        origins = {name: loaded.origin for name, loaded in app.load_all().items()}
-        commit = hub.repository("model", REPOSITORY).commits[0].sha
-        assert origins["GAN"] == f"{REPOSITORY} at {commit[:7]}"
-        assert origins["Plain autoencoder"].startswith("bundled (there is no tester/latent-faces-autoencoder")
-        page = app.build()
-        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-        try:
-            gallery = Client(url, verbose=False).predict("GAN", 3, 4, api_name="/generate")
-        finally:
-            page.close()
-    finally:
-        app.load_all.cache_clear()
+    commit = hub.repository("model", REPOSITORY).commits[0].sha
+    with serving({**hub.environment(tmp_path / "visitor"), "LATENT_FACES_HUB": "tester"}) as page:
+        told = httpx.get(f"{page.url}config").text
+        gallery, _ = Client(page.url, verbose=False).predict("GAN", 3, 4, 1, "", api_name="/generate")
+    assert f"GAN: {REPOSITORY} at {commit[:7]}" in told
+    assert "Plain autoencoder: bundled (there is no tester/latent-faces-autoencoder" in told
     local = Generator.from_pretrained(tmp_path / "run/model").generate(4, seed=3)
     for item, face in zip(gallery, local, strict=True):
         assert np.abs(np.asarray(Image.open(item["image"])).astype(int) - np.asarray(face)).max() <= 1
@@ -329,17 +321,20 @@ def test_the_usual_arguments_of_from_pretrained(hub, published, tmp_path):
     assert torch.equal(model(model.sample_latent(2, seed=0)), again(again.sample_latent(2, seed=0)))
 
 
-def test_the_space_gets_what_it_needs_and_no_more(hub):
+def test_the_space_gets_what_it_needs_and_no_more(hub, tmp_path):
     url = publish.publish("tester/latent-faces", models="tester")
     assert url == f"{hub.url}/spaces/tester/latent-faces"
     space = hub.repository("space", "tester/latent-faces")
     assert space.sdk == "gradio"
-    assert {"app.py", "requirements.txt", "README.md", "models/gan.py", "weights/gan/model.safetensors"} <= set(
-        space.files
-    )
+    assert {"app.py", "requirements.txt", "README.md"} <= set(space.files)
     assert {f"weights/{path.relative_to(WEIGHTS)}" for path in WEIGHTS.glob("*/*")} <= set(space.files)
     assert not any(path.startswith(("train", "tests", ".")) for path in space.files)
     assert space.variables["LATENT_FACES_HUB"]["value"] == "tester"
+    for path, content in space.files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    with serving(folder=tmp_path) as page:
+        assert "Latent Faces" in httpx.get(page.url).text
     front = huggingface_hub.RepoCard(space.files["README.md"].decode()).data
     assert front["sdk_version"] in space.files["requirements.txt"].decode()
     assert len(front["short_description"]) <= 60

@@ -18,7 +18,15 @@ from .push import check_can_push
 CHECKOUT = Path(__file__).parent.parent
 
 # All that the page needs; README.md goes with it, its front matter completed.
-SPACE_FILES = ("app.py", "requirements.txt", "models/*.py", "weights/*/*")
+SPACE_FILES = (
+    "app.py",
+    "requirements.txt",
+    "models/*.py",
+    "page/*.*",
+    "page/examples/*",
+    "weights/*/*",
+    "docs/results/out-of-distribution.json",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def publish(space: str, models: str | None = None, private: bool = False) -> str
                 repo_type="space",
                 folder_path=folder,
                 commit_message="Update the Space",
-                delete_patterns=["*.py", "models/*", "weights/*"],
+                delete_patterns=["*.py", "models/*", "page/*", "weights/*"],
             )
     except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
