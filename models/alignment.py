@@ -282,10 +282,13 @@ def _aligned(pixels: torch.Tensor, note: str, faces: int = 0, angle: float = 0.0
 
 
 def _describe(faces: int, angle: float) -> str:
-    found = {
-        1: "A face was found",
-        2: "Two faces were found: this is the larger one",
-    }.get(faces, f"{faces} faces were found: this is the largest one")
     degrees = round(abs(angle))
-    turned = f", turned upright by {degrees} degrees" if degrees >= LEAST_ANGLE else ""
-    return f"{found}{turned} and framed as in CelebA."
+    framed = f"turned upright by {degrees} degrees and framed" if degrees >= LEAST_ANGLE else "framed"
+    if faces == 1:
+        return f"A face was found{',' if degrees >= LEAST_ANGLE else ' and'} {framed} as in CelebA."
+    found = (
+        "Two faces were found: this is the larger one"
+        if faces == 2
+        else f"{faces} faces were found: this is the largest"
+    )
+    return f"{found}, {framed} as in CelebA."

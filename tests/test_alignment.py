@@ -100,7 +100,7 @@ def test_a_second_look_keeps_to_its_face(faces):
 def test_more_faces_are_counted(faces):
     found = align(photograph(*((face, 100, 0, (110 * i, 40)) for i, face in enumerate(faces[:5])), size=(560, 200)))
     assert found.faces == 5
-    assert found.note.startswith("5 faces were found: this is the largest one")
+    assert found.note.startswith("5 faces were found: this is the largest")
 
 
 def test_without_a_face_the_middle_is_taken():
@@ -212,6 +212,19 @@ def test_the_frame_lies_where_the_map_says():
     y, x = np.mgrid[:FRAME_SIZE, :FRAME_SIZE] + 0.5
     centre = ((x + 1j * y) * frame).sum() / frame.sum() * 64 / FRAME_SIZE
     assert abs(centre - to_frame(250 + 120j)) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("faces", "angle", "note"),
+    [
+        (1, 1.4, "A face was found and framed as in CelebA."),
+        (1, -12.3, "A face was found, turned upright by 12 degrees and framed as in CelebA."),
+        (2, 0, "Two faces were found: this is the larger one, framed as in CelebA."),
+        (3, 90, "3 faces were found: this is the largest, turned upright by 90 degrees and framed as in CelebA."),
+    ],
+)
+def test_the_note_is_a_sentence(faces, angle, note):
+    assert alignment._describe(faces, angle) == note
 
 
 def test_a_similarity_is_fitted_inverted_and_composed():

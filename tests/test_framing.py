@@ -1,0 +1,39 @@
+"""The measurement of CelebA's framing, with the bundled GAN's faces in place of CelebA's."""
+
+import re
+
+import pytest
+
+from models import Generator, alignment
+from tests.conftest import WEIGHTS
+from train import framing
+from train.errors import TrainingError
+
+
+def test_the_framing_is_measured_and_found_again(tmp_path, capsys):
+    for number, face in enumerate(Generator.from_pretrained(WEIGHTS / "gan").generate(20, seed=0)):
+        face.save(tmp_path / f"{number:02d}.png")
+    framing.main(["--dataset", str(tmp_path), "--faces", "16", "--photographs", "4"])
+    printed = capsys.readouterr().out
+    for name, (x, y) in zip(("left eye", "right eye", "nose"), alignment.LANDMARKS[:3], strict=True):
+        measured = re.search(rf"{name} +([\d.]+) +([\d.]+)", printed)
+        assert abs(float(measured[1]) - x) < 2 and abs(float(measured[2]) - y) < 2
+    upright = printed.partition("4 faces hidden in pictures, tilted by 0 to 15 degrees:")[2]
+    value = lambda name: float(re.search(rf"{name} +([\d.]+)", upright)[1])
+    assert value("found") >= 0.75 and value("degrees off") < 5
+    assert value("PSNR") > value("PSNR of the middle") + 3
+
+
+def test_a_data_set_without_faces_is_refused_in_words(celeba):
+    with pytest.raises(TrainingError, match="no face is found"):
+        framing.main(["--dataset", str(celeba), "--faces", "8"])
+
+
+def test_faces_must_be_left_to_hide(celeba):
+    with pytest.raises(TrainingError, match="--faces is 48: the data set holds no more"):
+        framing.main(["--dataset", str(celeba), "--faces", "48"])
+
+
+def test_settings_are_checked():
+    with pytest.raises(TrainingError, match="--faces is 0"):
+        framing.FramingSettings(faces=0)
