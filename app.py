@@ -1,7 +1,6 @@
 """The page: four models, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
 import importlib.util
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,8 +19,8 @@ import gradio as gr
 from models import Generator
 from page import curves, endpoints, pictures, show, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
-from page.screen import Screen, restoring
-from page.zoo import MODELS, load, load_all, prior_of
+from page.screen import Screen, connect, picture, script
+from page.zoo import MODELS, load, load_all, prior_of, side_by_side, zero_gpu
 
 PAGE = Path(__file__).parent / "page"
 
@@ -45,7 +44,7 @@ def draw_generated(model: str, seed: int, count: int, temperature: float, bits: 
     if not isinstance(network, Generator):
         return [faces, "", ""]
     recipe = Recipe(seed, min(face, count), temperature, bits)
-    return [faces, show.switches(story.bits_of(model, recipe), bits), effect_of(seed, temperature, bits, bit)]
+    return [faces, show.switches(story.bits_of(model, recipe), bits), effect_of(seed, count, temperature, bits, bit)]
 
 
 # What one control changes is not drawn anew for another's sake.
@@ -58,8 +57,8 @@ def faces_of(model: str, seed: int, count: int, temperature: float, bits: str) -
 
 
 @lru_cache(maxsize=32)
-def effect_of(seed: int, temperature: float, bits: str, bit: int) -> str:
-    off, on = story.flip_bit("GAN", seed, 8, temperature, bits, bit)
+def effect_of(seed: int, count: int, temperature: float, bits: str, bit: int) -> str:
+    off, on = story.flip_bit("GAN", seed, count, temperature, bits, bit, most=8)
     change = abs(on.astype(int) - off)
     rows = {
         f"bit {bit} at -1": off,
@@ -100,21 +99,24 @@ def draw_reconstructions(image: str | None) -> list[str]:
 
 
 def draw_moved(mean: float, seed: int, count: int, shown: str) -> list[str]:
-    draws = {name: story.out_of_distribution(name, mean, seed, count) for name in (MODELS if shown == ALL else [shown])}
-    rows = [show.sentence(story.in_words(mean, draws))]
-    for name, drawn in draws.items():
+    def row(name: str) -> tuple[story.Draws, str]:
+        drawn = story.out_of_distribution(name, mean, seed, count)
         share = curves.face_share(name, mean)
         numbers = [
             f"{drawn.distance:.1f} standard deviations from the prior's mean",
             f"two faces differ by {drawn.diversity:.1f} grey levels",
             *([] if share is None else [f"a face is found in {share:.0%} of pictures this far"]),
         ]
-        rows.append(
+        return drawn, (
             f'<div class="model"><h3>{name}: {prior_of(load(name))}</h3>'
             + show.strip(drawn.faces, f"{len(drawn.faces)} faces by the {name} at mean {mean:g}")
-            + f'<p class="numbers">{"; ".join(numbers)}.</p>{curves.curve(name, mean)}</div>'
+            + f'<p class="numbers">{"; ".join(numbers)}.</p>{curves.far_curve(name, mean)}</div>'
         )
-    return [f'<div data-mean="{mean:g}">{"".join(rows)}</div>']
+
+    names = [*MODELS] if shown == ALL else [shown]
+    draws, rows = zip(*side_by_side(row, names))
+    sentence = show.sentence(story.in_words(mean, dict(zip(names, draws))))
+    return [f'<div data-mean="{mean:g}">{sentence}{"".join(rows)}</div>']
 
 
 def draw_experiment(seed: int) -> list[str]:
@@ -122,6 +124,20 @@ def draw_experiment(seed: int) -> list[str]:
     return [
         show.faces(pixels, [f"Face {number} of the {name.lower()}" for number in range(1, len(pixels) + 1)], columns=4)
         for name, pixels in results.items()
+    ]
+
+
+def draw_training(model: str, epoch: int) -> list[str]:
+    history = story.history(model)
+    pixels, epoch = story.training(model, epoch), min(epoch, history.epochs)
+    names = [f"Latent {number} of the {model} after epoch {epoch}" for number in range(1, len(pixels) + 1)]
+    keys = " and ".join(
+        f'<span class="key {colour}">{name}</span>' for colour, name in curves.loss_names(history).items()
+    )
+    return [
+        show.sentence(f"After epoch {epoch} of {history.epochs}:")
+        + show.faces(pixels, names)
+        + f'<div class="training"><p>Losses: {keys}, against the epochs.</p>{curves.loss_curve(history, epoch)}</div>'
     ]
 
 
@@ -156,6 +172,7 @@ def prior_mean(shown: str) -> float:
 
 
 def build() -> gr.Blocks:
+    zero_gpu()
     # Pictures that programs ask for are files; an hour is enough to fetch one.
     with gr.Blocks(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(INTRODUCTION)
@@ -163,21 +180,26 @@ def build() -> gr.Blocks:
         smooth.change(None, smooth, js="(on) => latentFaces.smooth(on)")
         ends = Ends()
         with gr.Tabs() as tabs:
-            screens = [generate_tab(ends), interpolate_tab(ends), reconstruct_tab(), moved_tab(), experiment_tab()]
+            screens = [
+                generate_tab(ends),
+                interpolate_tab(ends),
+                reconstruct_tab(),
+                moved_tab(),
+                experiment_tab(),
+                training_tab(),
+            ]
         origins = ", ".join(f"{name}: {loaded.origin}" for name, loaded in load_all().items())
         gr.Markdown(f"Weights: {origins}.", elem_id="origins")
-        restoring(screens, tabs)
+        connect(screens, tabs)
         page.launch = partial(page.launch, **launch_options(screens))
     return page
 
 
 def launch_options(screens: list[Screen]) -> dict[str, Any]:
     """What gradio takes at the launch of a page rather than with its components."""
-    defaults = json.dumps({screen.name: screen.defaults() for screen in screens})
-    script = (PAGE / "page.js").read_text() + f"latentFaces.defaults = {defaults};"
     return {
         "css_paths": [PAGE / "page.css"],
-        "head": f"<script>{script}</script>",
+        "head": script(screens),
         "footer_links": ["api", "settings"],
         "run_history": False,
         "show_error": True,
@@ -197,7 +219,7 @@ def generate_tab(ends: Ends) -> Screen:
             dice(seed)
             count = gr.Slider(1, MAX_FACES, 16, step=1, label="Faces")
             temperature = gr.Slider(0, MAX_TEMPERATURE, 1, step=0.05, label="Temperature")
-        faces = gr.HTML(js_on_load=CHOOSE)
+        faces = picture("generate", 0, CHOOSE)
         with gr.Row():
             senders = [gr.Button(f"Chosen face → {end} of Interpolate", size="sm") for end in "AB"]
             download = gr.Button("Download chosen face (PNG)", size="sm")
@@ -206,14 +228,14 @@ def generate_tab(ends: Ends) -> Screen:
                 "### The discrete half\nHalf of the GAN's latent is bits, here those of the chosen face. Flip one, and "
                 "all faces have it so; free it, and each has its own again."
             )
-            panel = gr.HTML(js_on_load=SWITCH)
+            panel = picture("generate", 1, SWITCH)
             with gr.Row():
                 hold, free = (
                     gr.Button("Hold all bits of the chosen face", size="sm"),
                     gr.Button("Let all go", size="sm"),
                 )
             bit = gr.Slider(1, load("GAN").discrete_size, 1, step=1, label="What does one bit change? Bit")
-            strip = gr.HTML()
+            strip = picture("generate", 2)
         bits, face = gr.Textbox("", visible="hidden"), gr.Number(1, precision=0, visible="hidden")
 
         settings = {
@@ -263,7 +285,7 @@ def interpolate_tab(ends: Ends) -> Screen:
                 with gr.Column():
                     image.render()
                     examples(image)
-        path, walk = gr.HTML(), gr.HTML()
+        path, walk = picture("interpolate", 0), picture("interpolate", 1)
         download = gr.Button("Download the walk (GIF)", size="sm", scale=0)
         walk_address = gr.Textbox(visible=False)
 
@@ -289,7 +311,7 @@ def reconstruct_tab() -> Screen:
             image = photograph("A face", height=320)
             examples(image)
         with gr.Column(scale=2):
-            reconstructions = gr.HTML()
+            reconstructions = picture("reconstruct", 0)
         screen = Screen("reconstruct", {}, draw_reconstructions, [image], [reconstructions])
         endpoint(endpoints.reconstruct, [image], {"faces": gallery, "numbers": gr.JSON})
     return screen
@@ -299,8 +321,8 @@ def moved_tab() -> Screen:
     with tab("Out of distribution", "out-of-distribution"):
         gr.Markdown(
             "Move the mean of the latents. The noise on top of it stays the same, so each face is its own. Beside the "
-            'faces, as measured: <span class="key-diversity">how much faces differ</span> and '
-            '<span class="key-share">the share of pictures in which a detector finds one</span>; the band is the prior.'
+            'faces, as measured: <span class="key blue">how much faces differ</span> and '
+            '<span class="key red">the share of pictures in which a detector finds one</span>; the band is the prior.'
         )
         mean = gr.Slider(-story.MAX_MEAN, story.MAX_MEAN, 0, step=0.5, label="Mean of the latents")
         with gr.Row():
@@ -309,7 +331,7 @@ def moved_tab() -> Screen:
                 gr.Button(f"{value}", size="sm", min_width=60).click(None, None, mean, js=f"() => {value}")
             shown = gr.Dropdown([ALL, *MODELS], value=ALL, label="Models")
             seed, count = seed_box(), gr.Slider(1, 16, 8, step=1, label="Faces of each")
-        faces = gr.HTML()
+        faces = picture("out-of-distribution", 0)
         prior.click(prior_mean, shown, mean, show_progress="hidden", api_visibility="private")
         settings = {"mean": mean, "seed": seed, "faces": count, "models": shown}
         screen = Screen("out-of-distribution", settings, draw_moved, [*settings.values()], [faces])
@@ -332,18 +354,32 @@ def experiment_tab() -> Screen:
             dice(seed)
         with gr.Row():
             outputs = []
-            for name in story.EXPERIMENT:
+            for index, name in enumerate(story.EXPERIMENT):
                 with gr.Column():
                     gr.Markdown(f"### {name}")
-                    outputs.append(gr.HTML())
+                    outputs.append(picture("experiment", index))
         screen = Screen("experiment", {"seed": seed}, draw_experiment, [seed], outputs)
         endpoint(endpoints.experiment, [seed], {**dict.fromkeys(story.EXPERIMENT, gallery), "numbers": gr.JSON})
     return screen
 
 
+def training_tab() -> Screen:
+    with tab("Training", "training"):
+        gr.Markdown("The same latents after every epoch, as training left them, and the losses on the way.")
+        with gr.Row():
+            model = model_choice()
+            most = max([2, *(loaded.history.epochs for loaded in load_all().values() if loaded.history)])
+            epoch = gr.Slider(1, most, most, step=1, label="Epoch", scale=3)
+        faces = picture("training", 0)
+        settings = {"model": model, "epoch": epoch}
+        screen = Screen("training", settings, draw_training, [*settings.values()], [faces])
+        endpoint(endpoints.training, [model, epoch], {"faces": gallery, "numbers": gr.JSON})
+    return screen
+
+
 def tab(label: str, name: str) -> gr.Tab:
     tab = gr.Tab(label, id=name)
-    tab.select(None, js=f"() => latentFaces.show('{name}')")
+    tab.select(None, js=f"() => latentFaces.open('{name}')")
     return tab
 
 

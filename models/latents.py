@@ -60,9 +60,10 @@ def interpolate(
     if not spherical:
         return start * (1 - share) + end * share
     start, end = start - centre, end - centre
-    angle = torch.acos(torch.cosine_similarity(start, end, dim=-1).clamp(-1, 1)).unsqueeze(-1)
+    cosine = torch.cosine_similarity(start, end, dim=-1).clamp(-1, 1).unsqueeze(-1)
+    length = start.norm(dim=-1, keepdim=True) * end.norm(dim=-1, keepdim=True)
     # Where the ends lie on one line through the centre there is no one circle, and the straight line has to do.
-    on_one_line = angle.sin() < 1e-4
+    on_one_line, angle = (cosine.abs() > 1 - 1e-5) | (length == 0), cosine.acos()
     sine = torch.where(on_one_line, 1, angle.sin())
     first = torch.where(on_one_line, 1 - share, ((1 - share) * angle).sin() / sine)
     second = torch.where(on_one_line, share, (share * angle).sin() / sine)

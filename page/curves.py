@@ -1,4 +1,4 @@
-"""What was measured far from each prior, drawn beside the faces with a mark where the visitor is."""
+"""What was measured, drawn beside the faces with a mark where the visitor is."""
 
 import json
 import math
@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from models.history import History
+
+from . import chart
 from .story import MAX_MEAN
 from .zoo import MODELS, load
 
 # Written by `python -m train.report`.
 MEASURED = Path(__file__).parent.parent / "docs/results/out-of-distribution.json"
 
-WIDTH, HEIGHT, MARGIN, FOOT = 300, 84, 8, 16
 TICKS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
+
+# The lines' classes in page.css. The report draws the generator's loss in blue, the discriminator's in red.
+DIVERSITY, FACE_SHARE, LOSSES = "blue", "red", ("blue", "red")
 
 
 def position(mean: float) -> float:
@@ -30,50 +35,62 @@ def face_share(name: str, mean: float) -> float | None:
     return float(np.interp(mean, *zip(*points))) if points else None
 
 
-def curve(name: str, mean: float) -> str:
-    """Diversity and face share against the mean, the prior as a band, and a mark at `mean`, as SVG."""
-    return f"{_drawn(name)}<line class='mark' x1='{_x(mean):.1f}' x2='{_x(mean):.1f}' y1='0' y2='{HEIGHT}'/></svg>"
-
-
-def exists() -> bool:
-    return MEASURED.is_file()
+def far_curve(name: str, mean: float) -> str:
+    """A model's diversity and face share against the mean, its prior as a band, and a mark at `mean`, as SVG."""
+    return chart.mark(_drawn_far_curve(name), position(mean))
 
 
 @cache
-def _drawn(name: str) -> str:
+def _drawn_far_curve(name: str) -> str:
     model, points = load(name), _measured(name)
     reach = 2 * model.prior_variance**0.5
-    left, right = _x(model.prior_mean - reach), _x(model.prior_mean + reach)
-    spoken = (
-        f"{name}: measured diversity and share of faces from mean -100 to 100; "
-        "a band marks the prior, a line the mean that is shown"
-    )
-    parts = [
-        f"<svg class='curve' viewBox='0 0 {WIDTH} {HEIGHT + FOOT}' role='img' aria-label='{spoken}'>",
-        f"<rect class='prior' x='{left:.1f}' y='0' width='{right - left:.1f}' height='{HEIGHT}'/>",
-        f"<line class='axis' x1='0' x2='{WIDTH}' y1='{HEIGHT}' y2='{HEIGHT}'/>",
-    ]
-    for key in ("pixel_diversity", "face_share"):
+    lines = {}
+    for key, colour in (("pixel_diversity", DIVERSITY), ("face_share", FACE_SHARE)):
         values = [point[key] for point in points]
-        if None in values:
-            continue
-        most = 1 if key == "face_share" else max(values)
-        places = (
-            f"{_x(point['mean']):.1f},{HEIGHT - 2 - (HEIGHT - 6) * value / most:.1f}"
-            for point, value in zip(points, values)
-        )
-        parts.append(f"<polyline class='{key.replace('_', '-')}' points='{' '.join(places)}'/>")
-    parts += [f"<text x='{_x(tick):.1f}' y='{HEIGHT + FOOT - 3}'>{tick:g}</text>" for tick in TICKS]
-    return "".join(parts)
+        if values and None not in values:
+            most = 1 if key == "face_share" else max(values)
+            lines[colour] = [(position(point["mean"]), value / most) for point, value in zip(points, values)]
+    return chart.draw(
+        f"{name}: measured diversity and share of faces from mean -100 to 100; a band marks the prior, a line the mean "
+        "that is shown",
+        lines,
+        {position(tick): f"{tick:g}" for tick in TICKS},
+        band=(position(model.prior_mean - reach), position(model.prior_mean + reach)),
+    )
 
 
-def _x(mean: float) -> float:
-    return MARGIN + position(mean) * (WIDTH - 2 * MARGIN)
+def loss_names(history: History) -> dict[str, str]:
+    """The names of a run's losses, by the colours of their curves."""
+    names = (name.removesuffix("_loss").replace("_", " ") for name in history.losses if name != "step")
+    return dict(zip(LOSSES, names))
+
+
+@cache
+def _drawn_loss_curve(history: History) -> str:
+    steps = history.losses["step"]
+    columns = [values for name, values in history.losses.items() if name != "step"]
+    # The first steps of a run reach far beyond all others.
+    most = float(np.percentile(np.concatenate(columns), 99))
+    lines = {
+        colour: [(step / steps[-1], min(value / most, 1)) for step, value in zip(steps, values)]
+        for colour, values in zip(LOSSES, columns)
+    }
+    marks = sorted({1, *range(10, history.epochs + 1, 10), history.epochs})
+    return chart.draw(
+        f"Losses from epoch 1 to {history.epochs}; a line marks the epoch that is shown",
+        lines,
+        {epoch / history.epochs: str(epoch) for epoch in marks},
+    )
+
+
+def loss_curve(history: History, epoch: int) -> str:
+    """The losses of a run against its epochs, with a mark at the end of one, as SVG."""
+    return chart.mark(_drawn_loss_curve(history), epoch / history.epochs)
 
 
 @cache
 def _all_measured() -> dict:
-    return json.loads(MEASURED.read_text()) if exists() else {}
+    return json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}
 
 
 def _measured(name: str) -> list[dict[str, float]]:

@@ -167,3 +167,20 @@ def experiment(seed: int) -> tuple[list[Image.Image], list[Image.Image], dict[st
     results = story.experiment(seed)
     diversity = {name: round(pictures.diversity(faces), 2) for name, faces in results.items()}
     return *(list(map(pictures.to_image, faces)) for faces in results.values()), diversity
+
+
+@told
+def training(model: str, epoch: int) -> tuple[list[Image.Image], dict[str, Any]]:
+    """Show what training did to a model: the same 16 latents, decoded after a given epoch.
+
+    Args:
+        model: "GAN", "Plain autoencoder", "Matched autoencoder" or "Shifted autoencoder".
+        epoch: from 1 to the number of epochs that the model was trained for.
+
+    Returns:
+        The faces, slightly compressed, as training kept them; and the number of epochs, the command that trained the
+        model, and its loss curves: each point a mean over some steps, the last of which is given.
+    """
+    found = story.history(model)
+    faces = list(map(pictures.to_image, story.training(model, epoch)))
+    return faces, {"epochs": found.epochs, "command": found.command, "losses": found.losses}

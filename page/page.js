@@ -1,29 +1,109 @@
-// What the browser does by itself: the address that leads back to what is on screen, and downloads.
+// The browser's side of screen.py: asks for drawings, keeps the address, and flips bits by itself.
 window.latentFaces = {
-  // Filled in by the page: for every tab, what its settings are on arrival.
-  defaults: {},
+  // For every tab its settings by name; filled in by the page.
+  settingsOnArrival: {},
+  // The same as they are now, where they have changed.
   settings: {},
   // The tab on screen; null until the link that opened the page has been followed.
   tab: null,
-  timer: null,
+  // Of every tab: what shows its results, what they were last, and whether some are being waited for.
+  pictures: {},
+  results: {},
+  waiting: {},
 
-  // Called with [tab, name of each setting] and their values whenever one changes.
-  remember([tab, ...names], values) {
+  connect(server, notice) {
+    this.notice = notice;
+    this.connected(server);
+  },
+
+  // A part of a tab has appeared, on arrival or when the tab is first opened.
+  mount(tab, index, element) {
+    (this.pictures[tab] ??= [])[index] = element;
+    if (this.results[tab]) this.write(element, this.results[tab][index]);
+  },
+
+  change(tab, values) {
+    const names = Object.keys(this.settingsOnArrival[tab]);
     this.settings[tab] = Object.fromEntries(names.map((name, index) => [name, values[index]]));
     this.writeAddress();
+    this.draw(tab, values);
   },
 
-  // Called when the link that opened the page has been followed.
-  arrive() {
-    const query = new URLSearchParams(location.search);
-    const face = document.querySelector(`.faces input[value="${Number(query.get("face"))}"]`);
+  // Ask for one drawing at a time; while it is awaited, only the last of all further wishes counts.
+  async draw(tab, values) {
+    const waiting = (this.waiting[tab] ??= { wish: null, busy: false });
+    waiting.wish = values;
+    if (waiting.busy) return;
+    waiting.busy = true;
+    // Who waits for less than 300 ms sees nothing of it.
+    const timer = setTimeout(() => this.sayBusy(tab, true), 300);
+    const server = await this.server;
+    while (waiting.wish) {
+      const wish = waiting.wish;
+      waiting.wish = null;
+      try {
+        this.show(tab, await server.draw([tab, wish]));
+      } catch {
+        this.show(tab, ['<p class="complaint" role="alert">The page does not answer. Try again in a while.</p>']);
+      }
+    }
+    clearTimeout(timer);
+    this.sayBusy(tab, false);
+    waiting.busy = false;
+  },
+
+  show(tab, results) {
+    this.results[tab] = results;
+    this.pictures[tab]?.forEach((element, index) => this.write(element, results[index] ?? ""));
+  },
+
+  // Only what differs is touched: no picture is drawn that stays, and none disappears before its successor is there.
+  write(element, html) {
+    // What is parsed in a template loads nothing.
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    this.patch(element, template.content);
+  },
+
+  patch(now, wanted) {
+    const nodes = [...now.childNodes];
+    const fresh = [...wanted.childNodes];
+    fresh.forEach((node, index) => {
+      const old = nodes[index];
+      if (!old) now.append(node);
+      else if (old.nodeName !== node.nodeName) old.replaceWith(node);
+      else if (node.nodeType === Node.TEXT_NODE) old.nodeValue !== node.nodeValue && (old.nodeValue = node.nodeValue);
+      else {
+        for (const { name } of [...old.attributes]) if (!node.hasAttribute(name)) old.removeAttribute(name);
+        for (const { name, value } of node.attributes) {
+          if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+        }
+        this.patch(old, node);
+      }
+    });
+    nodes.slice(fresh.length).forEach((old) => old.remove());
+  },
+
+  sayBusy(tab, busy) {
+    this.pictures[tab]?.forEach((element) => (element.ariaBusy = String(busy)));
+  },
+
+  // Follow the link that opened the page: [which tab, all settings of all tabs], given as they are.
+  async arrive(values) {
+    const { tab, values: asked, problems } = await (await this.server).follow(location.search);
+    this.notice.value = problems;
+    this.settings[tab] = { ...this.settingsOnArrival[tab], ...asked };
+    this.tab = tab;
+    const face = document.querySelector(`.faces input[value="${asked.face}"]`);
     if (face) face.checked = true;
-    this.tab = query.get("tab") in this.defaults ? query.get("tab") : Object.keys(this.defaults)[0];
-    const asked = [...query].filter(([name]) => name in this.defaults[this.tab]);
-    this.settings[this.tab] ??= Object.fromEntries(asked);
+    const places = Object.entries(this.settingsOnArrival).flatMap(([name, settings]) =>
+      Object.keys(settings).map((setting) => [name, setting]),
+    );
+    const followed = places.map(([name, setting], index) => (name === tab ? asked[setting] : null) ?? values[index]);
+    return [{ __type__: "update", selected: tab }, ...followed];
   },
 
-  show(tab) {
+  open(tab) {
     if (!this.tab) return;
     this.tab = tab;
     this.writeAddress();
@@ -36,7 +116,7 @@ window.latentFaces = {
     this.timer = setTimeout(() => {
       const query = new URLSearchParams({ tab: this.tab });
       for (const [name, value] of Object.entries(this.settings[this.tab] ?? {})) {
-        if (value !== null && value !== this.defaults[this.tab][name]) query.set(name, value);
+        if (value !== null && value !== this.settingsOnArrival[this.tab][name]) query.set(name, value);
       }
       const theme = new URLSearchParams(location.search).get("__theme");
       if (theme) query.set("__theme", theme);
@@ -78,7 +158,7 @@ window.latentFaces = {
   // The chosen face as it came, with its recipe inside.
   downloadFace(name) {
     // Where fewer faces are left than the number of the chosen one, the last is.
-    const image = [...document.querySelectorAll(".faces label:has(:checked) img, .faces label:last-child img")][0];
+    const image = document.querySelector(".faces label:has(:checked) img, .faces label:last-child img");
     this.download(image.src, `${name}.png`);
   },
 
@@ -89,3 +169,4 @@ window.latentFaces = {
     link.click();
   },
 };
+latentFaces.server = new Promise((resolve) => (latentFaces.connected = resolve));

@@ -1,16 +1,24 @@
-"""A tab that draws itself anew whenever something on it changes, and that a link can reproduce."""
+"""Tabs that draw themselves anew whenever something on them changes, and that a link can reproduce.
 
-import functools
+Drawing goes past gradio's queue: of each answer its browser side copies the state of every component, several times,
+which takes longer than drawing the faces. `page.js` asks `draw` below instead, one question at a time for each tab, and
+after the last movement of a slider once more.
+"""
+
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
 from gradio.components import Component
+from gradio.data_classes import ImageData
 
 from . import show
+
+Draw = Callable[..., list[str]]
 
 
 @dataclass
@@ -20,103 +28,119 @@ class Screen:
     Attributes:
         name: in links.
         settings: what a link carries, by its name there.
-        draw: a function of what the visitor chose, which returns what is shown. ValueErrors become a sentence there.
-        inputs: the components of its arguments: the settings, and what no link can carry.
-        outputs: the components that show what it returns.
+        draw: a function of what the visitor chose, which returns HTML for each output. A ValueError of it becomes a
+            sentence in place of the first.
+        inputs: the components of its arguments: the settings, then what no link can carry.
+        outputs: made by `picture`.
     """
 
     name: str
     settings: dict[str, Component]
-    draw: Callable[..., list[str]]
+    draw: Draw
     inputs: list[Component]
     outputs: list[gr.HTML]
 
     def __post_init__(self):
-        self.draw = _complaining(self.draw, len(self.outputs))
         # The page arrives with its pictures.
-        for output, value in zip(self.outputs, self.draw(*(component.value for component in self.inputs)), strict=True):
-            output.value = value
-        # One function draws all of a tab. While a hand drags, answers follow as fast as they come, and the last position
-        # always gets one. (Of two functions that one event starts in this mode, gradio 6.31 repeats each whenever the
-        # other has finished, for ever.)
+        values = [component.value for component in self.inputs]
+        for output, html in zip(self.outputs, self._drawn(values), strict=True):
+            output.value = html
         gr.on(
             [component.change for component in self.inputs],
-            self.draw,
-            self.inputs,
-            self.outputs,
-            trigger_mode="always_last",
-            show_progress="hidden",
-            api_visibility="private",
-        )
-        if not self.settings:
-            return
-        names = json.dumps([self.name, *self.settings])
-        gr.on(
-            [component.change for component in self.settings.values()],
             None,
-            [*self.settings.values()],
+            self.inputs,
             trigger_mode="multiple",
-            js=f"(...values) => latentFaces.remember({names}, values)",
+            js=f"(...values) => latentFaces.change('{self.name}', values)",
         )
 
-    def defaults(self) -> dict[str, Any]:
-        return {name: component.value for name, component in self.settings.items()}
+    def answer(self, values: list[Any]) -> list[str]:
+        """HTML for each output, from what the browser sent for each input."""
+        try:
+            checked = [_checked(component, value) for component, value in zip(self.inputs, values, strict=True)]
+        except (ValueError, TypeError, gr.Error) as error:
+            return self._complaint(str(getattr(error, "message", error)))
+        return self._drawn(checked)
 
-    def restored(self, query: dict[str, str]) -> dict[Component, Any]:
-        """The values and drawings that a link asks for, by component. What it asks for in vain is told and left."""
-        asked: dict[Component, Any] = {}
+    def _drawn(self, values: list[Any]) -> list[str]:
+        try:
+            return self.draw(*values)
+        except ValueError as error:
+            return self._complaint(str(error))
+
+    def _complaint(self, text: str) -> list[str]:
+        return [show.complaint(text), *[""] * (len(self.outputs) - 1)]
+
+    def asked(self, query: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
+        """The values that a link asks for, by name, and a sentence for each that cannot be had."""
+        values, problems = {}, []
         for name, component in self.settings.items():
-            if name not in query:
-                continue
-            try:
-                asked[component] = _from_text(component, query[name])
-            except (ValueError, gr.Error):
-                gr.Warning(f"The link's {name} cannot be {query[name][:40]}.")
-        if not asked:
-            return {}
-        values = (asked.get(component, component.value) for component in self.inputs)
-        return {**asked, **dict(zip(self.outputs, self.draw(*values)))}
+            if name in query:
+                try:
+                    values[name] = _from_text(component, query[name])
+                except (ValueError, gr.Error):
+                    problems.append(f"The link's {name} cannot be {query[name][:40]}.")
+        return values, problems
 
 
-def restoring(screens: list[Screen], tabs: gr.Tabs) -> None:
-    """When the page is opened by a link, show what the link says."""
+def picture(screen: str, index: int, js: str = "") -> gr.HTML:
+    """What shows one of a screen's results.
+
+    Args:
+        index: which one.
+        js: more to be run when it appears, with its `element` and `trigger`.
+    """
+    return gr.HTML(js_on_load=f"latentFaces.mount('{screen}', {index}, element); {js}")
+
+
+def connect(screens: list[Screen], tabs: gr.Tabs) -> None:
+    """Let the browser ask for drawings, and follow the link that opened the page."""
     by_name = {screen.name: screen for screen in screens}
-    components = [component for screen in screens for component in [*screen.settings.values(), *screen.outputs]]
 
-    def restore(query: str) -> dict[Component, Any]:
+    def draw(question: tuple[str, list[Any]]) -> list[str]:
+        name, values = question
+        return by_name[name].answer(values)
+
+    def follow(query: str) -> dict[str, Any]:
         asked = {name: values[-1] for name, values in parse_qs(query.lstrip("?"), max_num_fields=50).items()}
         screen = by_name.get(asked.get("tab", ""), screens[0])
-        return {tabs: gr.Tabs(selected=screen.name), **screen.restored(asked)}
+        values, problems = screen.asked(asked)
+        return {"tab": screen.name, "values": values, "problems": "".join(map(show.complaint, problems))}
 
+    gr.HTML(js_on_load="latentFaces.connect(server, props)", server_functions=[draw, follow])
+    settings = [component for screen in screens for component in screen.settings.values()]
     gr.context.Context.root_block.load(
-        restore,
-        gr.Textbox(visible=False),
-        [tabs, *components],
-        js="() => window.location.search",
-        show_progress="hidden",
-        api_visibility="private",
-    ).then(None, js="() => latentFaces.arrive()")
+        None, settings, [tabs, *settings], js="(...values) => latentFaces.arrive(values)"
+    )
+
+
+def script(screens: list[Screen]) -> str:
+    """What the browser runs: page.js, told what each screen's settings are on arrival."""
+    settings = {
+        screen.name: {name: component.value for name, component in screen.settings.items()} for screen in screens
+    }
+    code = Path(__file__).with_name("page.js").read_text()
+    return f"<script>{code}\nlatentFaces.settingsOnArrival = {json.dumps(settings)};</script>"
+
+
+def _checked(component: Component, value: Any) -> Any:
+    """What a browser sent for a component, as its function takes it.
+
+    Raises:
+        ValueError, TypeError, gr.Error: it is not what the component could have sent.
+    """
+    if not isinstance(component, gr.Image):
+        return component.preprocess(value)
+    if value is None:
+        return None
+    image = ImageData(**value)
+    # Nothing but what was uploaded to this page: a path is whatever its sender wrote.
+    if not Path(image.path or "").resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve()):
+        raise ValueError("This image was not uploaded here.")
+    return component.preprocess(image)
 
 
 def _from_text(component: Component, text: str) -> Any:
-    if isinstance(component, gr.Checkbox):
-        if text not in ("true", "false"):
-            raise ValueError(text)
-        return text == "true"
     if isinstance(component, (gr.Slider, gr.Number)):
         value = float(text)
         return component.preprocess(int(value) if value.is_integer() else value)
     return component.preprocess(text)
-
-
-def _complaining(draw: Callable[..., list[str]], count: int) -> Callable[..., list[str]]:
-    """The function, with a sentence in the place of the first of its `count` results where it raises ValueError."""
-
-    @functools.wraps(draw)
-    def call(*values: Any) -> list[str]:
-        try:
-            return draw(*values)
-        except ValueError as error:
-            return [show.complaint(str(error)), *[""] * (count - 1)]
-
-    return call

@@ -14,15 +14,20 @@ from PIL import Image
 
 from models import Generator
 from models.alignment import Aligned, align
+from models.history import History
 from models.images import from_pil, open_image
 
 from .pictures import diversity
 from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, draw
-from .zoo import AUTOENCODERS, decode, encode, load
+from .zoo import AUTOENCODERS, decode, encode, load, load_all
 
 EXPERIMENT = ("Plain autoencoder", "Shifted autoencoder")
 MAX_STEPS, SMOOTH_STEPS = 21, 24
 MAX_MEAN = 100.0
+MAX_EPOCHS = 10_000
+
+# A large JPEG decodes itself at a fraction of its size; at this one, small faces in it are still found.
+PHOTO_SIDE = 1024
 
 # How a recipe is found again in a face that was downloaded from the page.
 RECIPE_KEY, MODEL_KEY = "latent-faces recipe", "latent-faces model"
@@ -33,9 +38,13 @@ def signature(model: str, recipe: Recipe) -> dict[str, str]:
     return {"Software": "Latent Faces", MODEL_KEY: model, RECIPE_KEY: str(recipe)}
 
 
+# What several parts of a tab show of the same faces is decoded once.
+@lru_cache(maxsize=16)
 def generate(model: str, seed: int, count: int, temperature: float, bits: str) -> np.ndarray:
-    """The first `count` faces of a seed."""
-    return decode(model, _draw(model, seed, count, temperature, bits))
+    """The first `count` faces of a seed; shared, so not to be written to."""
+    faces = decode(model, _draw(model, seed, count, temperature, bits))
+    faces.setflags(write=False)
+    return faces
 
 
 def bits_of(model: str, recipe: Recipe) -> str:
@@ -47,24 +56,25 @@ def bits_of(model: str, recipe: Recipe) -> str:
 
 
 def flip_bit(
-    model: str, seed: int, count: int, temperature: float, bits: str, bit: int
+    model: str, seed: int, count: int, temperature: float, bits: str, bit: int, most: int = MAX_FACES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same faces with one bit at -1 and at +1.
+    """The faces of `generate` with one bit at -1 and at +1.
 
     Args:
         bit: which, from 1.
+        most: of the faces at most so many.
     """
     network = load(model)
     if not isinstance(network, Generator) or not network.discrete_size:
         raise ValueError(f"The {model} has no bits.")
-    number = _whole(bit, "bit", 1, network.discrete_size)
-    z = _draw(model, seed, count, temperature, bits)
-    both = []
-    for value in (-1, 1):
-        z[:, network.continuous_size + number - 1] = value
-        both.append(z.clone())
-    faces = decode(model, torch.cat(both))
-    return faces[: len(z)], faces[len(z) :]
+    index = network.continuous_size + _whole(bit, "bit", 1, network.discrete_size) - 1
+    z = _draw(model, seed, count, temperature, bits)[:most]
+    # Each face has its bit at one of the two values already.
+    faces, is_on = generate(model, seed, count, temperature, bits)[:most], z[:, index] > 0
+    z[:, index] *= -1
+    flipped = decode(model, z)
+    on = is_on.numpy()[:, None, None, None]
+    return np.where(on, flipped, faces), np.where(on, faces, flipped)
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,7 @@ class Reconstruction:
 
 def reconstruct(path: str) -> tuple[Aligned, dict[str, Reconstruction]]:
     """Bring a photograph to CelebA's framing; encode and decode it with each autoencoder, by its name."""
-    aligned = align(open_image(path))
+    aligned = align(open_image(path, least_side=PHOTO_SIDE))
     seen = pixels_of(aligned.image)
     x = from_pil(aligned.image)
     results = {}
@@ -175,6 +185,20 @@ def out_of_distribution(model: str, mean: float, seed: int, count: int) -> Draws
 @lru_cache(maxsize=4096)
 def _diversity_at_prior(model: str, seed: int, count: int) -> float:
     return diversity(decode(model, load(model).sample_latent(count, seed=seed)))
+
+
+def history(model: str) -> History:
+    """What training left of a model's way."""
+    found = load_all()[model].history
+    if found is None:
+        raise ValueError(f"The {model} that is shown here came without a history of its training.")
+    return found
+
+
+def training(model: str, epoch: int) -> np.ndarray:
+    """The same 16 latents as they were after an epoch, from 1; past the last, as they were after it."""
+    found = history(model)
+    return np.stack([pixels_of(face) for face in found.frame(min(_whole(epoch, "epoch", 1, MAX_EPOCHS), found.epochs))])
 
 
 def in_words(mean: float, draws: dict[str, Draws]) -> str:
@@ -236,7 +260,7 @@ def _whole(value: float | None, what: str, least: int, most: int) -> int:
 
 def _latent_of(model: str, path: str) -> tuple[torch.Tensor, str]:
     """The latent of a picture: its own, where it is a face that this model drew on this page; else encoded."""
-    image = open_image(path)
+    image = open_image(path, least_side=PHOTO_SIDE)
     recipe, drawn_by = image.info.get(RECIPE_KEY), image.info.get(MODEL_KEY)
     if recipe and drawn_by == model:
         z = Recipe.parse(recipe).latent(load(model))

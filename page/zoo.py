@@ -1,11 +1,13 @@
 """The models that the page shows: loaded once, shared by every visitor, changed by none."""
 
 import copy
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,13 +28,23 @@ MODELS: dict[str, tuple[type[FaceModel], str]] = {
 }
 AUTOENCODERS = [name for name, (kind, _) in MODELS.items() if kind is Autoencoder]
 
-# One thread computes for all visitors, since a network takes every core for its few milliseconds. Computing in the
-# threads that wait for it would take longer, and each would keep threads and buffers of its own. Joining requests to
-# larger batches does not pay: 64 faces take as long as four times 16.
-_WORKER = ThreadPoolExecutor(1, thread_name_prefix="networks")
+# As many threads as there are cores compute for all visitors, one core each: for networks as small as these, to share
+# faces among cores takes less time than to share every layer. Computing in the threads that wait would give each of
+# them buffers of its own. Joining requests to larger batches does not pay: 64 faces take as long as four times 16.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_WORKERS = ThreadPoolExecutor(CORES, "networks", initializer=lambda: torch.set_num_threads(1))
 
-# ZeroGPU lends a GPU for the length of a call. The call takes longer than fewer faces than these on two cores.
-ZERO_GPU_FACES = 64
+# Fewer faces are not shared among cores: they take hardly less time than these.
+LEAST_BATCH = 8
+
+# For what is drawn side by side, which mostly waits for those.
+_SIDES = ThreadPoolExecutor(4 * CORES, "side by side")
+
+# ZeroGPU lends a GPU for the length of a call, and starts no Space that has no use for one. To be lent it takes longer
+# than fewer faces than these take on two cores.
+GPU, GPU_FACES = "cuda", 64
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 @cache
@@ -57,22 +69,29 @@ def prior_of(model: FaceModel) -> str:
 
 def decode(name: str, z: torch.Tensor) -> np.ndarray:
     """Latents (n, latent_size) to faces (n, 64, 64, 3) uint8."""
-    if (on_gpu := _zero_gpu()) and len(z) >= ZERO_GPU_FACES:
-        x = on_gpu(name, z)
-    else:
-        x = _WORKER.submit(_decode, name, z).result()
-    return denormalise(x).permute(0, 2, 3, 1).contiguous().numpy()
+    if (on_gpu := zero_gpu()) and len(z) >= GPU_FACES:
+        return _to_bytes(on_gpu(name, z))
+    size = min(load(name).generate_batch_size, max(LEAST_BATCH, math.ceil(len(z) / CORES)))
+    return np.concatenate(list(_WORKERS.map(partial(_decode, name), z.split(size))))
 
 
 def encode(name: str, x: torch.Tensor) -> torch.Tensor:
     """Images (n, 3, 64, 64) in [-1, 1] to the latents (n, latent_size) of an autoencoder."""
-    return _WORKER.submit(torch.inference_mode()(load(name).encode), x).result()
+    return _WORKERS.submit(torch.inference_mode()(load(name).encode), x).result()
+
+
+def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """A function's results for all items, computed at the same time."""
+    return list(_SIDES.map(function, items))
 
 
 @torch.inference_mode()
-def _decode(name: str, z: torch.Tensor) -> torch.Tensor:
-    layers = _fast_layers(name)
-    return torch.cat([layers(part) for part in z.split(load(name).generate_batch_size)])
+def _decode(name: str, z: torch.Tensor) -> np.ndarray:
+    return _to_bytes(_fast_layers(name)(z))
+
+
+def _to_bytes(x: torch.Tensor) -> np.ndarray:
+    return denormalise(x).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 @cache
@@ -81,17 +100,17 @@ def _fast_layers(name: str) -> torch.nn.Sequential:
 
 
 @cache
-def _zero_gpu() -> Callable[[str, torch.Tensor], torch.Tensor] | None:
+def zero_gpu() -> Callable[[str, torch.Tensor], torch.Tensor] | None:
     """Decoding on a GPU that is lent for the call, on Spaces that lend one; elsewhere None."""
     if not os.environ.get("SPACES_ZERO_GPU"):
         return None
     import spaces
 
     # ZeroGPU wants models on the GPU before the first call; these are copies, the CPU keeps its own.
-    copies = {name: copy.deepcopy(load(name).decoder_layers).to("cuda") for name in MODELS}
+    copies = {name: copy.deepcopy(load(name).decoder_layers).to(GPU) for name in MODELS}
 
     @spaces.GPU(duration=5)
     def decode_on_gpu(name: str, z: torch.Tensor) -> torch.Tensor:
-        return copies[name](z.to("cuda")).cpu()
+        return copies[name](z.to(GPU)).cpu()
 
     return decode_on_gpu

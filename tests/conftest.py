@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -108,13 +109,25 @@ def url():
     page.close()
 
 
+@contextmanager
+def open_chromium():
+    """A browser that opens nothing by itself."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Started as root, as in a container, Chromium refuses to run without --no-sandbox.
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        yield playwright.chromium.launch(executable_path=browser_path(), args=arguments)
+
+
+def browser_path() -> str | None:
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
 @pytest.fixture(scope="session")
 def chromium():
-    """A browser that opens nothing by itself."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if browser_path() is None:
         pytest.skip("no browser is installed: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        # Started as root, as in a container, Chromium refuses to run without --no-sandbox.
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
+    with open_chromium() as browser:
+        yield browser

@@ -3,7 +3,7 @@
     python -m tests.load [--clients 50] [--requests 2000]
 
 Starts `python app.py` and lets so many clients ask for 16 faces each, over and over with seeds of their own: first as
-the page does, then through the endpoint `/generate`, its 16 files fetched as well. Prints the percentiles of the
+the page does, then through the endpoint `/generate`, without and with fetching its 16 files. Prints the percentiles of the
 seconds from asking to the answer, the errors, and the server's memory on the way.
 """
 
@@ -30,7 +30,7 @@ Ask = Callable[[httpx.AsyncClient, int, int], Awaitable[None]]
 @dataclass(frozen=True)
 class Settings:
     clients: Annotated[int, tyro.conf.arg(help="How many ask at the same time.")] = 50
-    requests: Annotated[int, tyro.conf.arg(help="How many answers in all, for each of the two ways.")] = 2000
+    requests: Annotated[int, tyro.conf.arg(help="How many answers in all, for each of the three ways.")] = 2000
 
 
 async def answer(client: httpx.AsyncClient, address: str, last_message: str) -> dict:
@@ -51,31 +51,34 @@ async def answer(client: httpx.AsyncClient, address: str, last_message: str) -> 
 
 def as_the_page(config: dict) -> Ask:
     """What a browser does when a visitor enters a seed."""
-    function = next(
-        dependency["id"] for dependency in config["dependencies"] if dependency["api_name"].startswith("draw_generated")
-    )
+    component = next(part["id"] for part in config["components"] if "draw" in part["props"].get("server_fns", []))
 
     async def ask(client: httpx.AsyncClient, visitor: int, seed: int) -> None:
-        session = f"visitor{visitor}"
-        data = {"fn_index": function, "session_hash": session, "data": ["GAN", seed, FACES, 1, "", 1, 1]}
-        (await client.post("/gradio_api/queue/join", json=data)).raise_for_status()
-        result = await answer(client, f"/gradio_api/queue/data?session_hash={session}", "process_completed")
-        faces = result["output"]["data"][0].count("data:image/png")
+        question = ["generate", ["GAN", seed, FACES, 1, "", 1, 1]]
+        asked = {"data": question, "component_id": component, "fn_name": "draw", "session_hash": f"visitor{visitor}"}
+        answer = await client.post("/gradio_api/component_server", json=asked)
+        answer.raise_for_status()
+        faces = answer.json()[0].count("data:image/png")
         if faces != FACES:
             raise RuntimeError(f"{faces} faces came instead of {FACES}")
 
     return ask
 
 
-async def by_endpoint(client: httpx.AsyncClient, _: int, seed: int) -> None:
-    """What a program does."""
-    started = await client.post("/gradio_api/call/generate", json={"data": ["GAN", seed, FACES, 1, ""]})
-    started.raise_for_status()
-    gallery, _ = await answer(client, f"/gradio_api/call/generate/{started.json()['event_id']}", "complete")
-    for item in gallery:
-        (await client.get(item["image"]["url"])).raise_for_status()
-    if len(gallery) != FACES:
-        raise RuntimeError(f"{len(gallery)} faces came instead of {FACES}")
+def by_endpoint(fetch: bool) -> Ask:
+    """What a program does, which may fetch the files that the answer names."""
+
+    async def ask(client: httpx.AsyncClient, _: int, seed: int) -> None:
+        started = await client.post("/gradio_api/call/generate", json={"data": ["GAN", seed, FACES, 1, ""]})
+        started.raise_for_status()
+        gallery, _ = await answer(client, f"/gradio_api/call/generate/{started.json()['event_id']}", "complete")
+        if len(gallery) != FACES:
+            raise RuntimeError(f"{len(gallery)} faces came instead of {FACES}")
+        if fetch:
+            for item in gallery:
+                (await client.get(item["image"]["url"])).raise_for_status()
+
+    return ask
 
 
 async def load(settings: Settings, page: Served, label: str, ask: Ask, first_seed: int) -> None:
@@ -119,7 +122,11 @@ def main(arguments: list[str] | None = None) -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     with serving() as page:
         config = httpx.get(f"{page.url}config", trust_env=False).json()
-        ways = {"as the page": as_the_page(config), "by endpoint, files fetched": by_endpoint}
+        ways = {
+            "as the page": as_the_page(config),
+            "by endpoint": by_endpoint(fetch=False),
+            "by endpoint, files fetched": by_endpoint(fetch=True),
+        }
         # The first answers fill caches, which is no leak: what follows is measured.
         for index, (label, ask) in enumerate(ways.items()):
             warm = Settings(settings.clients, 2 * settings.clients)

@@ -81,3 +81,55 @@ def test_a_bad_draw_says_what_is_wrong(arguments, word):
 def test_a_path_of_one_point_is_refused():
     with pytest.raises(ValueError, match="steps"):
         interpolate(torch.zeros(4), torch.ones(4), 1)
+
+
+def test_a_spherical_path_keeps_its_distance_from_the_centre():
+    start, end = 10 * torch.nn.functional.normalize(torch.randn(2, 100)) - 3
+    path = interpolate(start, end, 11, spherical=True, centre=-3)
+    assert torch.allclose(path[0], start, atol=1e-5) and torch.allclose(path[10], end, atol=1e-5)
+    assert torch.allclose((path + 3).norm(dim=1), torch.tensor(10.0), atol=1e-3)
+    assert (interpolate(start, end)[5] + 3).norm() < 9
+    angles = torch.cosine_similarity(path[:-1] + 3, path[1:] + 3).acos()
+    assert angles.max() - angles.min() < 1e-3, "even steps"
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0, -1.0, 0.0])
+def test_a_spherical_path_between_ends_on_one_line_is_straight(factor):
+    start = torch.randn(10)
+    path = interpolate(start, factor * start, 5, spherical=True)
+    assert torch.allclose(path, interpolate(start, factor * start, 5), atol=1e-4)
+
+
+def test_the_path_of_a_model_turns_around_its_prior():
+    model = Autoencoder(latent_size=10, hidden_size=8, channels=(4, 4, 4), prior_mean=-3)
+    start, end = model.sample_latent(2, seed=0)
+    assert torch.equal(model.interpolate(start, end, 5), interpolate(start, end, 5))
+    assert torch.equal(model.interpolate(start, end, 5, spherical=True), interpolate(start, end, 5, True, -3.0))
+
+
+def test_the_bits_of_a_path_are_relaxed_switched_or_held():
+    model = Generator(latent_size=10, discrete_size=4, hidden_size=4)
+    start, end = model.sample_latent(2, seed=1)
+    assert (start[6:] != end[6:]).any()
+    relaxed, switched, held = (
+        model.interpolate(start, end, 4, discrete=discrete) for discrete in ("relaxed", "switched", "held")
+    )
+    for path in (relaxed, switched, held):
+        assert torch.equal(path[:, :6], interpolate(start[:6], end[:6], 4))
+        assert torch.equal(path[0], start)
+    assert torch.equal(relaxed[:, 6:], interpolate(start[6:], end[6:], 4))
+    assert torch.equal(switched[:, 6:], torch.stack([start, start, end, end])[:, 6:])
+    assert torch.equal(held[:, 6:], start[6:].expand(4, -1))
+    with pytest.raises(ValueError, match="'flipped'"):
+        model.interpolate(start, end, discrete="flipped")
+
+
+def test_bits_are_held():
+    model = Generator(latent_size=10, discrete_size=4, hidden_size=4)
+    z = model.sample_latent(8, seed=1)
+    held = model.hold_bits(z, "+-..")
+    assert (held[:, 6] == 1).all() and (held[:, 7] == -1).all()
+    assert torch.equal(held[:, [0, 1, 2, 3, 4, 5, 8, 9]], z[:, [0, 1, 2, 3, 4, 5, 8, 9]])
+    for bits in ("+-.", "+-.0", "+-..."):
+        with pytest.raises(ValueError, match="4 characters"):
+            model.hold_bits(z, bits)
