@@ -20,7 +20,7 @@ from models import Generator
 from page import curves, endpoints, pictures, show, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
 from page.screen import Screen, connect, picture, script
-from page.zoo import MODELS, load, load_all, prior_of, side_by_side, zero_gpu
+from page.zoo import CORES, MODELS, load, load_all, prior_of, side_by_side, zero_gpu
 
 PAGE = Path(__file__).parent / "page"
 
@@ -58,7 +58,7 @@ def faces_of(model: str, seed: int, count: int, temperature: float, bits: str) -
 
 @lru_cache(maxsize=32)
 def effect_of(seed: int, count: int, temperature: float, bits: str, bit: int) -> str:
-    off, on = story.flip_bit("GAN", seed, count, temperature, bits, bit, most=8)
+    off, on = story.flip_bit("GAN", seed, count, temperature, bits, bit, most=6)
     change = abs(on.astype(int) - off)
     rows = {
         f"bit {bit} at -1": off,
@@ -205,6 +205,8 @@ def launch_options(screens: list[Screen]) -> dict[str, Any]:
         "show_error": True,
         "enable_monitoring": False,
         "max_file_size": "100mb",
+        # Of threads that wait for each other. With gradio's 40, some visitors wait twice as long as others.
+        "max_threads": 4 * CORES,
         # Gradio keeps what each session was last shown, half a megabyte here; nothing of it is needed again.
         "state_session_capacity": 50,
         # The extra `mcp` makes every endpoint a tool for language models.

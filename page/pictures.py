@@ -22,8 +22,8 @@ def png(pixels: np.ndarray, **text: str) -> str:
     information, buffer = PngInfo(), io.BytesIO()
     for name, value in text.items():
         information.add_text(name, value)
-    # Noise of faces hardly compresses: level 6 takes a half longer and saves 7 %.
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=information, compress_level=1)
+    # Faces hardly compress: level 6 takes a half longer and saves 7 %. Run lengths alone (zlib's strategy 3) save 6 %.
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=information, compress_level=1, compress_type=3)
     return data_uri(buffer.getvalue(), "image/png")
 
 
