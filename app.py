@@ -4,7 +4,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 import gradio as gr
 
-from models import Generator
-from page import curves, endpoints, pictures, show, story
+from page import drawings, endpoints, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
 from page.screen import Screen, connect, picture, script
-from page.zoo import CORES, MODELS, load, load_all, prior_of, side_by_side, zero_gpu
+from page.zoo import CORES, MODELS, load, load_all, prior_of, zero_gpu
 
 PAGE = Path(__file__).parent / "page"
 
@@ -28,117 +27,9 @@ INTRODUCTION = """# Latent Faces
 Four small networks learned faces from CelebA. Each turns a *latent*, a vector of 100 numbers, into a face of 64 x 64
 pixels. Draw latents, walk between two of them, and leave the distribution that a model was trained on."""
 
-ALL = "All four"
-
-# Faces that the models drew, by what their buttons say; written by docs/draw.py.
-EXAMPLES = {path.stem.replace("-", " "): str(path) for path in sorted((PAGE / "examples").glob("*.png"))}
-
 # Clicks among faces and among switches are events of their own.
 CHOOSE = "element.addEventListener('change', () => trigger('choose'));"
 SWITCH = "element.addEventListener('click', (event) => latentFaces.press(event.target) && trigger('turn'));"
-
-
-def draw_generated(model: str, seed: int, count: int, temperature: float, bits: str, face: int, bit: int) -> list[str]:
-    network = load(model)
-    faces = faces_of(model, seed, count, temperature, bits)
-    if not isinstance(network, Generator):
-        return [faces, "", ""]
-    recipe = Recipe(seed, min(face, count), temperature, bits)
-    return [faces, show.switches(story.bits_of(model, recipe), bits), effect_of(seed, count, temperature, bits, bit)]
-
-
-# What one control changes is not drawn anew for another's sake.
-@lru_cache(maxsize=32)
-def faces_of(model: str, seed: int, count: int, temperature: float, bits: str) -> str:
-    pixels = story.generate(model, seed, count, temperature, bits)
-    recipes = [Recipe(seed, number, temperature, bits) for number in range(1, len(pixels) + 1)]
-    names = [f"Face {recipe.face} of {len(pixels)}, {model}, seed {seed}" for recipe in recipes]
-    return show.choice_of_faces(pixels, names, [story.signature(model, recipe) for recipe in recipes])
-
-
-@lru_cache(maxsize=32)
-def effect_of(seed: int, count: int, temperature: float, bits: str, bit: int) -> str:
-    off, on = story.flip_bit("GAN", seed, count, temperature, bits, bit, most=6)
-    change = abs(on.astype(int) - off)
-    rows = {
-        f"bit {bit} at -1": off,
-        f"bit {bit} at +1": on,
-        "difference x 3": (3 * change).clip(0, 255).astype("uint8"),
-    }
-    return show.labelled_strips(rows) + show.sentence(f"Bit {bit} moves a pixel by {change.mean():.1f} grey levels.")
-
-
-def draw_path(
-    model: str, a: str, b: str, steps: int, way: str, discrete: str, image_a: str | None, image_b: str | None
-) -> list[str]:
-    path = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
-    names = [f"Picture {number} of {len(path.faces)} from A to B, {model}" for number in range(1, len(path.faces) + 1)]
-    grid = show.faces(path.faces, names, columns=len(names))
-    moving = show.loop(path.smooth_faces, f"The walk from A to B and back, {model}")
-    return [grid + "".join(map(show.sentence, path.notes)), moving]
-
-
-def walk_as_gif(
-    model: str, a: str, b: str, steps: int, way: str, discrete: str, image_a: str | None, image_b: str | None
-) -> str:
-    """The address of a GIF to download."""
-    path = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
-    return pictures.data_uri(pictures.gif(path.smooth_faces), "image/gif")
-
-
-def draw_reconstructions(image: str | None) -> list[str]:
-    aligned, results = story.reconstruct(image or next(iter(EXAMPLES.values())))
-    note = aligned.note if image else "Upload a face, or take one with the camera. Until then, one that the GAN drew:"
-    seen = show.faces(story.pixels_of(aligned.image)[None], ["What the networks see"], 1, ["What the networks see"])
-    rows = [f'<div class="seen">{seen}</div>']
-    for name, result in results.items():
-        names = [f"Reconstruction by the {name.lower()}", f"Where the {name.lower()} differs"]
-        captions = [f"{name}: {result.psnr:.1f} dB", f"difference x {result.GAIN}"]
-        rows.append(f"<div>{show.faces(result.faces, names, 2, captions)}</div>")
-    return [show.sentence(note) + f'<div class="reconstructions">{"".join(rows)}</div>']
-
-
-def draw_moved(mean: float, seed: int, count: int, shown: str) -> list[str]:
-    def row(name: str) -> tuple[story.Draws, str]:
-        drawn = story.out_of_distribution(name, mean, seed, count)
-        share = curves.face_share(name, mean)
-        numbers = [
-            f"{drawn.distance:.1f} standard deviations from the prior's mean",
-            f"two faces differ by {drawn.diversity:.1f} grey levels",
-            *([] if share is None else [f"a face is found in {share:.0%} of pictures this far"]),
-        ]
-        return drawn, (
-            f'<div class="model"><h3>{name}: {prior_of(load(name))}</h3>'
-            + show.strip(drawn.faces, f"{len(drawn.faces)} faces by the {name} at mean {mean:g}")
-            + f'<p class="numbers">{"; ".join(numbers)}.</p>{curves.far_curve(name, mean)}</div>'
-        )
-
-    names = [*MODELS] if shown == ALL else [shown]
-    draws, rows = zip(*side_by_side(row, names))
-    sentence = show.sentence(story.in_words(mean, dict(zip(names, draws))))
-    return [f'<div data-mean="{mean:g}">{sentence}{"".join(rows)}</div>']
-
-
-def draw_experiment(seed: int) -> list[str]:
-    results = story.experiment(seed)
-    return [
-        show.faces(pixels, [f"Face {number} of the {name.lower()}" for number in range(1, len(pixels) + 1)], columns=4)
-        for name, pixels in results.items()
-    ]
-
-
-def draw_training(model: str, epoch: int) -> list[str]:
-    history = story.history(model)
-    pixels, epoch = story.training(model, epoch), min(epoch, history.epochs)
-    names = [f"Latent {number} of the {model} after epoch {epoch}" for number in range(1, len(pixels) + 1)]
-    keys = " and ".join(
-        f'<span class="key {colour}">{name}</span>' for colour, name in curves.loss_names(history).items()
-    )
-    return [
-        show.sentence(f"After epoch {epoch} of {history.epochs}:")
-        + show.faces(pixels, names)
-        + f'<div class="training"><p>Losses: {keys}, against the epochs.</p>{curves.loss_curve(history, epoch)}</div>'
-    ]
 
 
 def hold_all(model: str, seed: int, temperature: float, bits: str, face: int) -> str:
@@ -172,7 +63,7 @@ def prior_mean(shown: str) -> float:
 
 
 def build() -> gr.Blocks:
-    zero_gpu()
+    zero_gpu()  # ZeroGPU looks for what needs it before the first visitor comes.
     # Pictures that programs ask for are files; an hour is enough to fetch one.
     with gr.Blocks(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(INTRODUCTION)
@@ -191,6 +82,7 @@ def build() -> gr.Blocks:
         origins = ", ".join(f"{name}: {loaded.origin}" for name, loaded in load_all().items())
         gr.Markdown(f"Weights: {origins}.", elem_id="origins")
         connect(screens, tabs)
+        # So that whoever launches this page gets it with its looks.
         page.launch = partial(page.launch, **launch_options(screens))
     return page
 
@@ -207,7 +99,7 @@ def launch_options(screens: list[Screen]) -> dict[str, Any]:
         "max_file_size": "100mb",
         # Of threads that wait for each other. With gradio's 40, some visitors wait twice as long as others.
         "max_threads": 4 * CORES,
-        # Gradio keeps what each session was last shown, half a megabyte here; nothing of it is needed again.
+        # Gradio keeps the components of so many sessions as they were last; nothing of them is needed here.
         "state_session_capacity": 50,
         # The extra `mcp` makes every endpoint a tool for language models.
         "mcp_server": importlib.util.find_spec("mcp") is not None,
@@ -236,7 +128,7 @@ def generate_tab(ends: Ends) -> Screen:
                     gr.Button("Hold all bits of the chosen face", size="sm"),
                     gr.Button("Let all go", size="sm"),
                 )
-            bit = gr.Slider(1, load("GAN").discrete_size, 1, step=1, label="What does one bit change? Bit")
+            bit = gr.Slider(1, max(2, load("GAN").discrete_size), 1, step=1, label="What does one bit change? Bit")
             strip = picture("generate", 2)
         bits, face = gr.Textbox("", visible="hidden"), gr.Number(1, precision=0, visible="hidden")
 
@@ -249,7 +141,7 @@ def generate_tab(ends: Ends) -> Screen:
             "face": face,
             "bit": bit,
         }
-        screen = Screen("generate", settings, draw_generated, [*settings.values()], [faces, panel, strip])
+        screen = Screen("generate", settings, drawings.generated, [*settings.values()], [faces, panel, strip])
 
         private = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
         chosen = [model, seed, temperature, bits, face]
@@ -294,9 +186,9 @@ def interpolate_tab(ends: Ends) -> Screen:
         a, b = ends.recipes
         settings = {"model": ends.model, "a": a, "b": b, "steps": steps, "way": way, "discrete": discrete}
         chosen = [*settings.values(), *ends.photographs]
-        screen = Screen("interpolate", settings, draw_path, chosen, [path, walk])
+        screen = Screen("interpolate", settings, drawings.path, chosen, [path, walk])
         download.click(
-            endpoints.told(walk_as_gif), chosen, walk_address, show_progress="hidden", api_visibility="private"
+            endpoints.told(drawings.walk_as_gif), chosen, walk_address, show_progress="hidden", api_visibility="private"
         ).then(None, walk_address, js="(address) => latentFaces.download(address, 'walk.gif')")
         inputs = [ends.model, a, b, *ends.photographs, steps, way, discrete]
         endpoint(
@@ -314,7 +206,7 @@ def reconstruct_tab() -> Screen:
             examples(image)
         with gr.Column(scale=2):
             reconstructions = picture("reconstruct", 0)
-        screen = Screen("reconstruct", {}, draw_reconstructions, [image], [reconstructions])
+        screen = Screen("reconstruct", {}, drawings.reconstructions, [image], [reconstructions])
         endpoint(endpoints.reconstruct, [image], {"faces": gallery, "numbers": gr.JSON})
     return screen
 
@@ -323,7 +215,7 @@ def moved_tab() -> Screen:
     with tab("Out of distribution", "out-of-distribution"):
         gr.Markdown(
             "Move the mean of the latents. The noise on top of it stays the same, so each face is its own. Beside the "
-            'faces, as measured: <span class="key blue">how much faces differ</span> and '
+            'faces, as measured on the bundled models: <span class="key blue">how much faces differ</span> and '
             '<span class="key red">the share of pictures in which a detector finds one</span>; the band is the prior.'
         )
         mean = gr.Slider(-story.MAX_MEAN, story.MAX_MEAN, 0, step=0.5, label="Mean of the latents")
@@ -331,12 +223,12 @@ def moved_tab() -> Screen:
             prior = gr.Button("To the prior", size="sm", min_width=60)
             for value in (-3, 100, -100):
                 gr.Button(f"{value}", size="sm", min_width=60).click(None, None, mean, js=f"() => {value}")
-            shown = gr.Dropdown([ALL, *MODELS], value=ALL, label="Models")
-            seed, count = seed_box(), gr.Slider(1, 16, 8, step=1, label="Faces of each")
+            shown = gr.Dropdown([drawings.ALL, *MODELS], value=drawings.ALL, label="Models")
+            seed, count = seed_box(), gr.Slider(1, 16, 6, step=1, label="Faces of each")
         faces = picture("out-of-distribution", 0)
         prior.click(prior_mean, shown, mean, show_progress="hidden", api_visibility="private")
         settings = {"mean": mean, "seed": seed, "faces": count, "models": shown}
-        screen = Screen("out-of-distribution", settings, draw_moved, [*settings.values()], [faces])
+        screen = Screen("out-of-distribution", settings, drawings.moved, [*settings.values()], [faces])
         endpoint(
             endpoints.out_of_distribution,
             [mean, seed, count],
@@ -360,7 +252,7 @@ def experiment_tab() -> Screen:
                 with gr.Column():
                     gr.Markdown(f"### {name}")
                     outputs.append(picture("experiment", index))
-        screen = Screen("experiment", {"seed": seed}, draw_experiment, [seed], outputs)
+        screen = Screen("experiment", {"seed": seed}, drawings.experiment, [seed], outputs)
         endpoint(endpoints.experiment, [seed], {**dict.fromkeys(story.EXPERIMENT, gallery), "numbers": gr.JSON})
     return screen
 
@@ -374,7 +266,7 @@ def training_tab() -> Screen:
             epoch = gr.Slider(1, most, most, step=1, label="Epoch", scale=3)
         faces = picture("training", 0)
         settings = {"model": model, "epoch": epoch}
-        screen = Screen("training", settings, draw_training, [*settings.values()], [faces])
+        screen = Screen("training", settings, drawings.training, [*settings.values()], [faces])
         endpoint(endpoints.training, [model, epoch], {"faces": gallery, "numbers": gr.JSON})
     return screen
 
@@ -412,9 +304,9 @@ def photograph(label: str, height: int = 240, **options: Any) -> gr.Image:
 def examples(image: gr.Image) -> None:
     """Buttons that put a face in the place of a photograph."""
     with gr.Row():
-        for name, path in EXAMPLES.items():
+        for name, path in drawings.EXAMPLES.items():
             button = gr.Button(name, icon=path, size="sm", min_width=90, elem_classes="example")
-            button.click(partial(str, path), None, image, show_progress="hidden", api_visibility="private")
+            button.click(lambda path=path: path, None, image, show_progress="hidden", api_visibility="private")
 
 
 def gallery(label: str) -> gr.Gallery:

@@ -14,7 +14,7 @@ from tests.serving import serving
 
 # What each picture shows; the bits in the first are held as a visitor would have held some.
 LINKS = {
-    "generate": "?tab=generate&seed=0&face=6&bits=..+.-" + "." * 45,
+    "generate": "?tab=generate&seed=0&face=6&bits=..%2B.-" + "." * 45,
     "interpolate": "?tab=interpolate&a=0/6&b=0/11",
     "reconstruct": "?tab=reconstruct",
     "out-of-distribution": "?tab=out-of-distribution&mean=4",

@@ -37,6 +37,7 @@ class History:
         losses: columns of equal length: "step", the last of a point's steps, and one for each loss.
         measurements: columns with an entry for every epoch: "epoch", "step", "images_seen", "seconds" and whatever
             was measured; None where that was no finite number.
+        note: what else is to be known of it; empty where nothing is.
     """
 
     def __init__(self, training: dict[str, Any], animation: Path):
@@ -47,6 +48,7 @@ class History:
         self.steps_per_point: int = training["steps_per_point"]
         self.losses: dict[str, list[float]] = training["losses"]
         self.measurements: dict[str, list[float | None]] = training["measurements"]
+        self.note: str = training.get("note", "")
         self._animation = animation
         self._decoded: tuple[list[int], np.ndarray] | None = None
         self._lock = threading.Lock()

@@ -179,8 +179,8 @@ def training(model: str, epoch: int) -> tuple[list[Image.Image], dict[str, Any]]
 
     Returns:
         The faces, slightly compressed, as training kept them; and the number of epochs, the command that trained the
-        model, and its loss curves: each point a mean over some steps, the last of which is given.
+        model, its loss curves, each point a mean over some steps, the last of which is given, and a note.
     """
     found = story.history(model)
     faces = list(map(pictures.to_image, story.training(model, epoch)))
-    return faces, {"epochs": found.epochs, "command": found.command, "losses": found.losses}
+    return faces, {"epochs": found.epochs, "command": found.command, "losses": found.losses, "note": found.note}

@@ -57,8 +57,10 @@ class Screen:
         """HTML for each output, from what the browser sent for each input."""
         try:
             checked = [_checked(component, value) for component, value in zip(self.inputs, values, strict=True)]
-        except (ValueError, TypeError, gr.Error) as error:
-            return self._complaint(str(getattr(error, "message", error)))
+        except gr.Error as error:
+            return self._complaint(str(error.message))
+        except (ValueError, TypeError):
+            return self._complaint(f"{str(values)[:200]} is not what this tab can be set to.")
         return self._drawn(checked)
 
     def _drawn(self, values: list[Any]) -> list[str]:
@@ -96,12 +98,18 @@ def connect(screens: list[Screen], tabs: gr.Tabs) -> None:
     """Let the browser ask for drawings, and follow the link that opened the page."""
     by_name = {screen.name: screen for screen in screens}
 
-    def draw(question: tuple[str, list[Any]]) -> list[str]:
-        name, values = question
-        return by_name[name].answer(values)
+    def draw(question: Any) -> list[str]:
+        match question:
+            case [str(name), list(values)] if name in by_name:
+                return by_name[name].answer(values)
+        return [show.complaint("This is no question that the page asks.")]
 
-    def follow(query: str) -> dict[str, Any]:
-        asked = {name: values[-1] for name, values in parse_qs(query.lstrip("?"), max_num_fields=50).items()}
+    def follow(query: Any) -> dict[str, Any]:
+        try:
+            fields = parse_qs(str(query).lstrip("?"), max_num_fields=50)
+        except ValueError:
+            fields = {}
+        asked = {name: values[-1] for name, values in fields.items()}
         screen = by_name.get(asked.get("tab", ""), screens[0])
         values, problems = screen.asked(asked)
         return {"tab": screen.name, "values": values, "problems": "".join(map(show.complaint, problems))}
@@ -135,7 +143,7 @@ def _checked(component: Component, value: Any) -> Any:
     image = ImageData(**value)
     # Nothing but what was uploaded to this page: a path is whatever its sender wrote.
     if not Path(image.path or "").resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve()):
-        raise ValueError("This image was not uploaded here.")
+        raise gr.Error("This image was not uploaded here.")
     return component.preprocess(image)
 
 

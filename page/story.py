@@ -4,6 +4,7 @@ Faces are (n, 64, 64, 3) uint8. Bad input raises ValueError with a sentence for 
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -261,12 +262,12 @@ def _whole(value: float | None, what: str, least: int, most: int) -> int:
 def _latent_of(model: str, path: str) -> tuple[torch.Tensor, str]:
     """The latent of a picture: its own, where it is a face that this model drew on this page; else encoded."""
     image = open_image(path, least_side=PHOTO_SIDE)
-    recipe, drawn_by = image.info.get(RECIPE_KEY), image.info.get(MODEL_KEY)
-    if recipe and drawn_by == model:
-        z = Recipe.parse(recipe).latent(load(model))
+    if image.info.get(MODEL_KEY) == model:
         # The text is whatever its sender wrote, and the models may be others than they were: the picture decides.
-        if _is_the_same(decode(model, z[None])[0], image):
-            return z, "drawn by this model, so that its latent is known."
+        with suppress(ValueError):
+            z = Recipe.parse(image.info.get(RECIPE_KEY, "")).latent(load(model))
+            if _is_the_same(decode(model, z[None])[0], image):
+                return z, "drawn by this model, so that its latent is known."
     if model not in AUTOENCODERS:
         raise ValueError("The GAN has no encoder, so it cannot start from a photograph: choose an autoencoder.")
     aligned = align(image)

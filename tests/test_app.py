@@ -72,7 +72,15 @@ def test_every_endpoint_is_named_typed_and_documented(client):
     described = client.view_api(return_format="dict")
     assert not described["unnamed_endpoints"]
     endpoints = described["named_endpoints"]
-    wanted = {"/generate", "/flip_bit", "/interpolate", "/reconstruct", "/out_of_distribution", "/experiment"}
+    wanted = {
+        "/generate",
+        "/flip_bit",
+        "/interpolate",
+        "/reconstruct",
+        "/out_of_distribution",
+        "/experiment",
+        "/training",
+    }
     assert wanted <= endpoints.keys()
     for name, endpoint in endpoints.items():
         assert endpoint["description"], name
@@ -166,10 +174,11 @@ def test_a_face_that_was_downloaded_is_known_by_its_recipe(client, model):
     assert np.abs(faces(path)[0] - pixels(gallery[2]["image"])).max() <= 1
 
 
-def test_a_picture_with_the_recipe_of_another_face_is_not_believed(client, tmp_path):
+@pytest.mark.parametrize("recipe", ["3/1", "nonsense", "3/1 bits=+", ""])
+def test_a_picture_with_the_recipe_of_another_face_is_not_believed(client, tmp_path, recipe):
     text = PngInfo()
-    for key, value in story.signature("GAN", Recipe(3)).items():
-        text.add_text(key, value)
+    text.add_text(story.MODEL_KEY, "GAN")
+    text.add_text(story.RECIPE_KEY, recipe)
     draw_face(1, (64, 64)).save(tmp_path / "liar.png", pnginfo=text)
     image = handle_file(tmp_path / "liar.png")
     with pytest.raises(AppError, match="no encoder"):
@@ -194,6 +203,14 @@ def test_the_experiment(client):
     assert faces(plain).shape == faces(shifted).shape == (16, 64, 64, 3)
     assert np.abs(faces(shifted)[:4] - generated(client, "Shifted autoencoder", 0, 4)).max() <= 1
     assert diversity.keys() == {"Plain autoencoder", "Shifted autoencoder"}
+
+
+def test_training(client):
+    first, numbers = client.predict("GAN", 1, api_name="/training")
+    last, _ = client.predict("GAN", numbers["epochs"], api_name="/training")
+    assert faces(first).shape == faces(last).shape == (16, 64, 64, 3)
+    assert np.abs(faces(first) - faces(last)).mean() > 20
+    assert {"generator_loss", "discriminator_loss"} < numbers["losses"].keys() and "train.gan" in numbers["command"]
 
 
 @pytest.mark.parametrize(
@@ -235,6 +252,49 @@ def test_what_is_no_number_is_answered_by_one_clear_sentence(url, endpoint, data
     sent = httpx.post(address, content=f'{{"data": {data}}}', headers={"Content-Type": "application/json"})
     answer = sent.text if sent.is_error else httpx.get(f"{address}/{sent.json()['event_id']}").text
     assert "error" in answer and word in answer and "Traceback" not in answer
+
+
+@pytest.fixture(scope="module")
+def ask(url):
+    """A function that asks the page as its own JavaScript does."""
+    parts = httpx.get(f"{url}config").json()["components"]
+    component = next(part["id"] for part in parts if "draw" in part["props"].get("server_fns", []))
+
+    def ask(function: str, question):
+        asked = {"data": question, "component_id": component, "fn_name": function, "session_hash": "someone"}
+        answer = httpx.post(f"{url}gradio_api/component_server", json=asked)
+        assert answer.status_code == 200
+        return answer.json()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "question, sentence",
+    [
+        (["out-of-distribution", ["far", 0, 8, "GAN"]], "far"),
+        (["out-of-distribution", [1e9, 0, 8, "GAN"]], "100"),
+        (["out-of-distribution", [0, None, 8, "GAN"]], "missing"),
+        (["out-of-distribution", [0, 0, 8, "VAE"]], "VAE"),
+        (["out-of-distribution", [0]], "complaint"),
+        (["reconstruct", [{"path": "/etc/hostname"}]], "not uploaded here"),
+        (["reconstruct", [{"path": str(README)}]], "not uploaded here"),
+        (["reconstruct", ["/etc/hostname"]], "complaint"),
+        (["nowhere", []], "no question"),
+        (None, "no question"),
+        ({"tab": 1}, "no question"),
+    ],
+)
+def test_what_no_browser_asks_is_answered_by_a_sentence(ask, question, sentence):
+    answer = ask("draw", question)
+    assert 'role="alert"' in answer[0] and sentence in answer[0] and "<img" not in "".join(answer)
+
+
+@pytest.mark.parametrize(
+    "query", [None, 7, "?", "?" + "&".join(f"a{number}=1" for number in range(100)), "?tab=%ff&seed=%00"]
+)
+def test_a_link_that_makes_no_sense_leads_to_the_first_tab(ask, query):
+    assert ask("follow", query)["tab"] == "generate"
 
 
 def upload(tmp_path, name: str, content: bytes):

@@ -1,0 +1,135 @@
+"""What each tab shows, as HTML, from what the visitor chose there."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from models import Generator
+
+from . import curves, pictures, show, story
+from .recipe import Recipe
+from .zoo import MODELS, load, prior_of, side_by_side
+
+# The choice of all models at once, among their names.
+ALL = "All four"
+
+# Faces that the models drew, by what their buttons say; written by docs/draw.py.
+EXAMPLES = {
+    path.stem.replace("-", " "): str(path) for path in sorted(Path(__file__).with_name("examples").glob("*.png"))
+}
+
+# Of so many faces the effect of a bit is shown.
+FACES_WITH_A_BIT = 6
+
+
+def generated(model: str, seed: int, count: int, temperature: float, bits: str, face: int, bit: int) -> list[str]:
+    """The grid of faces, the switches of the chosen one's bits, and what one bit changes."""
+    network = load(model)
+    faces = faces_of(model, seed, count, temperature, bits)
+    if not (isinstance(network, Generator) and network.discrete_size):
+        return [faces, "", ""]
+    recipe = Recipe(seed, min(face, count), temperature, bits)
+    return [faces, show.switches(story.bits_of(model, recipe), bits), effect_of(seed, count, temperature, bits, bit)]
+
+
+# What one control changes is not drawn anew for another's sake.
+@lru_cache(maxsize=32)
+def faces_of(model: str, seed: int, count: int, temperature: float, bits: str) -> str:
+    """A grid of faces that can be chosen from."""
+    pixels = story.generate(model, seed, count, temperature, bits)
+    recipes = [Recipe(seed, number, temperature, bits) for number in range(1, len(pixels) + 1)]
+    names = [f"Face {recipe.face} of {len(pixels)}, {model}, seed {seed}" for recipe in recipes]
+    return show.choice_of_faces(pixels, names, [story.signature(model, recipe) for recipe in recipes])
+
+
+@lru_cache(maxsize=32)
+def effect_of(seed: int, count: int, temperature: float, bits: str, bit: int) -> str:
+    """The first faces with a bit at -1 and at +1, and the difference."""
+    off, on = story.flip_bit("GAN", seed, count, temperature, bits, bit, most=FACES_WITH_A_BIT)
+    change = np.abs(on.astype(int) - off)
+    rows = {
+        f"bit {bit} at -1": off,
+        f"bit {bit} at +1": on,
+        "difference x 3": (3 * change).clip(0, 255).astype(np.uint8),
+    }
+    return show.labelled_strips(rows) + show.sentence(f"Bit {bit} moves a pixel by {change.mean():.1f} grey levels.")
+
+
+def path(
+    model: str, a: str, b: str, steps: int, way: str, discrete: str, image_a: str | None, image_b: str | None
+) -> list[str]:
+    """The walk from A to B in pictures, and moving."""
+    walk = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
+    names = [f"Picture {number} of {len(walk.faces)} from A to B, {model}" for number in range(1, len(walk.faces) + 1)]
+    grid = show.faces(walk.faces, names, columns=len(names))
+    moving = show.loop(walk.smooth_faces, f"The walk from A to B and back, {model}")
+    return [grid + "".join(map(show.sentence, walk.notes)), moving]
+
+
+def walk_as_gif(
+    model: str, a: str, b: str, steps: int, way: str, discrete: str, image_a: str | None, image_b: str | None
+) -> str:
+    """The address of a GIF to download."""
+    walk = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
+    return pictures.data_uri(pictures.gif(walk.smooth_faces), "image/gif")
+
+
+def reconstructions(image: str | None) -> list[str]:
+    """A photograph as the networks see it, and each autoencoder's version of it."""
+    aligned, results = story.reconstruct(image or next(iter(EXAMPLES.values())))
+    note = aligned.note if image else "Upload a face, or take one with the camera. Until then, one that the GAN drew:"
+    seen = show.faces(story.pixels_of(aligned.image)[None], ["What the networks see"], 1, ["What the networks see"])
+    rows = [f'<div class="seen">{seen}</div>']
+    for name, result in results.items():
+        names = [f"Reconstruction by the {name.lower()}", f"Where the {name.lower()} differs"]
+        captions = [f"{name}: {result.psnr:.1f} dB", f"difference x {result.GAIN}"]
+        rows.append(f"<div>{show.faces(result.faces, names, 2, captions)}</div>")
+    return [show.sentence(note) + f'<div class="reconstructions">{"".join(rows)}</div>']
+
+
+def moved(mean: float, seed: int, count: int, shown: str) -> list[str]:
+    """Each model's faces at a mean, beside what was measured there."""
+
+    def row(name: str) -> tuple[story.Draws, str]:
+        drawn = story.out_of_distribution(name, mean, seed, count)
+        share = curves.face_share(name, mean)
+        numbers = [
+            f"{drawn.distance:.1f} standard deviations from the prior's mean",
+            f"two faces differ by {drawn.diversity:.1f} grey levels",
+            *([] if share is None else [f"a face is found in {share:.0%} of pictures this far"]),
+        ]
+        return drawn, (
+            f'<div class="model"><h3>{name}: {prior_of(load(name))}</h3>'
+            + show.strip(drawn.faces, f"{len(drawn.faces)} faces by the {name} at mean {mean:g}")
+            + f'<p class="numbers">{"; ".join(numbers)}.</p>{curves.far_curve(name, mean)}</div>'
+        )
+
+    names = [*MODELS] if shown == ALL else [shown]
+    draws, rows = zip(*side_by_side(row, names))
+    sentence = show.sentence(story.in_words(mean, dict(zip(names, draws))))
+    return [f'<div data-mean="{mean:g}">{sentence}{"".join(rows)}</div>']
+
+
+def experiment(seed: int) -> list[str]:
+    """The plain and the shifted autoencoder's faces from the same draws."""
+    results = story.experiment(seed)
+    return [
+        show.faces(pixels, [f"Face {number} of the {name.lower()}" for number in range(1, len(pixels) + 1)], columns=4)
+        for name, pixels in results.items()
+    ]
+
+
+def training(model: str, epoch: int) -> list[str]:
+    """The same latents after an epoch, and the losses on the way."""
+    history = story.history(model)
+    pixels, epoch = story.training(model, epoch), min(epoch, history.epochs)
+    names = [f"Latent {number} of the {model} after epoch {epoch}" for number in range(1, len(pixels) + 1)]
+    keys = " and ".join(
+        f'<span class="key {colour}">{name}</span>' for colour, name in curves.loss_names(history).items()
+    )
+    return [
+        show.sentence(f"After epoch {epoch} of {history.epochs}. {history.note}")
+        + show.faces(pixels, names)
+        + f'<div class="training"><p>Losses: {keys}, against the epochs.</p>{curves.loss_curve(history, epoch)}</div>'
+    ]
