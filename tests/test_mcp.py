@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -26,7 +27,9 @@ def ask(url):
             await client.initialize()
             return await talk(client)
 
-    return lambda talk: asyncio.run(session(talk))
+    # In a thread of its own: the browser's tests leave an event loop in this one.
+    with ThreadPoolExecutor(1) as thread:
+        yield lambda talk: thread.submit(asyncio.run, session(talk)).result()
 
 
 def test_every_tool_and_argument_is_described(ask):
