@@ -141,7 +141,7 @@ def generate_tab(ends: Ends) -> Screen:
             "face": face,
             "bit": bit,
         }
-        screen = Screen("generate", settings, drawings.generated, [*settings.values()], [faces, panel, strip])
+        screen = Screen("generate", settings, drawings.generated, [*settings.values()], [faces, panel, strip], True)
 
         private = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
         chosen = [model, seed, temperature, bits, face]

@@ -20,6 +20,9 @@ window.latentFaces = {
   mount(tab, index, element) {
     (this.pictures[tab] ??= [])[index] = element;
     if (this.results[tab]) this.write(element, this.results[tab][index]);
+    else if (index === 0 && !element.querySelector("img")) {
+      this.draw(tab, Object.values(this.settings[tab] ?? this.settingsOnArrival[tab]));
+    }
   },
 
   change(tab, values) {

@@ -32,6 +32,7 @@ class Screen:
             sentence in place of the first.
         inputs: the components of its arguments: the settings, then what no link can carry.
         outputs: made by `picture`.
+        on_arrival: whether the page arrives with its pictures. Other tabs draw theirs when they are first opened.
     """
 
     name: str
@@ -39,12 +40,13 @@ class Screen:
     draw: Draw
     inputs: list[Component]
     outputs: list[gr.HTML]
+    on_arrival: bool = False
 
     def __post_init__(self):
-        # The page arrives with its pictures.
-        values = [component.value for component in self.inputs]
-        for output, html in zip(self.outputs, self._drawn(values), strict=True):
-            output.value = html
+        if self.on_arrival:
+            values = [component.value for component in self.inputs]
+            for output, html in zip(self.outputs, self._drawn(values), strict=True):
+                output.value = html
         gr.on(
             [component.change for component in self.inputs],
             None,
@@ -54,7 +56,8 @@ class Screen:
         )
 
     def answer(self, values: list[Any]) -> list[str]:
-        """HTML for each output, from what the browser sent for each input."""
+        """HTML for each output, from what the browser sent for each input; the last ones may be left out."""
+        values = [*values, *[None] * (len(self.inputs) - len(values))]
         try:
             checked = [_checked(component, value) for component, value in zip(self.inputs, values, strict=True)]
         except gr.Error as error:
