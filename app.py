@@ -1,4 +1,4 @@
-"""The page: four models, what their latents do, and how far a prior can be left. Run with `python app.py`."""
+"""The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
 import importlib.util
 import os
@@ -19,12 +19,12 @@ import gradio as gr
 from page import drawings, endpoints, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
 from page.screen import Screen, connect, picture, script
-from page.zoo import CORES, MODELS, load, load_all, prior_of, zero_gpu
+from page.zoo import CORES, MODELS, load, load_all, prior_of, with_bits, zero_gpu
 
 PAGE = Path(__file__).parent / "page"
 
 INTRODUCTION = """# Latent Faces
-Four small networks learned faces from CelebA. Each turns a *latent*, a vector of 100 numbers, into a face of 64 x 64
+Small networks learned faces from CelebA. Each turns a *latent*, a vector of 100 numbers, into a face of 64 x 64
 pixels. Draw latents, walk between two of them, and leave the distribution that a model was trained on."""
 
 # Clicks among faces and among switches are events of their own.
@@ -59,7 +59,7 @@ class Ends:
 
 def prior_mean(shown: str) -> float:
     """Of the model that is shown, or of most of them."""
-    return load(shown if shown in MODELS else "GAN").prior_mean
+    return load(shown if shown in MODELS else next(iter(MODELS))).prior_mean
 
 
 def build() -> gr.Blocks:
@@ -128,7 +128,9 @@ def generate_tab(ends: Ends) -> Screen:
                     gr.Button("Hold all bits of the chosen face", size="sm"),
                     gr.Button("Let all go", size="sm"),
                 )
-            bit = gr.Slider(1, max(2, load("GAN").discrete_size), 1, step=1, label="What does one bit change? Bit")
+            bit = gr.Slider(
+                1, max(2, load(with_bits()).discrete_size), 1, step=1, label="What does one bit change? Bit"
+            )
             strip = picture("generate", 2)
         bits, face = gr.Textbox("", visible="hidden"), gr.Number(1, precision=0, visible="hidden")
 
@@ -149,7 +151,7 @@ def generate_tab(ends: Ends) -> Screen:
         panel.turn(None, bits, [bits, bit], js="(bits) => latentFaces.turn(bits)")
         hold.click(hold_all, chosen, bits, **private)
         free.click(None, None, bits, js="() => ''")
-        model.change(lambda model: gr.Column(visible=model == "GAN"), model, discrete, **private)
+        model.change(lambda model: gr.Column(visible=load(model).discrete_size > 0), model, discrete, **private)
         download.click(None, [model, seed], js="(model, seed) => latentFaces.downloadFace(`${model} ${seed}`)")
         for sender, recipe, image in zip(senders, ends.recipes, ends.photographs):
             sender.click(send, chosen, [ends.model, recipe, image], **private)
@@ -278,7 +280,7 @@ def tab(label: str, name: str) -> gr.Tab:
 
 
 def model_choice(**options: Any) -> gr.Dropdown:
-    return gr.Dropdown([*MODELS], value="GAN", label="Model", **options)
+    return gr.Dropdown([*MODELS], value=next(iter(MODELS)), label="Model", **options)
 
 
 def seed_box() -> gr.Number:

@@ -25,14 +25,14 @@ FACE_PROBABILITY = 0.9
 
 # MTCNN's landmarks in the 64 x 64 frame: the eyes, the nose and the corners of the mouth, x to the right and y down,
 # the left one first. The medians over the first 2,000 aligned CelebA faces at 89 x 109, whose frame was enlarged to
-# FRAME_SIZE for the detector, which found 1,994 of them: `python -m train.framing`.
+# FRAME_SIZE for the detector, which found 1,994 of them: `python -m study.alignment`.
 LANDMARKS = np.array(((25.11, 33.17), (39.20, 33.17), (31.97, 41.84), (25.98, 47.90), (38.25, 47.89)))
 
 TARGETS = LANDMARKS @ (1, 1j)
 
 # How much each of them counts in a fit: the inverse of its variance over the same faces, the eyes' being 1. CelebA was
 # aligned by the eyes alone; a nose moves with every turn of the head.
-WEIGHTS = np.array((1, 1, 0.1, 0.25, 0.25))
+LANDMARK_WEIGHTS = np.array((1, 1, 0.1, 0.25, 0.25))
 
 # A photograph is searched in a copy whose shorter side is 160 pixels or more, the size that facenet-pytorch itself
 # crops faces to, and whose longer side is 640 or less, for speed. Both are to be had at once: `to_uint8` leaves no
@@ -46,7 +46,7 @@ FRAME_SIZE = 4 * IMAGE_SIZE
 LEAST_FRAMED_FACE = 80
 
 # MTCNN calls three in ten faces that are upside down a face, with landmarks anywhere. A second look at the face turned
-# and framed tells: there it is this sure of 99 % of upright faces, and of 4 % of upside-down ones (train.framing).
+# and framed tells: there it is this sure of 99 % of upright faces, and of 4 % of upside-down ones (study.alignment).
 SURE_PROBABILITY = 0.99
 
 # Of so many faces at most, the largest first, a second look is taken, to bound the work that a picture can cause.
@@ -176,7 +176,7 @@ def _find(pixels: torch.Tensor) -> _Found | None:
         turn = Similarity(turn.factor, _centre(turned) - turn(_centre(copy)))
         found = [landmarks for _, landmarks in detect(turned, LEAST_FACE)]
         for rank, landmarks in enumerate(found[:SECOND_LOOKS]):
-            to_frame = Similarity(scale).then(turn).then(Similarity.fit(landmarks, TARGETS, WEIGHTS))
+            to_frame = Similarity(scale).then(turn).then(Similarity.fit(landmarks, TARGETS, LANDMARK_WEIGHTS))
             if (second := look_again(pixels, to_frame)) is not None:
                 break
         else:
@@ -192,7 +192,7 @@ def _find(pixels: torch.Tensor) -> _Found | None:
 def look_again(pixels: torch.Tensor, to_frame: Similarity) -> tuple[float, Similarity] | None:
     """Detect a face once more in its frame, upright and at the size that LANDMARKS were measured at.
 
-    The landmarks of a tilted face are less exact: `python -m train.framing` prints what this gains.
+    The landmarks of a tilted face are less exact: `python -m study.alignment` prints what this gains.
 
     Args:
         pixels: (1, 3, height, width) uint8.
@@ -206,7 +206,7 @@ def look_again(pixels: torch.Tensor, to_frame: Similarity) -> tuple[float, Simil
         return None
     enlarged = FRAME_SIZE / IMAGE_SIZE
     probability, landmarks = min(found, key=lambda face: abs(face[1] / enlarged - TARGETS).mean())
-    return probability, to_frame.then(Similarity.fit(landmarks / enlarged, TARGETS, WEIGHTS))
+    return probability, to_frame.then(Similarity.fit(landmarks / enlarged, TARGETS, LANDMARK_WEIGHTS))
 
 
 def detect(pixels: torch.Tensor, min_face_size: int) -> list[tuple[float, np.ndarray]]:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .base import FaceModel, check_prior
+from .base import FaceModel, check_prior, check_sizes
 
 
 class Autoencoder(FaceModel):
@@ -22,6 +22,9 @@ class Autoencoder(FaceModel):
             report's N(0, 2).
     """
 
+    model_type = "autoencoder"
+    encodes = True
+
     def __init__(
         self,
         latent_size: int = 100,
@@ -32,8 +35,7 @@ class Autoencoder(FaceModel):
         prior_variance: float = 2.0,
     ):
         super().__init__()
-        if latent_size < 1 or hidden_size < 1:
-            raise ValueError(f"latent_size is {latent_size} and hidden_size {hidden_size}: both must be 1 or more")
+        check_sizes(latent_size=latent_size, hidden_size=hidden_size)
         if len(channels) != 3 or min(channels) < 1:
             raise ValueError(f"channels is {channels}: it must be three numbers, each 1 or more")
         if matching not in (None, "mmd", "moments"):
@@ -68,8 +70,7 @@ class Autoencoder(FaceModel):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size)."""
-        if x.ndim != 4 or x.shape[1:] != (3, 64, 64):
-            raise ValueError(f"x has shape {tuple(x.shape)}: this model takes (n, 3, 64, 64)")
+        self._check_images(x)
         return self.encoder(x.to(self.dtype))
 
     @property

@@ -1,38 +1,40 @@
 """What every model here can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
-import hashlib
-import re
 from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
-import safetensors
 import safetensors.torch
 import torch
-from huggingface_hub import PyTorchModelHubMixin, constants, hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
+from huggingface_hub import PyTorchModelHubMixin
 from PIL import Image
 from torch import nn
 
-from . import latents
-from .images import to_pil
-from .inference import accelerate
+from . import latents, loading
+from .images import IMAGE_SIZE, to_pil
 from .latents import Seed
+from .speed import accelerate
 
 
 class PretrainedModel(
-    nn.Module,
-    PyTorchModelHubMixin,
-    library_name="latent-faces",
-    pipeline_tag="unconditional-image-generation",
-    license="other",
-    license_name="celeba-non-commercial-research",
-    license_link="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
-    tags=["faces", "celeba"],
+    nn.Module, PyTorchModelHubMixin, library_name="latent-faces", pipeline_tag="unconditional-image-generation"
 ):
     """A network whose constructor arguments are its `config.json` and whose weights are one safetensors file.
 
-    `from_pretrained(folder_or_hub_id)` takes the usual `revision`, `token`, `cache_dir`, `local_files_only` and
-    `map_location`, and returns the model in eval mode. Everything else it takes overrides the config.
+    Attributes:
+        model_type: what config.json calls the class.
+        crop: which part of its training pictures the network saw, a square of this share of their shorter side around
+            their centre; None where that is not known.
     """
+
+    model_type: ClassVar[str]
+    crop: float | None = None
+
+    _classes: ClassVar[dict[str, type["PretrainedModel"]]] = {}
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "model_type" in vars(cls):
+            PretrainedModel._classes[cls.model_type] = cls
 
     @property
     def device(self) -> torch.device:
@@ -42,74 +44,81 @@ class PretrainedModel(
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 
+    def save_pretrained(self, save_directory: str | Path, *, config: dict[str, Any] | None = None, **options: Any):
+        """Write config.json, model.safetensors and, where there is none, a README.md into a folder."""
+        config = {"model_type": self.model_type, **(config or self._hub_mixin_config or {})}
+        if self.crop is not None:
+            config["crop"] = self.crop
+        return super().save_pretrained(save_directory, config=config, **options)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         # channels_last weights count as strided views, which safetensors refuses.
         tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        path = save_directory / constants.SAFETENSORS_SINGLE_FILE
-        safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+        safetensors.torch.save_file(tensors, save_directory / loading.WEIGHTS_FILE, metadata={"format": "pt"})
 
     @classmethod
-    def _from_pretrained(
+    def from_pretrained(
         cls,
+        pretrained_model_name_or_path: str | Path,
         *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        config: dict | None = None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
         map_location: str | torch.device = "cpu",
-        **arguments,
-    ):
-        """Stricter than the mixin's own, which takes class defaults where there is no config.json, leaves weights
-        random whose names it does not know, and falls back to a pickle where there is no safetensors file."""
-        if config is None:
-            raise ValueError(f"{model_id} holds no {constants.CONFIG_NAME}: it is not a saved {cls.__name__}")
-        if unknown := sorted(config.keys() - cls._hub_mixin_init_parameters.keys()):
-            raise ValueError(f"{model_id} holds another model than {cls.__name__}, which knows no {', '.join(unknown)}")
-        weights = Path(model_id, constants.SAFETENSORS_SINGLE_FILE)
-        if not Path(model_id).is_dir():
-            try:
-                weights = hf_hub_download(
-                    model_id,
-                    constants.SAFETENSORS_SINGLE_FILE,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
-            except RemoteEntryNotFoundError:
-                raise ValueError(
-                    f"{model_id} holds no {weights.name}, the only format of weights that is read"
-                ) from None
-            check_download(Path(weights))
-        elif not weights.is_file():
-            raise ValueError(f"{model_id} holds no {weights.name}, the only format of weights that is read")
-        model = cls(**arguments)
-        try:
-            model.load_state_dict(safetensors.torch.load_file(weights), strict=True)
-        except (RuntimeError, safetensors.SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"the weights in {model_id} do not fit {cls.__name__}({arguments}): {reason}") from error
+        **overrides: Any,
+    ) -> Self:
+        """Load a model from a folder, or by its name on the Hub, "user/name"; it is in eval mode.
+
+        Stricter than the mixin's own, which takes class defaults where there is no config.json, leaves weights random
+        whose names it does not know, and falls back to a pickle where there is no safetensors file.
+
+        Args:
+            map_location: the device that it is put on.
+            overrides: arguments of the constructor, in place of those in config.json.
+
+        Raises:
+            ValueError: there is no such model, it is of another class, or its files are damaged or do not fit.
+            OSError: the Hub cannot be reached, and the model is not cached.
+        """
+        where = str(pretrained_model_name_or_path)
+        location = loading.Location(where, revision, token, cache_dir, local_files_only, force_download)
+        config = loading.read_config(location)
+        kind = cls._kind_of(config, where)
+        config.pop("model_type", None)
+        crop = config.pop("crop", None)
+        if not (crop is None or (type(crop) in (int, float) and 0 < crop <= 1)):
+            raise ValueError(f"config.json in {where} has crop {str(crop)[:60]}: it must be more than 0 and at most 1")
+        described = f"the {kind.model_type} in {where}"
+        arguments = {**config, **overrides}
+        loading.check_arguments(kind, arguments, f"config.json of {described}")
+        path = location.file(loading.WEIGHTS_FILE)
+        loading.check_download(path)
+        arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
+        model = loading.build_empty(kind, arguments, f"config.json of {described}")
+        loading.load_weights(model, path, where, f"{kind.__name__}({arguments})")
+        model.crop = crop
         return model.to(map_location).eval()
 
+    @classmethod
+    def _kind_of(cls, config: dict[str, Any], where: str) -> type[Self]:
+        """The class that a config is of, this one or one derived from it."""
+        name = config.get("model_type")
+        if name is None:  # Saved before config.json named it.
+            name = "generator" if "discrete_size" in config else "autoencoder" if "matching" in config else None
+            name = name or ("discriminator" if config.keys() == {"hidden_size"} else None)
+        kind = PretrainedModel._classes.get(name) if isinstance(name, str) else None
+        if kind is None:
+            known = ", ".join(sorted(PretrainedModel._classes))
+            raise ValueError(f"config.json in {where} has model_type {str(name)[:60]}: it must be one of {known}")
+        if not issubclass(kind, cls):
+            raise ValueError(f"{where} holds another model than {cls.__name__}: it is of {kind.__name__}")
+        return kind
 
-class DamagedDownload(ValueError):
-    """A file whose contents are not those that the Hub announced."""
-
-
-def check_download(path: Path) -> None:
-    """Compare a large file in the Hub's cache with its SHA-256, by which the cache names it.
-
-    The client itself compares sizes only, so that a file with wrong bytes would load in silence.
-    """
-    name = path.resolve().name
-    if re.fullmatch("[0-9a-f]{64}", name):  # Not where links are not to be had: there files keep their own names.
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != name:
-                raise DamagedDownload(f"{path.name} is damaged: load it again with force_download=True")
+    def _check_images(self, x: torch.Tensor) -> None:
+        if x.ndim != 4 or x.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(f"x has shape {tuple(x.shape)}: this model takes (n, 3, {IMAGE_SIZE}, {IMAGE_SIZE})")
 
 
 class FaceModel(PretrainedModel):
@@ -120,15 +129,24 @@ class FaceModel(PretrainedModel):
 
     Attributes:
         latent_size: numbers in one latent.
-        prior_mean, prior_variance: of the normal distribution that latents are drawn from.
+        discrete_size: how many of them are bits, -1 or +1; they come last.
+        prior_mean, prior_variance: of the normal distribution that the others are drawn from.
+        encodes: whether it has `encode`, from images to latents.
     """
 
     latent_size: int
+    discrete_size: int = 0
     prior_mean: float
     prior_variance: float
+    encodes: ClassVar[bool] = False
 
     # The fastest on a CPU.
     generate_batch_size = 64
+
+    @property
+    def continuous_size(self) -> int:
+        """How many numbers of a latent are no bits; they come first."""
+        return self.latent_size - self.discrete_size
 
     @property
     def decoder_layers(self) -> nn.Sequential:
@@ -139,10 +157,14 @@ class FaceModel(PretrainedModel):
         """Latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
         return self.decoder_layers(self._check_latent(z))
 
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size), where the model `encodes`."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoder")
+
     def sample_latent(
         self, count: int, seed: Seed = None, mean: float | None = None, variance: float | None = None
     ) -> torch.Tensor:
-        """Draw latents from the prior, or from a normal distribution of another mean or variance.
+        """Draw latents from the prior, or with continuous numbers of another mean or variance; bits stay fair.
 
         The noise belongs to the seed: moving the mean moves the same faces.
 
@@ -154,17 +176,59 @@ class FaceModel(PretrainedModel):
         Returns:
             (count, latent_size) float32 on the model's device.
         """
-        mean, variance = self._prior_or(mean, variance)
-        return latents.draw_normal(count, self.latent_size, seed, mean, variance).to(self.device)
+        mean = self.prior_mean if mean is None else mean
+        variance = self.prior_variance if variance is None else variance
+        z = latents.sample_normal(count, self.continuous_size, seed, mean, variance)
+        if self.discrete_size:
+            z = torch.cat([z, latents.sample_bits(count, self.discrete_size, seed)], dim=1)
+        return z.to(self.device)
 
     def interpolate(
-        self, start: torch.Tensor, end: torch.Tensor, steps: int = 11, spherical: bool = False
+        self,
+        start: torch.Tensor,
+        end: torch.Tensor,
+        steps: int = 11,
+        spherical: bool = False,
+        discrete: Literal["relaxed", "switched", "held"] = "relaxed",
     ) -> torch.Tensor:
         """A path of latents between two, (latent_size,) each: (steps, latent_size). See `latents.interpolate`.
 
-        A spherical path turns around the prior's mean.
+        Args:
+            spherical: the continuous numbers turn around the prior's mean instead of going straight.
+            discrete: what bits do on the way: "relaxed" passes through all values between -1 and +1, which no draw
+                ever has; "switched" keeps those of `start` up to the middle and has those of `end` from there; "held"
+                keeps those of `start`, so that the path ends at another face than `end`.
         """
-        return latents.interpolate(start, end, steps, spherical, self.prior_mean)
+        size = self.continuous_size
+        continuous = latents.interpolate(start[:size], end[:size], steps, spherical, self.prior_mean)
+        first, last = start[size:], end[size:]
+        if discrete == "relaxed":
+            bits = latents.interpolate(first, last, steps)
+        elif discrete == "switched":
+            switched = torch.arange(steps, device=start.device) * 2 >= steps - 1
+            bits = torch.where(switched[:, None], last, first)
+        elif discrete == "held":
+            bits = first.expand(steps, -1)
+        else:
+            raise ValueError(f"discrete is {discrete!r}: it must be 'relaxed', 'switched' or 'held'")
+        return torch.cat([continuous, bits], dim=1)
+
+    def hold_bits(self, z: torch.Tensor, bits: str) -> torch.Tensor:
+        """Set some bits of latents (n, latent_size) to given values.
+
+        Args:
+            bits: a character for each bit, "+" or "-" to hold it at +1 or -1, "." to leave it as it was drawn.
+
+        Returns:
+            A new (n, latent_size).
+        """
+        if len(bits) != self.discrete_size or not set(bits) <= set("+-."):
+            raise ValueError(f"bits is {bits!r}: it must be {self.discrete_size} characters, each '+', '-' or '.'")
+        z = z.clone()
+        for index, bit in enumerate(bits, start=self.continuous_size):
+            if bit != ".":
+                z[:, index] = 1 if bit == "+" else -1
+        return z
 
     @torch.inference_mode()
     def generate(
@@ -185,12 +249,6 @@ class FaceModel(PretrainedModel):
         batches = z.split(batch_size or self.generate_batch_size)
         return [face for batch in batches if len(batch) for face in to_pil(layers(batch))]
 
-    def _prior_or(self, mean: float | None, variance: float | None) -> tuple[float, float]:
-        return (
-            self.prior_mean if mean is None else mean,
-            self.prior_variance if variance is None else variance,
-        )
-
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         if z.ndim != 2 or z.shape[1] != self.latent_size:
             raise ValueError(f"z has shape {tuple(z.shape)}: this model takes (n, {self.latent_size})")
@@ -203,3 +261,10 @@ def check_prior(mean: float, variance: float) -> None:
         raise ValueError(f"prior_mean is {mean}: it must be a number between -1e6 and 1e6")
     if not 0 < variance < 1e6:
         raise ValueError(f"prior_variance is {variance}: it must be more than 0 and less than 1e6")
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError unless all sizes are 1 or more."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}: it must be 1 or more")

@@ -18,7 +18,7 @@ Seed = int | Sequence[int] | None
 _NORMAL_STREAM, _BITS_STREAM = 0, 2
 
 
-def draw_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance: float = 1.0) -> torch.Tensor:
+def sample_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance: float = 1.0) -> torch.Tensor:
     """Independent normal numbers, (count, size) float32. The noise under `mean` and `variance` stays with the seed.
 
     Raises:
@@ -32,7 +32,7 @@ def draw_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance: 
     return torch.from_numpy(noise).mul_(variance**0.5).add_(mean)
 
 
-def draw_bits(count: int, size: int, seed: Seed) -> torch.Tensor:
+def sample_bits(count: int, size: int, seed: Seed) -> torch.Tensor:
     """Independent fair bits, (count, size) float32, each -1 or +1: mean 0 and variance 1, like a standard normal."""
     uniform = _generator(seed, _BITS_STREAM).random((_check_count(count), size), dtype=np.float32)
     return torch.from_numpy(np.where(uniform < 0.5, np.float32(-1), np.float32(1)))

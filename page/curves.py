@@ -13,7 +13,7 @@ from . import chart
 from .story import MAX_MEAN
 from .zoo import MODELS, load
 
-# Written by `python -m train.report`.
+# Written by `python -m study.report`.
 MEASURED = Path(__file__).parent.parent / "docs/results/out-of-distribution.json"
 
 TICKS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
@@ -94,4 +94,4 @@ def _all_measured() -> dict:
 
 
 def _measured(name: str) -> list[dict[str, float]]:
-    return _all_measured().get(MODELS[name][1], [])
+    return _all_measured().get(MODELS[name], [])

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from models import Generator
-
 from . import curves, pictures, show, story
 from .recipe import Recipe
 from .zoo import MODELS, load, prior_of, side_by_side
 
 # The choice of all models at once, among their names.
-ALL = "All four"
+ALL = "All of them"
 
 # Faces that the models drew, by what their buttons say; written by docs/draw.py.
 EXAMPLES = {
@@ -27,10 +25,14 @@ def generated(model: str, seed: int, count: int, temperature: float, bits: str, 
     """The grid of faces, the switches of the chosen one's bits, and what one bit changes."""
     network = load(model)
     faces = faces_of(model, seed, count, temperature, bits)
-    if not (isinstance(network, Generator) and network.discrete_size):
+    if not network.discrete_size:
         return [faces, "", ""]
     recipe = Recipe(seed, min(face, count), temperature, bits)
-    return [faces, show.switches(story.bits_of(model, recipe), bits), effect_of(seed, count, temperature, bits, bit)]
+    return [
+        faces,
+        show.switches(story.bits_of(model, recipe), bits),
+        effect_of(model, seed, count, temperature, bits, bit),
+    ]
 
 
 # What one control changes is not drawn anew for another's sake.
@@ -44,9 +46,9 @@ def faces_of(model: str, seed: int, count: int, temperature: float, bits: str) -
 
 
 @lru_cache(maxsize=32)
-def effect_of(seed: int, count: int, temperature: float, bits: str, bit: int) -> str:
+def effect_of(model: str, seed: int, count: int, temperature: float, bits: str, bit: int) -> str:
     """The first faces with a bit at -1 and at +1, and the difference."""
-    off, on = story.flip_bit("GAN", seed, count, temperature, bits, bit, most=FACES_WITH_A_BIT)
+    off, on = story.flip_bit(model, seed, count, temperature, bits, bit, most=FACES_WITH_A_BIT)
     change = np.abs(on.astype(int) - off)
     rows = {
         f"bit {bit} at -1": off,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from . import curves, pictures, story
 from .recipe import Recipe
-from .zoo import MODELS
+from .zoo import MODELS, with_bits
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,7 +67,7 @@ def flip_bit(seed: int, count: int, temperature: float, bits: str, bit: int) -> 
     Returns:
         The faces with the bit at -1, the faces with it at +1, and the mean absolute difference in grey levels.
     """
-    off, on = story.flip_bit("GAN", seed, count, temperature, bits or "", bit)
+    off, on = story.flip_bit(with_bits(), seed, count, temperature, bits or "", bit)
     change = np.abs(on.astype(int) - off).mean()
     return list(map(pictures.to_image, off)), list(map(pictures.to_image, on)), {"change": round(float(change), 2)}
 
@@ -126,7 +126,7 @@ def reconstruct(image: str | None) -> tuple[list[tuple[Image.Image, str]], dict[
 
 @told
 def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
-    """Draw faces of all four models with the mean of their latents moved away from the prior's, the noise held fixed.
+    """Draw faces of every model with the mean of their latents moved away from the prior's, the noise held fixed.
 
     Of the GAN's latents the continuous half moves. The variance stays each prior's own.
 

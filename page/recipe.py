@@ -6,8 +6,7 @@ from typing import Self
 
 import torch
 
-from models import Generator
-from models.base import FaceModel
+from models import FaceModel
 
 MAX_FACES, MAX_SEED, MAX_TEMPERATURE = 64, 2**32 - 1, 2.0
 
@@ -25,7 +24,7 @@ class Recipe:
         seed: from 0 to 2^32 - 1.
         face: which of the seed's faces, from 1 to 64.
         temperature: by which the prior's standard deviation is multiplied, from 0 to 2.
-        bits: held bits, as `Generator.hold_bits` takes them; empty where none is held.
+        bits: held bits, as `FaceModel.hold_bits` takes them; empty where none is held.
     """
 
     seed: int
@@ -58,17 +57,17 @@ class Recipe:
 
     def latent(self, model: FaceModel) -> torch.Tensor:
         """(latent_size,)"""
-        return draw(model, self.seed, self.face, self.temperature, self.bits)[-1]
+        return sample(model, self.seed, self.face, self.temperature, self.bits)[-1]
 
 
-def draw(model: FaceModel, seed: int, count: int, temperature: float = 1.0, bits: str = "") -> torch.Tensor:
+def sample(model: FaceModel, seed: int, count: int, temperature: float = 1.0, bits: str = "") -> torch.Tensor:
     """Latents from a model's prior, its standard deviation multiplied by `temperature`, with some bits held.
 
     Args:
-        bits: as `Generator.hold_bits` takes them. Models without bits take no notice.
+        bits: as `FaceModel.hold_bits` takes them. Models without bits take no notice.
 
     Returns:
         (count, latent_size)
     """
     z = model.sample_latent(count, seed=seed, variance=model.prior_variance * temperature**2)
-    return model.hold_bits(z, bits) if bits and isinstance(model, Generator) else z
+    return model.hold_bits(z, bits) if bits and model.discrete_size else z

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models import Generator
 from models.alignment import Aligned, align
 from models.history import History
 from models.images import from_pil, open_image
 
 from .pictures import diversity
-from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, draw
-from .zoo import AUTOENCODERS, decode, encode, load, load_all
+from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, sample
+from .zoo import autoencoders, decode, encode, load, load_all
 
 EXPERIMENT = ("Plain autoencoder", "Shifted autoencoder")
 MAX_STEPS, SMOOTH_STEPS = 21, 24
@@ -51,8 +50,6 @@ def generate(model: str, seed: int, count: int, temperature: float, bits: str) -
 def bits_of(model: str, recipe: Recipe) -> str:
     """The bits of a face, "+" or "-" each; empty for a model without bits."""
     network = load(model)
-    if not isinstance(network, Generator):
-        return ""
     return "".join("+" if bit > 0 else "-" for bit in recipe.latent(network)[network.continuous_size :])
 
 
@@ -66,7 +63,7 @@ def flip_bit(
         most: of the faces at most so many.
     """
     network = load(model)
-    if not isinstance(network, Generator) or not network.discrete_size:
+    if not network.discrete_size:
         raise ValueError(f"The {model} has no bits.")
     index = network.continuous_size + _whole(bit, "bit", 1, network.discrete_size) - 1
     z = _draw(model, seed, count, temperature, bits)[:most]
@@ -79,7 +76,7 @@ def flip_bit(
 
 
 @dataclass(frozen=True)
-class Path:
+class Walk:
     """A walk between two faces.
 
     Attributes:
@@ -100,7 +97,7 @@ def interpolate(
     steps: int,
     way: Literal["straight", "spherical"],
     discrete: Literal["relaxed", "switched", "held"],
-) -> Path:
+) -> Walk:
     """Walk between two latents.
 
     Args:
@@ -117,11 +114,10 @@ def interpolate(
             recipe = Recipe.parse(text)
             z = recipe.latent(network)
         latents.append(z)
-    options = {"discrete": discrete} if isinstance(network, Generator) else {}
     steps = _whole(steps, "number of pictures", 2, MAX_STEPS)
-    paths = [network.interpolate(*latents, n, way == "spherical", **options) for n in (steps, SMOOTH_STEPS)]
+    paths = [network.interpolate(*latents, n, way == "spherical", discrete) for n in (steps, SMOOTH_STEPS)]
     faces = decode(model, torch.cat(paths))
-    return Path(faces[:steps], faces[steps:], notes)
+    return Walk(faces[:steps], faces[steps:], notes)
 
 
 @dataclass(frozen=True)
@@ -145,7 +141,7 @@ def reconstruct(path: str) -> tuple[Aligned, dict[str, Reconstruction]]:
     seen = pixels_of(aligned.image)
     x = from_pil(aligned.image)
     results = {}
-    for name in AUTOENCODERS:
+    for name in autoencoders():
         face = decode(name, encode(name, x))[0]
         difference = np.abs(face.astype(np.int16) - seen)
         error = np.square(difference.astype(np.float64)).mean()
@@ -242,7 +238,7 @@ def experiment(seed: int, count: int = 16) -> dict[str, np.ndarray]:
 def _draw(model: str, seed: int, count: int, temperature: float, bits: str) -> torch.Tensor:
     temperature = _number(temperature, "temperature", 0, MAX_TEMPERATURE)
     seed, count = _whole(seed, "seed", 0, MAX_SEED), _whole(count, "number of faces", 1, MAX_FACES)
-    return draw(load(model), seed, count, temperature, bits)
+    return sample(load(model), seed, count, temperature, bits)
 
 
 def _number(value: float | None, what: str, least: float, most: float) -> float:
@@ -268,8 +264,8 @@ def _latent_of(model: str, path: str) -> tuple[torch.Tensor, str]:
             z = Recipe.parse(image.info.get(RECIPE_KEY, "")).latent(load(model))
             if _is_the_same(decode(model, z[None])[0], image):
                 return z, "drawn by this model, so that its latent is known."
-    if model not in AUTOENCODERS:
-        raise ValueError("The GAN has no encoder, so it cannot start from a photograph: choose an autoencoder.")
+    if not load(model).encodes:
+        raise ValueError(f"The {model} has no encoder, so it cannot start from a photograph: choose an autoencoder.")
     aligned = align(image)
     return encode(model, from_pil(aligned.image))[0], aligned.note
 

@@ -12,21 +12,17 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from models import Autoencoder, Generator
-from models.base import FaceModel
-from models.hub import LoadedModel, load_models
+from models import FaceModel
 from models.images import denormalise
-from models.inference import accelerate
+from models.index import read_index
+from models.speed import accelerate
+
+from .hub import LoadedModel, load_models
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
-MODELS: dict[str, tuple[type[FaceModel], str]] = {
-    "GAN": (Generator, "gan"),
-    "Plain autoencoder": (Autoencoder, "autoencoder"),
-    "Matched autoencoder": (Autoencoder, "matched-autoencoder"),
-    "Shifted autoencoder": (Autoencoder, "shifted-autoencoder"),
-}
-AUTOENCODERS = [name for name, (kind, _) in MODELS.items() if kind is Autoencoder]
+# The folder of each model by its name on the page; the first is the one that is shown on arrival.
+MODELS = {title: folder for folder, title in read_index(WEIGHTS).items()}
 
 # As many threads as there are cores compute for all visitors, one core each: for networks as small as these, to share
 # faces among cores takes less time than to share every layer. Computing in the threads that wait would give each of
@@ -50,19 +46,28 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 @cache
 def load_all() -> dict[str, LoadedModel]:
     """The models by their names on the page."""
-    kinds = {folder: kind for kind, folder in MODELS.values()}
-    loaded = load_models(kinds, WEIGHTS, os.environ.get("LATENT_FACES_HUB"))
-    return {name: loaded[folder] for name, (_, folder) in MODELS.items()}
+    loaded = load_models(MODELS.values(), WEIGHTS, os.environ.get("LATENT_FACES_HUB"))
+    return {name: loaded[folder] for name, folder in MODELS.items()}
 
 
 def load(name: str) -> FaceModel:
     return load_all()[name].model
 
 
+def autoencoders() -> list[str]:
+    """The models that can start from a photograph."""
+    return [name for name in MODELS if load(name).encodes]
+
+
+def with_bits() -> str:
+    """The first model whose latents have bits."""
+    return next(name for name in MODELS if load(name).discrete_size)
+
+
 def prior_of(model: FaceModel) -> str:
     """The model's prior in words, from its own config."""
     normal = f"N({model.prior_mean:g}, {model.prior_variance:g})"
-    if isinstance(model, Generator) and model.discrete_size:
+    if model.discrete_size:
         return f"{model.continuous_size} numbers from {normal}, {model.discrete_size} bits"
     return f"{model.latent_size} numbers from {normal}"
 

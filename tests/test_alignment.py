@@ -9,7 +9,17 @@ import torch
 from PIL import Image
 
 from models import Generator, alignment
-from models.alignment import FRAME_SIZE, LEAST_FRAMED_FACE, TARGETS, WEIGHTS, Similarity, align, cut, detect, look_again
+from models.alignment import (
+    FRAME_SIZE,
+    LANDMARK_WEIGHTS,
+    LEAST_FRAMED_FACE,
+    TARGETS,
+    Similarity,
+    align,
+    cut,
+    detect,
+    look_again,
+)
 from models.images import from_pil, open_image, to_pil, to_uint8
 from tests.conftest import WEIGHTS as BUNDLED
 
@@ -230,7 +240,7 @@ def test_the_note_is_a_sentence(faces, angle, note):
 def test_a_similarity_is_fitted_inverted_and_composed():
     expected = Similarity(2 * np.exp(-0.5j), 3 - 7j)
     points = TARGETS * 1.7 + 4
-    fitted = Similarity.fit(points, expected(points), WEIGHTS)
+    fitted = Similarity.fit(points, expected(points), LANDMARK_WEIGHTS)
     assert np.allclose([fitted.factor, fitted.shift], [expected.factor, expected.shift])
     assert np.isclose(fitted.angle, np.degrees(0.5))  # y runs down: a negative phase turns counter-clockwise.
     assert np.allclose(fitted.then(fitted.inverse)(points), points)
@@ -245,5 +255,5 @@ def test_a_fit_heeds_the_weights():
     for landmark in (0, 2):
         points = TARGETS.copy()
         points[landmark] += 5
-        off.append(abs(Similarity.fit(points, TARGETS, WEIGHTS)(TARGETS) - TARGETS).mean())
+        off.append(abs(Similarity.fit(points, TARGETS, LANDMARK_WEIGHTS)(TARGETS) - TARGETS).mean())
     assert off[1] < off[0] / 2

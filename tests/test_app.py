@@ -60,8 +60,8 @@ def generated(client, model: str, seed: int, count: int, temperature: float = 1,
     return faces(client.predict(model, seed, count, temperature, bits, api_name="/generate")[0])
 
 
-def test_the_bundled_models_are_the_four_of_the_page():
-    assert sorted(folder for _, folder in zoo.MODELS.values()) == sorted(path.name for path in WEIGHTS.iterdir())
+def test_the_bundled_models_are_those_of_the_page():
+    assert sorted(zoo.MODELS.values()) == sorted(path.name for path in WEIGHTS.iterdir() if path.is_dir())
     for path in WEIGHTS.rglob("*"):
         assert path.stat().st_size < 10 * 1024 * 1024
     priors = [(zoo.load(name).prior_mean, zoo.load(name).prior_variance) for name in zoo.MODELS]
@@ -335,8 +335,8 @@ def moving() -> bytes:
 def test_every_kind_of_picture_is_reconstructed(client, tmp_path, name, content):
     pictures, numbers = client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
     assert faces(pictures).shape == (4, 64, 64, 3)
-    assert [item["caption"].partition(":")[0] for item in pictures] == ["What the networks see", *zoo.AUTOENCODERS]
-    assert numbers["note"].endswith(".") and numbers["psnr"].keys() == set(zoo.AUTOENCODERS)
+    assert [item["caption"].partition(":")[0] for item in pictures] == ["What the networks see", *zoo.autoencoders()]
+    assert numbers["note"].endswith(".") and numbers["psnr"].keys() == set(zoo.autoencoders())
     seen, *reconstructions = faces(pictures)
     for psnr, face in zip(numbers["psnr"].values(), reconstructions):
         assert psnr == pytest.approx(10 * np.log10(255**2 / np.square(face - seen).mean()), abs=0.01)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from train import bench
+from study import bench
 
 QUICK = ["--rounds", "1", "--steps", "1", "--faces", "300"]
 

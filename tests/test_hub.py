@@ -14,8 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from models import Autoencoder, Generator
-from models.base import DamagedDownload
-from models.hub import load_models, repository_name
+from models.index import read_index, repository_name
+from models.loading import DamagedDownload
+from page.hub import load_models
 from tests.conftest import WEIGHTS
 from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, break_upload, skip_waits
 from tests.serving import serving
@@ -25,7 +26,7 @@ from train.errors import TrainingError
 from train.history import write_history
 
 SMALL = ["--epochs", "1", "--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
-KINDS = {"gan": Generator}
+NAMES = ["gan"]
 REPOSITORY = repository_name("tester", "gan")
 
 
@@ -174,11 +175,11 @@ def test_pulling_pins_a_revision_and_then_needs_no_hub(hub, published, bundled):
     first = hub.repository("model", REPOSITORY).commits[0].sha
     other = Generator(latent_size=11, discrete_size=5, hidden_size=4)
     other.push_to_hub(REPOSITORY)
-    assert load_models(KINDS, bundled, "tester")["gan"].model.latent_size == 11
-    pinned = load_models(KINDS, bundled, f"tester@{first}")["gan"]
+    assert load_models(NAMES, bundled, "tester")["gan"].model.latent_size == 11
+    pinned = load_models(NAMES, bundled, f"tester@{first}")["gan"]
     assert pinned.model.latent_size == 10 and pinned.origin == f"{REPOSITORY} at {first[:7]}"
     hub.fault = "refuse"
-    again = load_models(KINDS, bundled, f"tester@{first}")["gan"]
+    again = load_models(NAMES, bundled, f"tester@{first}")["gan"]
     assert again.model.latent_size == 10 and "cached" in again.origin
 
 
@@ -202,14 +203,14 @@ def epochs_shown(loaded) -> int:
 
 
 def test_a_model_comes_with_its_own_history(hub, published, bundled):
-    assert epochs_shown(load_models(KINDS, bundled)["gan"]) == 2
-    assert epochs_shown(load_models(KINDS, bundled, "tester")["gan"]) == 3
-    assert epochs_shown(load_models(KINDS, bundled, "nobody")["gan"]) == 2
+    assert epochs_shown(load_models(NAMES, bundled)["gan"]) == 2
+    assert epochs_shown(load_models(NAMES, bundled, "tester")["gan"]) == 3
+    assert epochs_shown(load_models(NAMES, bundled, "nobody")["gan"]) == 2
     before = len(hub.requests)
-    assert epochs_shown(load_models(KINDS, bundled, "tester")["gan"]) == 3
+    assert epochs_shown(load_models(NAMES, bundled, "tester")["gan"]) == 3
     assert not any("epochs.webp" in path for _, path, _ in hub.requests[before:])  # It is cached.
     hub.fault = "refuse"
-    away = load_models(KINDS, bundled, "tester")["gan"]
+    away = load_models(NAMES, bundled, "tester")["gan"]
     assert "cached" in away.origin and epochs_shown(away) == 3
 
 
@@ -218,7 +219,7 @@ def test_a_model_comes_with_its_own_history(hub, published, bundled):
 def test_a_model_is_shown_without_its_history_if_need_be(hub, published, bundled, monkeypatch, name, how):
     """And with no other: the bundled model's would show faces that the pulled one never made."""
     skip_waits(monkeypatch, timeout=1.0)
-    monkeypatch.setattr("models.hub.HISTORY_DEADLINE", 0.5)
+    monkeypatch.setattr("page.hub.HISTORY_DEADLINE", 0.5)
     if how == "none":
         (published / name).unlink()
     elif how == "damaged":
@@ -227,7 +228,7 @@ def test_a_model_is_shown_without_its_history_if_need_be(hub, published, bundled
         hub.fault = Fault(how, name)
     hub.add_folder("model", REPOSITORY, published)
     start = time.monotonic()
-    loaded = load_models(KINDS, bundled, "tester")["gan"]
+    loaded = load_models(NAMES, bundled, "tester")["gan"]
     assert time.monotonic() - start < 2.5
     assert loaded.model.latent_size == 10 and loaded.origin.startswith(f"{REPOSITORY} at ")
     if (name, how) == ("epochs.webp", "damaged"):
@@ -239,7 +240,7 @@ def test_a_model_is_shown_without_its_history_if_need_be(hub, published, bundled
 
 def test_a_damaged_bundled_history_is_left_out(published, bundled):
     (bundled / "gan/training.json").write_text("{")
-    assert load_models(KINDS, bundled)["gan"].history is None
+    assert load_models(NAMES, bundled)["gan"].history is None
 
 
 AWAY = ["refuse", "503", "hang", "close", "dns", "offline"]
@@ -249,7 +250,7 @@ AWAY = ["refuse", "503", "hang", "close", "dns", "offline"]
 def test_a_hub_that_is_away_costs_seconds_and_the_bundled_model_is_shown(hub, published, bundled, monkeypatch, how):
     away(monkeypatch, hub, how)
     start = time.monotonic()
-    loaded = load_models(KINDS, bundled, "tester")["gan"]
+    loaded = load_models(NAMES, bundled, "tester")["gan"]
     assert time.monotonic() - start < 5
     assert loaded.model.latent_size == 12
     assert loaded.origin.startswith("bundled (") and "away" in loaded.origin
@@ -257,17 +258,17 @@ def test_a_hub_that_is_away_costs_seconds_and_the_bundled_model_is_shown(hub, pu
 
 @pytest.mark.parametrize("how", AWAY)
 def test_a_hub_that_is_away_does_not_matter_to_what_is_cached(hub, published, bundled, monkeypatch, how):
-    assert load_models(KINDS, bundled, "tester")["gan"].model.latent_size == 10
+    assert load_models(NAMES, bundled, "tester")["gan"].model.latent_size == 10
     away(monkeypatch, hub, how)
     start = time.monotonic()
-    loaded = load_models(KINDS, bundled, "tester")["gan"]
+    loaded = load_models(NAMES, bundled, "tester")["gan"]
     assert time.monotonic() - start < 5
     assert loaded.model.latent_size == 10 and "cached" in loaded.origin
 
 
 def refused(hub, published, bundled) -> str:
     hub.add_folder("model", REPOSITORY, published)
-    loaded = load_models(KINDS, bundled, "tester")["gan"]
+    loaded = load_models(NAMES, bundled, "tester")["gan"]
     assert loaded.model.latent_size == 12
     return loaded.origin
 
@@ -299,10 +300,10 @@ def test_wrong_bytes_of_the_right_size_are_noticed(hub, published, bundled, monk
     hub.fault = Fault("corrupt", "safetensors")
     with pytest.raises(DamagedDownload, match="damaged"):
         Generator.from_pretrained(REPOSITORY)
-    assert "damaged" in load_models(KINDS, bundled, "tester")["gan"].origin
+    assert "damaged" in load_models(NAMES, bundled, "tester")["gan"].origin
     # What was damaged once is fetched again, though it is cached by now.
     hub.fault = None
-    assert load_models(KINDS, bundled, "tester")["gan"].model.latent_size == 10
+    assert load_models(NAMES, bundled, "tester")["gan"].model.latent_size == 10
 
 
 def test_a_download_that_breaks_off_goes_on(hub, published, monkeypatch):
@@ -328,6 +329,7 @@ def test_the_space_gets_what_it_needs_and_no_more(hub, tmp_path):
     assert space.sdk == "gradio"
     assert {"app.py", "requirements.txt", "README.md"} <= set(space.files)
     assert {f"weights/{path.relative_to(WEIGHTS)}" for path in WEIGHTS.glob("*/*")} <= set(space.files)
+    assert "weights/index.json" in space.files
     assert not any(path.startswith(("train", "tests", ".")) for path in space.files)
     assert space.variables["LATENT_FACES_HUB"]["value"] == "tester"
     for path, content in space.files.items():
@@ -338,7 +340,7 @@ def test_the_space_gets_what_it_needs_and_no_more(hub, tmp_path):
     front = huggingface_hub.RepoCard(space.files["README.md"].decode()).data
     assert front["sdk_version"] in space.files["requirements.txt"].decode()
     assert len(front["short_description"]) <= 60
-    names = [repository_name("tester", path.name) for path in sorted(WEIGHTS.iterdir())]
+    names = [repository_name("tester", name) for name in read_index(WEIGHTS)]
     assert front["models"] == names
     assert [line.split()[0] for line in front["preload_from_hub"]] == names
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models import Autoencoder, Generator, interpolate
-from models.latents import draw_bits, draw_normal
+from models.latents import sample_bits, sample_normal
 
 MODELS = [
     pytest.param(lambda: Generator(latent_size=10, discrete_size=4, hidden_size=4), id="gan"),
@@ -33,10 +33,10 @@ def test_a_seed_gives_the_same_faces_in_any_batch_size(build):
 
 
 def test_draws_have_the_moments_they_are_asked_for():
-    z = draw_normal(50_000, 4, seed=0, mean=-3, variance=2)
+    z = sample_normal(50_000, 4, seed=0, mean=-3, variance=2)
     assert z.mean().item() == pytest.approx(-3, abs=0.02)
     assert z.var().item() == pytest.approx(2, abs=0.02)
-    bits = draw_bits(50_000, 4, seed=0)
+    bits = sample_bits(50_000, 4, seed=0)
     assert set(bits.unique().tolist()) == {-1, 1}
     assert bits.mean().item() == pytest.approx(0, abs=0.01)
     assert torch.corrcoef(torch.cat([z, bits], 1).T).fill_diagonal_(0).abs().max() < 0.02

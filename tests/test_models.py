@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models import Autoencoder, Discriminator, Generator, inference
+from models import Autoencoder, Discriminator, Generator, speed
 
 TINY = {
     "generator": lambda: Generator(latent_size=10, discrete_size=4, hidden_size=4, prior_mean=1.0),
@@ -54,7 +54,7 @@ def test_the_discriminators_last_halving_is_a_convolution_with_its_gradients():
 @pytest.mark.parametrize("kind", ["generator", "autoencoder"])
 @pytest.mark.parametrize("in_bf16", [False, True])
 def test_accelerated_layers_draw_what_the_layers_draw(kind, in_bf16, monkeypatch):
-    monkeypatch.setattr(inference, "has_fast_bf16", lambda: in_bf16)
+    monkeypatch.setattr(speed, "has_fast_bf16", lambda: in_bf16)
     torch.manual_seed(0)
     model = TINY[kind]()
     for _ in range(3):  # Batch normalisation gets statistics to be folded.
@@ -63,7 +63,7 @@ def test_accelerated_layers_draw_what_the_layers_draw(kind, in_bf16, monkeypatch
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5), nn.init.uniform_(norm.bias, -0.5, 0.5)
     z = model.sample_latent(16, seed=0)
-    x, y = model.decode(z), inference.accelerate(model.decoder_layers)(z)
+    x, y = model.decode(z), speed.accelerate(model.decoder_layers)(z)
     assert x.std() > 0.01 and torch.allclose(x, y, atol=0.03 if in_bf16 else 1e-5)
 
 
@@ -100,7 +100,7 @@ def test_what_is_saved_is_what_is_loaded(name, tmp_path):
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
     config = json.loads((tmp_path / "config.json").read_text())
     for key in ("latent_size", "discrete_size", "prior_mean", "prior_variance"):
-        assert getattr(loaded, key, None) == config.get(key)
+        assert getattr(loaded, key, None) == config.get(key, getattr(type(model), key, None))
 
 
 def test_renamed_weights_are_refused(tmp_path):

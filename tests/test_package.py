@@ -30,7 +30,18 @@ assert align(faces[0].resize((200, 300))).image.size == (64, 64)
 """
 
 # What the library may not need: it is there where the tests run, so that an import of it would go unnoticed.
-NOT_NEEDED = ["gradio", "datasets", "torchvision", "facenet_pytorch", "matplotlib", "tyro", "jinja2", "models", "train"]
+NOT_NEEDED = [
+    "gradio",
+    "datasets",
+    "torchvision",
+    "facenet_pytorch",
+    "matplotlib",
+    "tyro",
+    "jinja2",
+    "models",
+    "train",
+    "study",
+]
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from page import curves, pictures, story, zoo
-from page.recipe import Recipe, draw
+from page.recipe import Recipe, sample
+from study import scores
 from tests.serving import serving
-from train import scores
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_what_is_no_recipe_is_told(text):
 def test_a_recipe_makes_the_face_of_the_grid():
     bits = "." * 25 + "+" * 25
     model = zoo.load("GAN")
-    z = draw(model, 7, 5, 0.8, bits)
+    z = sample(model, 7, 5, 0.8, bits)
     assert torch.equal(Recipe(7, 5, 0.8, bits).latent(model), z[4])
     assert (z[:, 75:] == 1).all() and not (z[:, 50:75] == 1).all()
-    plain = draw(model, 7, 5)
+    plain = sample(model, 7, 5)
     assert torch.allclose(z[:, :50], 0.8 * plain[:, :50]) and torch.equal(z[:, 50:75], plain[:, 50:75])
 
 

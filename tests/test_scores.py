@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from train import scores
+from study import scores
 
 
 def normal(count: int, size: int, seed: int) -> torch.Tensor:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from train import sweep
-from train.sweep import Row
+from study import sweep
+from study.sweep import Row
 
 SMALL = ("--batch-size", "8", "--latent-size", "10", "--precision", "fp32")
 ROWS = (

@@ -24,7 +24,7 @@ SMALL = ["--batch-size", "8", "--latent-size", "10", "--precision", "fp32"]
 SMALL_GAN = [*SMALL, "--hidden-size", "4", "--discrete-size", "5"]
 SMALL_AUTOENCODER = [*SMALL, "--hidden-size", "8", "--held-out", "16"]
 
-MODELS = {
+COMMANDS = {
     "gan": (gan.main, GANTrainer, SMALL_GAN),
     "plain": (autoencoder.main, AutoencoderTrainer, SMALL_AUTOENCODER),
     "matched": (autoencoder.main, AutoencoderTrainer, [*SMALL_AUTOENCODER, "--prior-mean", "0"]),
@@ -47,9 +47,9 @@ def losses(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_path):
-    main, _, own = MODELS[name]
+    main, _, own = COMMANDS[name]
     main(arguments(own))
     run = tmp_path / "run"
     steps = [line for line in losses(run) if any(key.endswith("_loss") for key in line)]
@@ -85,7 +85,7 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_networks_train_as_the_others_do(arguments, tmp_path):
-    own = MODELS["plain"][2]
+    own = COMMANDS["plain"][2]
     for output, more in (("eager", []), ("compiled", ["--compile"])):
         autoencoder.main(arguments([*own, *more], output, epochs=1))
     eager, compiled = (
@@ -98,7 +98,7 @@ def test_compiled_networks_train_as_the_others_do(arguments, tmp_path):
 @pytest.mark.parametrize("stop_at", [3, 6, 9])
 def test_a_stopped_run_resumes_as_if_it_had_not_been(name, stop_at, arguments, tmp_path, monkeypatch):
     """Stopped in the first epoch, at its end and in the second: the same losses and weights to the last bit."""
-    main, trainer, own = MODELS[name]
+    main, trainer, own = COMMANDS[name]
     main(arguments(own, "straight"))
 
     step = trainer.step
@@ -162,7 +162,7 @@ def test_pictures_are_read_again_once_a_run_and_not_once_an_epoch(arguments, mon
 @pytest.mark.parametrize("name", ["gan", "plain"])
 def test_resuming_a_finished_run_writes_its_history(name, arguments, tmp_path):
     """For runs from before there was one: their folders hold all that it takes."""
-    main, _, own = MODELS[name]
+    main, _, own = COMMANDS[name]
     main(arguments(own))
     model = tmp_path / "run/model"
     before = {path.name: path.read_bytes() for path in model.iterdir()}
@@ -173,7 +173,7 @@ def test_resuming_a_finished_run_writes_its_history(name, arguments, tmp_path):
 
 
 def test_a_run_whose_pictures_are_gone_goes_on_without_a_history(arguments, tmp_path, capsys):
-    main, _, own = MODELS["gan"]
+    main, _, own = COMMANDS["gan"]
     main(arguments(own, epochs=1))
     (tmp_path / "run/samples/epoch-0001.png").unlink()
     main([*arguments(own, epochs=2), "--resume"])
@@ -183,7 +183,7 @@ def test_a_run_whose_pictures_are_gone_goes_on_without_a_history(arguments, tmp_
 
 
 def test_a_run_can_be_lengthened(arguments, tmp_path):
-    main, _, own = MODELS["gan"]
+    main, _, own = COMMANDS["gan"]
     main(arguments(own, epochs=1))
     main([*arguments(own, epochs=2), "--resume"])
     assert losses(tmp_path / "run")[-1]["step"] == 12
@@ -191,7 +191,7 @@ def test_a_run_can_be_lengthened(arguments, tmp_path):
 
 def test_metrics_past_the_checkpoint_are_dropped(arguments, tmp_path):
     """As after a kill: the log knows steps that the checkpoint does not."""
-    main, _, own = MODELS["gan"]
+    main, _, own = COMMANDS["gan"]
     main(arguments(own, epochs=1))
     with open(tmp_path / "run/metrics.jsonl", "a") as file:
         file.write(json.dumps({"step": 7, "generator_loss": 9.0}) + "\n")
@@ -207,12 +207,12 @@ def error(main, arguments) -> str:
 
 
 def test_resuming_what_is_not_there_or_another_model_is_refused(arguments, tmp_path):
-    main, _, own = MODELS["gan"]
+    main, _, own = COMMANDS["gan"]
     assert "holds no run" in error(main, [*arguments(own), "--resume"])
     main(arguments(own, epochs=1))
     before = (tmp_path / "run/checkpoint.pt").read_bytes()
     assert "train.gan, not of train.autoencoder" in error(
-        MODELS["plain"][0], [*arguments(MODELS["plain"][2]), "--resume"]
+        COMMANDS["plain"][0], [*arguments(COMMANDS["plain"][2]), "--resume"]
     )
     other = [*SMALL, "--hidden-size", "4", "--discrete-size", "6"]
     assert "--discrete-size 5, this command 6" in error(main, [*arguments(other), "--resume"])
@@ -221,7 +221,7 @@ def test_resuming_what_is_not_there_or_another_model_is_refused(arguments, tmp_p
 
 
 def test_a_checkpoint_that_is_another_models_is_refused(arguments, tmp_path):
-    main, _, own = MODELS["gan"]
+    main, _, own = COMMANDS["gan"]
     main(arguments(own, epochs=1))
     wider = [*SMALL, "--hidden-size", "8", "--discrete-size", "5"]
     main(arguments(wider, "wider", epochs=1))
@@ -232,20 +232,20 @@ def test_a_checkpoint_that_is_another_models_is_refused(arguments, tmp_path):
 
 
 def test_a_folder_is_held_by_one_process(arguments, tmp_path):
-    main, _, own = MODELS["gan"]
+    main, _, own = COMMANDS["gan"]
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run/.lock"):
         assert "another process" in error(main, arguments(own))
 
 
 def test_too_few_faces_for_a_batch_say_so(arguments):
-    main, _, _ = MODELS["gan"]
+    main, _, _ = COMMANDS["gan"]
     own = ["--batch-size", "64", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
     assert "48 faces" in error(main, arguments(own))
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(arguments, tmp_path, monkeypatch):
-    main, _, own = MODELS["plain"]
+    main, _, own = COMMANDS["plain"]
     main(arguments(own, epochs=1))
     before = (tmp_path / "run/checkpoint.pt").read_bytes()
     monkeypatch.setattr(autoencoder, "pixel_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))

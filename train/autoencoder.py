@@ -13,7 +13,7 @@ import tyro
 from models import Autoencoder, interpolate
 from models.images import normalise
 
-from . import pictures, world
+from . import distributed, pictures
 from .data import open_faces, open_held_out
 from .errors import TrainingError, run_command
 from .loop import Trainer, train
@@ -120,7 +120,7 @@ class AutoencoderTrainer(Trainer):
                 prior_variance=PRIOR_VARIANCE if settings.prior_variance is None else settings.prior_variance,
             )
         self.autoencoder.to(settings.torch_device, memory_format=torch.channels_last)
-        world.synchronise_batch_norm(self.autoencoder)
+        distributed.synchronise_batch_norm(self.autoencoder)
         if settings.compile:
             self.autoencoder.encoder.compile()
             self.autoencoder.decoder.compile()
@@ -157,13 +157,13 @@ class AutoencoderTrainer(Trainer):
         if self.settings.is_matched:
             if model.matching == "mmd":
                 prior = model.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step))
-                losses["matching_loss"] = mmd(world.gather(z), prior, model.prior_variance)
+                losses["matching_loss"] = mmd(distributed.gather(z), prior, model.prior_variance)
             else:
-                losses["matching_loss"] = moments(world.gather(z), model.prior_mean, model.prior_variance)
+                losses["matching_loss"] = moments(distributed.gather(z), model.prior_mean, model.prior_variance)
             loss = loss + self.settings.match_weight * losses["matching_loss"]
         self.autoencoder.zero_grad(set_to_none=True)
         loss.backward()
-        world.average_gradients(self.autoencoder)
+        distributed.average_gradients(self.autoencoder)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
@@ -204,7 +204,7 @@ class AutoencoderTrainer(Trainer):
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
-    with world.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
+    with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
         held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
         with open_faces(settings, skip) as faces, Run("autoencoder", settings, arguments) as run:
             reference = faces[: faces.wait_for(REFERENCE_FACES)][:REFERENCE_FACES]

@@ -5,11 +5,12 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
-from models import Generator
-from models.base import FaceModel
+from models import FaceModel
 from models.history import EPOCHS_FILE
 
 from .record import Record
+
+CELEBA_LICENSE = "other", "celeba-non-commercial-research", "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 TEMPLATE = Path(__file__).with_name("card.md")
 
@@ -29,6 +30,9 @@ def write_card(record: Record, model: FaceModel, folder: Path, location: str) ->
     where = f"the split {settings['split']} of " + ("a local folder" if is_local else settings["dataset"])
 
     data = model.generate_model_card().data
+    if "celeba" in Path(settings["dataset"]).name.lower():  # Whatever else it was trained on has terms of its own.
+        data.license, data.license_name, data.license_link = CELEBA_LICENSE
+        data.tags = ["celeba", "faces", *data.tags]
     if not is_local:
         data.datasets = [settings["dataset"]]
     if "held_out_psnr" in epoch:
@@ -72,7 +76,7 @@ def _story(model: FaceModel, settings: dict[str, Any], epoch: dict[str, Any]) ->
     """Title, summary, the latent, the loss and the optimiser in words."""
     normal = f"N({model.prior_mean:g}, {model.prior_variance:g})"
     rate = settings["learning_rate"]
-    if isinstance(model, Generator):
+    if not model.encodes:
         average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
         first, second = settings["adam_betas"]
         return (

@@ -36,7 +36,7 @@ from PIL import Image
 
 from models.images import IMAGE_SIZE, crop
 
-from . import world
+from . import distributed
 from .errors import TrainingError
 from .settings import Settings
 
@@ -223,13 +223,13 @@ class Faces:
             for first in itertools.count(start * batch_size, batch_size):
                 if self.wait_for(first + batch_size) < first + batch_size:
                     return
-                yield self[first + world.rank() : first + batch_size : world.size()]
+                yield self[first + distributed.rank() : first + batch_size : distributed.size()]
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
         faces = self
         if self._held is not None:
             faces, order = self._held, torch.from_numpy(order).to(self._held.device)
         for first in range(start * batch_size, len(order) - batch_size + 1, batch_size):
-            yield faces[world.mine(order[first : first + batch_size])]
+            yield faces[distributed.mine(order[first : first + batch_size])]
 
     def __enter__(self) -> Self:
         return self
@@ -346,7 +346,7 @@ def open_held_out(settings: Settings, split: str, count: int) -> tuple[torch.Ten
     try:
         faces = _open(settings, split, count)
     except UnknownSplit:
-        if world.is_main():
+        if distributed.is_main():
             print(
                 f"There is no split {split!r}: the first {count} faces of {settings.split!r} are kept out of training."
             )
@@ -357,7 +357,7 @@ def open_held_out(settings: Settings, split: str, count: int) -> tuple[torch.Ten
 
 def _open(settings: Settings, split: str, limit: int | None, skip: int = 0) -> Faces:
     source = find_source(settings.dataset, split, settings.image_column, settings.revision, settings.cache_dir)
-    faces = Faces(source, settings.cache_dir, limit and limit + skip, skip, fill=world.is_first_here())
+    faces = Faces(source, settings.cache_dir, limit and limit + skip, skip, fill=distributed.is_first_here())
     try:
         faces.wait_for(1)
     except BaseException:

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from models import Discriminator, Generator
 
-from . import pictures, world
+from . import distributed, pictures
 from .data import open_faces
 from .errors import TrainingError, run_command
 from .loop import Trainer, train
@@ -74,8 +74,8 @@ class GANTrainer(Trainer):
             self.discriminator = Discriminator(settings.hidden_size)
         self.generator.to(device, memory_format=torch.channels_last)
         self.discriminator.to(device, memory_format=torch.channels_last)
-        world.synchronise_batch_norm(self.generator)
-        world.synchronise_batch_norm(self.discriminator)
+        distributed.synchronise_batch_norm(self.generator)
+        distributed.synchronise_batch_norm(self.discriminator)
         self.averaged = AveragedModel(
             self.generator, multi_avg_fn=_running_average(settings.average), use_buffers=True
         ).eval()
@@ -98,7 +98,7 @@ class GANTrainer(Trainer):
         }
 
     def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        z = world.mine(self.generator.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step)))
+        z = distributed.mine(self.generator.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step)))
         with self.settings.autocast:
             fake = self.generator(z)
 
@@ -108,7 +108,7 @@ class GANTrainer(Trainer):
             loss_d = discriminator_loss(self.discriminator(images), self.discriminator(fake.detach()))
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         loss_d.backward()
-        world.average_gradients(self.discriminator)
+        distributed.average_gradients(self.discriminator)
         self.discriminator_optimizer.step()
 
         # The generator's gradient passes through the discriminator, whose own is not needed now.
@@ -117,7 +117,7 @@ class GANTrainer(Trainer):
             loss_g = generator_loss(self.discriminator(fake))
         self.generator_optimizer.zero_grad(set_to_none=True)
         loss_g.backward()
-        world.average_gradients(self.generator)
+        distributed.average_gradients(self.generator)
         self.generator_optimizer.step()
         self.averaged.update_parameters(self.generator)
         return {"generator_loss": loss_g.detach(), "discriminator_loss": loss_d.detach()}
@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(GANSettings, args=arguments, prog="python -m train.gan", description=__doc__)
     with (
-        world.joined(settings.torch_device, settings.batch_size),
+        distributed.joined(settings.torch_device, settings.batch_size),
         pushed_after(settings),
         open_faces(settings) as faces,
         Run("gan", settings, arguments) as run,

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from models import Autoencoder, Generator
+from models import load
 from models.history import EPOCHS_FILE, TRAINING_FILE
 
 from . import pictures
@@ -19,8 +19,6 @@ from .record import Record, write_whole
 
 # Of a loss curve: more than a page has room to tell apart.
 MAX_POINTS = 300
-
-KINDS = {"gan": Generator, "autoencoder": Autoencoder}
 
 
 def document(record: Record, folder: Path, location: str) -> None:
@@ -36,7 +34,7 @@ def document(record: Record, folder: Path, location: str) -> None:
     """
     write_history(record, folder)
     try:
-        model = KINDS[record.description["kind"]].from_pretrained(folder)
+        model = load(folder)
     except ValueError as error:
         raise TrainingError(str(error)) from error
     write_card(record, model, folder, location)

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from models.base import FaceModel
 from models.images import normalise
 
-from . import pictures, world
+from . import distributed, pictures
 from .data import Faces
+from .device import keep_freed_memory
 from .errors import Interrupted, TrainingError
-from .machine import keep_freed_memory
 from .run import Position, Run
 from .settings import Settings
 
@@ -81,7 +81,7 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
         raise TrainingError(
             f"cannot write to {run.folder}: {error.strerror or error}; the last checkpoint is kept, go on with --resume"
         ) from error
-    if world.is_main():
+    if distributed.is_main():
         print(f"{run.settings.epochs} epochs are done; the model is in {run.folder / 'model'}.")
 
 
@@ -92,7 +92,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
 
     def save() -> None:
         _read_losses(run, pending)
-        if world.is_main():
+        if distributed.is_main():
             run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
 
     with _stop_signals() as stopped_by, _progress_bar(position) as bar:
@@ -111,13 +111,13 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
                 read = len(pending) == STEPS_PER_READ
                 if read:
                     _show(bar, position, faces, settings, _read_losses(run, pending))
-                if world.size() > 1 and not read:
+                if distributed.size() > 1 and not read:
                     continue  # Whether to stop or to save is for all processes to agree on, which costs a message.
-                if signal_number := world.any_of(stopped_by[0] if stopped_by else 0, settings.torch_device):
+                if signal_number := distributed.any_of(stopped_by[0] if stopped_by else 0, settings.torch_device):
                     save()
                     message = f"stopped at step {position.step}, which is saved; go on with --resume"
                     raise Interrupted(message, 128 + signal_number)
-                if world.any_of(now - last_save > SECONDS_PER_CHECKPOINT, settings.torch_device):
+                if distributed.any_of(now - last_save > SECONDS_PER_CHECKPOINT, settings.torch_device):
                     save()
                     last_save = time.monotonic()
             if position.batch == 0:
@@ -126,7 +126,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
                     f"fewer than one batch: lower --batch-size ({settings.batch_size})"
                 )
             _read_losses(run, pending)
-            if world.is_main():
+            if distributed.is_main():
                 measured = trainer.end_epoch(position.epoch)
                 run.record.append([{**position.label(), "seconds": round(position.seconds, 1), **measured}])
                 pictures.save_loss_curve(run.record.metrics(), run.folder / "loss.png")
@@ -137,7 +137,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
 
 
 def _restore(trainer: Trainer, run: Run) -> Position:
-    position, state = world.from_main(run.load() if world.is_main() else None)
+    position, state = distributed.from_main(run.load() if distributed.is_main() else None)
     if state is not None:
         parts = trainer.parts()
         if parts.keys() != state.keys():
@@ -156,7 +156,7 @@ def prepare(pixels: torch.Tensor, settings: Settings, step: int) -> torch.Tensor
     pixels = pixels.to(device, non_blocking=True)
     if settings.flip:
         mirrored = np.random.default_rng([settings.seed, step, _FLIP_STREAM]).random(settings.batch_size) < 0.5
-        mask = torch.from_numpy(world.mine(mirrored).copy()).to(device)
+        mask = torch.from_numpy(distributed.mine(mirrored).copy()).to(device)
         pixels = torch.where(mask[:, None, None, None], pixels.flip(-1), pixels)
     return normalise(pixels.contiguous(memory_format=torch.channels_last))
 
@@ -167,12 +167,12 @@ def _read_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
         return {}
     names = [name for name, value in pending[-1].items() if isinstance(value, torch.Tensor)]
     losses = torch.stack([torch.stack([line[name] for name in names]) for line in pending])
-    values = world.average(losses).tolist()
+    values = distributed.average(losses).tolist()
     for line, row in zip(pending, values):
         line.update(zip(names, row))
         if not all(map(math.isfinite, row)):
             raise TrainingError(f"the loss is no number at step {line['step']}: the checkpoint before it is kept")
-    if world.is_main():
+    if distributed.is_main():
         run.record.append(pending)
     pending.clear()
     return dict(zip(names, values[-1]))
@@ -210,7 +210,7 @@ class _Lines:
 def _progress_bar(position: Position) -> tqdm:
     terminal = sys.stderr.isatty()
     return tqdm(
-        disable=not world.is_main(),
+        disable=not distributed.is_main(),
         initial=position.images_seen,
         unit="img",
         unit_scale=True,

@@ -10,7 +10,7 @@ import tyro
 from huggingface_hub import HfApi, RepoCard
 from huggingface_hub.errors import HfHubHTTPError
 
-from models.hub import repository_name
+from models.index import read_index, repository_name
 
 from .errors import TrainingError, run_command
 from .push import check_can_push
@@ -24,6 +24,7 @@ SPACE_FILES = (
     "models/*.py",
     "page/*.*",
     "page/examples/*",
+    "weights/index.json",
     "weights/*/*",
     "docs/results/out-of-distribution.json",
 )
@@ -86,7 +87,7 @@ def _front_page(models: str | None) -> RepoCard:
     card = RepoCard.load(CHECKOUT / "README.md", repo_type="space")
     if models:
         namespace, _, revision = models.partition("@")
-        names = [repository_name(namespace, path.name) for path in sorted((CHECKOUT / "weights").iterdir())]
+        names = [repository_name(namespace, name) for name in read_index(CHECKOUT / "weights")]
         card.data["models"] = names
         files = "config.json,model.safetensors"
         card.data["preload_from_hub"] = [f"{name} {files} {revision}".strip() for name in names]

@@ -16,7 +16,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from models.history import EPOCHS_FILE, TRAINING_FILE
 
-from . import world
+from . import distributed
 from .errors import TrainingError, run_command
 from .history import document
 from .record import Record
@@ -56,7 +56,7 @@ def pushed_after(settings: Settings) -> Iterator[None]:
     Raises:
         TrainingError: at once, where pushing could not work.
     """
-    wanted = settings.push_to_hub is not None and world.is_main()
+    wanted = settings.push_to_hub is not None and distributed.is_main()
     if wanted:
         check_can_push(settings.push_to_hub)
     yield

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from models.base import FaceModel
 
-from . import world
+from . import distributed
 from .card import write_card
 from .errors import TrainingError
 from .history import document
@@ -82,7 +82,7 @@ class Run:
         self.record = Record(self.folder)
         self._checkpoint_path = self.folder / "checkpoint.pt"
         self._lock = FileLock(self.folder / ".lock")
-        if not world.is_main():
+        if not distributed.is_main():
             return  # One process holds the folder for all.
         try:
             if settings.resume:
@@ -154,7 +154,7 @@ class Run:
         Raises:
             TrainingError: the model there is damaged.
         """
-        if world.is_main() and (self.folder / "model").is_dir():
+        if distributed.is_main() and (self.folder / "model").is_dir():
             document(self.record, self.folder / "model", self._location)
 
     def __enter__(self) -> Self:

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
+from .device import find_device, has_fast_bf16
 from .errors import TrainingError
-from .machine import find_device, has_fast_bf16
 
 
 @dataclass(frozen=True)

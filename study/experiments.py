@@ -16,15 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from models import Autoencoder, Generator
+from models import FaceModel
 from models.alignment import FACE_PROBABILITY
-from models.base import FaceModel
 from models.images import denormalise, normalise
+from train.measure import latent_moments, psnr
 
 from . import scores
 from .evaluate import EvaluationSettings, compare, decode, encode, over_seeds
 from .features import extract
-from .measure import latent_moments, psnr
 
 # Means of the prior's distribution, or of the GAN's continuous half.
 MEANS = (-100, -50, -30, -20, -15, -10, -7, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
@@ -33,7 +32,7 @@ MIXTURE_COMPONENTS = 10
 
 
 @dataclass
-class Faces:
+class RealFaces:
     """The real faces that experiments compare with.
 
     Attributes:
@@ -48,7 +47,7 @@ class Faces:
 
 def out_of_distribution(
     model: FaceModel,
-    faces: Faces,
+    faces: RealFaces,
     count: int,
     features: str,
     detect: Callable[[torch.Tensor], torch.Tensor] | None,
@@ -117,7 +116,7 @@ def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) 
     return result
 
 
-def densities(model: Autoencoder, faces: Faces, settings: EvaluationSettings) -> dict[str, Any]:
+def densities(model: FaceModel, faces: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
     """Faces decoded from four distributions of latents, and what the latents of training faces are like.
 
     The four: the reports' N(0, 2) and N(-3, 2), and after the fact (ex-post density estimation, Ghosh et al. 2020,
@@ -167,7 +166,7 @@ def densities(model: Autoencoder, faces: Faces, settings: EvaluationSettings) ->
     return result
 
 
-def bits(model: Generator, count: int, features: str) -> dict[str, Any]:
+def bits(model: FaceModel, count: int, features: str) -> dict[str, Any]:
     """What one bit does: the faces before and after it is flipped, against a continuous number moved from -1 to +1.
 
     Distances are in features, and as a root mean square of pixels in grey levels.
@@ -200,8 +199,8 @@ def bits(model: Generator, count: int, features: str) -> dict[str, Any]:
 
 
 def survivals(
-    models: dict[str, Autoencoder],
-    faces: Faces,
+    models: dict[str, FaceModel],
+    faces: RealFaces,
     train_features: torch.Tensor,
     labels: dict[str, tuple[np.ndarray, np.ndarray]],
     features: str,
@@ -228,7 +227,7 @@ def survivals(
 
 
 def memorisation(
-    models: dict[str, FaceModel], faces: Faces, count: int, features: str, train_features: torch.Tensor
+    models: dict[str, FaceModel], faces: RealFaces, count: int, features: str, train_features: torch.Tensor
 ) -> dict[str, Any]:
     """Distances in features from generated faces to the nearest training face, beside those of held-out faces.
 
@@ -254,7 +253,7 @@ def memorisation(
     return result
 
 
-def baselines(faces: Faces, settings: EvaluationSettings, size: int = 100) -> dict[str, Any]:
+def baselines(faces: RealFaces, settings: EvaluationSettings, size: int = 100) -> dict[str, Any]:
     """What the same scores say of no network at all.
 
     PCA with as many numbers as a latent has, reconstructing held-out faces and, with normal numbers, generating; other

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models import Autoencoder, Generator
-from tests.test_train import MODELS
+from tests.test_train import COMMANDS
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -39,7 +39,7 @@ def losses(folder: Path) -> list[dict]:
 GRADIENTS = """
 import copy, torch
 from models import Autoencoder
-from train import world
+from train import distributed
 from train.losses import mmd, pixel_loss
 
 torch.manual_seed(0)
@@ -49,14 +49,14 @@ images, prior = torch.rand(16, 3, 64, 64) * 2 - 1, alone.sample_latent(16, seed=
 
 def gradients(model, images):
     z = model.encode(images)
-    (pixel_loss(model.decode(z), images) + mmd(world.gather(z), prior, 2.0)).backward()
-    world.average_gradients(model)
+    (pixel_loss(model.decode(z), images) + mmd(distributed.gather(z), prior, 2.0)).backward()
+    distributed.average_gradients(model)
     return [parameter.grad for parameter in model.parameters()]
 
 expected = gradients(alone, images)  # Before joining, a process is alone.
-with world.joined(torch.device("cpu"), 16):
-    world.synchronise_batch_norm(together)
-    for gradient, whole in zip(gradients(together, world.mine(images)), expected, strict=True):
+with distributed.joined(torch.device("cpu"), 16):
+    distributed.synchronise_batch_norm(together)
+    for gradient, whole in zip(gradients(together, distributed.mine(images)), expected, strict=True):
         torch.testing.assert_close(gradient, whole, rtol=1e-3, atol=1e-5)
     for statistic, whole in zip(together.buffers(), alone.buffers(), strict=True):
         torch.testing.assert_close(statistic, whole)
@@ -71,7 +71,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
 
 @pytest.mark.parametrize("name", ["gan", "matched", "shifted"])
 def test_two_processes_have_the_losses_of_one(name, celeba, tmp_path):
-    main, _, own = MODELS[name]
+    main, _, own = COMMANDS[name]
     # Adam's first steps are the learning rate times the gradients' signs, which rounding decides where a gradient is
     # next to nothing. In a very small network that shows, so this one is less small and learns slowly.
     calm = ["--batch-size", "16", "--epochs", "7", "--learning-rate", "0.0001"]
@@ -96,7 +96,7 @@ def test_two_processes_have_the_losses_of_one(name, celeba, tmp_path):
 
 
 def test_a_run_of_one_process_is_resumed_by_two(celeba, tmp_path):
-    main, _, own = MODELS["gan"]
+    main, _, own = COMMANDS["gan"]
     common = [*own, "--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
     main([*common, "--epochs", "1"])
     done = torchrun("train.gan", [*common, "--epochs", "2", "--resume"])
@@ -105,7 +105,7 @@ def test_a_run_of_one_process_is_resumed_by_two(celeba, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(celeba, tmp_path):
-    own = MODELS["gan"][2]
+    own = COMMANDS["gan"][2]
     done = torchrun(
         "train.gan", [*own, "--batch-size", "7", "--dataset", str(celeba), "--output", str(tmp_path / "run")]
     )

@@ -4,18 +4,19 @@ import re
 
 import pytest
 
-from models import Generator, alignment
+from models import Generator
+from models.alignment import LANDMARKS
+from study import alignment
 from tests.conftest import WEIGHTS
-from train import framing
 from train.errors import TrainingError
 
 
 def test_the_framing_is_measured_and_found_again(tmp_path, capsys):
     for number, face in enumerate(Generator.from_pretrained(WEIGHTS / "gan").generate(20, seed=0)):
         face.save(tmp_path / f"{number:02d}.png")
-    framing.main(["--dataset", str(tmp_path), "--faces", "16", "--photographs", "4"])
+    alignment.main(["--dataset", str(tmp_path), "--faces", "16", "--photographs", "4"])
     printed = capsys.readouterr().out
-    for name, (x, y) in zip(("left eye", "right eye", "nose"), alignment.LANDMARKS[:3], strict=True):
+    for name, (x, y) in zip(("left eye", "right eye", "nose"), LANDMARKS[:3], strict=True):
         measured = re.search(rf"{name} +([\d.]+) +([\d.]+)", printed)
         assert abs(float(measured[1]) - x) < 2 and abs(float(measured[2]) - y) < 2
     upright = printed.partition("4 faces hidden in pictures, tilted by 0 to 15 degrees:")[2]
@@ -26,14 +27,14 @@ def test_the_framing_is_measured_and_found_again(tmp_path, capsys):
 
 def test_a_data_set_without_faces_is_refused_in_words(celeba):
     with pytest.raises(TrainingError, match="no face is found"):
-        framing.main(["--dataset", str(celeba), "--faces", "8"])
+        alignment.main(["--dataset", str(celeba), "--faces", "8"])
 
 
 def test_faces_must_be_left_to_hide(celeba):
     with pytest.raises(TrainingError, match="--faces is 48: the data set holds no more"):
-        framing.main(["--dataset", str(celeba), "--faces", "48"])
+        alignment.main(["--dataset", str(celeba), "--faces", "48"])
 
 
 def test_settings_are_checked():
     with pytest.raises(TrainingError, match="--faces is 0"):
-        framing.FramingSettings(faces=0)
+        alignment.AlignmentSettings(faces=0)

@@ -13,8 +13,7 @@ from torch_fidelity.registry import register_feature_extractor
 from torch_fidelity.utils import create_feature_extractor
 
 from models.alignment import load_detector
-
-from .errors import TrainingError
+from train.errors import TrainingError
 
 
 class EfficientNetLite0(FeatureExtractorBase):

@@ -1,4 +1,4 @@
-"""Scores of generated and reconstructed faces: what train.evaluate computes once it has images and features.
+"""Scores of generated and reconstructed faces: what study.evaluate computes once it has images and features.
 
 The Frechet and kernel distances, precision and recall are torch-fidelity's. Lower distances are better; precision,
 recall, density and coverage are better when higher. `generated` and `real` are features (n, size) and (m, size).

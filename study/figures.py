@@ -8,9 +8,9 @@ import torch
 from matplotlib.figure import Figure
 
 from models.base import FaceModel
+from train.pictures import save_grid
 
 from .evaluate import decode
-from .pictures import save_grid
 
 NAMES = {
     "gan": "GAN",

@@ -5,7 +5,7 @@ seconds to show that it is there, and what it then sends is used only if it is w
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .base import DamagedDownload, FaceModel
-from .history import EPOCHS_FILE, TRAINING_FILE, History, load_history
+from models import FaceModel, load
+from models.history import EPOCHS_FILE, TRAINING_FILE, History, load_history
+from models.index import repository_name
+from models.loading import DamagedDownload
 
 # A Hub that is there answers a request for a file's headers in a fraction of a second.
 PROBE_SECONDS = 2.0
@@ -56,16 +58,11 @@ class LoadedModel:
     history: History | None
 
 
-def repository_name(namespace: str, name: str) -> str:
-    """The Hub id of a model, by the name of its folder in `weights/`."""
-    return f"{namespace}/latent-faces-{name}"
-
-
-def load_models(kinds: Mapping[str, type[FaceModel]], folder: Path, hub: str | None = None) -> dict[str, LoadedModel]:
+def load_models(names: Iterable[str], folder: Path, hub: str | None = None) -> dict[str, LoadedModel]:
     """Load models side by side.
 
     Args:
-        kinds: their classes by name.
+        names: of their folders.
         folder: holds a bundled model under each name.
         hub: "namespace" or "namespace@revision"; None for the bundled models.
 
@@ -73,23 +70,20 @@ def load_models(kinds: Mapping[str, type[FaceModel]], folder: Path, hub: str | N
         The models by name, bundled wherever the Hub had none to offer.
     """
     if not hub:
-        return {name: _load_folder(kind, folder / name, "bundled") for name, kind in kinds.items()}
+        return {name: _load_folder(folder / name, "bundled") for name in names}
     namespace, _, revision = hub.partition("@")
-    pulls = {
-        name: _in_thread(_pull_or_none, kind, repository_name(namespace, name), revision or None)
-        for name, kind in kinds.items()
-    }
+    pulls = {name: _in_thread(_pull_or_none, repository_name(namespace, name), revision or None) for name in names}
     loaded = {}
-    for name, kind in kinds.items():
-        found = pulls[name].result()
+    for name, pull in pulls.items():
+        found = pull.result()
         if isinstance(found, str):
-            found = _load_folder(kind, folder / name, f"bundled ({found})")
+            found = _load_folder(folder / name, f"bundled ({found})")
         loaded[name] = found
     return loaded
 
 
-def _load_folder(kind: type[FaceModel], folder: Path, origin: str) -> LoadedModel:
-    return LoadedModel(kind.from_pretrained(folder), origin, _history_or_none(lambda: load_history(folder)))
+def _load_folder(folder: Path, origin: str) -> LoadedModel:
+    return LoadedModel(load(folder), origin, _history_or_none(lambda: load_history(folder)))
 
 
 def _history_or_none(load: Callable[[], History | None]) -> History | None:
@@ -100,10 +94,10 @@ def _history_or_none(load: Callable[[], History | None]) -> History | None:
         return None
 
 
-def _pull_or_none(kind: type[FaceModel], repository: str, revision: str | None) -> LoadedModel | str:
+def _pull_or_none(repository: str, revision: str | None) -> LoadedModel | str:
     """The model, or the reason why there is none."""
     try:
-        return _pull(kind, repository, revision)
+        return _pull(repository, revision)
     except RepositoryNotFoundError:
         return f"there is no {repository} on the Hub"
     except RevisionNotFoundError:
@@ -118,7 +112,7 @@ def _pull_or_none(kind: type[FaceModel], repository: str, revision: str | None) 
         return f"{repository}: {_reason(error)}"
 
 
-def _pull(kind: type[FaceModel], repository: str, revision: str | None) -> LoadedModel:
+def _pull(repository: str, revision: str | None) -> LoadedModel:
     try:
         url = hf_hub_url(repository, constants.SAFETENSORS_SINGLE_FILE, revision=revision)
         metadata = _within(PROBE_DEADLINE, lambda: get_hf_file_metadata(url, timeout=PROBE_SECONDS))
@@ -127,16 +121,16 @@ def _pull(kind: type[FaceModel], repository: str, revision: str | None) -> Loade
     except (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError):
         raise
     except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
-        return _from_cache(kind, repository, revision, error)
+        return _from_cache(repository, revision, error)
 
     def download() -> tuple[FaceModel, str]:
         # Resolves the revision and remembers it for a start without the Hub. What follows names the commit, so that
         # both files are of one state, and nothing is asked about files that are cached.
         commit = Path(hf_hub_download(repository, constants.CONFIG_NAME, revision=revision)).parent.name
         try:
-            model = kind.from_pretrained(repository, revision=commit)
+            model = load(repository, revision=commit)
         except DamagedDownload:
-            model = kind.from_pretrained(repository, revision=commit, force_download=True)
+            model = load(repository, revision=commit, force_download=True)
         return model, commit
 
     def download_history() -> History | None:
@@ -149,11 +143,11 @@ def _pull(kind: type[FaceModel], repository: str, revision: str | None) -> Loade
     return LoadedModel(model, f"{repository} at {commit[:7]}", history)
 
 
-def _from_cache(kind: type[FaceModel], repository: str, revision: str | None, absence: Exception) -> LoadedModel:
+def _from_cache(repository: str, revision: str | None, absence: Exception) -> LoadedModel:
     path = try_to_load_from_cache(repository, constants.SAFETENSORS_SINGLE_FILE, revision=revision)
     if not isinstance(path, str):
         raise OSError(f"the Hub is away, {_reason(absence)}") from absence
-    model = kind.from_pretrained(repository, revision=revision, local_files_only=True)
+    model = load(repository, revision=revision, local_files_only=True)
     folder = Path(path).parent
     origin = f"{repository} at {folder.name[:7]}, cached (the Hub is away)"
     return LoadedModel(model, origin, _history_or_none(lambda: load_history(folder)))

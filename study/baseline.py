@@ -1,4 +1,4 @@
-"""What train.bench compares with: the same networks trained and sampled as tutorials do it.
+"""What study.bench compares with: the same networks trained and sampled as tutorials do it.
 
 Pictures are decoded by PIL in DataLoader workers every time, images stay channels first and in float32, the networks
 run as they come, and every loss is read at once.

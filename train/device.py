@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from models import inference
+from models import speed
 
 from .errors import TrainingError
 
@@ -35,7 +35,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        return inference.has_fast_bf16()
+        return speed.has_fast_bf16()
     return False
 
 

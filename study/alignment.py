@@ -1,0 +1,198 @@
+"""Measure CelebA's framing, and how well models/alignment.py finds it again: python -m study.alignment --help"""
+
+import io
+import itertools
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+
+from models.alignment import (
+    FRAME_SIZE,
+    LANDMARK_WEIGHTS,
+    LEAST_FACE,
+    LEAST_FRAMED_FACE,
+    SURE_PROBABILITY,
+    TARGETS,
+    Similarity,
+    align,
+    cut,
+    detect,
+    load_detector,
+    look_again,
+)
+from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil, to_uint8
+from train.data import find_source
+from train.errors import TrainingError, run_command
+from train.measure import psnr
+from train.settings import Settings
+
+# The middle of the frame.
+CENTRE = IMAGE_SIZE / 2 * (1 + 1j)
+
+# Of photographs to be timed; the last has 12 megapixels.
+SIDES = (256, 1024, 3464)
+
+TILTS = ((0, 15), (15, 30), (30, 45), (45, 135), (135, 180))
+
+
+@dataclass(frozen=True)
+class AlignmentSettings:
+    dataset: str = Settings.dataset
+    """A data set of aligned faces on the Hub, or a local folder."""
+
+    revision: str | None = None
+    """Branch, tag or commit of the data set on the Hub."""
+
+    image_column: str = Settings.image_column
+    """The data set's column of images."""
+
+    cache_dir: Path = Settings.cache_dir
+    """Where the revision of a data set on the Hub is looked up when the Hub is away."""
+
+    faces: int = 2000
+    """Measure the landmarks of the first so many."""
+
+    photographs: int = 200
+    """Hide so many of the next ones in pictures, at each tilt, and look for them."""
+
+    def __post_init__(self) -> None:
+        for name in ("faces", "photographs"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"--{name} is {getattr(self, name)}: it must be 1 or more")
+
+    def images(self) -> Iterator[torch.Tensor]:
+        """The aligned faces as they are, each (1, 3, height, width) uint8."""
+        source = find_source(self.dataset, "train", self.image_column, self.revision, self.cache_dir)
+        for row in source.rows():
+            image = row[self.image_column]
+            yield to_uint8(Image.open(image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])))
+
+
+def framing(pixels: torch.Tensor) -> Similarity:
+    """What `resize_and_crop` does to (1, 3, height, width), as a map of points."""
+    height, width = pixels.shape[-2:]
+    scale = IMAGE_SIZE / min(height, width)
+    return Similarity(scale, CENTRE - scale * complex(width, height) / 2)
+
+
+def landmarks(images: list[torch.Tensor]) -> np.ndarray:
+    """MTCNN's landmarks of aligned faces in the 64 x 64 frame: (n, 5, 2), n as many as are found."""
+    found = [detect(cut(pixels, framing(pixels)), LEAST_FRAMED_FACE) for pixels in images]
+    points = np.array([faces[0][1] for faces in found if faces]).reshape(-1, 5) * IMAGE_SIZE / FRAME_SIZE
+    return np.stack((points.real, points.imag), axis=-1)
+
+
+def hide(pixels: torch.Tensor, tilt: float, generator: np.random.Generator) -> tuple[torch.Tensor, Similarity]:
+    """An aligned face tilted, somewhere in a picture, (1, 3, 256, 256) uint8, and the map from there to the frame.
+
+    The frame is a quarter to two thirds as wide as the picture, and its middle lies within the picture's middle half.
+    Around the face its edge goes on.
+    """
+    size = FRAME_SIZE * math.exp(generator.uniform(math.log(1 / 4), math.log(2 / 3)))
+    x, y = generator.uniform(FRAME_SIZE / 4, FRAME_SIZE * 3 / 4, 2)
+    factor = size / IMAGE_SIZE * np.exp(1j * math.radians(tilt))
+    from_frame = Similarity(complex(factor), complex(complex(x, y) - factor * CENTRE))
+    # `cut` takes a map to the 64 x 64 that it then draws four times as large.
+    drawn = cut(pixels, framing(pixels).then(from_frame).then(Similarity(IMAGE_SIZE / FRAME_SIZE)))
+    return drawn, from_frame.inverse
+
+
+def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str, float]:
+    """Hide each face at an angle between two, to either side, and align the picture."""
+    generator = np.random.default_rng(0)
+    exact, middle, once, decibels, errors = [], [], [], [], []
+    first_looks = sure = 0
+    for pixels in images:
+        tilt = generator.uniform(*tilts) * generator.choice((-1, 1))
+        picture, to_frame = hide(pixels, tilt, generator)
+        original = normalise(resize_and_crop(pixels))
+        exact.append(psnr(normalise(resize_and_crop(cut(picture, to_frame))), original).item())
+        if found := detect(picture, LEAST_FACE):
+            first_looks += 1
+            first = Similarity.fit(found[0][1], TARGETS, LANDMARK_WEIGHTS)
+            second = look_again(picture, first)
+            sure += second is not None and second[0] >= SURE_PROBABILITY
+            once.append(psnr(normalise(resize_and_crop(cut(picture, first))), original).item())
+        photograph = to_pil(normalise(picture))[0]
+        middle.append(psnr(from_pil(photograph), original).item())
+        aligned = align(photograph)
+        if aligned.faces:
+            decibels.append(psnr(from_pil(aligned.image), original).item())
+            errors.append(abs((aligned.angle - to_frame.angle + 180) % 360 - 180))
+    return {
+        "called a face": first_looks / len(images),
+        "sure as it is": sure / len(images),
+        "found": len(decibels) / len(images),
+        "right way up": sum(error < 20 for error in errors) / len(images),
+        "degrees off": statistics.median(errors) if errors else math.nan,
+        "PSNR": statistics.median(decibels) if decibels else math.nan,
+        "PSNR of the first look": statistics.median(once) if once else math.nan,
+        "PSNR of the middle": statistics.median(middle),
+        "PSNR of the exact map": statistics.median(exact),
+    }
+
+
+def seconds(images: list[torch.Tensor], side: int, degrees: int) -> float:
+    """Processor time to align a square photograph, turned counter-clockwise: the median over the faces in it."""
+    generator, taken = np.random.default_rng(0), []
+    for pixels in images:
+        picture, _ = hide(pixels, 0, generator)
+        photograph = to_pil(normalise(picture))[0].resize((side, side)).rotate(degrees)
+        began = time.process_time()
+        align(photograph)
+        taken.append(time.process_time() - began)
+    return statistics.median(taken)
+
+
+def print_landmarks(points: np.ndarray) -> None:
+    """Medians, deviations and weights of landmarks (n, 5, 2)."""
+    median = np.median(points, axis=0)
+    # Of a normal distribution the standard deviation is 1.4826 times the median one, which outliers do not move.
+    deviation = 1.4826 * np.median(abs(points - median), axis=0)
+    weights = 1 / np.square(deviation).sum(axis=1)
+    names = ("left eye", "right eye", "nose", "left mouth", "right mouth")
+    print(f"{'':<12} median x      y  deviation x     y  weight")
+    for name, (x, y), (dx, dy), weight in zip(names, median, deviation, weights / weights[:2].mean(), strict=True):
+        print(f"{name:<12} {x:8.2f} {y:6.2f} {dx:12.2f} {dy:5.2f} {weight:7.2f}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    settings = tyro.cli(AlignmentSettings, args=arguments, prog="python -m study.alignment", description=__doc__)
+    try:
+        load_detector(LEAST_FACE)
+    except ImportError as error:
+        raise TrainingError(str(error)) from error
+    images = settings.images()
+    measured, hidden = (list(itertools.islice(images, count)) for count in (settings.faces, settings.photographs))
+    if not hidden:
+        raise TrainingError(
+            f"--faces is {settings.faces}: the data set holds no more, and the next ones are to be hidden"
+        )
+    points = landmarks(measured)
+    if not len(points):
+        raise TrainingError(f"--dataset {settings.dataset}: no face is found in it")
+    print(f"Landmarks of {len(points)} of {len(measured)} faces, x and y in the 64 x 64 frame:")
+    print_landmarks(points)
+    for tilts in TILTS:
+        print(f"\n{len(hidden)} faces hidden in pictures, tilted by {tilts[0]} to {tilts[1]} degrees:")
+        for name, value in recover(hidden, tilts).items():
+            print(f"{name:<23} {value:7.3f}")
+    print(f"\nProcessor seconds, with {torch.get_num_threads()} threads:")
+    print(f"{'pixels':<12} {'upright':>11} {'sideways':>11} {'upside down':>11}")
+    for side in SIDES:
+        columns = (f"{seconds(hidden[:10], side, degrees):11.2f}" for degrees in (0, 90, 180))
+        print(f"{f'{side} x {side}':<12}", *columns)
+
+
+if __name__ == "__main__":
+    run_command(main)

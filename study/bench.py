@@ -1,0 +1,322 @@
+"""How fast training, sampling and data are, on this machine: python -m study.bench --help
+
+Ours and the plain loops of study.baseline use the same networks, batch sizes and drawn pictures. Each side runs in a
+process of its own, in turns with the other, and what is compared is the median: on a noisy machine only the ratios of
+one run mean something.
+"""
+
+import io
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Self
+from unittest import mock
+
+import datasets
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+
+from models import Autoencoder, Generator
+from models.images import crop
+from train.autoencoder import AutoencoderSettings, AutoencoderTrainer
+from train.data import Faces, find_source
+from train.device import find_device, keep_freed_memory
+from train.errors import run_command
+from train.gan import GANSettings, GANTrainer
+from train.loop import STEPS_PER_READ, Trainer, prepare
+from train.settings import Settings
+
+from . import baseline
+
+GAN, AUTOENCODER = GANSettings(), AutoencoderSettings()
+
+# CelebA's own size on the Hub.
+PICTURE_SIZE = (178, 218)
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    rounds: int = 5
+    """How often each side is timed."""
+
+    steps: int = 8
+    """Steps of training in one round."""
+
+    faces: int = 2048
+    """Pictures to draw, JPEGs of CelebA's size."""
+
+    profile: bool = False
+    """Print where the time of our own steps goes instead."""
+
+    data: bool = False
+    """Print the speed and memory of streaming and reading this many faces instead; the drawn ones repeat from
+    2,048 on."""
+
+
+# What is timed: name -> function of no arguments, images in one call.
+
+Work = dict[str, tuple[Callable[[], object], int]]
+
+
+def plain_work(folder: Path, device: torch.device) -> Work:
+    def faces(batch_size: int) -> Iterator[torch.Tensor]:
+        return baseline.batches(folder / "pictures", batch_size)
+
+    torch.manual_seed(0)
+    generator, decoder = baseline.with_stock_layers(Generator().eval()).layers, Autoencoder().eval().decoder
+    return {
+        "GAN training": (baseline.gan_step(faces(GAN.batch_size), device), GAN.batch_size),
+        "autoencoder training": (
+            baseline.autoencoder_step(faces(AUTOENCODER.batch_size), device),
+            AUTOENCODER.batch_size,
+        ),
+        "GAN sampling": (lambda: baseline.generate(generator, torch.randn(64, 100, 1, 1)), 64),
+        "autoencoder sampling": (lambda: baseline.generate(decoder, torch.randn(64, 100)), 64),
+    }
+
+
+def our_work(folder: Path, device: torch.device) -> Work:
+    faces = Faces(find_source(str(folder / "data"), "train", "image", None, folder), folder)
+    gan, autoencoder = trainers(faces)
+    generator, decoder = Generator().eval(), Autoencoder().eval()
+    return {
+        "GAN training": (training_step(gan, faces, GAN), GAN.batch_size),
+        "autoencoder training": (training_step(autoencoder, faces, AUTOENCODER), AUTOENCODER.batch_size),
+        "GAN sampling": (lambda: generator.generate(64, seed=0), 64),
+        "autoencoder sampling": (lambda: decoder.generate(64, seed=0), 64),
+    }
+
+
+def trainers(faces: Faces) -> tuple[GANTrainer, AutoencoderTrainer]:
+    run = SimpleNamespace(folder=Path())  # Pictures go there at the end of an epoch, which never comes.
+    return GANTrainer(GAN, run), AutoencoderTrainer(AUTOENCODER, run, faces[:64], faces[:64])
+
+
+def training_step(trainer: Trainer, faces: Faces, settings: Settings) -> Callable[[], None]:
+    """A step as `train.loop` runs it."""
+    batches = (
+        batch for epoch in range(2, sys.maxsize) for batch in faces.batches(epoch, settings.batch_size, settings.seed)
+    )
+    losses: list[torch.Tensor] = []
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        images = prepare(next(batches), settings, count)
+        losses.append(torch.stack(list(trainer.step(images, count).values())))
+        count += 1
+        if len(losses) == STEPS_PER_READ:
+            torch.stack(losses).tolist()
+            losses.clear()
+
+    return step
+
+
+# Timing.
+
+
+class Side:
+    """A process that times its work when asked."""
+
+    def __init__(self, make_work: Callable[[Path, torch.device], Work], folder: Path, as_command: bool):
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        # Not a daemon, since the plain side's data loaders are processes of it.
+        self._process = context.Process(target=_serve, args=(theirs, make_work, folder, as_command))
+        self._process.start()
+
+    def time(self, name: str, times: int) -> float:
+        """Images a second of `times` calls."""
+        self._connection.send((name, times))
+        return self._connection.recv()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._process.join()
+
+
+def _serve(
+    connection: Connection, make_work: Callable[[Path, torch.device], Work], folder: Path, as_command: bool
+) -> None:
+    if as_command:  # What `train.loop` does, and neither a tutorial nor a script that samples.
+        keep_freed_memory()
+    work = make_work(folder, find_device("auto"))
+    while True:
+        try:
+            name, times = connection.recv()
+        except EOFError:
+            return
+        function, images = work[name]
+        connection.send(times * images / seconds(function, times))
+        time.sleep(0.5)  # Until data loaders have filled their queues, lest they disturb the other side.
+
+
+def seconds(function: Callable[[], object], times: int) -> float:
+    """Of so many calls, with all that a GPU still has to do."""
+    began = time.perf_counter()
+    for _ in range(times):
+        function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def compare(folder: Path, settings: BenchSettings) -> None:
+    """Print the table of ours against the baseline."""
+    device = find_device("auto")
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} {device} cores"
+    print(f"Images a second on {where}, torch {torch.__version__}; medians of {settings.rounds} rounds.\n")
+    print("| what | plain | ours | ratio |\n|---|---|---|---|")
+    first_calls: dict[str, float] = {}
+    with ExitStack() as stack:
+        slow, trained, sampled = (
+            stack.enter_context(Side(work, folder, as_command))
+            for work, as_command in ((plain_work, False), (our_work, True), (our_work, False))
+        )
+        for name, fast, steps in (
+            ("GAN training", trained, settings.steps),
+            ("autoencoder training", trained, 2 * settings.steps),
+            ("GAN sampling", sampled, 20),
+            ("autoencoder sampling", sampled, 20),
+        ):
+            if fast is sampled:
+                first_calls[name] = 64 / sampled.time(name, 1)
+            for side in (slow, fast):
+                side.time(name, 2)
+            speeds = [(slow.time(name, steps), fast.time(name, steps)) for _ in range(settings.rounds)]
+            plain_speed, our_speed = map(statistics.median, zip(*speeds))
+            batch_size = 64 if "sampling" in name else GAN.batch_size
+            row = f"{name}, batch {batch_size} | {plain_speed:,.0f} | {our_speed:,.0f} | {our_speed / plain_speed:.1f}"
+            print(f"| {row} |", flush=True)
+    print("\nFirst call, in seconds: " + ", ".join(f"{name} {first:.2f}" for name, first in first_calls.items()))
+
+
+def profile(folder: Path, settings: BenchSettings) -> None:
+    """Print what a training step of ours spends its time on. On a CPU: a GPU works behind the clock's back."""
+    keep_freed_memory()
+    with Faces(find_source(str(folder / "data"), "train", "image", None, folder), folder) as faces:
+        len(faces)
+        spent = []
+        for trainer, its in zip(trainers(faces), (GAN, AUTOENCODER)):
+            step = training_step(trainer, faces, its)
+            seconds(step, 5)
+            times = settings.rounds * settings.steps
+            with _stopwatches() as stopwatches:
+                total = seconds(step, times)
+            # What is left over includes the reading of losses, which on a CPU is too short to tell.
+            rest = total - sum(stopwatches.values())
+            spent.append({**stopwatches, "forward, losses": rest, "whole step": total})
+    print("| share of a step | GAN | autoencoder |\n|---|---|---|")
+    for part in spent[0]:
+        print(f"| {part} | " + " | ".join(f"{its[part] / its['whole step']:.1%}" for its in spent) + " |")
+    print("| milliseconds | " + " | ".join(f"{its['whole step'] / times * 1000:.0f}" for its in spent) + " |")
+
+
+@contextmanager
+def _stopwatches() -> Iterator[dict[str, float]]:
+    """Seconds by part of the training step, counted while the context lasts."""
+    spent: dict[str, float] = {}
+    with ExitStack() as stack:
+        for part, owner, name in (
+            ("data: reading", Faces, "__getitem__"),
+            ("data: to floats", sys.modules[__name__], "prepare"),
+            ("backward", torch.Tensor, "backward"),
+            ("optimiser", torch.optim.Adam, "step"),
+            ("optimiser", torch.optim.Muon, "step"),
+            ("running average", torch.optim.swa_utils.AveragedModel, "update_parameters"),
+        ):
+            spent[part] = 0.0
+            stack.enter_context(mock.patch.object(owner, name, _timed(getattr(owner, name), spent, part)))
+        yield spent
+
+
+def _timed(function: Callable, spent: dict[str, float], part: str) -> Callable:
+    def wrapper(*arguments, **options):
+        began = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            spent[part] += time.perf_counter() - began
+
+    return wrapper
+
+
+# Data.
+
+
+def data(folder: Path) -> None:
+    """Print how fast faces are decoded, streamed into the cache and read from it, and in how much memory."""
+    encoded = [path.read_bytes() for path in sorted((folder / "pictures").iterdir())]
+    decoder = len(encoded) / seconds(lambda: [crop(Image.open(io.BytesIO(picture))) for picture in encoded], 1)
+    with Faces(find_source(str(folder / "data"), "train", "image", None, folder), folder) as faces:
+        count = 0
+        streamed = seconds(lambda: len(faces), 1)
+        count = len(faces)
+        before_reading = _own_memory()
+        read = seconds(lambda: [None for _ in faces.batches(2, GAN.batch_size, 0)], 1)
+    print("| faces | decoder alone | first epoch: stream | ratio | later epochs: cache | memory, streaming | reading |")
+    print("|---|---|---|---|---|---|---|")
+    print(
+        f"| {count:,} | {decoder:,.0f}/s | {count / streamed:,.0f}/s | {count / streamed / decoder:.2f} "
+        f"| {count / read:,.0f}/s | {before_reading:.0f} MB | {_own_memory():.0f} MB |"
+    )
+
+
+def _own_memory() -> float:
+    """MB of this process's own; pages of mapped files, which the system takes back at will, left out."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1000
+
+
+def draw_pictures(folder: Path, count: int) -> None:
+    """Write smooth random pictures as files, up to 2,048 of them, and `count` as parquet files in the Hub's layout."""
+    random = np.random.default_rng(0)
+    (folder / "pictures").mkdir()
+    (folder / "data/data").mkdir(parents=True)
+    distinct = []
+    for number in range(min(count, 2048)):
+        picture = Image.fromarray(random.integers(0, 256, (8, 7, 3), dtype=np.uint8)).resize(PICTURE_SIZE)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=90)
+        distinct.append(buffer.getvalue())
+        (folder / f"pictures/{number:06}.jpg").write_bytes(distinct[-1])
+    datasets.disable_progress_bars()
+    shards = -(-count // 10_000)
+    for shard in range(shards):
+        numbers = range(shard * 10_000, min(count, (shard + 1) * 10_000))
+        rows = {"image": [{"bytes": distinct[number % len(distinct)], "path": None} for number in numbers]}
+        path = folder / f"data/data/train-{shard:05}-of-{shards:05}.parquet"
+        datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Image()})).to_parquet(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    settings = tyro.cli(BenchSettings, args=arguments, prog="python -m study.bench", description=__doc__)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        draw_pictures(folder, settings.faces)
+        if settings.data:
+            data(folder)
+        elif settings.profile:
+            profile(folder, settings)
+        else:
+            with Faces(find_source(str(folder / "data"), "train", "image", None, folder), folder) as faces:
+                len(faces)  # Fills the cache, which the process that is timed then reads.
+            compare(folder, settings)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,216 @@
+"""Score a model's faces, reconstructions and latents: python -m study.evaluate --help"""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import datasets
+import numpy as np
+import torch
+import tyro
+
+from models import FaceModel, load
+from models.images import denormalise, normalise
+from train.data import Faces, find_source
+from train.device import keep_freed_memory
+from train.errors import TrainingError, run_command
+from train.measure import latent_moments, psnr
+from train.record import write_whole
+from train.settings import Settings
+
+from . import scores
+from .features import extract
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    dataset: str = Settings.dataset
+    """The data set that the model was trained on: a data set on the Hub, or a local folder."""
+
+    revision: str | None = None
+    """Branch, tag or commit of the data set on the Hub."""
+
+    image_column: str = Settings.image_column
+    """The data set's column of images."""
+
+    cache_dir: Path = Settings.cache_dir
+    """Where decoded faces are kept, 12 kB each."""
+
+    samples: int = 2000
+    """Faces to generate for each seed, and training faces to compare them with."""
+
+    seeds: int = 5
+    """How often. Intervals are over seeds."""
+
+    held_out_split: str = "test"
+    """The split of faces that no model has seen."""
+
+    held_out: int = 500
+    """How many of them autoencoders reconstruct."""
+
+    features: Literal["efficientnet-lite0", "inception"] = "efficientnet-lite0"
+    """What distances are measured by. efficientnet-lite0 needs no internet; inception is the literature's, and is
+    downloaded. Distances by one say nothing of those by the other."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 20), ("seeds", 1), ("held_out", 2)):
+            if getattr(self, name) < least:
+                raise TrainingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be {least} or more")
+
+    def faces(self, split: str, count: int) -> torch.Tensor:
+        """The first faces of a split, (n, 3, 64, 64) uint8, n at most `count`."""
+        source = find_source(self.dataset, split, self.image_column, self.revision, self.cache_dir)
+        with Faces(source, self.cache_dir, limit=count) as faces:
+            return faces[: faces.wait_for(count)]
+
+    def attributes(self, split: str, names: tuple[str, ...], count: int) -> dict[str, np.ndarray]:
+        """CelebA's attributes of the first faces of a split: name -> (n,) bool; those that the data set has."""
+        source = find_source(self.dataset, split, self.image_column, self.revision, self.cache_dir)
+        options = {} if source.is_local else {"revision": source.revision}
+        rows = datasets.load_dataset(source.dataset, split=split, streaming=True, **options)
+        names = tuple(name for name in names if name in (rows.column_names or ()))
+        chosen = list(rows.select_columns(list(names)).take(count)) if names else []
+        return {name: np.array([bool(row[name]) for row in chosen]) for name in names}
+
+    def protocol(self, references: int) -> dict[str, Any]:
+        """What a result must say for its numbers to be compared with others."""
+        return {
+            "dataset": "celeba" if Path(self.dataset).is_dir() else self.dataset,
+            "preparation": "shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
+            "reference": f"first {references} faces of split train",
+            "held out": f"first {self.held_out} faces of split {self.held_out_split}",
+            "samples": self.samples,
+            "seeds": list(range(self.seeds)),
+            "features": self.features,
+            "intervals": "half widths, 95 %",
+        }
+
+
+def load_model(location: str | Path) -> FaceModel:
+    """The model in a folder or on the Hub.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    try:
+        return load(location)
+    except (ValueError, OSError) as error:
+        raise TrainingError(str(error)) from error
+
+
+@torch.inference_mode()
+def decode(model: FaceModel, z: torch.Tensor) -> torch.Tensor:
+    """Latents to images (n, 3, 64, 64) uint8 on the CPU."""
+    return torch.cat([denormalise(model.decode(part)).cpu() for part in z.split(100)])
+
+
+@torch.inference_mode()
+def encode(model: FaceModel, images: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, 64, 64) uint8 to latents on the CPU."""
+    return torch.cat([model.encode(normalise(part.to(model.device))).cpu() for part in images.split(100)])
+
+
+def compare(generated: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
+    """All scores of features (n, size) of generated faces against those of real ones."""
+    count = min(len(generated), len(real))
+    generated, real = generated[:count], real[:count]
+    precision, recall = scores.precision_recall(generated, real)
+    density, coverage = scores.density_coverage(generated, real)
+    return {
+        "frechet_distance": scores.frechet_distance(generated, real),
+        "kernel_distance": scores.kernel_distance(generated, real),
+        "precision": precision,
+        "recall": recall,
+        "density": density,
+        "coverage": coverage,
+    }
+
+
+def over_seeds(results: Iterable[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and 95 % interval of each score over the results of several seeds."""
+    results = list(results)
+    return {name: scores.mean_and_interval([result[name] for result in results]) for name in results[0]}
+
+
+def score_samples(model: FaceModel, real: torch.Tensor, settings: EvaluationSettings) -> dict[str, dict[str, float]]:
+    """Scores of faces drawn from the model's prior.
+
+    Args:
+        real: (n, size) features of training faces.
+    """
+    drawn = (decode(model, model.sample_latent(settings.samples, seed=seed)) for seed in range(settings.seeds))
+    return over_seeds(
+        compare(extract(images, settings.features), real) | {"sharpness": scores.sharpness(images)} for images in drawn
+    )
+
+
+def score_reconstructions(model: FaceModel, held_out: torch.Tensor, features: str) -> dict[str, dict[str, float]]:
+    """Mean over held-out faces (n, 3, 64, 64) uint8, with intervals over faces."""
+    reconstructed = decode(model, encode(model, held_out))
+    distance = (extract(reconstructed, features) - extract(held_out, features)).norm(dim=1)
+    return {
+        "psnr": scores.mean_and_interval(psnr(normalise(reconstructed), normalise(held_out)).tolist()),
+        "ssim": scores.mean_and_interval(scores.ssim(reconstructed, held_out).tolist()),
+        "feature_distance": scores.mean_and_interval(distance.tolist()),
+        "sharpness": scores.mean_and_interval([scores.sharpness(image[None]) for image in reconstructed]),
+        "sharpness_of_originals": scores.mean_and_interval([scores.sharpness(image[None]) for image in held_out]),
+    }
+
+
+def evaluate(model: FaceModel, real: torch.Tensor, held_out: torch.Tensor, settings: EvaluationSettings) -> dict:
+    """Everything that one model is scored by.
+
+    Args:
+        real: (n, size) features of training faces.
+        held_out: (n, 3, 64, 64) uint8 faces that training did not see.
+    """
+    result: dict[str, Any] = {"generated": score_samples(model, real, settings)}
+    if model.encodes:
+        result["reconstructed"] = score_reconstructions(model, held_out, settings.features)
+        result["latents"] = latent_moments(encode(model, held_out))
+        result["prior"] = {"mean": model.prior_mean, "variance": model.prior_variance, "skewness": 0, "kurtosis": 3}
+    return result
+
+
+def describe(result: dict[str, Any]) -> str:
+    """A result as a few lines of text."""
+    lines = []
+    for part in ("generated", "reconstructed"):
+        for name, value in result.get(part, {}).items():
+            interval = "" if value["interval"] is None else f" +- {value['interval']:.3f}"
+            lines.append(f"{part} {name.replace('_', ' '):<18} {value['mean']:9.3f}{interval}")
+    for name, value in result.get("latents", {}).items():
+        prior = result["prior"][name.removeprefix("latent_")]
+        lines.append(f"{name.replace('_', ' '):<28} {value:9.3f} (prior {prior:g})")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    @dataclass(frozen=True)
+    class Command(EvaluationSettings):
+        model: Annotated[str, tyro.conf.Positional] = tyro.MISSING
+        """A folder, or a model on the Hub."""
+
+        output: Path | None = None
+        """A JSON file for the scores."""
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    settings = tyro.cli(Command, args=arguments, prog="python -m study.evaluate", description=__doc__)
+    keep_freed_memory()
+    model = load_model(settings.model)
+    real = extract(settings.faces("train", settings.samples), settings.features)
+    result = evaluate(model, real, settings.faces(settings.held_out_split, settings.held_out), settings)
+    result["protocol"] = settings.protocol(len(real))
+    print(describe(result))
+    for name, value in result["protocol"].items():
+        print(f"{name + ':':<13} {value}")
+    if settings.output:
+        settings.output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(settings.output, json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main)
