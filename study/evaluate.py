@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import datasets
 import numpy as np
@@ -22,7 +22,7 @@ from train.record import write_whole
 from train.settings import Settings
 
 from . import scores
-from .features import extract
+from .features import FeatureNetwork, extract
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class EvaluationSettings:
     held_out: int = 500
     """How many of them autoencoders reconstruct."""
 
-    features: Literal["efficientnet-lite0", "inception"] = "efficientnet-lite0"
+    features: FeatureNetwork = "efficientnet-lite0"
     """What distances are measured by. efficientnet-lite0 needs no internet; inception is the literature's, and is
     downloaded. Distances by one say nothing of those by the other."""
 
@@ -78,7 +78,7 @@ class EvaluationSettings:
     def protocol(self, references: int) -> dict[str, Any]:
         """What a result must say for its numbers to be compared with others."""
         return {
-            "dataset": "celeba" if Path(self.dataset).is_dir() else self.dataset,
+            "dataset": Path(self.dataset).resolve().name if Path(self.dataset).is_dir() else self.dataset,
             "preparation": "shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
             "reference": f"first {references} faces of split train",
             "held out": f"first {self.held_out} faces of split {self.held_out_split}",

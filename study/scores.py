@@ -4,13 +4,46 @@ The Frechet and kernel distances, precision and recall are torch-fidelity's. Low
 recall, density and coverage are better when higher. `generated` and `real` are features (n, size) and (m, size).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
-from scipy.stats import t
+from scipy.stats import norm, t
 from skimage.metrics import structural_similarity
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a score is shown.
+
+    Attributes:
+        digits: after the decimal point.
+        lower_is_better: as for distances.
+        of_features: whether it says nothing without the network whose features it compares.
+    """
+
+    title: str
+    digits: int = 2
+    lower_is_better: bool = False
+    of_features: bool = True
+
+
+# The scores of a model's card and of the report's tables, in their order, as study.evaluate names them. A new one is an
+# entry here, a function below, and its line in `study.evaluate.compare` or `score_reconstructions`.
+SCORES = {
+    "frechet_distance": Score("Frechet distance", digits=0, lower_is_better=True),
+    "kernel_distance": Score("kernel distance", digits=1, lower_is_better=True),
+    "precision": Score("precision"),
+    "recall": Score("recall"),
+    "density": Score("density"),
+    "coverage": Score("coverage"),
+    "psnr": Score("PSNR (dB)", of_features=False),
+    "ssim": Score("SSIM", digits=3, of_features=False),
+    "feature_distance": Score("feature distance", digits=1, lower_is_better=True),
+}
 
 # Nearest neighbours that make the balls of precision, recall, density and coverage, as in the papers.
 PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5
@@ -77,6 +110,15 @@ def ssim(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return torch.tensor(
         [structural_similarity(a, b, data_range=255, **options) for a, b in zip(reconstruction.numpy(), images.numpy())]
     )
+
+
+def area_and_interval(area: float, positives: int, negatives: int) -> dict[str, float | None]:
+    """An area under the ROC curve, and the half width of its 95 % confidence interval (Hanley & McNeil 1982)."""
+    two_positives, two_negatives = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (
+        area * (1 - area) + (positives - 1) * (two_positives - area**2) + (negatives - 1) * (two_negatives - area**2)
+    ) / (positives * negatives)
+    return {"mean": area, "interval": float(norm.ppf(0.975) * variance**0.5)}
 
 
 def mean_and_interval(values: list[float]) -> dict[str, float | None]:

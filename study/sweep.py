@@ -1,7 +1,17 @@
 """Train many small runs, each with one setting changed, and score them all: python -m study.sweep --help
 
 Every run is an ordinary run of train.gan or train.autoencoder, in a folder of its own under --output. A sweep that was
-stopped goes on where it was, within a run too; one whose runs are all there only scores them.
+stopped goes on where it was, within a run too; one whose runs are all there only scores them. Scored is every run that
+is there, of all kinds and seeds, so that a sweep may be done in parts, and --no-train scores a half-finished one. The
+report (python -m study.report --no-measure) says which kinds are missing. The reports' own budget, the GAN's:
+
+python -m study.sweep --dataset path/to/celeba --budget full --limit 8000 --seeds 1
+    --only gan-50+50 gan-10+90 gan-20+80 gan-40+60 gan-100+100
+
+and then a second seed of the defaults and of a rival, without the defaults' 100 epochs:
+
+python -m study.sweep --dataset path/to/celeba --budget full --limit 8000 --seeds 2 --most-epochs 50
+    --only gan-50+50 gan-40+60
 """
 
 import json
@@ -15,13 +25,13 @@ import tyro
 from models.base import FaceModel
 from models.images import normalise
 from train import autoencoder, gan
-from train.errors import run_command
+from train.errors import TrainingError, run_command
 from train.measure import latent_moments, psnr
-from train.record import write_whole
+from train.record import Record, write_whole
 
 from . import experiments, scores
 from .evaluate import EvaluationSettings, compare, decode, encode, load_model
-from .features import extract
+from .features import FeatureNetwork, extract
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,14 @@ class SweepSettings:
     cache_dir: Path = gan.GANSettings.cache_dir
     """As for train.gan."""
 
-    output: Path = Path("runs/sweep")
-    """Folder of the runs."""
+    limit: int | None = None
+    """Train on the first so many faces only."""
+
+    data_note: str | None = None
+    """What the data is, in a sentence for the report; by default the data set's name."""
+
+    output: Path | None = None
+    """Folder of the runs; by default runs/sweep, or runs/sweep-full for the full budget."""
 
     budget: Literal["small", "full"] = "small"
     """full trains the reports' epochs, small a tenth of them."""
@@ -41,8 +57,11 @@ class SweepSettings:
     seeds: int = 2
     """Runs of each kind, with seeds from 0."""
 
-    only: str = ""
-    """Train the kinds whose name contains this only."""
+    only: tuple[str, ...] = ()
+    """Train the kinds only whose name contains one of these: plain, gan, gan-10+90, ... (bits + continuous)."""
+
+    most_epochs: int | None = None
+    """Train runs of several lengths, gan-50+50 with 20, 50 and 100 epochs, up to so many of the reports' epochs only."""
 
     train: bool = True
     """Whether to train the runs that are missing, or only to score those that are there."""
@@ -53,11 +72,34 @@ class SweepSettings:
     samples: int = 1000
     """Faces of each model to score."""
 
-    features: Literal["efficientnet-lite0", "inception"] = "efficientnet-lite0"
+    features: FeatureNetwork = "efficientnet-lite0"
     """As for study.evaluate."""
 
-    results: Path = Path("docs/results/sweep.json")
-    """Where the scores go."""
+    results: Path | None = None
+    """Where the scores go; by default docs/results/sweep.json, or sweep-full.json for the full budget."""
+
+    def __post_init__(self) -> None:
+        for setting in ("seeds", "most_epochs", "limit"):
+            value = getattr(self, setting)
+            if value is not None and value < 1:
+                raise TrainingError(f"--{setting.replace('_', '-')} is {value}: it must be 1 or more")
+        for part in self.only:
+            if not any(part in row.name for row in ROWS):
+                names = ", ".join(row.name for row in ROWS)
+                raise TrainingError(f"--only {part}: no kind's name contains that; they are {names}")
+
+    # A run of one budget cannot go on to the other: an autoencoder's learning rate falls to 0 over its epochs.
+    @property
+    def folder(self) -> Path:
+        return self.output or Path("runs", self._name)
+
+    @property
+    def results_path(self) -> Path:
+        return self.results or Path("docs/results", f"{self._name}.json")
+
+    @property
+    def _name(self) -> str:
+        return "sweep-full" if self.budget == "full" else "sweep"
 
 
 @dataclass(frozen=True)
@@ -78,10 +120,14 @@ class Row:
 
 
 # The reports' sweeps of the GAN: length of the latent, epochs, and bits + continuous numbers in a latent of 100.
+DEFAULT, LONG_LATENT, EPOCHS = "gan-50+50", "gan-100+100", 50
 GAN_ROWS = (
-    Row("gan-50+50", "gan", (20, 50, 100)),
-    *(Row(f"gan-{bits}+{100 - bits}", "gan", (50,), ("--discrete-size", str(bits))) for bits in (0, 10, 20, 40, 100)),
-    Row("gan-100+100", "gan", (50,), ("--latent-size", "200", "--discrete-size", "100")),
+    Row(DEFAULT, "gan", (20, EPOCHS, 100)),
+    *(
+        Row(f"gan-{bits}+{100 - bits}", "gan", (EPOCHS,), ("--discrete-size", str(bits)))
+        for bits in (0, 10, 20, 40, 100)
+    ),
+    Row(LONG_LATENT, "gan", (EPOCHS,), ("--latent-size", "200", "--discrete-size", "100")),
 )
 
 MATCHED = ("--prior-mean", "0", "--prior-variance", "2")
@@ -107,30 +153,96 @@ TRAINING_FACES = 8000
 MAINS = {"gan": gan.main, "autoencoder": autoencoder.main}
 
 
-def model_folder(row: Row, seed: int, full_epochs: int, settings: SweepSettings) -> tuple[Path, int]:
-    """Where the model of a run at so many of the reports' epochs lies, and how many epochs that is in this budget."""
-    epochs = full_epochs if settings.budget == "full" else max(1, round(full_epochs / 10))
-    return settings.output / f"{row.name}-seed{seed}" / f"model-{epochs}", epochs
+def epochs_in(budget: str, full_epochs: int) -> int:
+    """How many epochs so many of the reports' are in a budget."""
+    return full_epochs if budget == "full" else max(1, round(full_epochs / 10))
+
+
+def label(row: Row, full_epochs: int, budget: str) -> str:
+    """What the results call a kind of run at so many of the reports' epochs."""
+    return row.name if len(row.epochs) == 1 else f"{row.name}, {epochs_in(budget, full_epochs)} epochs"
+
+
+def labels(command: str, budget: str) -> list[str]:
+    """Of all kinds of a command."""
+    return [label(row, epochs, budget) for row in ROWS if row.command == command for epochs in row.epochs]
+
+
+def labels_of(name: str, budget: str) -> list[str]:
+    """Of a row, from few epochs to many."""
+    return [label(row, epochs, budget) for row in ROWS if row.name == name for epochs in row.epochs]
+
+
+def default_label(budget: str) -> str:
+    """Of the reports' defaults."""
+    return next(label(row, EPOCHS, budget) for row in GAN_ROWS if row.name == DEFAULT)
+
+
+def split_labels(budget: str) -> list[str]:
+    """Of the ways to split a latent of 100."""
+    return [label(row, EPOCHS, budget) for row in GAN_ROWS if row.name != LONG_LATENT]
+
+
+def missing(results: dict[str, Any]) -> list[str]:
+    """The kinds of run that results lack."""
+    there = {row["name"] for row in results["rows"]}
+    labels = (label(row, epochs, results["protocol"]["budget"]) for row in ROWS for epochs in row.epochs)
+    return [name for name in labels if name not in there]
+
+
+def run_folder(row: Row, seed: int, settings: SweepSettings) -> Path:
+    """The folder of a run.
+
+    Raises:
+        TrainingError: what is there is a run of another sweep.
+    """
+    folder = settings.folder / f"{row.name}-seed{seed}"
+    if (folder / "run.json").exists():
+        its = Record(folder).description["settings"]
+        if its["limit"] != settings.limit:
+            raise TrainingError(
+                f"--output {settings.folder}: {folder.name} there was trained with --limit {its['limit']}, not with "
+                f"{settings.limit}: give the same, or another folder"
+            )
+        if its["epochs"] not in [epochs_in(settings.budget, epochs) for epochs in row.epochs]:
+            raise TrainingError(
+                f"--output {settings.folder}: {folder.name} there is a run of another --budget: name another folder"
+            )
+    return folder
 
 
 def run_row(row: Row, seed: int, settings: SweepSettings) -> None:
     """Train what is missing of a run, and keep its model at each of the row's numbers of epochs."""
+    folder = run_folder(row, seed, settings)
+    # From few to many: the run goes on from one to the next.
     for full_epochs in row.epochs:
-        model, epochs = model_folder(row, seed, full_epochs, settings)
-        if model.is_dir():
+        epochs = epochs_in(settings.budget, full_epochs)
+        model = folder / f"model-{epochs}"
+        if model.is_dir() or full_epochs > (settings.most_epochs or full_epochs):
             continue
-        folder = model.parent
         # A run that is longer than the last one goes on from it: --epochs may differ between the two.
         arguments = ["--resume"] if (folder / "checkpoint.pt").exists() else []
         shared = ["--dataset", settings.dataset, "--cache-dir", str(settings.cache_dir), "--output", str(folder)]
         numbers = ["--epochs", str(epochs), "--seed", str(seed)]
+        numbers += ["--limit", str(settings.limit)] if settings.limit else []
         MAINS[row.command]([*shared, *numbers, *row.arguments, *arguments])
         shutil.copytree(folder / "model", model.with_suffix(".tmp"), dirs_exist_ok=True)
         model.with_suffix(".tmp").rename(model)
 
 
 def score(settings: SweepSettings) -> dict[str, Any]:
-    """Scores of every model that is there, by row and number of epochs, a list entry a seed."""
+    """Scores of every model that is there, by row and number of epochs, a list entry a seed.
+
+    Raises:
+        TrainingError: there is none, or one of another sweep.
+    """
+    models = {
+        (row.name, epochs): _models(row, epochs_in(settings.budget, epochs), settings)
+        for row in ROWS
+        for epochs in row.epochs
+    }
+    if not any(models.values()):
+        raise TrainingError(f"--output {settings.folder} holds no finished run of the sweep to score")
     its = EvaluationSettings(
         settings.dataset,
         cache_dir=settings.cache_dir,
@@ -144,19 +256,29 @@ def score(settings: SweepSettings) -> dict[str, Any]:
     rows = []
     for row in ROWS:
         for full_epochs in row.epochs:
-            folders = [model_folder(row, seed, full_epochs, settings) for seed in range(settings.seeds)]
             runs = [
                 _score_model(load_model(folder), faces, its) | {"seed": seed}
-                for seed, (folder, _) in enumerate(folders)
-                if folder.is_dir()
+                for seed, folder in models[row.name, full_epochs].items()
             ]
             if runs:
-                name = row.name if len(row.epochs) == 1 else f"{row.name}, {folders[0][1]} epochs"
-                rows.append({"name": name, "epochs": folders[0][1], "arguments": row.arguments, "runs": runs})
+                name, epochs = label(row, full_epochs, settings.budget), epochs_in(settings.budget, full_epochs)
+                rows.append({"name": name, "epochs": epochs, "arguments": row.arguments, "runs": runs})
                 print(
                     f"{name}: kernel distance " + ", ".join(f"{run['kernel_distance']:.1f}" for run in runs), flush=True
                 )
-    return {"protocol": its.protocol(len(faces.train_features)) | {"budget": settings.budget}, "rows": rows}
+    protocol = its.protocol(len(faces.train_features)) | {"budget": settings.budget, "limit": settings.limit}
+    protocol["data"] = settings.data_note or protocol["dataset"]
+    return {"protocol": protocol, "rows": rows}
+
+
+def _models(row: Row, epochs: int, settings: SweepSettings) -> dict[int, Path]:
+    """The folders of a kind's finished models, by seed."""
+    found = {}
+    for folder in settings.folder.glob(f"{row.name}-seed*"):
+        seed = folder.name.removeprefix(f"{row.name}-seed")
+        if seed.isdecimal() and (folder / f"model-{epochs}").is_dir():
+            found[int(seed)] = run_folder(row, int(seed), settings) / f"model-{epochs}"
+    return dict(sorted(found.items()))
 
 
 def _score_model(model: FaceModel, faces: experiments.RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
@@ -179,12 +301,12 @@ def main(arguments: list[str] | None = None) -> None:
     settings = tyro.cli(SweepSettings, args=arguments, prog="python -m study.sweep", description=__doc__)
     for seed in range(settings.seeds if settings.train else 0):
         for row in ROWS:
-            if settings.only in row.name:
+            if not settings.only or any(part in row.name for part in settings.only):
                 print(f"{row.name}, seed {seed}", flush=True)
                 run_row(row, seed, settings)
     result = score(settings)
-    settings.results.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(settings.results, json.dumps(result, indent=1) + "\n")
+    settings.results_path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(settings.results_path, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

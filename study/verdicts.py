@@ -1,0 +1,212 @@
+"""The report's verdicts: words chosen by the figures that they stand beside, so that a rerun cannot contradict them.
+
+A figure is a mean with the half width of its 95 % confidence interval, as `scores.mean_and_interval` gives it. Two
+figures differ where their difference is larger than its own interval, the root of both squared half widths; without
+an interval, as of a single seed, nothing is said to differ. A check is True, False, or None where the figures do not
+tell.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from scipy.stats import binomtest, f_oneway, fisher_exact
+
+from .scores import SCORES
+
+# Shares of the diversity that faces have at the prior, or that real faces have: below the first they are alike, from
+# the second on varied.
+ALIKE, VARIED = 0.2, 0.5
+
+# Of what originals show of an attribute beyond chance: kept from this on.
+KEPT = 0.5
+
+# Attributes of fewer faces than this, or of all but so few, are rare.
+RARE = 0.1
+
+# Means of a latent's numbers lie around 0 where, on average, they are fewer standard deviations off than this.
+AROUND_ZERO = 0.5
+
+# Shares of clipped values and of frozen units over which a decoder has collapsed.
+COLLAPSED = 0.9
+
+# More generated faces than this nearer to a training face than 99 % of held-out faces are: copies.
+COPIES = 0.05
+
+# Chance of so large a difference between kinds of runs that do not differ, below which they are said to.
+SIGNIFICANCE = 0.05
+
+Figure = dict[str, float | None]
+Check = bool | None
+
+
+def compare(one: Figure, other: Figure) -> int:
+    """1 where one figure is more than the other, -1 where it is less, 0 where they cannot be told apart."""
+    if one["interval"] is None or other["interval"] is None:
+        return 0
+    difference = one["mean"] - other["mean"]
+    if abs(difference) <= math.hypot(one["interval"], other["interval"]):
+        return 0
+    return 1 if difference > 0 else -1
+
+
+def exceeds(figure: Figure, level: float) -> Check:
+    """Whether a figure is over a level; None where its interval holds it."""
+    return {1: True, -1: False, 0: None}[compare(figure, {"mean": level, "interval": 0.0})]
+
+
+def most(share: float | None, draws: int) -> Check:
+    """Whether more than half of all are what a share of so many draws is, by Wilson's interval of that share."""
+    if share is None:
+        return None
+    interval = binomtest(round(share * draws), draws).proportion_ci(method="wilson")
+    return True if interval.low > 0.5 else False if interval.high < 0.5 else None
+
+
+def collapsed(point: dict[str, float | None]) -> bool:
+    """Whether a decoder has, at a point of its out-of-distribution curve."""
+    return all(point[key] is not None and point[key] > COLLAPSED for key in ("clipped", "frozen_units"))
+
+
+def negate(check: Check) -> Check:
+    return None if check is None else not check
+
+
+def verdict(*checks: Check) -> str:
+    """Of a claim that says all of the checks."""
+    if True in checks and False in checks:
+        return "partly right"
+    if None in checks or not checks:
+        return "undecided"
+    return "confirmed" if checks[0] else "refuted"
+
+
+def joined(words: Iterable[str], none: str = "none") -> str:
+    """ "a, b and c"."""
+    words = list(words)
+    if not words:
+        return none
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def called(title: str) -> str:
+    """A model's title within a sentence: "the plain autoencoder", "the GAN"."""
+    return "the " + (title if title[1:2].isupper() else title[:1].lower() + title[1:])
+
+
+def by_sign(signs: dict[str, int], more: str, same: str, less: str) -> str:
+    """Names sorted by what `compare` said of each: "larger for a and b; smaller for c"."""
+    words = {1: more, 0: same, -1: less}
+    groups = {word: [name for name, sign in signs.items() if sign == key] for key, word in words.items()}
+    return "; ".join(f"{word} {joined(names)}" for word, names in groups.items() if names)
+
+
+def quality(one: dict[str, Figure], other: dict[str, Figure], names: Iterable[str]) -> str:
+    """By which of some scores one model's faces are better than another's, in words."""
+    signs = {
+        SCORES[name].title: compare(one[name], other[name]) * (-1 if SCORES[name].lower_is_better else 1)
+        for name in names
+    }
+    if set(signs.values()) == {1}:
+        return "better by every score"
+    return by_sign(signs, "better by", "not to be told apart by", "worse by")
+
+
+def mean_of(figures: Sequence[Figure], independent: bool = True) -> Figure:
+    """The mean of several figures; where they come from the same faces, its interval is the mean one, too wide."""
+    intervals = [figure["interval"] for figure in figures]
+    mean = sum(figure["mean"] for figure in figures) / len(figures)
+    if None in intervals:
+        return {"mean": mean, "interval": None}
+    width = math.hypot(*intervals) if independent else sum(intervals)
+    return {"mean": mean, "interval": width / len(figures)}
+
+
+def kept(attribute: dict[str, Any], models: Iterable[str]) -> Figure:
+    """How much of what originals show of an attribute beyond chance its reconstructions keep, over the models."""
+    shown = attribute["originals"]["mean"] - 0.5
+    shares = [
+        {
+            "mean": (attribute[name]["mean"] - 0.5) / shown,
+            "interval": None if attribute[name]["interval"] is None else attribute[name]["interval"] / shown,
+        }
+        for name in models
+    ]
+    return mean_of(shares, independent=False)
+
+
+def survival(attributes: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
+    """What is kept of each attribute that originals show, the least first, and on average of common and of rare ones
+    (None where there are none)."""
+    shown = {name: its for name, its in attributes.items() if exceeds(its["originals"], 0.5) and models}
+    each = {name: kept(its, models) for name, its in shown.items()}
+    rare = [figure for name, figure in each.items() if is_rare(shown[name])]
+    common = [figure for name, figure in each.items() if not is_rare(shown[name])]
+    return {
+        "each": dict(sorted(each.items(), key=lambda item: item[1]["mean"] or 0)),
+        "common": mean_of(common, independent=False) if common else None,
+        "rare": mean_of(rare, independent=False) if rare else None,
+    }
+
+
+def is_rare(attribute: dict[str, Any]) -> bool:
+    return min(attribute["share"], 1 - attribute["share"]) < RARE
+
+
+# Of a sweep, whose rows hold a run for each seed.
+
+
+def improvements(rows: Sequence[dict[str, Any]], key: str = "kernel_distance") -> tuple[int, int]:
+    """How often a run is better at one row's number of epochs than at the row's before, and out of how many."""
+    better = total = 0
+    for shorter, longer in itertools.pairwise(rows):
+        before = {run["seed"]: run[key] for run in shorter["runs"]}
+        for run in longer["runs"]:
+            if run["seed"] in before:
+                total += 1
+                better += run[key] < before[run["seed"]]
+    return better, total
+
+
+def chance(rows: Sequence[dict[str, Any]], key: str = "kernel_distance") -> float | None:
+    """How likely kinds of runs that do not differ are to differ as much as these, by an analysis of variance over
+    their seeds; None where no kind has two, or there is one kind only."""
+    groups = [[run[key] for run in row["runs"]] for row in rows]
+    if len(groups) < 2 or max(map(len, groups)) < 2:
+        return None
+    return float(f_oneway(*groups).pvalue)
+
+
+def best(rows: Sequence[dict[str, Any]], key: str = "kernel_distance") -> dict[str, Any]:
+    """The row whose runs have the lowest mean."""
+    return min(rows, key=lambda row: average(row, key))
+
+
+def collapses_above(rows: Sequence[dict[str, Any]]) -> dict[int, tuple[int, int]]:
+    """By seed, how many runs are less diverse at mean +100 than at -100, and out of how many."""
+    runs = [run for row in rows for run in row["runs"]]
+    sides: dict[int, list[bool]] = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        sides.setdefault(run["seed"], []).append(run["diversity_above"] < run["diversity_below"])
+    return {seed: (sum(above), len(above)) for seed, above in sides.items()}
+
+
+def goes_with_seed(counts: dict[int, tuple[int, int]]) -> Check:
+    """Whether the two seeds with the most runs collapse on different sides more often than chance has it (Fisher's
+    exact test); None where it cannot be told."""
+    pairs = sorted(counts.values(), key=lambda count: count[1], reverse=True)[:2]
+    if len(pairs) < 2:
+        return None
+    table = [[above, total - above] for above, total in pairs]
+    return True if fisher_exact(table).pvalue < SIGNIFICANCE else None
+
+
+def average(row: dict[str, Any], key: str) -> float:
+    return sum(run[key] for run in row["runs"]) / len(row["runs"])
+
+
+def looks_best(row: dict[str, Any], rows: Sequence[dict[str, Any]], key: str = "kernel_distance") -> Check:
+    """Whether a kind of run is the best of several; None where they do not differ more than seeds do."""
+    p = chance(rows, key)
+    return None if p is None or not p < SIGNIFICANCE else best(rows, key) is row
