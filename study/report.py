@@ -227,8 +227,14 @@ def write_report(folder: Path, titles: dict[str, str]) -> None:
         TrainingError: results are missing or damaged.
     """
     results = _read_results(folder)
-    models = {name: title for name, title in titles.items() if name in results["scores"]}
-    figures.draw_curves(results, models, folder)
+    page = fill_in(results, titles)
+    figures.draw_curves(results, {name: titles[name] for name in titles if _is_measured(name, results)}, folder)
+    write_whole(folder / "report.md", page)
+
+
+def fill_in(results: dict[str, Any], titles: dict[str, str]) -> str:
+    """The report, from the results by their names with underscores."""
+    models = {name: title for name, title in titles.items() if _is_measured(name, results)}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -263,8 +269,18 @@ def write_report(folder: Path, titles: dict[str, str]) -> None:
             for name in MEASUREMENTS
         },
     }
-    page = environment.get_template("report.md").render(results | context)
-    write_whole(folder / "report.md", page)
+    return environment.get_template("report.md").render(results | context)
+
+
+def _is_measured(name: str, results: dict[str, Any]) -> bool:
+    """Whether a model has results of every kind, as the models of a run that was not stopped have."""
+    everywhere = ["scores", "out_of_distribution", "memorisation"]
+    if "reconstructed" in results["scores"].get(name, {}):
+        everywhere.append("densities")
+    attributes = [its for its in results["attributes"].values() if isinstance(its, dict) and "originals" in its]
+    return all(name in results[key] for key in everywhere) and (
+        "densities" not in everywhere or all(name in its for its in attributes)
+    )
 
 
 def _read_results(folder: Path) -> dict[str, Any]:

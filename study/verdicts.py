@@ -9,9 +9,9 @@ tell.
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
-from scipy.stats import binomtest, f_oneway, fisher_exact
+from scipy.stats import binomtest, dunnett, f_oneway, fisher_exact
 
 from .scores import SCORES
 
@@ -37,8 +37,14 @@ COPIES = 0.05
 # Chance of so large a difference between kinds of runs that do not differ, below which they are said to.
 SIGNIFICANCE = 0.05
 
-Figure = dict[str, float | None]
 Check = bool | None
+
+
+class Figure(TypedDict):
+    """As `scores.mean_and_interval` makes it."""
+
+    mean: float
+    interval: float | None
 
 
 def compare(one: Figure, other: Figure) -> int:
@@ -66,7 +72,8 @@ def most(share: float | None, draws: int) -> Check:
 
 def collapsed(point: dict[str, float | None]) -> bool:
     """Whether a decoder has, at a point of its out-of-distribution curve."""
-    return all(point[key] is not None and point[key] > COLLAPSED for key in ("clipped", "frozen_units"))
+    shares = (point["clipped"], point["frozen_units"])
+    return all(share is not None and share > COLLAPSED for share in shares)
 
 
 def negate(check: Check) -> Check:
@@ -115,9 +122,9 @@ def quality(one: dict[str, Figure], other: dict[str, Figure], names: Iterable[st
 
 def mean_of(figures: Sequence[Figure], independent: bool = True) -> Figure:
     """The mean of several figures; where they come from the same faces, its interval is the mean one, too wide."""
-    intervals = [figure["interval"] for figure in figures]
+    intervals = [figure["interval"] for figure in figures if figure["interval"] is not None]
     mean = sum(figure["mean"] for figure in figures) / len(figures)
-    if None in intervals:
+    if len(intervals) < len(figures):
         return {"mean": mean, "interval": None}
     width = math.hypot(*intervals) if independent else sum(intervals)
     return {"mean": mean, "interval": width / len(figures)}
@@ -126,7 +133,7 @@ def mean_of(figures: Sequence[Figure], independent: bool = True) -> Figure:
 def kept(attribute: dict[str, Any], models: Iterable[str]) -> Figure:
     """How much of what originals show of an attribute beyond chance its reconstructions keep, over the models."""
     shown = attribute["originals"]["mean"] - 0.5
-    shares = [
+    shares: list[Figure] = [
         {
             "mean": (attribute[name]["mean"] - 0.5) / shown,
             "interval": None if attribute[name]["interval"] is None else attribute[name]["interval"] / shown,
@@ -144,7 +151,7 @@ def survival(attributes: dict[str, Any], models: Sequence[str]) -> dict[str, Any
     rare = [figure for name, figure in each.items() if is_rare(shown[name])]
     common = [figure for name, figure in each.items() if not is_rare(shown[name])]
     return {
-        "each": dict(sorted(each.items(), key=lambda item: item[1]["mean"] or 0)),
+        "each": dict(sorted(each.items(), key=lambda item: item[1]["mean"])),
         "common": mean_of(common, independent=False) if common else None,
         "rare": mean_of(rare, independent=False) if rare else None,
     }
@@ -207,6 +214,13 @@ def average(row: dict[str, Any], key: str) -> float:
 
 
 def looks_best(row: dict[str, Any], rows: Sequence[dict[str, Any]], key: str = "kernel_distance") -> Check:
-    """Whether a kind of run is the best of several; None where they do not differ more than seeds do."""
-    p = chance(rows, key)
-    return None if p is None or not p < SIGNIFICANCE else best(rows, key) is row
+    """Whether each of several other kinds of run is worse than this one, or one of them better, beyond their seeds (by
+    Dunnett's test of many against one)."""
+    its, *groups = ([run[key] for run in line["runs"]] for line in (row, *(line for line in rows if line is not row)))
+    if not groups or len(its) + sum(map(len, groups)) <= 1 + len(groups):
+        return None
+    chances = dunnett(*groups, control=its, rng=0).pvalue
+    worse = [sum(group) / len(group) > sum(its) / len(its) for group in groups]
+    if any(p < SIGNIFICANCE and not w for p, w in zip(chances, worse)):
+        return False
+    return True if all(p < SIGNIFICANCE and w for p, w in zip(chances, worse)) else None
