@@ -151,11 +151,13 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
                 )
             )
     card.data.model_name, card.data.eval_results = path.parent.name, entries
+    caution = "" if EXTRACTORS[protocol["features"]].literature else ", and are no FID or KID of the literature"
     section = f"""## Scores
 
-{protocol["samples"]} generated faces against the {protocol["reference"]}, {len(protocol["seeds"])} seeds; reconstructions of the
-{protocol["held out"]}, of {protocol["data"]}. Distances are between features of
-{protocol["features"]}{"" if EXTRACTORS[protocol["features"]].literature else ", and are no FID or KID of the literature"}; ± 95 % confidence. The protocol and all other measurements are in the repository's docs/report.md.
+{protocol["samples"]} generated faces against the {protocol["reference"]}, {len(protocol["seeds"])} seeds;
+reconstructions of the {protocol["held out"]}. The data: {protocol["data"]}. Distances are between
+features of {protocol["features"]}{caution}; ± 95 % confidence.
+The protocol and all other measurements are in the repository's docs/report.md.
 
 | | |
 |---|---|

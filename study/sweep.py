@@ -61,7 +61,7 @@ class SweepSettings:
     """Train the kinds only whose name contains one of these: plain, gan, gan-10+90, ... (bits + continuous)."""
 
     most_epochs: int | None = None
-    """Train runs of several lengths, gan-50+50 with 20, 50 and 100 epochs, up to so many of the reports' epochs only."""
+    """Train runs of several lengths, gan-50+50 with 20, 50 and 100 epochs, up to so many of the reports' epochs."""
 
     train: bool = True
     """Whether to train the runs that are missing, or only to score those that are there."""

@@ -102,6 +102,12 @@ def test_the_edges_of_a_curve():
     ]
     assert experiments.edges(curve, prior_mean=0) == {"below": pytest.approx(3), "above": pytest.approx(5)}
     assert experiments.edges(curve[2:4], prior_mean=0) == {"below": None, "above": None}
+    # Distances are from the prior's mean, to the first place where faces go, whether they come back or not.
+    back = [*curve, {"mean": 8, "face_share": 1.0}, {"mean": 10, "face_share": 0.0}]
+    assert experiments.edges(back, prior_mean=-2) == {"below": pytest.approx(1), "above": pytest.approx(7)}
+    assert experiments.edges(curve, prior_mean=0, level=0.9) == {"below": pytest.approx(2.2), "above": pytest.approx(1)}
+    unmeasured = [{"mean": mean, "face_share": None} for mean in (-1, 0, 1)]
+    assert experiments.edges(unmeasured, prior_mean=0) == {"below": None, "above": None}
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +124,36 @@ def test_far_out_units_freeze_and_faces_become_alike(weights, real):
     near, far = experiments.out_of_distribution(model, real[0], 10, real[1].features, None, means=(0, 1000))
     assert near["frozen_units"] < 0.3 and far["frozen_units"] > 0.9
     assert far["feature_diversity"] < near["feature_diversity"] and far["face_share"] is None
+
+
+def test_frozen_and_clipped_shares_of_a_decoder_made_by_hand(real):
+    model = Autoencoder(10, 16, (4, 4, 4), prior_mean=-0.5).eval()
+    first, last = model.decoder[0], model.decoder[-2]
+    with torch.no_grad():
+        # Of the sixteen units of the first layer eight are always on, four always off, and four are numbers of the latent.
+        first.weight.zero_()
+        first.weight[12:, :4] = torch.eye(4)
+        first.bias.copy_(torch.tensor([1.0] * 8 + [-1.0] * 4 + [0.0] * 4))
+        # Red lies at one end of the scale, green at the other, blue in the middle.
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([9.0, -9.0, 0.0]))
+    low, prior, near, far = experiments.out_of_distribution(
+        model, real[0], 30, real[1].features, lambda images: torch.arange(len(images)) / 30, means=(-90, 0, 90)
+    )
+    assert [point["mean"] for point in (low, prior, near, far)] == [-90, -0.5, 0, 90]  # The prior's is among them.
+    assert [point["frozen_units"] for point in (low, near, far)] == [1, 0.75, 1]
+    assert {point["clipped"] for point in (low, near, far)} == {pytest.approx(2 / 3)}
+    assert near["pixel_diversity"] == 0
+    # A face is over 0.9: 28 and 29 thirtieths are.
+    assert near["face_share"] == pytest.approx(2 / 30)
+
+
+def test_diversity_is_in_grey_levels(real, monkeypatch):
+    model = Autoencoder(10, 16, (4, 4, 4)).eval()
+    shade = torch.tensor([0.0, 10, 40]) / 127.5
+    monkeypatch.setattr(model, "decode", lambda z: model.decoder_layers(z) * 0 + shade[:, None, None, None])
+    (point,) = experiments.out_of_distribution(model, real[0], 3, real[1].features, None, means=(0,))
+    assert point["pixel_diversity"] == pytest.approx((10 + 30 + 40) / 3, abs=0.5)
 
 
 def test_fitted_densities_are_nearer_than_shifted_ones(real):
@@ -161,7 +197,9 @@ def test_an_attribute_that_reconstruction_destroys_is_at_chance(real):
         {"dark": (dark, dark_test)},
         settings.features,
     )
-    assert result["dark"] == {"share": 0.5, "originals": 1.0, "blind": 0.5}
+    assert result["dark"]["share"] == 0.5
+    assert (result["dark"]["originals"]["mean"], result["dark"]["blind"]["mean"]) == (1.0, 0.5)
+    assert result["dark"]["originals"]["interval"] == 0 < result["dark"]["blind"]["interval"]
 
 
 def test_copies_of_training_faces_are_found(weights, real):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from study import scores
+from train.measure import psnr
 
 
 def normal(count: int, size: int, seed: int) -> torch.Tensor:
@@ -21,13 +22,29 @@ def test_frechet_distance_has_its_closed_form():
     assert scores.frechet_distance(3 * normal(20000, 4, 1), x) == pytest.approx(4 * 4, rel=0.03)
 
 
+def exactly(covariance: list[list[float]], mean: list[float], seed: int) -> torch.Tensor:
+    """Points with exactly this covariance and mean."""
+    x = normal(500, len(mean), seed).double()
+    x -= x.mean(0)
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(torch.cov(x.T)), x.T, upper=False)
+    return (torch.linalg.cholesky(torch.tensor(covariance).double()) @ white).T + torch.tensor(mean)
+
+
+def test_frechet_distance_of_gaussians_that_lean_apart():
+    one, other = exactly([[4, 1.5], [1.5, 1]], [1, 2], 0), exactly([[1, -0.5], [-0.5, 2]], [0, 4], 1)
+    # The trace of the root of A B is, for matrices of 2 x 2, the root of tr(A B) + 2 root(det A det B).
+    product, determinants = 4 * 1 + 2 * 1.5 * -0.5 + 1 * 2, (4 - 2.25) * (2 - 0.25)
+    expected = (1 + 4) + (4 + 1) + (1 + 2) - 2 * math.sqrt(product + 2 * math.sqrt(determinants))
+    assert scores.frechet_distance(one, other) == pytest.approx(expected, rel=1e-6)
+
+
 def test_kernel_distance_has_its_closed_form():
-    x, y, shift = normal(1000, 1, 0), normal(1000, 1, 1), 1.5
+    x, y, shift = normal(400, 1, 0), normal(400, 1, 1), 1.5
     assert scores.kernel_distance(x, y) == pytest.approx(0, abs=0.3)
     # The expectations of (1 + ab)^3 for a and b of N(0, 1) and N(shift, 1).
     second, third = 1 + shift**2, shift**3 + 3 * shift
     shifted, between = 1 + 3 * shift**2 + 3 * second**2 + third**2, 1 + 3 * second
-    many = [scores.kernel_distance(normal(1000, 1, seed) + shift, normal(1000, 1, 100 + seed)) for seed in range(10)]
+    many = [scores.kernel_distance(normal(400, 1, seed) + shift, normal(400, 1, 100 + seed)) for seed in range(10)]
     assert sum(many) / 10 == pytest.approx(4 + shifted - 2 * between, rel=0.1)
 
 
@@ -39,6 +56,22 @@ def test_precision_and_recall():
     assert precision == 1 and recall < 0.02
     near, far = scores.precision_recall(normal(300, 8, 1), x)
     assert near > 0.5 and far > 0.5
+
+
+def test_precision_and_recall_of_clusters():
+    spread = 0.01 * normal(20, 2, 0)
+    left, right, above = (spread + torch.tensor(centre) for centre in ((0.0, 0), (10, 0), (0, 10)))
+    # Generated: a quarter where no real face is; real: a half where no generated one is.
+    precision, recall = scores.precision_recall(torch.cat([left, left, left, above]), torch.cat([left, right]))
+    assert (precision, recall) == (0.75, 0.5)
+
+
+def test_density_and_coverage_by_hand():
+    # Around 0, 1, ..., 9 the balls to the fifth neighbour have radii 5, 4, 3, 3, 3, 3, 3, 3, 4, 5.
+    real = torch.arange(10.0)[:, None]
+    density, coverage = scores.density_coverage(torch.tensor([[-4.5], [-2.5], [20.0]]), real)
+    # -4.5 lies in the ball of 0, -2.5 in those of 0 and 1, 20 in none: three in all, over five times three faces.
+    assert density == pytest.approx(3 / 5 / 3) and coverage == pytest.approx(0.2)
 
 
 def test_density_and_coverage():
@@ -72,6 +105,22 @@ def test_structural_similarity():
     flat = torch.full((1, 3, 64, 64), 100, dtype=torch.uint8)
     c = 2.55**2
     assert scores.ssim(flat, flat + 50).item() == pytest.approx((2 * 100 * 150 + c) / (100**2 + 150**2 + c), abs=1e-3)
+
+
+def test_peak_signal_to_noise_ratio():
+    x = torch.zeros(2, 3, 64, 64)
+    other = x.clone()
+    other[0] += 0.2
+    other[1, :, :32] += 0.2
+    # The scale is 2 long: 4 / 0.04 is 20 dB, and half of the error 3 dB more.
+    assert psnr(other, x).tolist() == pytest.approx([20, 20 + 10 * math.log10(2)], abs=1e-4)
+
+
+def test_an_area_under_the_curve_has_hanleys_interval():
+    # Hanley & McNeil 1982, table II: an area of 0.893 with 51 abnormal and 58 normal images has a standard error of 0.032.
+    result = scores.area_and_interval(0.893, 51, 58)
+    assert result["mean"] == 0.893 and result["interval"] / 1.96 == pytest.approx(0.0325, abs=0.0005)
+    assert scores.area_and_interval(0.893, 30, 1000)["interval"] > scores.area_and_interval(0.893, 1000, 30)["interval"]
 
 
 def test_an_interval_is_students():
