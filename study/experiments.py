@@ -132,6 +132,8 @@ def densities(model: FaceModel, faces: RealFaces, settings: EvaluationSettings) 
     z = encode(model, faces.train).double().numpy()
     mixture = GaussianMixture(MIXTURE_COMPONENTS, reg_covar=1e-4 * z.var(), random_state=0).fit(z)
     mean, covariance = z.mean(0), np.cov(z.T)
+    # A number that the encoder does not use has no variance, nor have fewer faces than numbers one in all directions.
+    covariance += 1e-6 * covariance.trace() / len(mean) * np.eye(len(mean))
 
     def gaussian(count: int, seed: int) -> torch.Tensor:
         draws = np.random.default_rng(seed).multivariate_normal(mean, covariance, count, method="cholesky")

@@ -142,7 +142,7 @@ def test_frozen_and_clipped_shares_of_a_decoder_made_by_hand(real):
     )
     assert [point["mean"] for point in (low, prior, near, far)] == [-90, -0.5, 0, 90]  # The prior's is among them.
     assert [point["frozen_units"] for point in (low, near, far)] == [1, 0.75, 1]
-    assert {point["clipped"] for point in (low, near, far)} == {pytest.approx(2 / 3)}
+    assert [point["clipped"] for point in (low, near, far)] == pytest.approx([2 / 3] * 3)
     assert near["pixel_diversity"] == 0
     # A face is over 0.9: 28 and 29 thirtieths are.
     assert near["face_share"] == pytest.approx(2 / 30)
@@ -167,6 +167,17 @@ def test_fitted_densities_are_nearer_than_shifted_ones(real):
     assert set(result["sampled"]) == {"N(0, 2)", "N(-3, 2)", "fitted Gaussian", "fitted mixture"}
     fitted, same = result["sampled"]["fitted Gaussian"], result["sampled"]["N(0, 2)"]
     assert fitted["pixel_diversity"]["mean"] == pytest.approx(same["pixel_diversity"]["mean"], rel=0.3)
+
+
+def test_densities_of_fewer_faces_than_numbers(real):
+    faces, settings = real
+    few = experiments.RealFaces(faces.train[:30], faces.test, faces.train_features)
+    with torch.no_grad():
+        model = Autoencoder(40, 16, (4, 4, 4)).eval()
+        model.encoder[-1].weight[0] = model.encoder[-1].bias[0] = 0  # And one number is dead.
+    result = experiments.densities(model, few, settings)
+    assert result["sampled"]["fitted Gaussian"]["frechet_distance"]["mean"] > 0
+    assert np.isfinite(list(result["latents"].values())).sum() >= 5
 
 
 def test_a_bit_that_does_nothing_changes_nothing():
