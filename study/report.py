@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard
 
 from models import FaceModel
 from models.index import read_index
+from train.data import HeldOut
 from train.device import keep_freed_memory
 from train.errors import run_command
 from train.record import write_whole
@@ -83,14 +84,12 @@ def main(arguments: list[str] | None = None) -> None:
 def _measure(settings: ReportSettings) -> None:
     keep_freed_memory()
     models = {name: load_model(settings.weights / name) for name in read_index(settings.weights)}
-    everything = settings.faces("train", max(settings.training_faces, settings.samples))
-    all_features = extract(everything, settings.features)
-    faces = experiments.RealFaces(
-        everything, settings.faces(settings.held_out_split, settings.held_out), all_features[: settings.samples].clone()
-    )
-    protocol = settings.protocol(len(faces.train_features)) | {"training faces": len(everything)}
+    real = settings.real_faces(max(settings.training_faces, settings.samples))
+    all_features = extract(real.train, settings.features)
+    faces = experiments.RealFaces(real.train, real.held_out.faces, all_features[: settings.samples].clone())
+    protocol = settings.protocol(len(faces.train_features), real) | {"training faces": len(real.train)}
 
-    for name, result in _experiments(models, faces, all_features, settings):
+    for name, result in _experiments(models, faces, real.held_out, all_features, settings):
         text = json.dumps({"protocol": protocol, "command": _command(settings), **result}, indent=1)
         (settings.output / "results").mkdir(parents=True, exist_ok=True)
         write_whole(settings.output / "results" / f"{name}.json", text + "\n")
@@ -138,7 +137,11 @@ def _command(settings: ReportSettings) -> str:
 
 
 def _experiments(
-    models: dict[str, FaceModel], faces: experiments.RealFaces, all_features: torch.Tensor, settings: ReportSettings
+    models: dict[str, FaceModel],
+    faces: experiments.RealFaces,
+    held_out: HeldOut,
+    all_features: torch.Tensor,
+    settings: ReportSettings,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Run one after the other; yields names and results."""
     detect = face_detector()
@@ -148,9 +151,9 @@ def _experiments(
     features, draws = settings.features, settings.draws
 
     def labels() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        train = settings.attributes("train", ATTRIBUTES, len(all_features))
-        held_out = settings.attributes(settings.held_out_split, ATTRIBUTES, len(faces.test))
-        both = {name: (train[name], held_out[name]) for name in train.keys() & held_out.keys()}
+        train = settings.attributes(settings.split, ATTRIBUTES, len(all_features), held_out.skip)
+        test = settings.attributes(held_out.split, ATTRIBUTES, len(faces.test))
+        both = {name: (train[name], test[name]) for name in train.keys() & test.keys()}
         # One that all faces have, or none, teaches nothing.
         return {name: both[name] for name in ATTRIBUTES if name in both and all(0 < x.mean() < 1 for x in both[name])}
 

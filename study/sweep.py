@@ -6,7 +6,7 @@ stopped goes on where it was, within a run too; one whose runs are all there onl
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from train import autoencoder, gan
 from train.errors import run_command
 from train.measure import latent_moments, psnr
 from train.record import write_whole
+from train.settings import DataSettings
 
 from . import experiments, scores
 from .evaluate import EvaluationSettings, compare, decode, encode, load_model
@@ -25,12 +26,9 @@ from .features import extract
 
 
 @dataclass(frozen=True)
-class SweepSettings:
-    dataset: str = "flwrlabs/celeba"
-    """As for train.gan."""
-
-    cache_dir: Path = gan.GANSettings.cache_dir
-    """As for train.gan."""
+class SweepSettings(DataSettings):
+    limit: int | None = None
+    """Train on the first so many faces only."""
 
     output: Path = Path("runs/sweep")
     """Folder of the runs."""
@@ -122,7 +120,9 @@ def run_row(row: Row, seed: int, settings: SweepSettings) -> None:
         folder = model.parent
         # A run that is longer than the last one goes on from it: --epochs may differ between the two.
         arguments = ["--resume"] if (folder / "checkpoint.pt").exists() else []
-        shared = ["--dataset", settings.dataset, "--cache-dir", str(settings.cache_dir), "--output", str(folder)]
+        shared = [*settings.data_arguments(), "--output", str(folder)]
+        if settings.limit is not None:
+            shared += ["--limit", str(settings.limit)]
         numbers = ["--epochs", str(epochs), "--seed", str(seed)]
         MAINS[row.command]([*shared, *numbers, *row.arguments, *arguments])
         shutil.copytree(folder / "model", model.with_suffix(".tmp"), dirs_exist_ok=True)
@@ -132,14 +132,14 @@ def run_row(row: Row, seed: int, settings: SweepSettings) -> None:
 def score(settings: SweepSettings) -> dict[str, Any]:
     """Scores of every model that is there, by row and number of epochs, a list entry a seed."""
     its = EvaluationSettings(
-        settings.dataset,
-        cache_dir=settings.cache_dir,
+        **{field.name: getattr(settings, field.name) for field in fields(DataSettings)},
         held_out_split=settings.held_out_split,
         samples=settings.samples,
         seeds=1,
         features=settings.features,
     )
-    train, test = its.faces("train", TRAINING_FACES), its.faces(its.held_out_split, its.held_out)
+    real = its.real_faces(TRAINING_FACES)
+    train, test = real.train, real.held_out.faces
     faces = experiments.RealFaces(train, test, extract(train[: its.samples], its.features))
     rows = []
     for row in ROWS:
@@ -156,7 +156,7 @@ def score(settings: SweepSettings) -> dict[str, Any]:
                 print(
                     f"{name}: kernel distance " + ", ".join(f"{run['kernel_distance']:.1f}" for run in runs), flush=True
                 )
-    return {"protocol": its.protocol(len(faces.train_features)) | {"budget": settings.budget}, "rows": rows}
+    return {"protocol": its.protocol(len(faces.train_features), real) | {"budget": settings.budget}, "rows": rows}
 
 
 def _score_model(model: FaceModel, faces: experiments.RealFaces, settings: EvaluationSettings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -10,12 +11,14 @@ from PIL import Image
 from models.images import denormalise, from_pil
 from tests.conftest import draw_face, write_parquet
 from train import data
-from train.data import FACE_BYTES, Faces, find_source
+from train.data import FACE_BYTES, Faces
 from train.errors import TrainingError
+from train.settings import DataSettings
+from train.source import TableSource, find_source
 
 
-def source(folder, cache, split="train"):
-    return find_source(str(folder), split, "image", None, cache)
+def source(folder, cache, split="train", **settings):
+    return find_source(DataSettings(dataset=str(folder), cache_dir=cache, **settings), split)
 
 
 def expected(number: int) -> torch.Tensor:
@@ -35,7 +38,7 @@ def test_faces_arrive_in_order_cropped_and_from_both_formats(celeba, tmp_path):
 def test_the_second_run_reads_the_cache_alone(celeba, tmp_path, monkeypatch):
     with Faces(source(celeba, tmp_path), tmp_path) as faces:
         before = faces[: len(faces)]
-    monkeypatch.setattr(data.datasets, "load_dataset", None)
+    monkeypatch.setattr(datasets, "load_dataset", None)
     with Faces(source(celeba, tmp_path), tmp_path) as faces:
         assert torch.equal(faces[: len(faces)], before)
         assert faces._filler is None
@@ -141,21 +144,23 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
 
 def test_a_missing_folder_is_no_hub_id(tmp_path):
     with pytest.raises(TrainingError, match="no such folder"):
-        find_source(str(tmp_path / "nowhere"), "train", "image", None, tmp_path)
+        source(tmp_path / "nowhere", tmp_path)
 
 
 def test_an_unreachable_hub_is_one_sentence(tmp_path):
     with pytest.raises(TrainingError, match="Hub cannot be reached") as caught:
-        find_source("flwrlabs/celeba", "train", "image", None, tmp_path)
+        source("flwrlabs/celeba", tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_an_unreachable_hub_with_a_cache_is_no_matter(tmp_path, capsys):
     folder = tmp_path / "celeba-cached"
     folder.mkdir()
-    state = {"dataset": "flwrlabs/celeba", "revision": "0123456789abcdef", "split": "train", "column": "image"}
-    (folder / "state.json").write_text(json.dumps({**state, "count": 3, "complete": True}))
-    found = find_source("flwrlabs/celeba", "train", "image", None, tmp_path)
+    known = TableSource(DataSettings(dataset="flwrlabs/celeba"), "train", "0123456789abcdef")
+    (folder / "state.json").write_text(json.dumps({"source": known.identity}))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/state.json").write_text("damaged")
+    found = source("flwrlabs/celeba", tmp_path)
     assert found.revision == "0123456789abcdef"
     assert "cached revision 01234567" in capsys.readouterr().out
 
