@@ -170,9 +170,7 @@ class TableSource(Source):
         try:
             try:
                 return datasets.load_dataset(where, columns=columns, **options)
-            except ValueError as error:
-                if "doesn't have a 'columns' key" not in str(error):
-                    raise
+            except ValueError:  # A reader that does not choose columns, or a configuration that has to be chosen.
                 return datasets.load_dataset(where, **options)
         except datasets.data_files.EmptyDatasetError as error:
             if self.folder and ("[" in str(self.folder.resolve()) or "::" in str(self.folder.resolve())):
