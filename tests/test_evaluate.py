@@ -106,10 +106,10 @@ def test_the_edges_of_a_curve():
 
 @pytest.fixture(scope="module")
 def real(celeba, tmp_path_factory):
-    settings = EvaluationSettings(str(celeba), cache_dir=tmp_path_factory.mktemp("cache"), samples=20, seeds=1)
-    train = settings.faces("train", 100)
+    settings = EvaluationSettings(dataset=str(celeba), cache_dir=tmp_path_factory.mktemp("cache"), samples=20, seeds=1)
+    real = settings.real_faces(100)
     return experiments.RealFaces(
-        train, settings.faces("valid", 8), features.extract(train[:20], settings.features)
+        real.train, real.held_out.faces[:8], features.extract(real.train[:20], settings.features)
     ), settings
 
 

@@ -27,7 +27,7 @@ from models.images import IMAGE_SIZE, resize_and_crop
 
 from . import distributed
 from .errors import TrainingError
-from .folder import Picture, canonical, printable
+from .folder import SPLIT_NAMES, Picture, canonical, printable
 from .settings import DataSettings, Settings
 from .source import Source, UnknownSplit, find_source
 
@@ -451,20 +451,25 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
     where there is neither the first of the training split, at most a tenth of it.
 
     Raises:
+        UnknownSplit: a split that is neither there nor called by one of the usual names.
         TrainingError: there are fewer than two of them.
     """
+    reason = f"There is no split {split!r}"
     for name in dict.fromkeys((split, "valid")):
         if canonical(name) == canonical(settings.split):
+            reason = f"{name!r} is the training split"
             break
         try:
             with open_split(settings, name, count) as faces:
                 found = HeldOut(faces[: faces.wait_for(count)], name, faces.crop, 0)
         except UnknownSplit:
+            if canonical(split) not in SPLIT_NAMES:
+                raise
             continue
         if len(found.faces) < 2:
             raise TrainingError(f"split {name!r} of {settings.dataset} holds 1 face: two are the least to be held out")
         if name != split and distributed.is_main():
-            print(f"There is no split {split!r}: faces of {name!r} are held out.")
+            print(f"{reason}: faces of {name!r} are held out.")
         return found
     # Known exactly, lest a run that resumes hold out others: of `size_if_known` damaged pictures may be lacking.
     with open_split(settings, settings.split, 10 * count) as faces:
@@ -474,7 +479,7 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
             raise TrainingError(f"{settings.dataset} holds {available} faces: 4 are the least, 2 of them held out")
         if distributed.is_main():
             share = "" if held_out == count else f", a tenth of {available},"
-            print(f"There is no split {split!r}: the first {held_out} faces{share} of {settings.split!r} are held out.")
+            print(f"{reason}: the first {held_out} faces{share} of {settings.split!r} are held out.")
         return HeldOut(faces[:held_out], settings.split, faces.crop, held_out)
 
 
