@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 IMAGE_SIZE = 64
 
 
-def resize_and_crop(images: torch.Tensor) -> torch.Tensor:
+def resize_and_crop(images: torch.Tensor, share: float = 1.0) -> torch.Tensor:
     """Shorter side to 64 pixels (bilinear, antialiased), then the centre 64 x 64.
 
     Training, evaluation and the page all crop with this one function: published scores of face models differ by
@@ -20,17 +20,25 @@ def resize_and_crop(images: torch.Tensor) -> torch.Tensor:
 
     Args:
         images: (n, 3, height, width) uint8.
+        share: of the shorter side, more than 0 and at most 1: below 1 only the centre square of that side is seen.
 
     Returns:
         (n, 3, 64, 64) uint8.
     """
+    if share < 1:
+        side = max(1, round(share * min(images.shape[-2:])))
+        images = _centre(images, side)
     height, width = images.shape[-2:]
     scale = IMAGE_SIZE / min(height, width)
     # Never below 64: rounding the shorter side must not lose a row.
     height, width = max(IMAGE_SIZE, round(height * scale)), max(IMAGE_SIZE, round(width * scale))
     images = F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
-    top, left = (height - IMAGE_SIZE) // 2, (width - IMAGE_SIZE) // 2
-    return images[..., top : top + IMAGE_SIZE, left : left + IMAGE_SIZE].contiguous()
+    return _centre(images, IMAGE_SIZE).contiguous()
+
+
+def _centre(images: torch.Tensor, side: int) -> torch.Tensor:
+    top, left = ((length - side) // 2 for length in images.shape[-2:])
+    return images[..., top : top + side, left : left + side]
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
@@ -53,9 +61,9 @@ def from_pil(images: Image.Image | Iterable[Image.Image]) -> torch.Tensor:
     return torch.cat([normalise(crop(image)) for image in images])
 
 
-def crop(image: Image.Image) -> torch.Tensor:
-    """One PIL image, as `from_pil` takes it, to (1, 3, 64, 64) uint8."""
-    return resize_and_crop(to_uint8(image))
+def crop(image: Image.Image, share: float = 1.0) -> torch.Tensor:
+    """One PIL image, as `from_pil` takes it, to (1, 3, 64, 64) uint8; `share` as `resize_and_crop` takes it."""
+    return resize_and_crop(to_uint8(image), share)
 
 
 def to_uint8(image: Image.Image) -> torch.Tensor:

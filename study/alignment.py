@@ -1,6 +1,5 @@
 """Measure CelebA's framing, and how well models/alignment.py finds it again: python -m study.alignment --help"""
 
-import io
 import itertools
 import math
 import statistics
@@ -8,12 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
-from PIL import Image
 
 from models.alignment import (
     FRAME_SIZE,
@@ -29,11 +26,12 @@ from models.alignment import (
     load_detector,
     look_again,
 )
-from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil, to_uint8
+from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil
 from train.data import find_source
 from train.errors import TrainingError, run_command
+from train.folder import printable
 from train.measure import psnr
-from train.settings import Settings
+from train.settings import DataSettings
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)
@@ -45,19 +43,7 @@ TILTS = ((0, 15), (15, 30), (30, 45), (45, 135), (135, 180))
 
 
 @dataclass(frozen=True)
-class AlignmentSettings:
-    dataset: str = Settings.dataset
-    """A data set of aligned faces on the Hub, or a local folder."""
-
-    revision: str | None = None
-    """Branch, tag or commit of the data set on the Hub."""
-
-    image_column: str = Settings.image_column
-    """The data set's column of images."""
-
-    cache_dir: Path = Settings.cache_dir
-    """Where the revision of a data set on the Hub is looked up when the Hub is away."""
-
+class AlignmentSettings(DataSettings):
     faces: int = 2000
     """Measure the landmarks of the first so many."""
 
@@ -65,16 +51,18 @@ class AlignmentSettings:
     """Hide so many of the next ones in pictures, at each tilt, and look for them."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("faces", "photographs"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"--{name} is {getattr(self, name)}: it must be 1 or more")
 
     def images(self) -> Iterator[torch.Tensor]:
         """The aligned faces as they are, each (1, 3, height, width) uint8."""
-        source = find_source(self.dataset, "train", self.image_column, self.revision, self.cache_dir)
-        for row in source.rows():
-            image = row[self.image_column]
-            yield to_uint8(Image.open(image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])))
+        for picture in find_source(self, self.split).pictures():
+            try:
+                yield picture.pixels()
+            except ValueError as error:
+                print(f"{printable(picture.name)} cannot be read and is left out: {error}")
 
 
 def framing(pixels: torch.Tensor) -> Similarity:

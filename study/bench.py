@@ -35,7 +35,8 @@ from train.device import find_device, keep_freed_memory
 from train.errors import run_command
 from train.gan import GANSettings, GANTrainer
 from train.loop import STEPS_PER_READ, Trainer, prepare
-from train.settings import Settings
+from train.settings import DataSettings, Settings
+from train.source import Source
 
 from . import baseline
 
@@ -87,7 +88,7 @@ def plain_work(folder: Path, device: torch.device) -> Work:
 
 
 def our_work(folder: Path, device: torch.device) -> Work:
-    faces = Faces(find_source(str(folder / "data"), "train", "image", None, folder), folder)
+    faces = Faces(source_in(folder), folder)
     gan, autoencoder = trainers(faces)
     generator, decoder = Generator().eval(), Autoencoder().eval()
     return {
@@ -208,7 +209,7 @@ def compare(folder: Path, settings: BenchSettings) -> None:
 def profile(folder: Path, settings: BenchSettings) -> None:
     """Print what a training step of ours spends its time on. On a CPU: a GPU works behind the clock's back."""
     keep_freed_memory()
-    with Faces(find_source(str(folder / "data"), "train", "image", None, folder), folder) as faces:
+    with Faces(source_in(folder), folder) as faces:
         len(faces)
         spent = []
         for trainer, its in zip(trainers(faces), (GAN, AUTOENCODER)):
@@ -258,11 +259,15 @@ def _timed(function: Callable, spent: dict[str, float], part: str) -> Callable:
 # Data.
 
 
+def source_in(folder: Path) -> Source:
+    return find_source(DataSettings(dataset=str(folder / "data"), cache_dir=folder), "train")
+
+
 def data(folder: Path) -> None:
     """Print how fast faces are decoded, streamed into the cache and read from it, and in how much memory."""
     encoded = [path.read_bytes() for path in sorted((folder / "pictures").iterdir())]
     decoder = len(encoded) / seconds(lambda: [crop(Image.open(io.BytesIO(picture))) for picture in encoded], 1)
-    with Faces(find_source(str(folder / "data"), "train", "image", None, folder), folder) as faces:
+    with Faces(source_in(folder), folder) as faces:
         count = 0
         streamed = seconds(lambda: len(faces), 1)
         count = len(faces)
@@ -313,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
         elif settings.profile:
             profile(folder, settings)
         else:
-            with Faces(find_source(str(folder / "data"), "train", "image", None, folder), folder) as faces:
+            with Faces(source_in(folder), folder) as faces:
                 len(faces)  # Fills the cache, which the process that is timed then reads.
             compare(folder, settings)
 

@@ -1,5 +1,6 @@
 """Score a model's faces, reconstructions and latents: python -m study.evaluate --help"""
 
+import itertools
 import json
 import sys
 from collections.abc import Iterable
@@ -7,38 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import datasets
 import numpy as np
 import torch
 import tyro
 
 from models import FaceModel, load
 from models.images import denormalise, normalise
-from train.data import Faces, find_source
+from train.data import HeldOut, describe_crop, open_held_out, open_split
 from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
 from train.measure import latent_moments, psnr
 from train.record import write_whole
-from train.settings import Settings
+from train.settings import DataSettings
 
 from . import scores
 from .features import FeatureNetwork, extract
 
 
 @dataclass(frozen=True)
-class EvaluationSettings:
-    dataset: str = Settings.dataset
-    """The data set that the model was trained on: a data set on the Hub, or a local folder."""
-
-    revision: str | None = None
-    """Branch, tag or commit of the data set on the Hub."""
-
-    image_column: str = Settings.image_column
-    """The data set's column of images."""
-
-    cache_dir: Path = Settings.cache_dir
-    """Where decoded faces are kept, 12 kB each."""
-
+class EvaluationSettings(DataSettings):
     samples: int = 2000
     """Faces to generate for each seed, and training faces to compare them with."""
 
@@ -46,47 +34,67 @@ class EvaluationSettings:
     """How often. Intervals are over seeds."""
 
     held_out_split: str = "test"
-    """The split of faces that no model has seen."""
+    """The split of faces that no model has seen. Where there is none of that name it is valid, and where there is
+    neither the first faces of the training split, at most a tenth of it."""
 
     held_out: int = 500
-    """How many of them autoencoders reconstruct."""
+    """How many of them autoencoders reconstruct, at most."""
 
     features: FeatureNetwork = "efficientnet-lite0"
     """What distances are measured by. efficientnet-lite0 needs no internet; inception is the literature's, and is
     downloaded. Distances by one say nothing of those by the other."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (("samples", 20), ("seeds", 1), ("held_out", 2)):
             if getattr(self, name) < least:
                 raise TrainingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be {least} or more")
 
-    def faces(self, split: str, count: int) -> torch.Tensor:
-        """The first faces of a split, (n, 3, 64, 64) uint8, n at most `count`."""
-        source = find_source(self.dataset, split, self.image_column, self.revision, self.cache_dir)
-        with Faces(source, self.cache_dir, limit=count) as faces:
-            return faces[: faces.wait_for(count)]
+    def real_faces(self, count: int) -> "RealFaces":
+        """At most `count` faces of the training split, and those held out."""
+        held_out = open_held_out(self, self.held_out_split, self.held_out)
+        with open_split(self, self.split, count, held_out.skip) as faces:
+            return RealFaces(faces[: faces.wait_for(count)], held_out, faces.crop)
 
-    def attributes(self, split: str, names: tuple[str, ...], count: int) -> dict[str, np.ndarray]:
-        """CelebA's attributes of the first faces of a split: name -> (n,) bool; those that the data set has."""
-        source = find_source(self.dataset, split, self.image_column, self.revision, self.cache_dir)
-        options = {} if source.is_local else {"revision": source.revision}
-        rows = datasets.load_dataset(source.dataset, split=split, streaming=True, **options)
-        names = tuple(name for name in names if name in (rows.column_names or ()))
-        chosen = list(rows.select_columns(list(names)).take(count)) if names else []
-        return {name: np.array([bool(row[name]) for row in chosen]) for name in names}
+    def attributes(self, split: str, names: tuple[str, ...], count: int, skip: int = 0) -> dict[str, np.ndarray]:
+        """CelebA's attributes of the first faces of a split, `skip` left out: name -> (n,) bool; those that the data
+        set has."""
+        with open_split(self, split, count, skip) as faces:
+            faces.wait_for(count)
+            damaged = {number for number, _, _ in faces.skipped}
+            rows = (row for number, row in enumerate(faces.source.columns(names)) if number not in damaged)
+            chosen = list(itertools.islice(rows, skip, skip + count))
+        return {name: np.array([bool(row[name]) for row in chosen]) for name in (chosen[0] if chosen else ())}
 
-    def protocol(self, references: int) -> dict[str, Any]:
+    def protocol(self, references: int, real: "RealFaces") -> dict[str, Any]:
         """What a result must say for its numbers to be compared with others."""
+        square = "" if real.crop == 1 else f"{describe_crop(real.crop)}; "
+        after = f" after the first {real.held_out.skip}" if real.held_out.skip else ""
         return {
             "dataset": Path(self.dataset).resolve().name if Path(self.dataset).is_dir() else self.dataset,
-            "preparation": "shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
-            "reference": f"first {references} faces of split train",
-            "held out": f"first {self.held_out} faces of split {self.held_out_split}",
+            "preparation": f"{square}shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
+            "reference": f"first {references} faces of split {self.split}{after}",
+            "held out": f"first {len(real.held_out.faces)} faces of split {real.held_out.split}",
             "samples": self.samples,
             "seeds": list(range(self.seeds)),
             "features": self.features,
             "intervals": "half widths, 95 %",
         }
+
+
+@dataclass(frozen=True)
+class RealFaces:
+    """What models are compared with.
+
+    Attributes:
+        train: (n, 3, 64, 64) uint8 training faces.
+        held_out: those that no model has seen.
+        crop: the share of the shorter side of each picture that is seen.
+    """
+
+    train: torch.Tensor
+    held_out: HeldOut
+    crop: float
 
 
 def load_model(location: str | Path) -> FaceModel:
@@ -201,9 +209,12 @@ def main(arguments: list[str] | None = None) -> None:
     settings = tyro.cli(Command, args=arguments, prog="python -m study.evaluate", description=__doc__)
     keep_freed_memory()
     model = load_model(settings.model)
-    real = extract(settings.faces("train", settings.samples), settings.features)
-    result = evaluate(model, real, settings.faces(settings.held_out_split, settings.held_out), settings)
-    result["protocol"] = settings.protocol(len(real))
+    faces = settings.real_faces(settings.samples)
+    if model.crop not in (None, faces.crop):
+        print(f"The model saw {describe_crop(model.crop)}, these are {describe_crop(faces.crop)}: --crop sets it.")
+    real = extract(faces.train, settings.features)
+    result = evaluate(model, real, faces.held_out.faces, settings)
+    result["protocol"] = settings.protocol(len(real), faces)
     print(describe(result))
     for name, value in result["protocol"].items():
         print(f"{name + ':':<13} {value}")

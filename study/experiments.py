@@ -38,7 +38,7 @@ NEAR_QUANTILE = 0.01
 
 
 @dataclass
-class RealFaces:
+class References:
     """The real faces that experiments compare with.
 
     Attributes:
@@ -53,7 +53,7 @@ class RealFaces:
 
 def out_of_distribution(
     model: FaceModel,
-    faces: RealFaces,
+    faces: References,
     count: int,
     features: str,
     detect: Callable[[torch.Tensor], torch.Tensor] | None,
@@ -123,7 +123,7 @@ def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) 
     return result
 
 
-def densities(model: FaceModel, faces: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
+def densities(model: FaceModel, faces: References, settings: EvaluationSettings) -> dict[str, Any]:
     """Faces decoded from four distributions of latents, and what the latents of training faces are like.
 
     The four: the reports' N(0, 2) and N(-3, 2), and after the fact (ex-post density estimation, Ghosh et al. 2020,
@@ -209,7 +209,7 @@ def bits(model: FaceModel, count: int, features: str) -> dict[str, Any]:
 
 def survivals(
     models: dict[str, FaceModel],
-    faces: RealFaces,
+    faces: References,
     train_features: torch.Tensor,
     labels: dict[str, tuple[np.ndarray, np.ndarray]],
     features: str,
@@ -242,7 +242,7 @@ def survivals(
 
 
 def memorisation(
-    models: dict[str, FaceModel], faces: RealFaces, count: int, features: str, train_features: torch.Tensor
+    models: dict[str, FaceModel], faces: References, count: int, features: str, train_features: torch.Tensor
 ) -> dict[str, Any]:
     """Distances in features from generated faces to the nearest training face, beside those of held-out faces.
 
@@ -268,7 +268,7 @@ def memorisation(
     return result
 
 
-def baselines(faces: RealFaces, settings: EvaluationSettings, size: int = 100) -> dict[str, Any]:
+def baselines(faces: References, settings: EvaluationSettings, size: int = 100) -> dict[str, Any]:
     """What the same scores say of no network at all.
 
     PCA with as many numbers as a latent has, reconstructing held-out faces and, with normal numbers, generating; other

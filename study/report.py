@@ -19,6 +19,7 @@ from huggingface_hub import EvalResult, ModelCard
 from models import FaceModel
 from models.index import read_index
 from models.loading import WEIGHTS_FILE
+from train.data import HeldOut
 from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
 from train.record import write_whole
@@ -104,25 +105,23 @@ def _read_titles(weights: Path) -> dict[str, str]:
 def _measure(names: list[str], settings: ReportSettings, command: str) -> None:
     keep_freed_memory()
     models = {name: load_model(settings.weights / name) for name in names}
-    everything = settings.faces("train", max(settings.training_faces, settings.samples))
+    real = settings.real_faces(max(settings.training_faces, settings.samples))
     # Other training faces than the first are compared with them.
-    if len(everything) < settings.samples + 20:
+    if len(real.train) < settings.samples + 20:
         raise TrainingError(
-            f"--samples is {settings.samples}: with {len(everything)} training faces it must be "
-            f"{len(everything) - 20} or less"
+            f"--samples is {settings.samples}: with {len(real.train)} training faces it must be "
+            f"{len(real.train) - 20} or less"
         )
-    all_features = extract(everything, settings.features)
-    faces = experiments.RealFaces(
-        everything, settings.faces(settings.held_out_split, settings.held_out), all_features[: settings.samples].clone()
-    )
-    protocol = settings.protocol(len(faces.train_features)) | {"training faces": len(everything)}
+    all_features = extract(real.train, settings.features)
+    faces = experiments.References(real.train, real.held_out.faces, all_features[: settings.samples].clone())
+    protocol = settings.protocol(len(faces.train_features), real) | {"training faces": len(real.train)}
     protocol["data"] = settings.data_note or protocol["dataset"]
     # So that figures of a run that was stopped are not mistaken for those of the models before.
     protocol["weights"] = {
         name: hashlib.sha256((settings.weights / name / WEIGHTS_FILE).read_bytes()).hexdigest()[:12] for name in names
     }
 
-    for name, result in _experiments(models, faces, all_features, settings):
+    for name, result in _experiments(models, faces, real.held_out, all_features, settings):
         text = json.dumps({"protocol": protocol, "command": command, **result}, indent=1)
         (settings.output / "results").mkdir(parents=True, exist_ok=True)
         write_whole(settings.output / "results" / f"{name}.json", text + "\n")
@@ -169,7 +168,11 @@ The protocol and all other measurements are in the repository's docs/report.md.
 
 
 def _experiments(
-    models: dict[str, FaceModel], faces: experiments.RealFaces, all_features: torch.Tensor, settings: ReportSettings
+    models: dict[str, FaceModel],
+    faces: experiments.References,
+    held_out: HeldOut,
+    all_features: torch.Tensor,
+    settings: ReportSettings,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Run one after the other; yields names and results."""
     detect = face_detector()
@@ -179,9 +182,9 @@ def _experiments(
     features, draws = settings.features, settings.draws
 
     def labels() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        train = settings.attributes("train", ATTRIBUTES, len(all_features))
-        held_out = settings.attributes(settings.held_out_split, ATTRIBUTES, len(faces.test))
-        both = {name: (train[name], held_out[name]) for name in train.keys() & held_out.keys()}
+        train = settings.attributes(settings.split, ATTRIBUTES, len(all_features), held_out.skip)
+        test = settings.attributes(held_out.split, ATTRIBUTES, len(faces.test))
+        both = {name: (train[name], test[name]) for name in train.keys() & test.keys()}
         # One that all faces have, or none, teaches nothing.
         return {name: both[name] for name in ATTRIBUTES if name in both and all(0 < x.mean() < 1 for x in both[name])}
 

@@ -16,7 +16,7 @@ python -m study.sweep --dataset path/to/celeba --budget full --limit 8000 --seed
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from train import autoencoder, gan
 from train.errors import TrainingError, run_command
 from train.measure import latent_moments, psnr
 from train.record import Record, write_whole
+from train.settings import DataSettings
 
 from . import experiments, scores
 from .evaluate import EvaluationSettings, compare, decode, encode, load_model
@@ -35,13 +36,7 @@ from .features import FeatureNetwork, extract
 
 
 @dataclass(frozen=True)
-class SweepSettings:
-    dataset: str = "flwrlabs/celeba"
-    """As for train.gan."""
-
-    cache_dir: Path = gan.GANSettings.cache_dir
-    """As for train.gan."""
-
+class SweepSettings(DataSettings):
     limit: int | None = None
     """Train on the first so many faces only."""
 
@@ -222,9 +217,10 @@ def run_row(row: Row, seed: int, settings: SweepSettings) -> None:
             continue
         # A run that is longer than the last one goes on from it: --epochs may differ between the two.
         arguments = ["--resume"] if (folder / "checkpoint.pt").exists() else []
-        shared = ["--dataset", settings.dataset, "--cache-dir", str(settings.cache_dir), "--output", str(folder)]
+        shared = [*settings.data_arguments(), "--output", str(folder)]
+        if settings.limit is not None:
+            shared += ["--limit", str(settings.limit)]
         numbers = ["--epochs", str(epochs), "--seed", str(seed)]
-        numbers += ["--limit", str(settings.limit)] if settings.limit else []
         MAINS[row.command]([*shared, *numbers, *row.arguments, *arguments])
         shutil.copytree(folder / "model", model.with_suffix(".tmp"), dirs_exist_ok=True)
         model.with_suffix(".tmp").rename(model)
@@ -244,15 +240,15 @@ def score(settings: SweepSettings) -> dict[str, Any]:
     if not any(models.values()):
         raise TrainingError(f"--output {settings.folder} holds no finished run of the sweep to score")
     its = EvaluationSettings(
-        settings.dataset,
-        cache_dir=settings.cache_dir,
+        **{field.name: getattr(settings, field.name) for field in fields(DataSettings)},
         held_out_split=settings.held_out_split,
         samples=settings.samples,
         seeds=1,
         features=settings.features,
     )
-    train, test = its.faces("train", TRAINING_FACES), its.faces(its.held_out_split, its.held_out)
-    faces = experiments.RealFaces(train, test, extract(train[: its.samples], its.features))
+    real = its.real_faces(TRAINING_FACES)
+    train, test = real.train, real.held_out.faces
+    faces = experiments.References(train, test, extract(train[: its.samples], its.features))
     rows = []
     for row in ROWS:
         for full_epochs in row.epochs:
@@ -266,7 +262,7 @@ def score(settings: SweepSettings) -> dict[str, Any]:
                 print(
                     f"{name}: kernel distance " + ", ".join(f"{run['kernel_distance']:.1f}" for run in runs), flush=True
                 )
-    protocol = its.protocol(len(faces.train_features)) | {"budget": settings.budget, "limit": settings.limit}
+    protocol = its.protocol(len(faces.train_features), real) | {"budget": settings.budget, "limit": settings.limit}
     protocol["data"] = settings.data_note or protocol["dataset"]
     return {"protocol": protocol, "rows": rows}
 
@@ -281,7 +277,7 @@ def _models(row: Row, epochs: int, settings: SweepSettings) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def _score_model(model: FaceModel, faces: experiments.RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
+def _score_model(model: FaceModel, faces: experiments.References, settings: EvaluationSettings) -> dict[str, Any]:
     generated = decode(model, model.sample_latent(settings.samples, seed=0))
     result: dict[str, Any] = compare(extract(generated, settings.features), faces.train_features)
     # Whether far out the faces are alike, and on which side more so.

@@ -56,17 +56,17 @@ def encode(image: Image.Image, format: str) -> bytes:
     return buffer.getvalue()
 
 
-def write_parquet(path: Path, numbers: range, format: str = "PNG") -> None:
+def write_parquet(path: Path, numbers: range, format: str = "PNG", column: str = "image") -> None:
     """Faces in the columns of flwrlabs/celeba: the image, the person, and attributes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {
-        "image": [
+        column: [
             {"bytes": encode(draw_face(number), format), "path": f"{number:06d}.{format.lower()}"} for number in numbers
         ],
         "celeb_id": list(numbers),
         "Smiling": [number % 2 == 0 for number in numbers],
     }
-    features = Features({"image": datasets.Image(), "celeb_id": Value("int64"), "Smiling": Value("bool")})
+    features = Features({column: datasets.Image(), "celeb_id": Value("int64"), "Smiling": Value("bool")})
     Dataset.from_dict(columns, features).to_parquet(path)
 
 

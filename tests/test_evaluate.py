@@ -112,10 +112,10 @@ def test_the_edges_of_a_curve():
 
 @pytest.fixture(scope="module")
 def real(celeba, tmp_path_factory):
-    settings = EvaluationSettings(str(celeba), cache_dir=tmp_path_factory.mktemp("cache"), samples=20, seeds=1)
-    train = settings.faces("train", 100)
-    return experiments.RealFaces(
-        train, settings.faces("valid", 8), features.extract(train[:20], settings.features)
+    settings = EvaluationSettings(dataset=str(celeba), cache_dir=tmp_path_factory.mktemp("cache"), samples=20, seeds=1)
+    real = settings.real_faces(100)
+    return experiments.References(
+        real.train, real.held_out.faces[:8], features.extract(real.train[:20], settings.features)
     ), settings
 
 
@@ -171,7 +171,7 @@ def test_fitted_densities_are_nearer_than_shifted_ones(real):
 
 def test_densities_of_fewer_faces_than_numbers(real):
     faces, settings = real
-    few = experiments.RealFaces(faces.train[:30], faces.test, faces.train_features)
+    few = experiments.References(faces.train[:30], faces.test, faces.train_features)
     with torch.no_grad():
         model = Autoencoder(40, 16, (4, 4, 4)).eval()
         model.encoder[-1].weight[0] = model.encoder[-1].bias[0] = 0  # And one number is dead.
@@ -203,7 +203,7 @@ def test_an_attribute_that_reconstruction_destroys_is_at_chance(real):
         blind.decoder[0].weight.zero_()  # All latents become one face.
     result = experiments.survivals(
         {"blind": blind},
-        experiments.RealFaces(train, test, faces.train_features),
+        experiments.References(train, test, faces.train_features),
         features.extract(train, settings.features),
         {"dark": (dark, dark_test)},
         settings.features,

@@ -84,7 +84,7 @@ def test_lengths_limit_and_seed_reach_the_training(arguments, monkeypatch, tmp_p
 
     monkeypatch.setattr(sweep, "MAINS", {"gan": train, "autoencoder": train})
     row = Row("gan-5+5", "gan", (20, 50, 100), ("--discrete-size", "5"))
-    settings = sweep.SweepSettings("faces", output=tmp_path, budget="full", limit=8000, most_epochs=50)
+    settings = sweep.SweepSettings(dataset="faces", output=tmp_path, budget="full", limit=8000, most_epochs=50)
     sweep.run_row(row, 1, settings)
     assert [command[command.index("--epochs") + 1] for command in commands] == ["20", "50"]
     assert all(command[command.index("--limit") + 1] == "8000" for command in commands)

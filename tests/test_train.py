@@ -91,7 +91,7 @@ def test_compiled_networks_train_as_the_others_do(arguments, tmp_path):
     eager, compiled = (
         [line["pixel_loss"] for line in losses(tmp_path / output)[:6]] for output in ("eager", "compiled")
     )
-    assert compiled == pytest.approx(eager, rel=1e-3)
+    assert compiled == pytest.approx(eager, rel=5e-3)
 
 
 @pytest.mark.parametrize("name", ["gan", "matched"])
@@ -254,10 +254,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(argumen
 
 
 def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_path, celeba, capsys):
-    own = [*SMALL_AUTOENCODER, "--held-out-split", "nothing"]
+    own = [*SMALL_AUTOENCODER, "--split", "valid"]
     autoencoder.main(arguments(own, epochs=1))
-    assert "first 16 faces" in capsys.readouterr().out
-    assert losses(tmp_path / "run")[-1]["images_seen"] == 32  # 48 - 16, in batches of 8
+    assert "the first 2 faces, a tenth of 16, of 'valid' are held out" in capsys.readouterr().out
+    assert losses(tmp_path / "run")[-1]["images_seen"] == 8  # 16 - 2, in batches of 8
 
 
 @pytest.mark.parametrize(

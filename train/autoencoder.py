@@ -3,7 +3,7 @@
 import copy
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,10 +70,10 @@ class AutoencoderSettings(Settings):
 
     held_out_split: str = "valid"
     """Where the faces of the pictures and measurements come from. Where there is no such split, the first faces of
-    the training split are kept out of training."""
+    the training split, at most a tenth of it, are kept out of training."""
 
     held_out: int = 500
-    """How many of them."""
+    """How many of them, at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -205,10 +205,17 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
     with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
-        held_out, skip = open_held_out(settings, settings.held_out_split, settings.held_out)
-        with open_faces(settings, skip) as faces, Run("autoencoder", settings, arguments) as run:
+        held_out = open_held_out(settings, settings.held_out_split, settings.held_out)
+        # As it is: the record and the card tell of it.
+        settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
+        with open_faces(settings, held_out.skip) as faces, Run("autoencoder", settings, arguments) as run:
+            if faces.crop != held_out.crop:
+                raise TrainingError(
+                    f"the splits {settings.split!r} and {held_out.split!r} hold pictures of different sizes, and would "
+                    "be cropped differently: give --crop"
+                )
             reference = faces[: faces.wait_for(REFERENCE_FACES)][:REFERENCE_FACES]
-            train(AutoencoderTrainer(settings, run, held_out, reference), faces, run)
+            train(AutoencoderTrainer(settings, run, held_out.faces, reference), faces, run)
 
 
 if __name__ == "__main__":

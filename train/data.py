@@ -1,129 +1,95 @@
-"""Faces from the Hub or a folder: streamed once, decoded once, kept as 64 x 64 bytes.
+"""Faces, from wherever they are: streamed once, decoded once, kept as 64 x 64 bytes.
 
-A background thread streams the data set, decodes, crops and appends to a cache file, 12,288 bytes a face. Training
-reads the file behind it: the first epoch follows the stream, later ones touch neither network nor decoder. A state
-file beside it counts the faces that are safely on disk, so that a fill that was cut short goes on where it stopped.
+A background thread reads a source, decodes, crops and appends to a cache file, 12,288 bytes a face. Training reads the
+file behind it: the first epoch follows the stream, later ones touch neither network nor decoder. A state file beside it
+counts the faces that are safely on disk, so that a fill that was cut short goes on where it stopped, and keeps a
+checksum of each chunk of them, so that a disk that does not keep its word is noticed.
 """
 
-import errno
-import hashlib
-import io
 import itertools
 import json
 import os
-import re
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-import datasets
-import httpx2
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from PIL import Image
 
-from models.images import IMAGE_SIZE, crop
+from models.images import IMAGE_SIZE, resize_and_crop
 
 from . import distributed
 from .errors import TrainingError
-from .settings import Settings
+from .folder import SPLIT_NAMES, Picture, canonical, printable
+from .settings import DataSettings, Settings
+from .source import Source, UnknownSplit, find_source
 
 FACE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 FACE_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
 
-# Faces decoded, written and counted at a time: 12 MB, small beside memory, large beside the cost of an fsync.
+# Pictures decoded, written and counted at a time: 12 MB, small beside memory, large beside the cost of an fsync.
 CHUNK = 1024
 
-# Seconds in which a Hub that is there has answered; left to its own retries, the client takes minutes to give up.
-HUB_TIMEOUT = 10
+# CelebA's aligned pictures, as published and halved, and the share of their width that the literature keeps of them:
+# 140 of 178 pixels, x from 19 to 159 and y from 39 to 179.
+CELEBA_SIZES = ((178, 218), (89, 109))
+CELEBA_CROP = 140 / 178
+
+# Pictures that may be damaged before a run stops: this share of them, and a few in any case.
+MOST_DAMAGED, FEW_DAMAGED = 0.01, 5
+
+# Damaged pictures that are told by name.
+TOLD = 10
+
+# Of a chunk: pictures of the source, faces made of them, and the faces' checksum.
+Chunk = tuple[int, int, int]
+
+# A damaged picture: its number in the source, its name, and what is wrong.
+Skipped = tuple[int, str, str]
 
 
 @dataclass(frozen=True)
-class Source:
-    """One column of one split of one revision of a data set.
+class State:
+    """What the cache of a source holds.
 
     Attributes:
-        dataset: a Hub id or a local folder.
-        revision: the commit on the Hub, or the fingerprint of a folder's files.
+        crop: how the pictures are cropped; None before the first.
+        chunks: as they were appended.
+        skipped: the damaged pictures among those of the source.
+        expected: pictures in the source, where that is known.
+        complete: whether the source has ended.
     """
 
-    dataset: str
-    revision: str
-    split: str
-    column: str = "image"
+    crop: float | None = None
+    chunks: tuple[Chunk, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    expected: int | None = None
+    complete: bool = False
 
     @property
-    def is_local(self) -> bool:
-        return Path(self.dataset).is_dir()
+    def pictures(self) -> int:
+        return sum(pictures for pictures, _, _ in self.chunks)
 
     @property
-    def cache_name(self) -> str:
-        """Differs whenever the cached bytes would: by data set, revision, split, column and size."""
-        readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{Path(self.dataset).name}-{self.split}").strip("-")
-        dataset = str(Path(self.dataset).resolve()) if self.is_local else self.dataset
-        key = json.dumps([dataset, self.revision, self.split, self.column, IMAGE_SIZE])
-        return f"{readable}-{IMAGE_SIZE}px-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    def count(self) -> int:
+        return sum(faces for _, faces, _ in self.chunks)
 
-    def rows(self) -> datasets.IterableDataset:
-        """The stream, with undecoded images; only their column is read where the format allows it."""
-        options = {} if self.is_local else {"revision": self.revision}
-        try:
-            rows = datasets.load_dataset(
-                self.dataset, split=self.split, streaming=True, columns=[self.column], **options
-            )
-        except ValueError as error:
-            if "doesn't have a 'columns' key" not in str(error):
-                raise
-            # A folder of image files, whose reader does not choose columns.
-            rows = datasets.load_dataset(self.dataset, split=self.split, streaming=True, **options)
-            rows = rows.select_columns([self.column])
-        return rows.cast_column(self.column, datasets.Image(decode=False))
-
-
-def find_source(dataset: str, split: str, column: str, revision: str | None, cache_dir: Path) -> Source:
-    """Pin a data set to the revision that it has now.
-
-    With the Hub out of reach, the last revision that was cached is used, so that a second run works offline.
-
-    Raises:
-        TrainingError: no such folder or data set, or a Hub that does not answer and nothing cached.
-    """
-    folder = Path(dataset).expanduser()
-    if folder.is_dir():
-        return Source(str(folder), _fingerprint(folder), split, column)
-    if folder.exists() or dataset.startswith((".", "/", "~")):
-        raise TrainingError(f"--dataset {dataset}: there is no such folder")
-    try:
-        commit = HfApi().dataset_info(dataset, revision=revision, timeout=HUB_TIMEOUT).sha
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise TrainingError(f"--dataset {dataset}: neither a folder here nor a data set on the Hub") from error
-    except RevisionNotFoundError as error:
-        raise TrainingError(f"--revision {revision}: {dataset} has none of that name") from error
-    except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
-        commit = _last_cached_revision(dataset, revision, split, column, cache_dir)
-        if commit is None:
-            reason = str(error).partition("\n")[0]
-            raise TrainingError(
-                f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached"
-            ) from error
-        print(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
-    return Source(dataset, commit, split, column)
-
-
-class UnknownSplit(TrainingError):
-    """The data set has no split of that name."""
+    def on_disk(self, faces: int) -> Self:
+        """What is left of it in a file of so many faces."""
+        chunks = self.chunks
+        while sum(count for _, count, _ in chunks) > faces:
+            chunks = chunks[:-1]
+        if chunks == self.chunks:
+            return self
+        left = replace(self, chunks=chunks, complete=False)
+        return replace(left, skipped=tuple(entry for entry in self.skipped if entry[0] < left.pictures))
 
 
 class Faces:
@@ -135,24 +101,36 @@ class Faces:
         limit: use the first `limit` faces only.
         skip: leave out the first `skip` of those.
         fill: fill the cache where faces are missing; otherwise wait for another process of this machine to do it.
+        strict: stop at the first damaged picture rather than leave it out.
 
     Raises:
-        TrainingError: here or from any method that waits: the source cannot be read, or another process is
-            filling the same cache.
+        TrainingError: here or from any method that waits or reads: the source cannot be read, or too much of it is
+            damaged, or another process is filling the same cache, or it cannot be written.
     """
 
-    def __init__(self, source: Source, cache_dir: Path, limit: int | None = None, skip: int = 0, fill: bool = True):
-        self.source, self.limit, self.skip = source, limit, skip
+    def __init__(
+        self,
+        source: Source,
+        cache_dir: Path,
+        limit: int | None = None,
+        skip: int = 0,
+        fill: bool = True,
+        strict: bool = False,
+    ):
+        self.source, self.limit, self.skip, self.strict = source, limit, skip, strict
         self._folder = Path(cache_dir).expanduser() / source.cache_name
         self._pixels_path, self._state_path = self._folder / "faces.u8", self._folder / "state.json"
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._filler: threading.Thread | None = None
-        self._expected: int | None = None
         self._map = np.empty((0, *FACE_SHAPE), np.uint8)
         self._held: torch.Tensor | None = None
-        self._count, self._complete = self._read_state()
+        self._checked: set[int] = set()  # The chunks whose checksums were right.
+        self._state = self._read_state()
+        self._crop = source.crop or self._state.crop
+        if strict and self._state.skipped:
+            raise TrainingError(_strictly(source, self._state.skipped[0]))
         if fill and not self._is_enough():
             self._filler = threading.Thread(target=self._fill, name="faces", daemon=True)
             self._filler.start()
@@ -162,14 +140,32 @@ class Faces:
         self.wait_for(None)
         return self._available()
 
+    @property
+    def crop(self) -> float:
+        """The share of the shorter side of each picture that is seen; waits for the first."""
+        self.wait_for(1)
+        return self._state.crop
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether all of them were there before."""
+        return self._filler is None
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The damaged pictures so far."""
+        return self._state.skipped
+
     def size_if_known(self) -> int | None:
         """How many there are or, while the stream runs, will be by the data set's own account."""
         with self._changed:
             if self._is_enough():
                 return self._available()
-            if self._expected is None:
+            expected = self._state.expected
+            if expected is None:
                 return None
-            return max(0, min(self._expected, self.limit or self._expected) - self.skip)
+            expected -= len(self._state.skipped)
+            return max(0, min(expected, self.limit or expected) - self.skip)
 
     def wait_for(self, count: int | None) -> int:
         """Wait until `count` faces are there (None: all of them), or the stream ends; returns how many are."""
@@ -180,16 +176,20 @@ class Faces:
                 # A timeout, since a wait without one would keep Ctrl-C waiting too.
                 self._changed.wait(timeout=0.2)
                 if self._filler is None:
-                    self._count, self._complete = self._read_state()
+                    self._state = self._read_state()
             return self._available()
 
     def __getitem__(self, index: slice | np.ndarray) -> torch.Tensor:
         """Faces that are there already: (n, 3, 64, 64) uint8."""
         with self._changed:
-            end, count = self.skip + self._available(), len(self._map)
-        if count < end:
-            self._map = np.memmap(self._pixels_path, np.uint8, mode="r", shape=(end, *FACE_SHAPE))
-        return torch.from_numpy(np.array(self._map[self.skip : end][index]))
+            state, count = self._state, self._available()
+        first, end = (self.skip, self.skip + count) if count else (0, 0)
+        if end > len(self._map):
+            self._map = np.memmap(self._pixels_path, np.uint8, mode="r", shape=(state.count, *FACE_SHAPE))
+        if len(self._checked) < len(state.chunks):
+            within = range(first, end)[index] if isinstance(index, slice) else range(first, end)
+            self._check(state, within)
+        return torch.from_numpy(np.array(self._map[first:end][index]))
 
     def hold(self, device: torch.device) -> bool:
         """Wait for all faces and keep them in the device's memory, from where `batches` then takes them.
@@ -241,145 +241,283 @@ class Faces:
             self._filler.join(timeout=5)
 
     def _available(self) -> int:
-        return max(0, min(self._count, self.limit or self._count) - self.skip)
+        count = self._state.count
+        return max(0, min(count, self.limit or count) - self.skip)
 
     def _is_enough(self) -> bool:
-        return self._complete or (self.limit is not None and self._count >= self.limit)
+        return self._state.complete or (self.limit is not None and self._state.count >= self.limit)
 
-    def _read_state(self) -> tuple[int, bool]:
+    # The state.
+
+    def _read_state(self) -> State:
         try:
-            state = json.loads(self._state_path.read_text())
-            on_disk = self._pixels_path.stat().st_size // FACE_BYTES
-        except (OSError, ValueError):
-            return 0, False
-        # Faces past the count may be half written; a file shorter than its count was cut, and is filled again.
-        return (state["count"], state["complete"]) if on_disk >= state["count"] else (0, False)
+            described = json.loads(self._state_path.read_text())
+            if described.pop("checksum") != _checksum(described):
+                return State()
+            del described["source"]
+            for name in ("chunks", "skipped"):
+                described[name] = tuple(map(tuple, described[name]))
+            # Faces past the count may be half written; of a file shorter than its count, the end is filled again.
+            return State(**described).on_disk(self._pixels_path.stat().st_size // FACE_BYTES)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return State()  # Nothing there, or of another version, or damaged.
+
+    def _save_state(self, change: Callable[[State], State]) -> None:
+        with self._changed:
+            state = change(self._state)
+            described = json.loads(json.dumps({"source": self.source.identity, **asdict(state)}))
+            described["checksum"] = _checksum(described)
+            temporary = self._state_path.with_suffix(".tmp")
+            with self._writing():
+                temporary.write_text(json.dumps(described))
+                os.replace(temporary, self._state_path)
+            self._state = state
+            self._changed.notify_all()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout:
+            raise TrainingError(
+                f"another process is filling the cache {self._folder}: start again when it is done"
+            ) from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise TrainingError(f"--cache-dir: the cache {self._folder} cannot be written: {reason}") from error
+
+    # Filling.
 
     def _fill(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / "lock", timeout=0):
+            with self._writing():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(self._folder / "lock")
+                lock.acquire(timeout=0)
+            try:
+                with self._changed:
+                    self._state = self._read_state()
                 self._append_stream()
-        except Timeout:
-            self._fail(
-                TrainingError(f"another process is filling the cache {self._folder}: start again when it is done")
-            )
-        except TrainingError as error:
-            self._fail(error)
-        except Exception as error:  # Whatever a reader of somebody's files raises is about those files.
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            kind = UnknownSplit if "split" in reason.lower() and isinstance(error, ValueError) else TrainingError
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-                reason = f"the cache {self._folder} cannot be written: {error.strerror}"
-            self._fail(kind(f"cannot read split {self.source.split!r} of {self.source.dataset}: {reason}"))
+            finally:
+                lock.release()
+        except Exception as error:
+            with self._changed:
+                self._failure = self._in_words(error)
+                self._changed.notify_all()
 
     def _append_stream(self) -> None:
-        rows = self.source.rows()
-        splits = rows.info.splits or {}
-        if self.source.split in splits:
-            self._expected = splits[self.source.split].num_examples
-        tables = rows.skip(self._count).with_format("arrow").iter(CHUNK)  # Row by row takes three times as long.
+        pictures = self.source.pictures(self._state.pictures)
         with (
+            self._writing(),
             open(self._pixels_path, "r+b" if self._pixels_path.exists() else "w+b") as file,
             # One thread: small pictures are decoded in such short turns that more of them wait for the interpreter's
             # lock. While it decodes one chunk, this one writes the chunk before.
             ThreadPoolExecutor(1) as decoder,
         ):
-            file.truncate(self._count * FACE_BYTES)
+            file.truncate(self._state.count * FACE_BYTES)
             file.seek(0, os.SEEK_END)
-            arrived = self._count
-            decoding = decoder.submit(self._decode, [], arrived)
+            arrived, batch = self._state.pictures, []
+            decoding = decoder.submit(self._decode, batch, arrived)
             while not self._stop.is_set() and not self._is_enough():
-                wanted = CHUNK if self.limit is None else min(CHUNK, self.limit - arrived)
-                table = next(tables, None) if wanted else None
-                images = [] if table is None else table.column(self.source.column).slice(0, wanted).to_pylist()
-                decoded, decoding = decoding, decoder.submit(self._decode, images, arrived)
-                arrived += len(images)
-                faces = decoded.result()
+                before, decoded = batch, decoding
+                left = CHUNK if self.limit is None else self.limit - self._state.count - len(before)
+                wanted = max(0, min(CHUNK, left))
+                batch = self._read(pictures, wanted)
+                decoding = decoder.submit(self._decode, batch, arrived)
+                arrived += len(batch)
+                faces, skipped = decoded.result()
+                self._check_skipped(skipped)
                 file.write(faces)
                 file.flush()
                 os.fsync(file.fileno())
-                self._save_state(self._count + len(faces), complete=wanted > 0 and not images)
-        if self._complete and self._count == 0:
-            raise TrainingError(f"{self.source.dataset} holds no images in split {self.source.split!r}")
+                complete = wanted > 0 and not batch
+                if before or complete:
+                    chunk = (len(before), len(faces), zlib.crc32(faces))
+                    self._save_state(partial(self._extended, chunk=chunk, skipped=skipped, complete=complete))
 
-    def _decode(self, images: list[dict[str, Any]], first: int) -> np.ndarray:
-        faces = np.empty((len(images), *FACE_SHAPE), np.uint8)
-        for number, image in enumerate(images):
+    def _extended(self, state: State, chunk: Chunk, skipped: list[Skipped], complete: bool) -> State:
+        return State(
+            self._crop, (*state.chunks, chunk), (*state.skipped, *skipped), self.source.size or state.expected, complete
+        )
+
+    def _read(self, pictures: Iterator[Picture], count: int) -> list[Picture]:
+        try:
+            return list(itertools.islice(pictures, count))
+        except Exception as error:
+            raise self._in_words(error) from error
+
+    def _in_words(self, error: Exception) -> TrainingError:
+        if isinstance(error, TrainingError):
+            return error
+        # Whatever a reader of somebody's files raises is about those files.
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        return TrainingError(f"cannot read split {self.source.split!r} of {self.source.dataset}: {reason}")
+
+    def _decode(self, pictures: list[Picture], first: int) -> tuple[np.ndarray, list[Skipped]]:
+        faces = np.empty((len(pictures), *FACE_SHAPE), np.uint8)
+        count, skipped = 0, []
+        for number, picture in enumerate(pictures, first):
             try:
-                source = image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])
-                faces[number] = crop(Image.open(source))[0].numpy()
-            except (OSError, SyntaxError, ValueError, TypeError) as error:
-                reason = str(error).partition("\n")[0]
-                message = f"image {first + number} of {self.source.dataset} cannot be decoded: {reason}"
-                raise TrainingError(message) from error
-        return faces
+                pixels = picture.pixels()
+            except ValueError as error:
+                skipped.append((number, printable(picture.name), printable(str(error))))
+                continue
+            if self._crop is None:
+                self._crop = CELEBA_CROP if pixels.shape[:1:-1] in CELEBA_SIZES else 1.0
+            faces[count] = resize_and_crop(pixels, self._crop)[0].numpy()
+            count += 1
+        return faces[:count], skipped
 
-    def _save_state(self, count: int, complete: bool) -> None:
-        state = {**asdict(self.source), "count": count, "complete": complete}
-        temporary = self._state_path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state))
-        os.replace(temporary, self._state_path)
-        with self._changed:
-            self._count, self._complete = count, complete
-            self._changed.notify_all()
+    def _check_skipped(self, skipped: list[Skipped]) -> None:
+        """Tell of damaged pictures, and raise TrainingError if there are too many of them."""
+        told = len(self._state.skipped)
+        if skipped and self.strict:
+            raise TrainingError(_strictly(self.source, skipped[0]))
+        for number, (_, name, reason) in enumerate(skipped, told + 1):
+            if number <= TOLD and distributed.is_main():
+                more = "; further ones are counted only" if number == TOLD else ""
+                print(f"{name} cannot be read and is left out: {reason}{more}", flush=True)
+        pictures = self.source.size or self._state.pictures + CHUNK
+        most = max(FEW_DAMAGED, int(MOST_DAMAGED * pictures))
+        if told + len(skipped) > most:
+            raise TrainingError(
+                f"{self.source.dataset}: more than {most} pictures cannot be read, the last of them {skipped[-1][1]}: "
+                f"{skipped[-1][2]}; mend or remove them"
+            )
 
-    def _fail(self, error: TrainingError) -> None:
-        with self._changed:
-            self._failure = error
-            self._changed.notify_all()
+    # What a disk did to it.
+
+    def _check(self, state: State, within: range) -> None:
+        """Compare the checksums of the chunks in a range of faces, once, and decode damaged ones again."""
+        face = picture = 0
+        for number, (pictures, faces, checksum) in enumerate(state.chunks):
+            if number not in self._checked and face < within.stop and within.start < face + faces:
+                if zlib.crc32(self._map[face : face + faces]) != checksum:
+                    self._decode_again(state, number, face, picture)
+                self._checked.add(number)
+            face, picture = face + faces, picture + pictures
+
+    def _decode_again(self, state: State, number: int, face: int, picture: int) -> None:
+        pictures, faces, checksum = state.chunks[number]
+        self._crop = state.crop
+        print(f"Faces {face} to {face + faces - 1} of the cache {self._folder} are damaged: decoding them again.")
+        decoded, _ = self._decode(self._read(self.source.pictures(picture), pictures), picture)
+        if len(decoded) != faces:
+            raise TrainingError(
+                f"the cache {self._folder} is damaged, and {self.source.dataset} holds other pictures now: delete it"
+            )
+        with self._writing(), open(self._pixels_path, "r+b") as file:
+            file.seek(face * FACE_BYTES)
+            file.write(decoded)
+            file.flush()
+            os.fsync(file.fileno())
+        if zlib.crc32(decoded) != checksum:  # Another version of a decoder may differ by a grey level.
+            chunk = (pictures, faces, zlib.crc32(decoded))
+            self._save_state(lambda now: replace(now, chunks=(*now.chunks[:number], chunk, *now.chunks[number + 1 :])))
+
+
+class HeldOut(NamedTuple):
+    """Faces that training must not see.
+
+    Attributes:
+        faces: (n, 3, 64, 64) uint8.
+        split: the one that they are of.
+        crop: how they were cropped.
+        skip: how many faces at the start of the training split they are, for training to skip: 0 where they have a
+            split of their own.
+    """
+
+    faces: torch.Tensor
+    split: str
+    crop: float
+    skip: int
 
 
 def open_faces(settings: Settings, skip: int = 0) -> Faces:
     """The faces that a command trains on, at least one of which is there. Use as a context."""
-    return _open(settings, settings.split, settings.limit, skip)
+    faces = open_split(settings, settings.split, settings.limit, skip)
+    if distributed.is_main():
+        if faces.source.description:
+            print(f"{settings.dataset} holds {faces.source.description}.")
+        if faces.skipped and faces.is_cached:  # Otherwise they are told as they come.
+            names = ", ".join(name for _, name, _ in faces.skipped[:3])
+            print(f"{len(faces.skipped)} that cannot be read are left out: {names}{' ...' * (len(faces.skipped) > 3)}")
+        print(f"Seen of each picture: {describe_crop(faces.crop)}{'' if settings.crop else ' (--crop sets it)'}.")
+    return faces
 
 
-def open_held_out(settings: Settings, split: str, count: int) -> tuple[torch.Tensor, int]:
-    """Faces that training must not see.
+def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
+    """The first faces of a split, at most `count`. Where there is none of that name those of the split "valid", and
+    where there is neither the first of the training split, at most a tenth of it.
 
-    Returns:
-        (n, 3, 64, 64) uint8 with n at most `count`, and how many faces at the start of the training split they are,
-        for training to skip: 0 where they have a split of their own.
+    Raises:
+        UnknownSplit: a split that is neither there nor called by one of the usual names.
+        TrainingError: there are fewer than two of them.
     """
-    skip = 0
-    try:
-        faces = _open(settings, split, count)
-    except UnknownSplit:
+    reason = f"There is no split {split!r}"
+    for name in dict.fromkeys((split, "valid")):
+        if canonical(name) == canonical(settings.split):
+            reason = f"{name!r} is the training split"
+            break
+        try:
+            with open_split(settings, name, count) as faces:
+                found = HeldOut(faces[: faces.wait_for(count)], name, faces.crop, 0)
+        except UnknownSplit:
+            if canonical(split) not in SPLIT_NAMES:
+                raise
+            continue
+        if len(found.faces) < 2:
+            raise TrainingError(f"split {name!r} of {settings.dataset} holds 1 face: two are the least to be held out")
+        if name != split and distributed.is_main():
+            print(f"{reason}: faces of {name!r} are held out.")
+        return found
+    # Known exactly, lest a run that resumes hold out others: of `size_if_known` damaged pictures may be lacking.
+    with open_split(settings, settings.split, 10 * count) as faces:
+        available = faces.wait_for(10 * count)
+        held_out = min(count, max(2, available // 10))
+        if available < held_out + 2:
+            raise TrainingError(f"{settings.dataset} holds {available} faces: 4 are the least, 2 of them held out")
         if distributed.is_main():
-            print(
-                f"There is no split {split!r}: the first {count} faces of {settings.split!r} are kept out of training."
-            )
-        faces, skip = _open(settings, settings.split, count), count
-    with faces:
-        return faces[: faces.wait_for(count)], skip
+            share = "" if held_out == count else f", a tenth of {available},"
+            print(f"{reason}: the first {held_out} faces{share} of {settings.split!r} are held out.")
+        return HeldOut(faces[:held_out], settings.split, faces.crop, held_out)
 
 
-def _open(settings: Settings, split: str, limit: int | None, skip: int = 0) -> Faces:
-    source = find_source(settings.dataset, split, settings.image_column, settings.revision, settings.cache_dir)
-    faces = Faces(source, settings.cache_dir, limit and limit + skip, skip, fill=distributed.is_first_here())
+def open_split(settings: DataSettings, split: str, limit: int | None = None, skip: int = 0) -> Faces:
+    """Faces of any split, at least one of which is there. Use as a context.
+
+    Raises:
+        UnknownSplit: there is none of that name.
+        TrainingError: it cannot be read, or holds nothing.
+    """
+    source = find_source(settings, split)
+    faces = Faces(
+        source, settings.cache_dir, limit and limit + skip, skip, distributed.is_first_here(), settings.strict
+    )
     try:
-        faces.wait_for(1)
+        if not faces.wait_for(1) and not skip:
+            reason = (
+                f"of which none can be read: {': '.join(faces.skipped[0][1:])}" if faces.skipped else "which is empty"
+            )
+            raise TrainingError(f"{settings.dataset} has a split {split!r} {reason}")
     except BaseException:
         faces.__exit__()
         raise
     return faces
 
 
-def _fingerprint(folder: Path) -> str:
-    """Changes when a file is added, removed, resized or rewritten."""
-    files = sorted(
-        (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:40]
+def describe_crop(crop: float) -> str:
+    """A crop in words."""
+    if crop == 1:
+        return "the centre square, as wide as the shorter side"
+    share = "140/178" if crop == CELEBA_CROP else f"{crop:g}"
+    return f"the centre square, {share} of the shorter side wide"
 
 
-def _last_cached_revision(dataset: str, revision: str | None, split: str, column: str, cache_dir: Path) -> str | None:
-    wanted = {"dataset": dataset, "split": split, "column": column}
-    for path in sorted(Path(cache_dir).expanduser().glob("*/state.json"), key=os.path.getmtime, reverse=True):
-        state = json.loads(path.read_text())  # Never half written: it is replaced as a whole.
-        if {name: state[name] for name in wanted} == wanted and revision in (None, state["revision"]):
-            return state["revision"]
-    return None
+def _checksum(described: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(described, sort_keys=True).encode())
+
+
+def _strictly(source: Source, skipped: Skipped) -> str:
+    _, name, reason = skipped
+    return f"--strict: {name} of {source.dataset} cannot be read: {reason}"

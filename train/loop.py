@@ -70,6 +70,7 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
         TrainingError: too few faces for one batch, a loss that is no number, or a folder that takes no more.
     """
     keep_freed_memory()
+    run.crop = faces.crop
     try:
         try:
             _train(trainer, faces, run)

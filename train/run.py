@@ -80,6 +80,7 @@ class Run:
     def __init__(self, kind: str, settings: Settings, arguments: list[str]):
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
         self.record = Record(self.folder)
+        self.crop: float | None = None  # How the faces were cropped, which the model tells.
         self._checkpoint_path = self.folder / "checkpoint.pt"
         self._lock = FileLock(self.folder / ".lock")
         if not distributed.is_main():
@@ -134,6 +135,7 @@ class Run:
         Weights are stored in float16, which halves the files and moves no pixel by a whole grey level, and load
         as float32; running statistics keep float32, since a variance may be too small for float16.
         """
+        model.crop = self.crop
         stored = copy.deepcopy(model)
         for parameter in stored.parameters():
             parameter.data = parameter.data.half()

@@ -1,7 +1,10 @@
-"""The settings that both training commands share. The command line is made from these dataclasses by tyro."""
+"""The settings that commands share: of the data all of them, of training both that train.
+
+Command lines are made from these dataclasses by tyro.
+"""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +14,56 @@ from .device import find_device, has_fast_bf16
 from .errors import TrainingError
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    dataset: str = "flwrlabs/celeba"
+    """A data set on the Hub, or a local folder: parquet files in the Hub's layout, CelebA as its own site lays it out,
+    or any pictures, in zip files too. Folders called train, valid and test are splits; otherwise all is train."""
+
+    revision: str | None = None
+    """Branch, tag or commit of the data set on the Hub."""
+
+    config: str | None = None
+    """Which configuration of a data set that has several."""
+
+    split: str = "train"
+    """The split of training faces."""
+
+    image_column: str = "image"
+    """The data set's column of images. If there is none of that name and only one of images, that one is taken."""
+
+    crop: float | None = None
+    """Keep the centre square of each picture whose side is this share of the shorter side. By itself the literature's
+    140 of 178 pixels for CelebA's aligned pictures (178 x 218 or 89 x 109), otherwise 1, the whole square."""
+
+    strict: bool = False
+    """Stop at the first damaged picture. Otherwise up to 1 % of them, or five, are named and left out."""
+
+    cache_dir: Path = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "latent-faces"
+    """Where decoded faces are kept, 12 kB each."""
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise TrainingError(f"--crop is {self.crop}: it must be more than 0 and at most 1")
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache_dir.expanduser()
+
+    def data_arguments(self) -> list[str]:
+        """These settings as another command takes them."""
+        words = []
+        for field in fields(DataSettings):
+            value, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            if value is True:
+                words.append(flag)
+            elif value != field.default:
+                words += [flag, str(value)]
+        return words
+
+
 @dataclass(frozen=True)
-class Settings:
+class Settings(DataSettings):
     output: Path
     """Folder for the run: checkpoint, metrics, pictures and the model."""
 
@@ -25,23 +76,8 @@ class Settings:
     learning_rate: float
     """Adam's."""
 
-    dataset: str = "flwrlabs/celeba"
-    """A data set on the Hub, or a local folder: parquet files in the Hub's layout, or plain image files."""
-
-    revision: str | None = None
-    """Branch, tag or commit of the data set on the Hub."""
-
-    split: str = "train"
-    """The split to train on."""
-
-    image_column: str = "image"
-    """The data set's column of images."""
-
     limit: int | None = None
     """Train on the first so many faces only."""
-
-    cache_dir: Path = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "latent-faces"
-    """Where decoded faces are kept, 12 kB each."""
 
     latent_size: int = 100
     """Numbers in one latent."""
@@ -75,9 +111,13 @@ class Settings:
     """Go on from the checkpoint in the output folder, as if never stopped."""
 
     # Settings that may differ between a run and its resumption without changing what it computes.
-    FREE = ("output", "epochs", "cache_dir", "compile", "data_note", "device", "private", "push_to_hub", "resume")
+    FREE = (
+        *("output", "epochs", "cache_dir", "compile", "data_note", "device", "private", "push_to_hub", "resume"),
+        "strict",
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("epochs", "batch_size", "latent_size"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be 1 or more")
