@@ -10,10 +10,14 @@ import math
 import numbers
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The formats that people have photographs in; MPO, of two cameras, opens as a JPEG. Pillow knows some 40 more, among
 # them EPS, for which it would start Ghostscript.
@@ -85,17 +89,26 @@ def read(file: str | Path | BinaryIO, most_pixels: int | None = None, least_side
             return to_rgb(image, least_side)
     except UnreadableImage:
         raise
-    except FileNotFoundError:
-        raise UnreadableImage("This image is not there any more: choose it again.") from None
-    except Image.DecompressionBombError:
-        most = (most_pixels or 2 * Image.MAX_IMAGE_PIXELS) / 1e6
-        raise UnreadableImage(f"This image is huge: {most:.0f} megapixels is the most.") from None
-    except UnidentifiedImageError:
-        raise UnreadableImage("This file is not an image that can be read: try a JPEG or a PNG.") from None
-    except MemoryError:
-        raise UnreadableImage("This image takes too much memory to be read: save it anew, as a JPEG.") from None
-    except Exception:  # Decoders raise whatever they like.
-        raise UnreadableImage("This image is damaged: only a part of it could be read.") from None
+    except Exception as error:  # Decoders raise whatever they like.
+        raise UnreadableImage(_in_words(error, most_pixels)) from error
+
+
+def _in_words(error: Exception, most_pixels: int | None) -> str:
+    match error:
+        case FileNotFoundError():
+            return "This image is not there any more: choose it again."
+        case UnidentifiedImageError():
+            return "This file is not an image that can be read: try a JPEG or a PNG."
+        case Image.DecompressionBombError():
+            return (
+                f"This image is huge: {(most_pixels or 2 * Image.MAX_IMAGE_PIXELS) / 1e6:.0f} megapixels is the most."
+            )
+        case MemoryError():
+            return "This image takes too much memory to be read: save it anew, as a JPEG."
+        case OSError(errno=int()):
+            return f"This image cannot be opened: {error.strerror}."
+        case _:
+            return "This image is damaged: only a part of it could be read."
 
 
 def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
@@ -104,7 +117,7 @@ def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
 
     An image more than four times as long as it is wide loses its ends: its middle, four times as long, remains.
     """
-    tags = dict(getattr(image, "tag_v2", {}))
+    tags = getattr(image, "tag_v2", {})
     # Of colours, Pillow keeps the upper 8 bits of 16.
     was_deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())[:1])
     image.load()
@@ -118,7 +131,8 @@ def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
         image = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image, tags)
-    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode != (mode := "RGBA" if image.has_transparency_data else "RGB"):  # It would make a copy.
+        image = image.convert(mode)
     if was_deep:
         image = _brighten(image)
     if least_side is not None and (factor := min(image.size) // least_side) > 1:
@@ -165,60 +179,66 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_8_bits(image: Image.Image, tags: dict) -> Image.Image:
+def _to_8_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     """Grey values of 16 or 32 bits, whole or fractions, as L."""
     import numpy as np  # Here, since most files do without, and it takes longer to import than they to decode.
 
-    values = np.asarray(image)
+    stored = np.asarray(image)
     if image.mode == "I" and _first(tags.get(_BITS)) == 32 and _first(tags.get(_SAMPLE_FORMAT, 1)) == 1:
-        values = values.view(np.uint32)  # Pillow takes values without a sign for ones that have it.
-    values = values.astype(np.float32)
-    finite = values[np.isfinite(values)]
+        stored = stored.view(np.uint32)  # Pillow takes values without a sign for ones that have it.
+    values = stored.astype(np.float32)
+    finite = stored[np.isfinite(stored)] if image.mode == "F" else stored
     if not finite.size:
         return Image.new("L", image.size)
-    low, high = (_usual_range if image.mode.startswith("I") else _usual_range_of_fractions)(finite, tags)
-    said = [_said(tags, names) for names in (_LEAST_VALUES, _GREATEST_VALUES)]
+    least, most = float(finite.min()), float(finite.max())
+    low, high = _said_range(tags, least, most) or (
+        _range_of_fractions(finite, least, most) if image.mode == "F" else _range_of_whole(tags, least, most)
+    )
+    del stored, finite  # Together with what follows, they would take more memory than a stranger's file is given.
+    np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
+    values -= low
+    values *= 255 / max(high - low, 1e-30)
+    if _first(tags.get(_PHOTOMETRIC)) == 0:  # White is 0, which Pillow heeds in 8 bits only.
+        np.subtract(255, values, out=values)
+    return Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8))
+
+
+def _said_range(tags: Mapping[int, Any], least: float, most: float) -> tuple[float, float] | None:
+    """Black and white by what a TIFF says of its least and greatest value, where that is true and says something."""
+    said = []
+    for names in (_LEAST_VALUES, _GREATEST_VALUES):
+        values = [_first(tags.get(name)) for name in names]
+        said += [float(value) for value in values if isinstance(value, numbers.Real) and math.isfinite(value)][:1]
     # A file that has nothing to say often says the whole range of its type.
-    if None not in said and said[0] <= finite.min() and finite.max() <= said[1] and said[1] + 1 not in _TYPE_RANGES:
-        low, high = said
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    values = ((values - low) * (255 / max(high - low, 1e-30))).clip(0, 255)
-    if tags.get(_PHOTOMETRIC) == 0:  # White is 0, which Pillow heeds in 8 bits only.
-        values = 255 - values
-    return Image.fromarray(values.astype(np.uint8))
+    if len(said) == 2 and said[0] <= least and most <= said[1] and said[1] + 1 not in _TYPE_RANGES:
+        return said[0], said[1]
+    return None
 
 
-def _usual_range(values, tags: dict) -> tuple[float, float]:
-    """Black and white of whole numbers: 0 and the greatest of 8, 10, 12, 14, 16, 24 or 32 bits."""
-    least, most = float(values.min()), float(values.max())
+def _range_of_whole(tags: Mapping[int, Any], least: float, most: float) -> tuple[float, float]:
+    """Black and white of whole numbers: 0 and the greatest of so many bits as are stored or, where those are 16 or
+    more, as are used."""
     if least < 0:
         return least, most
-    bits = _first(tags.get(_BITS))
-    if bits in (10, 12, 14):
-        return 0, 2**bits - 1
-    return 0, next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 24, 33) if most < 2**bits)
+    stored = _first(tags.get(_BITS))
+    bits = [stored] if stored in (10, 12, 14) else [8, 10, 12, 14, 16, 24, 31, 32]
+    return 0, next((2**count - 1 for count in bits if most < 2**count), most)
 
 
-def _usual_range_of_fractions(values, tags: dict) -> tuple[float, float]:
-    """Black and white of floats: 0 and 1, or 0 and 255, where they fill either; else what all but a few lie between."""
+def _range_of_fractions(values: "np.ndarray", least: float, most: float) -> tuple[float, float]:
+    """Black and white of floats: 0 and 1 or 255, where that is about what they fill; else what all but the outermost
+    thousandths lie between."""
     import numpy as np
 
+    if least >= 0:
+        for white in (1, 255):
+            if white / 4 < most <= white:
+                return 0, white
     low, high = np.percentile(values[:: max(1, values.size // 1_000_000)], (0.1, 99.9)).tolist()
-    least, most = float(values.min()), float(values.max())
-    if least >= 0 and 0.25 < most <= 1:
-        return 0, 1
-    if least >= 0 and 64 < most <= 255:
-        return 0, 255
-    return min(low, 0) if least >= 0 else low, high if high > low else most
-
-
-def _said(tags: dict, names: tuple[int, int]) -> float | None:
-    """What a file says of its least or greatest value."""
-    for name in names:
-        value = _first(tags.get(name))
-        if isinstance(value, numbers.Real) and math.isfinite(value):
-            return float(value)
-    return None
+    if high <= low:
+        low, high = least, most
+    # Temperatures, say, lie far from 0 and close together.
+    return (low if low < 0 or high / 2 < low < high else 0), high
 
 
 def _first(value):
