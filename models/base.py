@@ -241,7 +241,7 @@ class FaceModel(PretrainedModel):
     ) -> list[Image.Image]:
         """Draw latents as `sample_latent` does and decode them, `batch_size` at a time, into 64 x 64 PIL images.
 
-        On a CPU with bfloat16 a pixel may be a grey level off from what `decode` gives, in exchange for the speed.
+        On the CPU by way of `speed.accelerate`, whose rounding may move a pixel by one grey level.
         """
         z = self._check_latent(self.sample_latent(count, seed, mean, variance))
         plain = self.training or self.device.type != "cpu" or self.dtype != torch.float32
