@@ -21,7 +21,7 @@ class PixelConvTranspose2d(nn.ConvTranspose2d):
         """(n, in) or (n, in, 1, 1) to (n, out, kernel, kernel), channels last in memory."""
         height, width = self.kernel_size
         kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
-        y = (x.flatten(1) @ kernel).view(len(x), height, width, self.out_channels)
+        y = (x.flatten(1) @ kernel).unflatten(1, (height, width, self.out_channels))
         return (y if self.bias is None else y + self.bias).permute(0, 3, 1, 2)
 
 
@@ -34,7 +34,8 @@ class HalvingConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, in, side, side) to (n, out, side / 2, side / 2), on the CPU channels last in memory."""
-        if x.device.type != "cpu":
+        # Exported, it is the convolution that it is; and the compiler knows no functions with rules of their own.
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return super().forward(x)
         windows = _Windows.apply(x)
         y = windows.flatten(3) @ self.weight.permute(2, 3, 1, 0).flatten(0, 2)
@@ -47,10 +48,20 @@ class _Windows(torch.autograd.Function):
     `torch.nn.functional.unfold` orders them channels first, and the gradient of `Tensor.unfold` is slow.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+    def forward(x: torch.Tensor) -> torch.Tensor:
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
         return padded.unfold(1, 4, 2).unfold(2, 4, 2).permute(0, 1, 2, 4, 5, 3).flatten(4)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        """Nothing is kept: the map is linear."""
+
+    @staticmethod
+    def jvp(ctx, tangent: torch.Tensor) -> torch.Tensor:
+        return _Windows.apply(tangent)
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
