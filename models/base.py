@@ -199,7 +199,7 @@ class FaceModel(PretrainedModel):
                 ever has; "switched" keeps those of `start` up to the middle and has those of `end` from there; "held"
                 keeps those of `start`, so that the path ends at another face than `end`.
         """
-        size = self.continuous_size
+        steps, size = latents.whole_number("steps", steps, least=2), self.continuous_size
         continuous = latents.interpolate(start[:size], end[:size], steps, spherical, self.prior_mean)
         first, last = start[size:], end[size:]
         if discrete == "relaxed":
@@ -246,8 +246,10 @@ class FaceModel(PretrainedModel):
         z = self._check_latent(self.sample_latent(count, seed, mean, variance))
         plain = self.training or self.device.type != "cpu" or self.dtype != torch.float32
         layers = self.decoder_layers if plain else accelerate(self.decoder_layers)
-        batches = z.split(batch_size or self.generate_batch_size)
-        return [face for batch in batches if len(batch) for face in to_pil(layers(batch))]
+        size = (
+            self.generate_batch_size if batch_size is None else latents.whole_number("batch_size", batch_size, least=1)
+        )
+        return [face for batch in z.split(size) if len(batch) for face in to_pil(layers(batch))]
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         if z.ndim != 2 or z.shape[1] != self.latent_size:
