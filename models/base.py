@@ -107,7 +107,7 @@ class PretrainedModel(
         name = config.get("model_type")
         if name is None:  # Saved before config.json named it.
             name = "generator" if "discrete_size" in config else "autoencoder" if "matching" in config else None
-            name = name or ("discriminator" if config.keys() == {"hidden_size"} else None)
+            name = name or ("discriminator" if config.keys() - {"model_type"} == {"hidden_size"} else None)
         kind = PretrainedModel._classes.get(name) if isinstance(name, str) else None
         if kind is None:
             known = ", ".join(sorted(PretrainedModel._classes))
@@ -116,9 +116,10 @@ class PretrainedModel(
             raise ValueError(f"{where} holds another model than {cls.__name__}: it is of {kind.__name__}")
         return kind
 
-    def _check_images(self, x: torch.Tensor) -> None:
+    def _check_images(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim != 4 or x.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"x has shape {tuple(x.shape)}: this model takes (n, 3, {IMAGE_SIZE}, {IMAGE_SIZE})")
+        return x.to(self.dtype)
 
 
 class FaceModel(PretrainedModel):
