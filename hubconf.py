@@ -1,17 +1,35 @@
 """Models for `torch.hub.load("owner/latent-faces", "generator", "user/repo")`."""
 
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
 dependencies = ["torch", "safetensors", "huggingface_hub", "PIL", "numpy"]
 
 
 def generator(path: str, **options):
     """The GAN's generator from a folder or a Hub id; `options` as `from_pretrained` takes them."""
-    from models import Generator
-
-    return Generator.from_pretrained(path, **options)
+    return _library().Generator.from_pretrained(path, **options)
 
 
 def autoencoder(path: str, **options):
     """An autoencoder from a folder or a Hub id; `options` as `from_pretrained` takes them."""
-    from models import Autoencoder
+    return _library().Autoencoder.from_pretrained(path, **options)
 
-    return Autoencoder.from_pretrained(path, **options)
+
+def _library() -> ModuleType:
+    """The folder `models` beside this file, under the name that it is installed by: many a project has a package of
+    its own that is called `models`."""
+    name, folder = "latent_faces", Path(__file__).parent / "models"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]

@@ -39,7 +39,7 @@ class Autoencoder(FaceModel):
         if len(channels) != 3 or min(channels) < 1:
             raise ValueError(f"channels is {channels}: it must be three numbers, each 1 or more")
         if matching not in (None, "mmd", "moments"):
-            raise ValueError(f"matching is {matching!r}: it must be 'mmd', 'moments' or None")
+            raise ValueError(f"matching is {str(matching)[:60]!r}: it must be 'mmd', 'moments' or None")
         check_prior(prior_mean, prior_variance)
         self.latent_size, self.matching = latent_size, matching
         self.prior_mean, self.prior_variance = prior_mean, prior_variance
@@ -70,8 +70,7 @@ class Autoencoder(FaceModel):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size)."""
-        self._check_images(x)
-        return self.encoder(x.to(self.dtype))
+        return self.encoder(self._check_images(x))
 
     @property
     def decoder_layers(self) -> nn.Sequential:
@@ -91,18 +90,19 @@ class Autoencoder(FaceModel):
         Args:
             z: (n, latent_size) latents of many faces, n well over latent_size.
         """
-        z = z.double()
-        covariance = torch.cov(z.T)
+        # In float64, which the GPU of a Mac has not, so on the CPU.
+        exact = lambda tensor: tensor.cpu().double()
+        z, encoding, decoding = exact(z), self.encoder[-1], self.decoder[0]
+        covariance, mean = torch.cov(z.T), z.mean(0)
         # A number that the encoder does not use has no variance to scale; the ridge keeps it finite.
         ridge = 1e-6 * covariance.trace() / self.latent_size * torch.eye(self.latent_size, dtype=z.dtype)
-        root = torch.linalg.cholesky(covariance + ridge.to(z.device)) / self.prior_variance**0.5
-        mean = z.mean(0)
+        root = torch.linalg.cholesky(covariance + ridge) / self.prior_variance**0.5
         # New latents are root^-1 (z - mean) + prior_mean; the decoder's first layer undoes it.
-        encoding, decoding = self.encoder[-1], self.decoder[0]
-        decoding.bias += (decoding.weight.double() @ (mean - root.sum(1) * self.prior_mean)).to(self.dtype)
-        decoding.weight.copy_(decoding.weight.double() @ root)
-        encoding.bias.copy_(torch.linalg.solve(root, encoding.bias.double() - mean) + self.prior_mean)
-        encoding.weight.copy_(torch.linalg.solve(root, encoding.weight.double()))
+        weight = exact(decoding.weight)
+        decoding.bias.copy_(exact(decoding.bias) + weight @ (mean - root.sum(1) * self.prior_mean))
+        decoding.weight.copy_(weight @ root)
+        encoding.bias.copy_(torch.linalg.solve(root, exact(encoding.bias) - mean) + self.prior_mean)
+        encoding.weight.copy_(torch.linalg.solve(root, exact(encoding.weight)))
 
     def _initialise(self) -> None:
         """Weights that keep the signal's size from layer to layer (He et al. 2015, arXiv:1502.01852).

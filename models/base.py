@@ -107,7 +107,7 @@ class PretrainedModel(
         name = config.get("model_type")
         if name is None:  # Saved before config.json named it.
             name = "generator" if "discrete_size" in config else "autoencoder" if "matching" in config else None
-            name = name or ("discriminator" if config.keys() == {"hidden_size"} else None)
+            name = name or ("discriminator" if config.keys() - {"model_type"} == {"hidden_size"} else None)
         kind = PretrainedModel._classes.get(name) if isinstance(name, str) else None
         if kind is None:
             known = ", ".join(sorted(PretrainedModel._classes))
@@ -116,9 +116,10 @@ class PretrainedModel(
             raise ValueError(f"{where} holds another model than {cls.__name__}: it is of {kind.__name__}")
         return kind
 
-    def _check_images(self, x: torch.Tensor) -> None:
+    def _check_images(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim != 4 or x.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"x has shape {tuple(x.shape)}: this model takes (n, 3, {IMAGE_SIZE}, {IMAGE_SIZE})")
+        return x.to(self.dtype)
 
 
 class FaceModel(PretrainedModel):
@@ -199,7 +200,7 @@ class FaceModel(PretrainedModel):
                 ever has; "switched" keeps those of `start` up to the middle and has those of `end` from there; "held"
                 keeps those of `start`, so that the path ends at another face than `end`.
         """
-        size = self.continuous_size
+        steps, size = latents.whole_number("steps", steps, least=2), self.continuous_size
         continuous = latents.interpolate(start[:size], end[:size], steps, spherical, self.prior_mean)
         first, last = start[size:], end[size:]
         if discrete == "relaxed":
@@ -241,13 +242,15 @@ class FaceModel(PretrainedModel):
     ) -> list[Image.Image]:
         """Draw latents as `sample_latent` does and decode them, `batch_size` at a time, into 64 x 64 PIL images.
 
-        On a CPU with bfloat16 a pixel may be a grey level off from what `decode` gives, in exchange for the speed.
+        On the CPU by way of `speed.accelerate`, whose rounding may move a pixel by one grey level.
         """
         z = self._check_latent(self.sample_latent(count, seed, mean, variance))
         plain = self.training or self.device.type != "cpu" or self.dtype != torch.float32
         layers = self.decoder_layers if plain else accelerate(self.decoder_layers)
-        batches = z.split(batch_size or self.generate_batch_size)
-        return [face for batch in batches if len(batch) for face in to_pil(layers(batch))]
+        size = (
+            self.generate_batch_size if batch_size is None else latents.whole_number("batch_size", batch_size, least=1)
+        )
+        return [face for batch in z.split(size) if len(batch) for face in to_pil(layers(batch))]
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         if z.ndim != 2 or z.shape[1] != self.latent_size:

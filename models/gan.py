@@ -100,8 +100,7 @@ class Discriminator(PretrainedModel):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to logits (n,)."""
-        self._check_images(x)
-        return self.layers(x).flatten()
+        return self.layers(self._check_images(x)).flatten()
 
     def probability(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to the probability of each being real, (n,) in [0, 1]."""

@@ -1,15 +1,30 @@
 """Pictures in and out: every model here sees 64 x 64 RGB images as floats in [-1, 1]."""
 
-import warnings
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+
+from . import decoding
+from .decoding import UnreadableImage, to_rgb
 
 IMAGE_SIZE = 64
+
+# For a stranger's file, whatever else the machine does; and for those that were sent before it.
+DEADLINE_SECONDS, WAIT_SECONDS = 10, 20
+
+_one_at_a_time = threading.Lock()
+_OUT_OF_TIME = {getattr(signal, name, None) for name in ("SIGXCPU", "SIGKILL")}
 
 
 def resize_and_crop(images: torch.Tensor, share: float = 1.0) -> torch.Tensor:
@@ -71,22 +86,16 @@ def to_uint8(image: Image.Image) -> torch.Tensor:
 
     An image more than four times as long as it is wide loses its ends: its middle, four times as long, remains.
     """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit and float images: PIL's own conversion to 8 bits clips at 255 where the eye expects scaling.
-        values = np.asarray(image, dtype=np.float32)
-        white = 65535 if image.mode.startswith("I") else max(1.0, float(values.max()))
-        image = Image.fromarray((values / white * 255).clip(0, 255).astype(np.uint8))
-    # Of a very long image only the middle is kept: resized whole, it would fill the memory to be cropped after.
-    side = 4 * min(image.size)
-    if max(image.size) > side:
-        left, top = max(0, image.width - side) // 2, max(0, image.height - side) // 2
-        image = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = np.array(image.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None]
+
+
+def read_pixels(file: str | Path | BinaryIO) -> torch.Tensor:
+    """One picture file to (1, 3, height, width) uint8, as `to_uint8`.
+
+    Raises:
+        UnreadableImage: a ValueError with a sentence, whatever is wrong with the file.
+    """
+    return torch.from_numpy(np.array(decoding.read(file))).permute(2, 0, 1)[None]
 
 
 def to_pil(x: torch.Tensor) -> list[Image.Image]:
@@ -94,31 +103,43 @@ def to_pil(x: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in denormalise(x).permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
-def open_image(path: str | Path, max_pixels: int = 50_000_000, least_side: int = 4 * IMAGE_SIZE) -> Image.Image:
-    """Open an image file that a stranger sent.
+def open_image(
+    path: str | Path, max_pixels: int = decoding.MOST_PIXELS, least_side: int = 4 * IMAGE_SIZE
+) -> Image.Image:
+    """Open an image file that a stranger sent: in a process of its own, one at a time, which may not take longer than
+    `decoding.MOST_SECONDS` nor more memory than `decoding.MOST_MEMORY`.
 
     Args:
-        max_pixels: of the file; one with more is refused.
-        least_side: a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, with both sides at least this long.
+        max_pixels: of the file; one with more is refused. (What is no JPEG: `decoding.MOST_PIXELS_WHOLE` at most.)
+        least_side: a larger image is reduced, with both sides at least this long.
+
+    Returns:
+        An RGB image, upright and opaque as `from_pil` says. Of its `info`, the texts of a PNG remain.
 
     Raises:
-        ValueError: with a sentence for that person: no image, a damaged one, or more than `max_pixels`.
+        ValueError: with a sentence for that person: no image, a damaged one, or one that takes too much.
     """
+    if not Path(path).is_file():
+        raise UnreadableImage("This image is not there any more: choose it again.")
+    command = [sys.executable, "-P", "-W", "ignore", decoding.__file__, path, str(max_pixels), str(least_side)]
+    # A thread of OpenBLAS takes memory for each core.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+    if not _one_at_a_time.acquire(timeout=WAIT_SECONDS):
+        raise UnreadableImage("Too many pictures have been sent at the same time: try again in a minute.")
     try:
-        with warnings.catch_warnings():
-            # PIL's own warning about huge images; the limit below is ours.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        if image.width * image.height > max_pixels:
-            megapixels = image.width * image.height / 1e6
-            raise ValueError(f"This image has {megapixels:.0f} megapixels; {max_pixels / 1e6:.0f} is the most.")
-        # A JPEG can decode itself at a fraction of its size, which is what makes a big photo cheap.
-        image.draft("RGB", (least_side, least_side))
-        image.load()
-    except Image.DecompressionBombError:
-        raise ValueError(f"This image is huge; {max_pixels / 1e6:.0f} megapixels is the most.") from None
-    except UnidentifiedImageError:
-        raise ValueError("This file is not an image that can be read: try a JPEG or a PNG.") from None
-    except (OSError, SyntaxError, EOFError):
-        raise ValueError("This image is damaged: only a part of it could be read.") from None
+        answer = subprocess.run(command, check=False, env=environment, capture_output=True, timeout=DEADLINE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UnreadableImage("This image takes too long to be read: save it anew, as a JPEG.") from None
+    finally:
+        _one_at_a_time.release()
+    if -answer.returncode in _OUT_OF_TIME:
+        raise UnreadableImage("This image takes too long to be read: save it anew, as a JPEG.")
+    line, _, pixels = answer.stdout.partition(b"\n")
+    if answer.returncode != 0 or not line:  # A decoder took the process down with it.
+        raise UnreadableImage("This image is damaged: it cannot be read.")
+    header = json.loads(line)
+    if "error" in header:
+        raise UnreadableImage(header["error"])
+    image = Image.frombytes("RGB", header["size"], pixels)
+    image.info.update(header["info"])
     return image

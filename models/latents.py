@@ -5,13 +5,17 @@ depends on the seed and on i alone, so that it gives the same faces in any batch
 does not keep that promise).
 """
 
+import math
+import operator
 from collections.abc import Sequence
+from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
 import torch
 
-# A seed: one number, or several, such as (run's seed, step). None asks the system for a fresh one.
-Seed = int | Sequence[int] | None
+# A seed: one whole number, Python's or another library's, or several, such as (run's seed, step). None asks the system
+# for a fresh one.
+Seed = SupportsIndex | Sequence[SupportsIndex] | None
 
 # Each kind of draw has a stream of its own: moving the split between the halves must not reshuffle the bits. (Training
 # mirrors its faces by stream 1.)
@@ -22,19 +26,18 @@ def sample_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance
     """Independent normal numbers, (count, size) float32. The noise under `mean` and `variance` stays with the seed.
 
     Raises:
-        ValueError: a negative count or seed, a mean that is not finite, a variance that is negative or not finite.
+        ValueError: a count or seed that is no whole number or negative, a mean that is not finite, a variance that is negative or not finite.
     """
-    if not np.isfinite(mean):
-        raise ValueError(f"mean is {mean}: it must be a finite number")
-    if not (np.isfinite(variance) and variance >= 0):
-        raise ValueError(f"variance is {variance}: it must be a finite number, 0 or more")
-    noise = _generator(seed, _NORMAL_STREAM).standard_normal((_check_count(count), size), dtype=np.float32)
+    mean, variance = _finite("mean", mean), _finite("variance", variance)
+    if variance < 0:
+        raise ValueError(f"variance is {variance:g}: it must be 0 or more")
+    noise = _generator(seed, _NORMAL_STREAM).standard_normal((whole_number("count", count), size), dtype=np.float32)
     return torch.from_numpy(noise).mul_(variance**0.5).add_(mean)
 
 
 def sample_bits(count: int, size: int, seed: Seed) -> torch.Tensor:
     """Independent fair bits, (count, size) float32, each -1 or +1: mean 0 and variance 1, like a standard normal."""
-    uniform = _generator(seed, _BITS_STREAM).random((_check_count(count), size), dtype=np.float32)
+    uniform = _generator(seed, _BITS_STREAM).random((whole_number("count", count), size), dtype=np.float32)
     return torch.from_numpy(np.where(uniform < 0.5, np.float32(-1), np.float32(1)))
 
 
@@ -53,8 +56,7 @@ def interpolate(
     Returns:
         (..., steps, latent_size).
     """
-    if steps < 2:
-        raise ValueError(f"steps is {steps}: a path needs 2 points or more")
+    steps = whole_number("steps", steps, least=2)
     share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).unsqueeze(-1)
     start, end = start.unsqueeze(-2), end.unsqueeze(-2)
     if not spherical:
@@ -73,13 +75,32 @@ def interpolate(
 def _generator(seed: Seed, stream: int) -> np.random.Generator:
     if seed is None:
         return np.random.default_rng()
-    parts = [seed] if isinstance(seed, int) else list(seed)
-    if any(part < 0 for part in parts):
-        raise ValueError(f"seed is {seed}: it must be 0 or more")
-    return np.random.default_rng([*parts, stream])
+    several = isinstance(seed, (Sequence, np.ndarray, torch.Tensor)) and not isinstance(seed, (str, bytes))
+    parts = list(seed) if several and np.ndim(seed) == 1 else [seed]
+    return np.random.default_rng([*(whole_number("seed", part) for part in parts), stream])
 
 
-def _check_count(count: int) -> int:
-    if count < 0:
-        raise ValueError(f"count is {count}: it must be 0 or more")
-    return count
+def _finite(name: str, value: SupportsFloat) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) <= torch.finfo(torch.float32).max:
+        raise ValueError(f"{name} is {str(value)[:60]}: it must be a finite number")
+    return number
+
+
+def whole_number(name: str, value: SupportsIndex, least: int = 0) -> int:
+    """A whole number of whichever library.
+
+    Raises:
+        ValueError: it is none, or less than `least`. (true and false are none, though Python takes them for some.)
+    """
+    is_bool = isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool
+    try:
+        number = None if is_bool else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ValueError(f"{name} is {str(value)[:60]}: it must be a whole number, {least} or more")
+    return number

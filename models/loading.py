@@ -155,8 +155,9 @@ def build_empty(build: Callable[..., nn.Module], arguments: dict[str, Any], wher
     try:
         with torch.device("meta"), _Uninitialised():
             return build(**arguments)
-    except (RuntimeError, OverflowError, TypeError) as error:  # Sizes past 64 bits.
-        raise ValueError(f"{where} describes no network that can be: {one_line(error)}") from error
+    except (RuntimeError, OverflowError, TypeError) as error:  # Sizes past 64 bits, of which PyTorch says little.
+        sizes = [f"{name} {_shown(value)}" for name, value in arguments.items() if type(value) in (int, list, tuple)]
+        raise ValueError(f"{where} describes no network that can be, with {', '.join(sizes)}") from error
 
 
 class _Uninitialised(TorchFunctionMode):
@@ -198,7 +199,8 @@ def load_weights(network: nn.Module, path: Path, where: str, wanted_by: str) -> 
                         problems.append(f"{name} is of type {kind}")
             if problems:
                 raise ValueError(f"{'; '.join(problems[:3])}{f' and {len(problems) - 3} more' * (len(problems) > 3)}")
-        tensors = {name: tensor.to(wanted[name].dtype) for name, tensor in safetensors.torch.load_file(path).items()}
+        tensors = safetensors.torch.load_file(path)
+        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} holds values that are no numbers")

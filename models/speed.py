@@ -21,7 +21,7 @@ class PixelConvTranspose2d(nn.ConvTranspose2d):
         """(n, in) or (n, in, 1, 1) to (n, out, kernel, kernel), channels last in memory."""
         height, width = self.kernel_size
         kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
-        y = (x.flatten(1) @ kernel).view(len(x), height, width, self.out_channels)
+        y = (x.flatten(1) @ kernel).unflatten(1, (height, width, self.out_channels))
         return (y if self.bias is None else y + self.bias).permute(0, 3, 1, 2)
 
 
@@ -34,7 +34,8 @@ class HalvingConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, in, side, side) to (n, out, side / 2, side / 2), on the CPU channels last in memory."""
-        if x.device.type != "cpu":
+        # Exported, it is the convolution that it is; and the compiler knows no functions with rules of their own.
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return super().forward(x)
         windows = _Windows.apply(x)
         y = windows.flatten(3) @ self.weight.permute(2, 3, 1, 0).flatten(0, 2)
@@ -47,10 +48,20 @@ class _Windows(torch.autograd.Function):
     `torch.nn.functional.unfold` orders them channels first, and the gradient of `Tensor.unfold` is slow.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+    def forward(x: torch.Tensor) -> torch.Tensor:
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
         return padded.unfold(1, 4, 2).unfold(2, 4, 2).permute(0, 1, 2, 4, 5, 3).flatten(4)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        """Nothing is kept: the map is linear."""
+
+    @staticmethod
+    def jvp(ctx, tangent: torch.Tensor) -> torch.Tensor:
+        return _Windows.apply(tangent)
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
@@ -69,8 +80,7 @@ def accelerate(layers: nn.Sequential) -> nn.Sequential:
     """Layers for inference that compute what these do.
 
     Each batch normalisation is folded into the transposed convolution before it, and pictures lie channels last in
-    memory. Where the hardware has bfloat16, the folded convolutions that enlarge use it; the last one, after which
-    rounding would be seen, keeps float32. docs/performance.md says what that gains and what it changes.
+    memory. All of it in float32: in bfloat16, rounding is seen, and far from the prior it makes other faces.
 
     Args:
         layers: in eval mode, on the CPU, in float32; sequences may be nested. Every transposed convolution but the
@@ -83,24 +93,13 @@ def accelerate(layers: nn.Sequential) -> nn.Sequential:
     result: list[nn.Module] = []
     for layer, following in pairwise([*flat, None]):
         if isinstance(following, nn.BatchNorm2d):
-            folded = fuse_conv_bn_eval(layer, following, transpose=True).to(memory_format=torch.channels_last)
-            result.append(_InBfloat16(folded) if layer.stride == (2, 2) and has_fast_bf16() else folded)
+            folded = fuse_conv_bn_eval(layer, following, transpose=True)
+            result.append(folded.to(memory_format=torch.channels_last))
         elif isinstance(layer, nn.ConvTranspose2d):
             result += _as_convolution(layer)
         elif not isinstance(layer, nn.BatchNorm2d):
             result.append(layer)
     return nn.Sequential(*result)
-
-
-class _InBfloat16(nn.Module):
-    """A layer that computes in bfloat16 and takes and returns float32."""
-
-    def __init__(self, layer: nn.Module):
-        super().__init__()
-        self.layer = layer.bfloat16()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x.bfloat16()).float()
 
 
 # Along one side, a transposed convolution with kernel 4, stride 2 and padding 1 makes pixels 2i and 2i + 1 from the

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -68,7 +69,21 @@ def test_interpolation_is_straight_and_includes_its_ends():
     "arguments, word",
     [
         ({"count": -1}, "count"),
+        ({"count": 1.5}, "count is 1.5"),
+        ({"count": "2"}, "count"),
         ({"count": 1, "seed": -1}, "seed"),
+        ({"count": 1, "seed": (3, -1)}, "seed"),
+        ({"count": 1, "seed": True}, "seed is True: it must be a whole number, 0 or more"),
+        ({"count": 1, "seed": np.bool_(False)}, "seed"),
+        ({"count": 1, "seed": torch.tensor(True)}, "seed"),
+        ({"count": 1, "seed": 1.5}, "seed is 1.5"),
+        ({"count": 1, "seed": np.float64(2)}, "seed"),
+        ({"count": 1, "seed": torch.tensor(1.0)}, "seed"),
+        ({"count": 1, "seed": "7"}, "seed is 7"),
+        ({"count": 1, "seed": [[1, 2]]}, "seed"),
+        ({"count": 1, "mean": "far"}, "mean is far"),
+        ({"count": 1, "mean": 1e300}, "mean"),
+        ({"count": 1, "variance": float("inf")}, "variance"),
         ({"count": 1, "mean": float("nan")}, "mean"),
         ({"count": 1, "variance": -1.0}, "variance"),
     ],
@@ -78,9 +93,30 @@ def test_a_bad_draw_says_what_is_wrong(arguments, word):
         Generator(hidden_size=4).sample_latent(**arguments)
 
 
-def test_a_path_of_one_point_is_refused():
+@pytest.mark.parametrize(
+    "seven", [np.int64(7), np.uint8(7), np.array(7), torch.tensor(7), torch.tensor(7, dtype=torch.int16)], ids=repr
+)
+def test_numbers_of_other_libraries_are_numbers(seven):
+    model = Generator(latent_size=10, discrete_size=4, hidden_size=4)
+    start, end = model.sample_latent(2, seed=7)
+    assert torch.equal(model.sample_latent(seven, seed=seven), model.sample_latent(7, seed=7))
+    assert torch.equal(model.sample_latent(1, seed=(1, seven)), model.sample_latent(1, seed=(1, 7)))
+    assert torch.equal(model.interpolate(start, end, seven), model.interpolate(start, end, 7))
+    assert len(model.eval().generate(seven, seed=seven, batch_size=seven)) == 7
+    assert torch.equal(model.sample_latent(2, seed=0, mean=seven), model.sample_latent(2, seed=0, mean=7))
+
+
+@pytest.mark.parametrize("several", [[3, 4], np.array([3, 4]), torch.tensor([3, 4])], ids=repr)
+def test_a_seed_may_be_several_numbers(several):
+    assert torch.equal(sample_normal(2, 4, several), sample_normal(2, 4, (3, 4)))
+
+
+@pytest.mark.parametrize("steps", [1, 2.5, True])
+def test_a_path_of_one_point_is_refused(steps):
     with pytest.raises(ValueError, match="steps"):
-        interpolate(torch.zeros(4), torch.ones(4), 1)
+        interpolate(torch.zeros(4), torch.ones(4), steps)
+    with pytest.raises(ValueError, match="batch_size"):
+        Generator(10, 4, 4).eval().generate(2, batch_size=0)
 
 
 def test_a_spherical_path_keeps_its_distance_from_the_centre():

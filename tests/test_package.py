@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import Autoencoder, Generator
+from models import Autoencoder, Discriminator, Generator
 from tests.conftest import WEIGHTS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -69,24 +69,118 @@ def test_the_package_holds_the_library_alone(installed):
     assert modules == {"latent_faces"}
 
 
-@pytest.mark.parametrize(
-    "build",
-    [lambda: Generator(10, 5, 4), lambda: Autoencoder(10, 8, (4, 4, 4))],
-    ids=["generator", "autoencoder"],
-)
-def test_models_export_and_compile(build):
-    model = build().eval()
-    z = model.sample_latent(3, seed=0) if isinstance(model, Generator) else torch.zeros(3, 3, 64, 64)
+MODELS = {
+    "generator": lambda: Generator(10, 5, 4),
+    "discriminator": lambda: Discriminator(4),
+    "autoencoder": lambda: Autoencoder(10, 8, (4, 4, 4)),
+}
+
+
+def model_and_input(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    return model, torch.randn(3, 10) if name == "generator" else torch.randn(3, 3, 64, 64)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_export_and_compile(name):
+    """What is exported takes other numbers of pictures than it was exported with."""
+    model, x = model_and_input(name)
     with torch.inference_mode():
-        expected = model(z)
-        exported = torch.export.export(model, (z,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
-        assert torch.allclose(exported.module()(z), expected, atol=1e-5)
+        exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim.AUTO},)).module()
+        assert torch.allclose(
+            exported(x.repeat(3, *[1] * (x.ndim - 1))), model(x).repeat(3, *[1] * (model(x).ndim - 1)), atol=1e-5
+        )
         # The compiler's front end, without the C++ compiler that a machine may lack.
         compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-        assert torch.allclose(compiled(z), expected, atol=1e-5)
+        assert torch.allclose(compiled(x), model(x), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # That tracing is old, and that shapes are checked as it goes.
+@pytest.mark.parametrize("name", MODELS)
+def test_a_traced_model_takes_any_number_of_pictures(name):
+    model, x = model_and_input(name)
+    traced = torch.jit.trace(model, x)
+    for other in (x[:1], torch.cat([x, x, x])):
+        assert torch.allclose(traced(other), model(other), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODELS)
+def test_models_export_to_onnx(name, tmp_path):
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, x = model_and_input(name)
+    torch.onnx.export(model, (x,), tmp_path / "model.onnx", dynamic_shapes=({0: torch.export.Dim("count")},))
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (y,) = session.run(None, {session.get_inputs()[0].name: torch.cat([x, x]).numpy()})
+    assert torch.allclose(torch.tensor(y), model(torch.cat([x, x])), atol=1e-5)
+
+
+def test_torch_func_differentiates_the_discriminator():
+    """As it does the same network with the library's own layers."""
+    x = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)).double()
+    model, stock = (Discriminator(4).double().eval() for _ in range(2))
+    torch.nn.init.normal_(model.layers[4][0].weight)
+    stock.layers[4][0] = torch.nn.Conv2d(16, 32, 4, 2, 1, bias=False).double()
+    stock.load_state_dict(model.state_dict())
+    tangent = torch.randn_like(x)
+
+    def results(model: torch.nn.Module) -> list[torch.Tensor]:
+        total = lambda x: model(x).sum()
+        return [
+            torch.func.jvp(model, (x,), (tangent,))[1],
+            torch.func.grad(total)(x),
+            torch.func.vmap(lambda x: model(x[None])[0])(x),
+            torch.func.vmap(torch.func.grad(lambda x: total(x[None])))(x),
+            torch.func.hessian(lambda scale: total(scale.exp() * x))(torch.zeros((), dtype=x.dtype)),
+        ]
+
+    for ours, theirs in zip(results(model), results(stock), strict=True):
+        assert theirs.abs().max() > 0 and (ours - theirs).abs().max() < 1e-9 * theirs.abs().max()
 
 
 def test_torch_hub_serves_the_models():
     load = lambda name, folder: torch.hub.load(str(REPOSITORY), name, str(WEIGHTS / folder), source="local")
     assert load("generator", "gan").generate(1, seed=0)[0].size == (64, 64)
     assert load("autoencoder", "matched-autoencoder").matching == "mmd"
+
+
+# A project that has a package called `models` itself, before and after it asks for ours.
+HUB = f"""
+import models
+assert models.OWN
+import torch
+load = lambda name, folder: torch.hub.load({str(REPOSITORY)!r}, name, folder, source="local")
+generator = load("generator", {str(WEIGHTS / "gan")!r})
+assert generator.generate(1, seed=0)[0].size == (64, 64)
+autoencoder = load("autoencoder", {str(WEIGHTS / "autoencoder")!r})
+import sys, copy, pickle
+assert type(autoencoder).__mro__[1] is type(generator).__mro__[1]
+pickle.loads(pickle.dumps(generator)), copy.deepcopy(generator)
+import models
+assert models.OWN and sys.modules["models"] is models
+"""
+
+
+def test_torch_hub_serves_the_models_beside_a_package_of_the_same_name(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/__init__.py").write_text("OWN = True")
+    (tmp_path / "script.py").write_text(HUB)
+    (tmp_path / "elsewhere").mkdir()
+    subprocess.run([sys.executable, str(tmp_path / "script.py")], check=True, cwd=tmp_path / "elsewhere", timeout=120)
+
+
+def test_an_import_takes_along_no_compiler():
+    """It would take seconds."""
+    heavy = ["torch._dynamo", "torch._inductor", "sympy", "torchvision", "gradio", "datasets", "matplotlib"]
+    code = f"""
+import sys
+import torch
+before = set(sys.modules)
+from models import load
+load({str(WEIGHTS / "gan")!r}).generate(1, seed=0)
+new = set(sys.modules) - before
+assert not new & set({heavy!r}), new & set({heavy!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, timeout=120)
