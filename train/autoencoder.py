@@ -21,7 +21,7 @@ from .measure import latent_moments, psnr
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
-from .settings import Settings
+from .settings import Settings, check_range
 
 # The report's prior.
 PRIOR_MEAN, PRIOR_VARIANCE = 0.0, 2.0
@@ -77,16 +77,14 @@ class AutoencoderSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.hidden_size < 1:
-            raise TrainingError(f"--hidden-size is {self.hidden_size}: it must be 1 or more")
+        check_range("hidden_size", self.hidden_size, 1, 8192)
         if self.held_out < 2:
             raise TrainingError(f"--held-out is {self.held_out}: it must be 2 or more")
-        if not 0 < self.match_weight < math.inf:
-            raise TrainingError(f"--match-weight is {self.match_weight}: it must be more than 0")
-        if self.prior_variance is not None and not 0 < self.prior_variance < math.inf:
-            raise TrainingError(f"--prior-variance is {self.prior_variance}: it must be more than 0")
-        if self.prior_mean is not None and not math.isfinite(self.prior_mean):
-            raise TrainingError(f"--prior-mean is {self.prior_mean}: it must be a number")
+        check_range("match_weight", self.match_weight, 0, 1_000_000, above=True)
+        if self.prior_variance is not None:
+            check_range("prior_variance", self.prior_variance, 1e-6, 10_000)
+        if self.prior_mean is not None:
+            check_range("prior_mean", self.prior_mean, -10_000, 10_000)
         if self.output is None:
             name = "shifted-" if self.prior_mean else "matched-" if self.is_matched else ""
             object.__setattr__(self, "output", Path("runs", f"{name}autoencoder"))

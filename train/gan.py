@@ -18,7 +18,7 @@ from .losses import discriminator_loss, generator_loss
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
-from .settings import Settings
+from .settings import Settings, check_range
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,11 @@ class GANSettings(Settings):
             raise TrainingError(
                 f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
             )
-        if self.hidden_size < 1:
-            raise TrainingError(f"--hidden-size is {self.hidden_size}: it must be 1 or more")
+        check_range("hidden_size", self.hidden_size, 1, 512)
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise TrainingError(
+                f"--adam-betas is {' '.join(map(str, self.adam_betas))}: both must be 0 or more and less than 1"
+            )
         if not 0 <= self.average < 1:
             raise TrainingError(f"--average is {self.average}: it must be 0 or more and less than 1")
 
