@@ -181,6 +181,8 @@ class Run:
         if self.has_checkpoint:
             checkpoint = self._read_checkpoint()
             position, state = Position(**checkpoint["position"]), checkpoint["state"]
+        elif len(self.record.epochs()) > 1:  # After one, a kill may have come before the first checkpoint.
+            raise TrainingError(f"{self._checkpoint_path} is gone: begin anew in another --output")
         self.record.forget_after(position.step, position.epoch)
         return position, state
 
