@@ -97,8 +97,8 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
         reason = getattr(error, "strerror", None) or one_line(error)
         kept = "the last checkpoint is kept, go on with --resume" if run.has_checkpoint else "nothing is saved as yet"
         raise TrainingError(f"cannot write to {run.folder}: {reason}; {kept}") from error
-    except (RuntimeError, MemoryError) as error:  # PyTorch has no one class for it.
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+    except RuntimeError as error:  # PyTorch has no one class for it.
+        if not any(words in str(error) for words in ("out of memory", "allocate memory")):
             raise
         raise TrainingError(
             f"there is not enough memory: lower --batch-size ({run.settings.batch_size}) or the networks' sizes"
@@ -115,7 +115,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
     if distributed.is_main():
         run.begin(faces)
         _tell_of_rates(trainer, run, position.epoch)
-        if position.epoch > max(settings.epochs, 1) and position.batch == 0 and not run.has_model():
+        if position.epoch > settings.epochs and position.batch == 0 and not run.has_model():
             print(f"The model in {run.folder / 'model'} is gone or damaged, and is written anew.")
             _draw(trainer, run, position.epoch - 1)
             run.export(trainer.model(), position.epoch - 1)
