@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Self
 from unittest import mock
 
@@ -100,8 +99,7 @@ def our_work(folder: Path, device: torch.device) -> Work:
 
 
 def trainers(faces: Faces) -> tuple[GANTrainer, AutoencoderTrainer]:
-    run = SimpleNamespace(folder=Path())  # Pictures go there at the end of an epoch, which never comes.
-    return GANTrainer(GAN, run), AutoencoderTrainer(AUTOENCODER, run, faces[:64], faces[:64])
+    return GANTrainer(GAN), AutoencoderTrainer(AUTOENCODER, faces[:64], faces[:64])
 
 
 def training_step(trainer: Trainer, faces: Faces, settings: Settings) -> Callable[[], None]:

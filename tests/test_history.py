@@ -30,7 +30,7 @@ def make_run(folder: Path, epochs: int, steps_per_epoch: int = STEPS_PER_EPOCH, 
     """What a run of so many epochs leaves, with faces of one colour each, and nothing learned."""
     (folder / "samples").mkdir(parents=True)
     record = Record(folder)
-    record.describe({"kind": "gan", "command": "python -m train.gan"})
+    record.describe({"kind": "gan", "command": "python -m train.gan", "settings": {}})
     for epoch in range(1, epochs + 1):
         first = (epoch - 1) * steps_per_epoch + 1
         steps = range(first, first + steps_per_epoch)

@@ -27,6 +27,7 @@ from train.history import write_history
 
 SMALL = ["--epochs", "1", "--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
 NAMES = ["gan"]
+CHECKOUT = WEIGHTS.parent
 REPOSITORY = repository_name("tester", "gan")
 
 
@@ -132,6 +133,35 @@ def test_a_damaged_model_is_not_pushed(hub, run):
     (run / "model/model.safetensors").unlink()
     with pytest.raises(TrainingError, match="holds no model.safetensors"):
         push.push(run, REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    "file, content, told",
+    [
+        ("run.json", b"[]", "run.json is damaged"),
+        ("metrics.jsonl", b"", "tells of no finished epoch"),
+        ("model/config.json", b"null", "config.json"),
+        ("model/config.json", None, "holds no config.json"),
+    ],
+)
+def test_a_damaged_run_is_not_pushed(hub, run, file, content, told):
+    if content is None:
+        (run / file).unlink()
+    else:
+        (run / file).write_bytes(content)
+    with pytest.raises(TrainingError, match=told) as caught:
+        push.push(run, REPOSITORY)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(KeyError):
+        hub.repository("model", REPOSITORY)
+
+
+def test_where_there_is_no_run_there_is_none_to_push(hub, tmp_path):
+    with pytest.raises(TrainingError, match="nowhere holds no run"):
+        push.push(tmp_path / "nowhere", REPOSITORY)
+    (tmp_path / "begun").mkdir()
+    with pytest.raises(TrainingError, match="begun holds no model yet"):
+        push.push(tmp_path / "begun", REPOSITORY)
 
 
 def test_private_and_branch_pushes(hub, run):
@@ -330,7 +360,9 @@ def test_the_space_gets_what_it_needs_and_no_more(hub, tmp_path):
     assert {"app.py", "requirements.txt", "README.md"} <= set(space.files)
     assert {f"weights/{path.relative_to(WEIGHTS)}" for path in WEIGHTS.glob("*/*")} <= set(space.files)
     assert "weights/index.json" in space.files
-    assert not any(path.startswith(("train", "tests", ".")) for path in space.files)
+    page = {path for path in CHECKOUT.glob("page/**/*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {str(path.relative_to(CHECKOUT)) for path in page} <= set(space.files)
+    assert not any(path.startswith(("train", "tests", ".")) or "__pycache__" in path for path in space.files)
     assert space.variables["LATENT_FACES_HUB"]["value"] == "tester"
     for path, content in space.files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,22 @@
 """Runs that are killed, and disks that are full: nothing is lost, and what follows is what would have been."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
+from models import load
+from models.history import load_history
 from tests.test_train import SMALL_GAN
 from train import gan
+from train.errors import TrainingError
+from train.history import document
+from train.record import Record
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -105,3 +112,136 @@ def test_an_output_that_cannot_be_made_is_named(celeba, tmp_path):
     arguments = [*SMALL_GAN, "--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache")]
     with pytest.raises(gan.TrainingError, match="--output"):
         gan.main([*arguments, "--output", str(tmp_path / "file/run")])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit on file sizes")
+def test_a_disk_that_is_full_when_the_weights_are_written_costs_nothing(celeba, tmp_path, monkeypatch):
+    """The library of the weights' format has an error of its own for it."""
+    import resource
+
+    real = safetensors.torch.save_file
+
+    def save_file(*arguments, **options):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            real(*arguments, **options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    arguments = [*SMALL_GAN, "--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output"]
+    run = tmp_path / "run"
+    gan.main([*arguments, str(run), "--epochs", "1"])
+    kept = {path: path.read_bytes() for path in (run / "checkpoint.pt", *(run / "model").iterdir())}
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", save_file)
+        with pytest.raises(TrainingError, match="cannot write to .*File too large.* checkpoint is kept.* --resume"):
+            gan.main([*arguments, str(run), "--epochs", "2", "--resume"])
+        with pytest.raises(TrainingError, match="cannot write to .*File too large.* nothing is saved as yet"):
+            gan.main([*arguments, str(tmp_path / "other"), "--epochs", "1"])
+    assert {path: path.read_bytes() for path in kept} == kept and not (run / "model.tmp").exists()
+    gan.main([*arguments, str(run), "--epochs", "2", "--resume"])
+    gan.main([*arguments, str(tmp_path / "other"), "--epochs", "1"])
+
+
+@pytest.fixture(scope="module")
+def done(celeba, tmp_path_factory) -> Path:
+    """The folder of a run that is done, to copy and to damage."""
+    folder = tmp_path_factory.mktemp("done")
+    gan.main([*SMALL_GAN, *folders(celeba, folder), "--epochs", "2"])
+    return folder
+
+
+def folders(celeba: Path, folder: Path) -> list[str]:
+    return ["--dataset", str(celeba), "--cache-dir", str(folder / "cache"), "--output", str(folder / "run")]
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(place, done, celeba, tmp_path):
+    folder = shutil.copytree(done, tmp_path / "copy")
+    path = folder / "run/checkpoint.pt"
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 16
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match="checkpoint.pt is damaged.* checksum"):
+        gan.main([*SMALL_GAN, *folders(celeba, folder), "--epochs", "3", "--resume"])
+
+
+def test_a_checkpoint_from_before_resumes(done, celeba, tmp_path):
+    """It knew its kind and held no description."""
+    folder = shutil.copytree(done, tmp_path / "copy")
+    path = folder / "run/checkpoint.pt"
+    checkpoint = torch.load(path)
+    torch.save({"kind": "gan", "position": checkpoint["position"], "state": checkpoint["state"]}, path)
+    run = json.loads((folder / "run/run.json").read_text())
+    old = ("kind", "command", "settings", "precision", "machine", "torch", "commit")
+    (folder / "run/run.json").write_text(json.dumps({name: run[name] for name in old}))
+    gan.main([*SMALL_GAN, *folders(celeba, folder), "--epochs", "3", "--resume"])
+    assert losses(folder / "run")[-1]["epoch"] == 3
+
+
+DAMAGE = {
+    "gone": None,
+    "empty": b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "binary": b"\x89PNG\x00\xff\xfe\n\xc3(",
+    "list": b"[]\n",
+    "null": b"null\n",
+    "number": b"3\n",
+    "deep": b"[" * 100_000,
+    "object": b"{}\n",
+    "strings": b'{"kind": "gan", "command": "x", "settings": {"epochs": "2"}, "step": "1", "seconds": "a"}\n',
+    "types": b'{"kind": [], "command": 3, "settings": [1], "step": 1.5, "epoch": null, "seconds": {}}\n',
+    "nan": b'{"step": 6, "epoch": 1, "images_seen": 48, "seconds": NaN}\n{"step": 1, "a_loss": NaN}\n',
+    "huge": b'{"step": 1e999, "epoch": 1, "seconds": 1}\n{"step": 9' + b"9" * 400 + b', "a_loss": 1e308}\n',
+}
+
+
+SERIES = ("samples/epoch-0001.png", "samples/epoch-0002.png")
+OTHERS = ("config.json", "model.safetensors", "README.md", "training.json", "epochs.webp")
+
+
+@pytest.mark.parametrize(
+    "file, damage",
+    [
+        *((file, damage) for file in ("run.json", "metrics.jsonl") for damage in DAMAGE),
+        *((file, damage) for file in (*SERIES, "loss.png", "checkpoint.pt") for damage in [*DAMAGE][:4]),
+        *((f"model/{name}", damage) for name in OTHERS for damage in [*DAMAGE][:4]),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_rebuilt_or_told_in_a_sentence(file, damage, done, celeba, tmp_path):
+    """On resuming what is done, on pushing it and on going on."""
+    folder = shutil.copytree(done, tmp_path / "copy", ignore=shutil.ignore_patterns("cache"))
+    (folder / "cache").symlink_to(done / "cache")
+    run, content = folder / "run", DAMAGE[damage]
+    if content is None:
+        (run / file).unlink()
+    else:
+        (run / file).write_bytes(content((run / file).read_bytes()) if callable(content) else content)
+    arguments = [*SMALL_GAN, *folders(celeba, folder), "--resume", "--epochs"]
+
+    def told(command, *its) -> str | None:
+        try:
+            command(*its)
+        except TrainingError as error:
+            assert 0 < len(str(error)) < 600 and "\n" not in str(error)
+            return str(error)
+        return None
+
+    model = shutil.copytree(run / "model", tmp_path / "pushed")
+    refused = told(document, Record(run), model, "user/name")
+    if file in ("run.json", "metrics.jsonl", "model/config.json", "model/model.safetensors"):
+        # A log without its last lines is a log still, with the epochs that it tells of.
+        assert refused or (file == "metrics.jsonl" and damage in ("cut", "nan"))
+    elif file != "checkpoint.pt":
+        assert refused is None
+    for epochs in ("2", "3") if file.startswith("model/") else ("3",):
+        refused = told(gan.main, [*arguments, epochs])
+        assert (refused is not None) == (file == "checkpoint.pt"), refused
+    if file != "checkpoint.pt":
+        assert load(run / "model").latent_size == 10 and len(losses(run)) > 0
+        assert json.loads((run / "run.json").read_text())["kind"] == "gan"
+        # What a page would show of it is there and sound, or it is not there.
+        if history := load_history(run / "model"):
+            assert history.epochs == 3 and len(history.frame(3)) == 16
+        assert (history is None) == (file in ("metrics.jsonl", "samples/epoch-0001.png", "samples/epoch-0002.png"))

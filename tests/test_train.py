@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
+from torch.overrides import TorchFunctionMode
 
 from models import Autoencoder, Generator
 from models.history import load_history
@@ -249,8 +251,26 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(argumen
     main(arguments(own, epochs=1))
     before = (tmp_path / "run/checkpoint.pt").read_bytes()
     monkeypatch.setattr(autoencoder, "pixel_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
-    assert "no number at step 7" in error(main, [*arguments(own, epochs=2), "--resume"])
+    told = error(main, [*arguments(own, epochs=2), "--resume"])
+    assert "no number at step 7" in told and "--learning-rate below 0.005" in told and "before it is kept" in told
     assert (tmp_path / "run/checkpoint.pt").read_bytes() == before
+    told = error(main, arguments(own, "other"))
+    assert "no number at step 1" in told and "checkpoint" not in told
+
+
+def test_weights_that_are_no_numbers_are_never_saved(arguments, tmp_path, monkeypatch):
+    """The last step of an epoch may spoil them, and its loss be a number."""
+    step = GANTrainer.step
+
+    def spoiling(self, images, number):
+        losses = step(self, images, number)
+        if number == 11:
+            torch.nn.init.constant_(next(self.discriminator.parameters()), float("inf"))
+        return losses
+
+    monkeypatch.setattr(GANTrainer, "step", spoiling)
+    assert "no number at step 12" in error(gan.main, arguments(SMALL_GAN))
+    assert torch.load(tmp_path / "run/checkpoint.pt")["position"]["step"] == 6
 
 
 def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_path, celeba, capsys):
@@ -261,19 +281,115 @@ def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "wrong, word",
+    "wrong",
     [
-        (["--epochs", "0"], "--epochs"),
-        (["--batch-size", "1"], "--batch-size"),
-        (["--limit", "3"], "--limit"),
-        (["--learning-rate", "0"], "--learning-rate"),
-        (["--seed", "-1"], "--seed"),
-        (["--discrete-size", "11"], "--discrete-size"),
-        (["--average", "1"], "--average"),
+        "--epochs 0",
+        "--batch-size 1",
+        "--batch-size 1000000000",
+        "--limit 3",
+        "--learning-rate 0",
+        "--learning-rate nan",
+        "--learning-rate inf",
+        "--seed -1",
+        "--seed 100000000000000000000000",
+        "--latent-size 1000000000",
+        "--hidden-size 1000000000",
+        "--discrete-size 11",
+        "--average 1",
+        "--average nan",
+        "--adam-betas 0.5 1",
+        "--adam-betas 0.5 nan",
     ],
 )
-def test_an_impossible_setting_is_named(wrong, word, arguments):
-    assert word in error(gan.main, [*arguments(SMALL_GAN), *wrong])
+def test_an_impossible_setting_is_named(wrong, arguments, tmp_path):
+    assert error(gan.main, [*arguments(SMALL_GAN), *wrong.split()]).startswith(wrong.split()[0])
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--prior-mean 1e30",
+        "--prior-mean nan",
+        "--prior-variance 0",
+        "--prior-variance inf",
+        "--match-weight -1",
+        "--hidden-size 100000",
+    ],
+)
+def test_an_impossible_setting_of_an_autoencoder_is_named(wrong, arguments, tmp_path):
+    assert error(autoencoder.main, [*arguments(SMALL_AUTOENCODER), *wrong.split()]).startswith(wrong.split()[0])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_where_it_and_its_faces_have_moved(celeba, arguments, tmp_path, capsys):
+    moved = shutil.copytree(celeba, tmp_path / "moved")  # With other times, and so another fingerprint.
+    gan.main(arguments(SMALL_GAN, epochs=1))
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    gan.main([*arguments(SMALL_GAN, "elsewhere", epochs=2), "--dataset", str(moved), "--resume"])
+    assert f"the same faces from {moved}" in capsys.readouterr().out
+    assert losses(tmp_path / "elsewhere")[-1]["step"] == 12
+    assert "--dataset path/to/moved" in (tmp_path / "elsewhere/model/README.md").read_text()
+
+    shutil.copy(moved / "data/valid-00000-of-00001.parquet", moved / "data/train-00000-of-00002.parquet")
+    other = moved.rename(tmp_path / "other")
+    before = (tmp_path / "elsewhere/run.json").read_bytes()
+    told = error(gan.main, [*arguments(SMALL_GAN, "elsewhere", epochs=3), "--dataset", str(other), "--resume"])
+    assert f"has --dataset {moved}" in told and (tmp_path / "elsewhere/run.json").read_bytes() == before
+
+
+def test_as_many_epochs_are_told_as_are_done(arguments, tmp_path, capsys):
+    gan.main(arguments(SMALL_GAN, epochs=1))
+    assert "1 epoch is done;" in capsys.readouterr().out
+    gan.main([*arguments(SMALL_GAN, epochs=2), "--resume"])
+    gan.main([*arguments(SMALL_GAN, epochs=1), "--resume"])
+    assert capsys.readouterr().out.count("2 epochs are done;") == 2
+    assert "| epochs | 2, lengthened from 1" in (tmp_path / "run/model/README.md").read_text()
+
+
+def test_a_learning_rate_that_jumps_is_told(arguments, capsys):
+    own = [*SMALL_AUTOENCODER, "--learning-rate", "0.004"]
+    autoencoder.main(arguments(own, epochs=1))
+    assert "learning rate" not in capsys.readouterr().out
+    autoencoder.main([*arguments(own, epochs=2), "--resume"])
+    assert "in epoch 2 it is 0.002 instead of 0." in capsys.readouterr().out
+    autoencoder.main([*arguments(own, epochs=2), "--resume"])
+    assert "learning rate" not in capsys.readouterr().out
+
+
+def test_training_in_a_thread(arguments, tmp_path):
+    """As in a notebook or a server, where signals are not its affair."""
+    handler = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(gan.main, arguments(SMALL_GAN, epochs=1)).result()
+    assert (tmp_path / "run/model/model.safetensors").is_file() and signal.getsignal(signal.SIGINT) == handler
+
+
+class WithoutDouble(TorchFunctionMode):
+    """Only what was brought to the CPU becomes float64, as with Apple's GPUs."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            sources = [value for value in args if isinstance(value, torch.Tensor)]
+            if function is torch.Tensor.cpu:
+                result = result.clone()
+            if function is torch.Tensor.cpu or any(getattr(source, "on_cpu", False) for source in sources):
+                result.on_cpu = True
+            elif result.dtype == torch.float64 and sources:
+                raise TypeError("the MPS framework doesn't support float64")
+        return result
+
+
+@pytest.mark.parametrize("name", ["gan", "matched", "shifted"])
+def test_training_without_float64(name, arguments, tmp_path):
+    main, _, own = COMMANDS[name]
+    with WithoutDouble():
+        with pytest.raises(TypeError, match="float64"):
+            torch.ones(3).double()
+        assert torch.ones(3).cpu().double().sum().item() == 3
+        main(arguments(own, epochs=1))
+    assert (tmp_path / "run/model/model.safetensors").is_file()
 
 
 def test_the_command_line_ends_in_one_line_and_a_status(arguments, tmp_path):

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,15 +12,16 @@ import tyro
 from models import Autoencoder, interpolate
 from models.images import normalise
 
-from . import distributed, pictures
+from . import distributed
 from .data import open_faces, open_held_out
 from .errors import TrainingError, run_command
 from .loop import Trainer, train
 from .losses import mmd, moments, pixel_loss
 from .measure import latent_moments, psnr
+from .pictures import Grid
 from .push import pushed_after
 from .run import Run
-from .settings import Settings
+from .settings import Settings, check_range
 
 # The report's prior.
 PRIOR_MEAN, PRIOR_VARIANCE = 0.0, 2.0
@@ -77,16 +77,14 @@ class AutoencoderSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.hidden_size < 1:
-            raise TrainingError(f"--hidden-size is {self.hidden_size}: it must be 1 or more")
+        check_range("hidden_size", self.hidden_size, 1, 8192)
         if self.held_out < 2:
             raise TrainingError(f"--held-out is {self.held_out}: it must be 2 or more")
-        if not 0 < self.match_weight < math.inf:
-            raise TrainingError(f"--match-weight is {self.match_weight}: it must be more than 0")
-        if self.prior_variance is not None and not 0 < self.prior_variance < math.inf:
-            raise TrainingError(f"--prior-variance is {self.prior_variance}: it must be more than 0")
-        if self.prior_mean is not None and not math.isfinite(self.prior_mean):
-            raise TrainingError(f"--prior-mean is {self.prior_mean}: it must be a number")
+        check_range("match_weight", self.match_weight, 0, 1_000_000, above=True)
+        if self.prior_variance is not None:
+            check_range("prior_variance", self.prior_variance, 1e-6, 10_000)
+        if self.prior_mean is not None:
+            check_range("prior_mean", self.prior_mean, -10_000, 10_000)
         if self.output is None:
             name = "shifted-" if self.prior_mean else "matched-" if self.is_matched else ""
             object.__setattr__(self, "output", Path("runs", f"{name}autoencoder"))
@@ -101,13 +99,12 @@ class AutoencoderTrainer(Trainer):
 
     Args:
         settings: of the run.
-        run: where the pictures go.
         held_out: (n, 3, 64, 64) uint8 faces that training does not see.
         reference: (n, 3, 64, 64) uint8 faces of the training set, to whiten the plain autoencoder's latents by.
     """
 
-    def __init__(self, settings: AutoencoderSettings, run: Run, held_out: torch.Tensor, reference: torch.Tensor):
-        self.settings, self.run = settings, run
+    def __init__(self, settings: AutoencoderSettings, held_out: torch.Tensor, reference: torch.Tensor):
+        self.settings = settings
         self.held_out, self.reference = (normalise(x.to(settings.torch_device)) for x in (held_out, reference))
         # The weights come from the seed without touching the global state.
         with torch.random.fork_rng(devices=[]):
@@ -142,10 +139,13 @@ class AutoencoderTrainer(Trainer):
 
     def begin_epoch(self, epoch: int) -> None:
         self.autoencoder.train()
-        progress = (epoch - 1) / self.settings.epochs
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+                group["lr"] = self.learning_rate(epoch, self.settings.epochs)
+
+    def learning_rate(self, epoch: int, epochs: int) -> float:
+        progress = min(1, (epoch - 1) / epochs)
+        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
     def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         model = self.autoencoder
@@ -169,7 +169,7 @@ class AutoencoderTrainer(Trainer):
         return {name: value.detach() for name, value in losses.items()}
 
     @torch.inference_mode()
-    def end_epoch(self, epoch: int) -> dict[str, float]:
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         model, images = self.autoencoder.eval(), self.held_out
         raw = latent_moments(model.encode(images))
         if self._whitens:
@@ -182,16 +182,18 @@ class AutoencoderTrainer(Trainer):
 
         # Each original to the left of its reconstruction, four pairs a row.
         pairs = torch.stack([images[:16], reconstruction[:16]], dim=1).flatten(0, 1)
-        pictures.save_grid(pairs, self.run.picture_path("reconstructions", epoch))
         # The report's order: a row begins at the second face of its pair and ends at the first.
         half = min(8, len(z) // 2)
         paths = interpolate(z[half : 2 * half], z[:half])
-        grid = model.decode(paths.flatten(0, 1))
-        pictures.save_grid(grid, self.run.picture_path("interpolations", epoch), columns=paths.shape[1])
-        grid = model.decode(model.sample_latent(64, seed=self.settings.seed))
-        pictures.save_grid(grid, self.run.picture_path("samples", epoch))
+        grids = {
+            "samples": Grid(model.decode(model.sample_latent(64, seed=self.settings.seed))),
+            "reconstructions": Grid(pairs),
+            "interpolations": Grid(model.decode(paths.flatten(0, 1)), columns=paths.shape[1]),
+        }
         measured = {"held_out_psnr": psnr(reconstruction, images).mean().item(), **latent_moments(z)}
-        return {**measured, **{f"raw_{key}": raw[key] for key in raw}} if self._whitens else measured
+        if self._whitens:
+            measured |= {f"raw_{key}": value for key, value in raw.items()}
+        return measured, grids
 
     def model(self) -> Autoencoder:
         return self.whitened if self._whitens else self.autoencoder.eval()
@@ -202,20 +204,19 @@ class AutoencoderTrainer(Trainer):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
     with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
         held_out = open_held_out(settings, settings.held_out_split, settings.held_out)
         # As it is: the record and the card tell of it.
         settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
-        with open_faces(settings, held_out.skip) as faces, Run("autoencoder", settings, arguments) as run:
+        with open_faces(settings, held_out.skip) as faces, Run("autoencoder", settings) as run:
             if faces.crop != held_out.crop:
                 raise TrainingError(
                     f"the splits {settings.split!r} and {held_out.split!r} hold pictures of different sizes, and would "
                     "be cropped differently: give --crop"
                 )
             reference = faces[: faces.wait_for(REFERENCE_FACES)][:REFERENCE_FACES]
-            train(AutoencoderTrainer(settings, run, held_out.faces, reference), faces, run)
+            train(AutoencoderTrainer(settings, held_out.faces, reference), faces, run)
 
 
 if __name__ == "__main__":

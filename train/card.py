@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
+from jinja2 import TemplateError
 
 from models import FaceModel
 from models.history import EPOCHS_FILE
 
+from .errors import TrainingError
 from .record import Record
 
 CELEBA_LICENSE = "other", "celeba-non-commercial-research", "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
@@ -22,24 +24,54 @@ def write_card(record: Record, model: FaceModel, folder: Path, location: str) ->
 
     Args:
         location: what `from_pretrained` takes to load the model: a folder or a Hub id.
+
+    Raises:
+        TrainingError: the run's record is damaged, or of no finished epoch.
     """
-    description = record.description
+    description, epochs = record.description, record.epochs()
+    if not epochs:
+        raise TrainingError(f"{record.folder / 'metrics.jsonl'} tells of no finished epoch")
+    try:
+        card = _card(description, epochs[-1], model, location, has_animation=(folder / EPOCHS_FILE).is_file())
+    except (KeyError, TypeError, ValueError, AttributeError, TemplateError) as error:
+        raise TrainingError(f"{record.folder / 'run.json'} is damaged: no card can be written from it") from error
+    card.save(folder / "README.md")
+
+
+def _card(
+    description: dict[str, Any], epoch: dict[str, Any], model: FaceModel, location: str, has_animation: bool
+) -> ModelCard:
     settings = description["settings"]
-    epoch = record.epochs()[-1]
-    is_local = Path(settings["dataset"]).is_dir()
-    where = f"the split {settings['split']} of " + ("a local folder" if is_local else settings["dataset"])
+    dataset = description.get("dataset", settings["dataset"])  # The latter in records from before there was the former.
+    is_local = dataset.startswith("path/to/") or dataset.count("/") != 1 or Path(dataset).is_dir()
+    is_celeba = "celeba" in Path(dataset).name.lower()
+    where = f"the split {settings['split']} of {'a local folder' if is_local else dataset}"
 
     data = model.generate_model_card().data
-    if "celeba" in Path(settings["dataset"]).name.lower():  # Whatever else it was trained on has terms of its own.
+    if is_celeba:  # Whatever else it was trained on has terms of its own.
         data.license, data.license_name, data.license_link = CELEBA_LICENSE
         data.tags = ["celeba", "faces", *data.tags]
+    if settings.get("license"):
+        data.license, data.license_name, data.license_link = settings["license"], None, None
     if not is_local:
-        data.datasets = [settings["dataset"]]
+        data.datasets = [dataset]
     if "held_out_psnr" in epoch:
+        name = "CelebA" if is_celeba else "a local folder" if is_local else dataset
         data.model_name = location.rpartition("/")[2]
-        data.eval_results = [_result("psnr", "PSNR of held-out reconstructions (dB)", epoch["held_out_psnr"], settings)]
+        data.eval_results = [
+            EvalResult(
+                task_type="image-to-image",
+                task_name="Reconstruction",
+                dataset_type="imagefolder" if is_local else dataset,
+                dataset_name=f"{name}, first {settings['held_out']} faces of split {settings['held_out_split']}",
+                dataset_split=settings["held_out_split"],
+                metric_type="psnr",
+                metric_name="PSNR of held-out reconstructions (dB)",
+                metric_value=round(epoch["held_out_psnr"], 3),
+            )
+        ]
     title, summary, latent, loss, optimiser = _story(model, settings, epoch)
-    card = ModelCard.from_template(
+    return ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
         title=title,
@@ -50,25 +82,13 @@ def write_card(record: Record, model: FaceModel, folder: Path, location: str) ->
         model=model,
         class_name=type(model).__name__,
         location=location,
-        data=settings.get("data_note") or where,
+        data=" ".join((settings.get("data_note") or where).replace("|", "/").split()),
+        is_celeba=is_celeba,
         epoch=epoch,
+        epochs_before=description.get("epochs_before"),
         settings=settings,
         run=description,
-        animation=EPOCHS_FILE if (folder / EPOCHS_FILE).is_file() else None,
-    )
-    card.save(folder / "README.md")
-
-
-def _result(metric: str, name: str, value: float, settings: dict[str, Any]) -> EvalResult:
-    return EvalResult(
-        task_type="image-to-image",
-        task_name="Reconstruction",
-        dataset_type=settings["dataset"] if not Path(settings["dataset"]).is_dir() else "celeba",
-        dataset_name=f"CelebA, first {settings['held_out']} faces of split {settings['held_out_split']}",
-        dataset_split=settings["held_out_split"],
-        metric_type=metric,
-        metric_name=name,
-        metric_value=round(value, 3),
+        animation=EPOCHS_FILE if has_animation else None,
     )
 
 

@@ -1,6 +1,5 @@
 """Train the GAN whose latent is half discrete: python -m train.gan --help"""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from models import Discriminator, Generator
 
-from . import distributed, pictures
+from . import distributed
 from .data import open_faces
 from .errors import TrainingError, run_command
 from .loop import Trainer, train
 from .losses import discriminator_loss, generator_loss
+from .pictures import Grid
 from .push import pushed_after
 from .run import Run
-from .settings import Settings
+from .settings import Settings, check_range
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,11 @@ class GANSettings(Settings):
             raise TrainingError(
                 f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
             )
-        if self.hidden_size < 1:
-            raise TrainingError(f"--hidden-size is {self.hidden_size}: it must be 1 or more")
+        check_range("hidden_size", self.hidden_size, 1, 512)
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise TrainingError(
+                f"--adam-betas is {' '.join(map(str, self.adam_betas))}: both must be 0 or more and less than 1"
+            )
         if not 0 <= self.average < 1:
             raise TrainingError(f"--average is {self.average}: it must be 0 or more and less than 1")
 
@@ -61,11 +64,10 @@ class GANTrainer(Trainer):
 
     Args:
         settings: of the run.
-        run: where the pictures go.
     """
 
-    def __init__(self, settings: GANSettings, run: Run):
-        self.settings, self.run = settings, run
+    def __init__(self, settings: GANSettings):
+        self.settings = settings
         device = settings.torch_device
         # The weights come from the seed without touching the global state.
         with torch.random.fork_rng(devices=[]):
@@ -123,11 +125,9 @@ class GANTrainer(Trainer):
         return {"generator_loss": loss_g.detach(), "discriminator_loss": loss_d.detach()}
 
     @torch.inference_mode()
-    def end_epoch(self, epoch: int) -> dict[str, float]:
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         model = self.model()
-        grid = model(model.sample_latent(64, seed=self.settings.seed))
-        pictures.save_grid(grid, self.run.picture_path("samples", epoch))
-        return {}
+        return {}, {"samples": Grid(model(model.sample_latent(64, seed=self.settings.seed)))}
 
     def model(self) -> Generator:
         return self.averaged.module
@@ -149,15 +149,14 @@ def _running_average(decay: float):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(GANSettings, args=arguments, prog="python -m train.gan", description=__doc__)
     with (
         distributed.joined(settings.torch_device, settings.batch_size),
         pushed_after(settings),
         open_faces(settings) as faces,
-        Run("gan", settings, arguments) as run,
+        Run("gan", settings) as run,
     ):
-        train(GANTrainer(settings, run), faces, run)
+        train(GANTrainer(settings), faces, run)
 
 
 if __name__ == "__main__":

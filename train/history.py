@@ -5,12 +5,16 @@
 
 import json
 import math
+import os
+import tempfile
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from PIL import Image
+
 from models import load
-from models.history import EPOCHS_FILE, TRAINING_FILE
+from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
 
 from . import pictures
 from .card import write_card
@@ -30,12 +34,12 @@ def document(record: Record, folder: Path, location: str) -> None:
         location: what `from_pretrained` takes to load the model: a folder or a Hub id.
 
     Raises:
-        TrainingError: the model in the folder is damaged, or none of this run's kind.
+        TrainingError: the model in the folder is damaged or none of this run's kind, or the record is.
     """
     write_history(record, folder)
     try:
         model = load(folder)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise TrainingError(str(error)) from error
     write_card(record, model, folder, location)
 
@@ -44,16 +48,37 @@ def write_history(record: Record, folder: Path) -> None:
     """Write training.json and epochs.webp, up to the last epoch that is finished.
 
     The animation shows what the model generated: reconstructions show the data set's pixels, which nobody may
-    redistribute. Both files or neither: without the pictures of all epochs it says so, and does nothing.
+    redistribute. Both files or neither: without the pictures of all epochs, or with damaged ones, it says so, and does
+    nothing.
+    """
+    try:
+        training, frames = _tell(record)
+        # Beside the model only once its own reader takes it.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".history-") as name:
+            written = Path(name)
+            write_whole(written / TRAINING_FILE, json.dumps(training, allow_nan=False) + "\n")
+            pictures.save_animation(frames, written / EPOCHS_FILE)
+            load_history(written).frame(1)
+            for file in (TRAINING_FILE, EPOCHS_FILE):
+                os.replace(written / file, folder / file)
+    except (ValueError, OverflowError, TrainingError) as error:
+        print(f"The model goes without {TRAINING_FILE} and {EPOCHS_FILE}: {error}")
+
+
+def _tell(record: Record) -> tuple[dict[str, Any], list[Image.Image]]:
+    """The contents of training.json, and the frames of the animation.
+
+    Raises:
+        ValueError: an epoch or its picture is missing or damaged.
     """
     metrics = record.metrics()
     epochs = [line for line in metrics if "seconds" in line]
-    try:
-        frames = [pictures.read_faces(record.picture_path("samples", line["epoch"])) for line in epochs]
-    except (OSError, SyntaxError, ValueError) as error:
-        print(f"The model goes without {TRAINING_FILE} and {EPOCHS_FILE}, for want of a picture: {error}")
-        return
+    if not epochs or [line["epoch"] for line in epochs] != [*range(1, len(epochs) + 1)]:
+        raise ValueError(f"{record.folder / 'metrics.jsonl'} does not tell of every epoch")
+    frames = [pictures.read_faces(record.picture_path("samples", line["epoch"])) for line in epochs]
     steps = [line for line in metrics if "seconds" not in line and line["step"] <= epochs[-1]["step"]]
+    if not steps:
+        raise ValueError(f"{record.folder / 'metrics.jsonl'} tells of no step")
     names = dict.fromkeys(name for line in epochs for name in line)  # In order.
     steps_per_point = math.ceil(len(steps) / MAX_POINTS)
     training = {
@@ -65,14 +90,14 @@ def write_history(record: Record, folder: Path) -> None:
         "losses": _thinned(steps, steps_per_point),
         "measurements": {name: [_number(line.get(name)) for line in epochs] for name in names},
     }
-    write_whole(folder / TRAINING_FILE, json.dumps(training, allow_nan=False) + "\n")
-    pictures.save_animation(frames, folder / EPOCHS_FILE)
+    return training, frames
 
 
 def _thinned(steps: list[dict[str, Any]], steps_per_point: int) -> dict[str, list[float]]:
     """The means of the losses over so many steps each, fewer in the last, by name, and the step that each ends at."""
-    points = [steps[start : start + steps_per_point] for start in range(0, len(steps), steps_per_point)]
     names = [name for name in steps[0] if name.endswith("_loss")]
+    steps = [step for step in steps if step.keys() >= {*names}]
+    points = [steps[start : start + steps_per_point] for start in range(0, len(steps), steps_per_point)]
     curves = {name: [_number(fmean(step[name] for step in point)) for point in points] for name in names}
     return {"step": [point[-1]["step"] for point in points], **curves}
 

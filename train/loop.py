@@ -3,6 +3,7 @@
 import math
 import signal
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from torch import nn
 from tqdm import tqdm
 
 from models.base import FaceModel
 from models.images import normalise
+from models.loading import one_line
 
 from . import distributed, pictures
 from .data import Faces
@@ -33,7 +37,13 @@ _FLIP_STREAM = 1
 
 
 class Trainer(ABC):
-    """What is trained, and how one step of it goes."""
+    """What is trained, and how one step of it goes.
+
+    Attributes:
+        settings: of the run.
+    """
+
+    settings: Settings
 
     @abstractmethod
     def parts(self) -> dict[str, Any]:
@@ -41,6 +51,10 @@ class Trainer(ABC):
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before the first step of an epoch, and again where a resumed run enters it."""
+
+    def learning_rate(self, epoch: int, epochs: int) -> float:
+        """In an epoch of a run of so many."""
+        return self.settings.learning_rate
 
     @abstractmethod
     def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
@@ -52,8 +66,8 @@ class Trainer(ABC):
         """
 
     @abstractmethod
-    def end_epoch(self, epoch: int) -> dict[str, float]:
-        """Draw the epoch's pictures; returns what was measured."""
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, pictures.Grid]]:
+        """What is measured after an epoch, and its pictures by the name of their series, "samples" among them."""
 
     @abstractmethod
     def model(self) -> FaceModel:
@@ -63,36 +77,57 @@ class Trainer(ABC):
 def train(trainer: Trainer, faces: Faces, run: Run) -> None:
     """Train from wherever the run stands to its last epoch, and write the history of it beside the model.
 
-    There is nothing left to train in a run that is done, and its history is written anew.
+    There is nothing left to train in a run that is done. Its history is written anew, and so is its model if that is
+    gone or damaged.
 
     Raises:
         Interrupted: a signal came; the state is saved.
-        TrainingError: too few faces for one batch, a loss that is no number, or a folder that takes no more.
+        TrainingError: too few faces for one batch, other faces than the run began with, a loss that is no number, a
+            folder that takes no more, or too little memory.
     """
     keep_freed_memory()
     run.crop = faces.crop
     try:
         try:
-            _train(trainer, faces, run)
+            done = _train(trainer, faces, run)
         except Interrupted:
             run.document()
             raise
         run.document()
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # The latter where the disk is full just as the weights are written.
+        reason = getattr(error, "strerror", None) or one_line(error)
+        kept = "the last checkpoint is kept, go on with --resume" if run.has_checkpoint else "nothing is saved as yet"
+        raise TrainingError(f"cannot write to {run.folder}: {reason}; {kept}") from error
+    except RuntimeError as error:  # PyTorch has no one class for it.
+        if not any(words in str(error) for words in ("out of memory", "allocate memory")):
+            raise
         raise TrainingError(
-            f"cannot write to {run.folder}: {error.strerror or error}; the last checkpoint is kept, go on with --resume"
+            f"there is not enough memory: lower --batch-size ({run.settings.batch_size}) or the networks' sizes"
         ) from error
     if distributed.is_main():
-        print(f"{run.settings.epochs} epochs are done; the model is in {run.folder / 'model'}.")
+        epochs = "1 epoch is" if done == 1 else f"{done} epochs are"
+        print(f"{epochs} done; the model is in {run.folder / 'model'}.")
 
 
-def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
+def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
+    """Returns how many epochs are done."""
     settings = run.settings
     position = _restore(trainer, run)
+    if distributed.is_main():
+        run.begin(faces)
+        _tell_of_rates(trainer, run, position.epoch)
+        if position.epoch > settings.epochs and position.batch == 0 and not run.has_model():
+            print(f"The model in {run.folder / 'model'} is gone or damaged, and is written anew.")
+            _draw(trainer, run, position.epoch - 1)
+            run.export(trainer.model(), position.epoch - 1)
     pending: list[dict[str, Any]] = []
 
-    def save() -> None:
+    def settle() -> None:
         _read_losses(run, pending)
+        _check_weights(trainer, run, position)
+
+    def save() -> None:
+        settle()
         if distributed.is_main():
             run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
 
@@ -126,15 +161,16 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> None:
                     f"{settings.dataset} holds {len(faces)} faces in split {settings.split!r}, "
                     f"fewer than one batch: lower --batch-size ({settings.batch_size})"
                 )
-            _read_losses(run, pending)
+            settle()
             if distributed.is_main():
-                measured = trainer.end_epoch(position.epoch)
+                measured = _draw(trainer, run, position.epoch)
                 run.record.append([{**position.label(), "seconds": round(position.seconds, 1), **measured}])
                 pictures.save_loss_curve(run.record.metrics(), run.folder / "loss.png")
-                run.export(trainer.model())
+                run.export(trainer.model(), position.epoch)
             position.epoch, position.batch = position.epoch + 1, 0
             save()
             last_save = time.monotonic()
+    return position.epoch - 1
 
 
 def _restore(trainer: Trainer, run: Run) -> Position:
@@ -146,9 +182,43 @@ def _restore(trainer: Trainer, run: Run) -> Position:
         try:
             for name, part in parts.items():
                 part.load_state_dict(state[name])
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # Whatever its parts make of another's state: KeyError, TypeError, RuntimeError ...
             raise TrainingError(f"--resume: the checkpoint in {run.folder} belongs to another model") from error
     return position
+
+
+def _draw(trainer: Trainer, run: Run, epoch: int) -> dict[str, float]:
+    """Save the pictures of an epoch that has just ended; returns what was measured."""
+    measured, grids = trainer.end_epoch()
+    for series, grid in grids.items():
+        pictures.save_grid(grid.faces, run.picture_path(series, epoch), grid.columns)
+    return measured
+
+
+def _tell_of_rates(trainer: Trainer, run: Run, epoch: int) -> None:
+    """A learning rate that falls to 0 at the last epoch jumps where a resumed run is given another last epoch."""
+    before, now = (trainer.learning_rate(epoch, epochs) for epochs in (run.epochs_before, run.settings.epochs))
+    if before != now and epoch <= run.settings.epochs:
+        print(
+            f"The learning rate falls to 0 over {run.settings.epochs} epochs now, no longer over {run.epochs_before}: "
+            f"in epoch {epoch} it is {now:.2g} instead of {before:.2g}."
+        )
+
+
+def _check_weights(trainer: Trainer, run: Run, position: Position) -> None:
+    """The last step's loss may be a number, and what it made of the weights none: such a state is never saved."""
+    networks = [part for part in trainer.parts().values() if isinstance(part, nn.Module)]
+    if not all(tensor.isfinite().all() for network in networks for tensor in network.state_dict().values()):
+        raise TrainingError(_diverged(run, position.step))
+
+
+def _diverged(run: Run, step: int) -> str:
+    precision = " or --precision fp32" if run.settings.uses_bf16 else ""
+    kept = "; the checkpoint before it is kept" if run.has_checkpoint else ""
+    return (
+        f"the loss is no number at step {step}: begin anew, in another --output, with a --learning-rate below "
+        f"{run.settings.learning_rate:g}{precision}{kept}"
+    )
 
 
 def prepare(pixels: torch.Tensor, settings: Settings, step: int) -> torch.Tensor:
@@ -172,7 +242,7 @@ def _read_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
     for line, row in zip(pending, values):
         line.update(zip(names, row))
         if not all(map(math.isfinite, row)):
-            raise TrainingError(f"the loss is no number at step {line['step']}: the checkpoint before it is kept")
+            raise TrainingError(_diverged(run, line["step"]))
     if distributed.is_main():
         run.record.append(pending)
     pending.clear()
@@ -181,8 +251,14 @@ def _read_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
 
 @contextmanager
 def _stop_signals():
-    """Yields a list that the first Ctrl-C or SIGTERM is put in, to be acted on between two steps."""
+    """Yields a list that the first Ctrl-C or SIGTERM is put in, to be acted on between two steps.
+
+    Signals are the main thread's affair: a run in another one, as of a notebook or a server, is not stopped by them.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def receive(number, frame):
         if received:  # A second time: the person means now.

@@ -14,7 +14,7 @@ def latent_moments(z: torch.Tensor) -> dict[str, float]:
 
     The kurtosis is the plain one: 3 for a normal distribution.
     """
-    z = z.double()
+    z = z.cpu().double()  # On the CPU, since Apple's GPUs have no float64.
     deviation = z - z.mean(0)
     variance = deviation.square().mean(0)
     return {

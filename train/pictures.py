@@ -1,8 +1,9 @@
 """Pictures that a run writes: grids of faces and the loss curve."""
 
 import io
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torchvision.utils import save_image
 
 from models.history import COLUMNS, FRAME_MILLISECONDS, FRAME_SIZE, ROWS
 from models.images import IMAGE_SIZE
+from models.loading import one_line
 
 from .record import write_whole
 
@@ -26,6 +28,13 @@ ANIMATION_QUALITY = 90
 PADDING = 2
 
 
+class Grid(NamedTuple):
+    """Faces (n, 3, 64, 64) in [-1, 1], shown row by row."""
+
+    faces: torch.Tensor
+    columns: int = COLUMNS
+
+
 def save_grid(x: torch.Tensor, path: Path, columns: int = COLUMNS) -> None:
     """Faces (n, 3, 64, 64) in [-1, 1], row by row, as a PNG."""
     x = x.float().clamp(-1, 1)
@@ -36,11 +45,17 @@ def read_faces(path: Path) -> Image.Image:
     """The first 16 faces of a grid that `save_grid` wrote, 8 a row, without padding: 512 x 128 pixels.
 
     Raises:
-        OSError, SyntaxError, ValueError: there is no such file, or it is damaged.
+        ValueError: there is no such file, or it is damaged.
     """
     stride = IMAGE_SIZE + PADDING
-    with Image.open(path) as grid:
-        pixels = np.asarray(grid.convert("RGB"))[PADDING:, PADDING:][: ROWS * stride, : COLUMNS * stride]
+    try:
+        with Image.open(path, formats=["PNG"]) as grid:
+            if grid.size[0] < PADDING + COLUMNS * stride or grid.size[1] < PADDING + ROWS * stride:
+                raise ValueError("it is too small")
+            top = grid.crop((PADDING, PADDING, PADDING + COLUMNS * stride, PADDING + ROWS * stride))
+            pixels = np.asarray(top.convert("RGB"))
+    except Exception as error:  # Damage has many names: OSError, SyntaxError, struct.error, DecompressionBombError ...
+        raise ValueError(f"{path} cannot be read: {one_line(error)}") from error
     faces = pixels.reshape(ROWS, stride, COLUMNS, stride, 3)[:, :IMAGE_SIZE, :, :IMAGE_SIZE]
     return Image.fromarray(faces.reshape(*FRAME_SIZE[::-1], 3))
 
@@ -74,7 +89,7 @@ def save_loss_curve(metrics: list[dict[str, Any]], path: Path) -> None:
         label = name.removesuffix("_loss")
         axes.plot(
             [line["step"] for line in steps],
-            [line[name] for line in steps],
+            [line.get(name, math.nan) for line in steps],
             label=label,
             color=LOSS_COLOURS.get(name),
             linewidth=0.8,

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, RepoCard
 from huggingface_hub.errors import HfHubHTTPError
 
 from models.index import read_index, repository_name
+from models.loading import one_line
 
 from .errors import TrainingError, run_command
 from .push import check_can_push
@@ -22,8 +23,7 @@ SPACE_FILES = (
     "app.py",
     "requirements.txt",
     "models/*.py",
-    "page/*.*",
-    "page/examples/*",
+    "page/**/*",
     "weights/index.json",
     "weights/*/*",
     "docs/results/out-of-distribution.json",
@@ -65,6 +65,8 @@ def publish(space: str, models: str | None = None, private: bool = False) -> str
         with tempfile.TemporaryDirectory() as folder:
             for pattern in SPACE_FILES:
                 for source in CHECKOUT.glob(pattern):
+                    if not source.is_file() or "__pycache__" in source.parts:
+                        continue
                     target = Path(folder, source.relative_to(CHECKOUT))
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(source.read_bytes())
@@ -76,9 +78,8 @@ def publish(space: str, models: str | None = None, private: bool = False) -> str
                 commit_message="Update the Space",
                 delete_patterns=["*.py", "models/*", "page/*", "weights/*"],
             )
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise TrainingError(f"{space} could not be published: {reason}") from error
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise TrainingError(f"{space} could not be published: {one_line(error)}") from error
     return f"{api.endpoint}/spaces/{space}"
 
 

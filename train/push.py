@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id
 
 from models.history import EPOCHS_FILE, TRAINING_FILE
+from models.loading import one_line
 
 from . import distributed
 from .errors import TrainingError, run_command
@@ -81,7 +82,7 @@ def check_can_push(repository: str) -> None:
     except LocalTokenNotFoundError:
         raise TrainingError(f"to push to {repository} log in first: hf auth login, or set HF_TOKEN") from None
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        raise TrainingError(f"cannot push to {repository}: {_reason(error)}") from error
+        raise TrainingError(f"cannot push to {repository}: {one_line(error)}") from error
 
 
 def push(run: Path, repository: str, private: bool = False, branch: str | None = None) -> str:
@@ -97,12 +98,16 @@ def push(run: Path, repository: str, private: bool = False, branch: str | None =
     """
     record, model_folder = Record(run.expanduser()), run.expanduser() / "model"
     if not model_folder.is_dir():
-        raise TrainingError(f"{run} holds no model yet: it is there after the first epoch")
+        what = "model yet: it is there after the first epoch" if run.expanduser().is_dir() else "run"
+        raise TrainingError(f"{run} holds no {what}")
     check_can_push(repository)
     with tempfile.TemporaryDirectory() as folder:
-        for path in model_folder.iterdir():
-            if path.name in PUSHED_FILES:
-                shutil.copy(path, folder)
+        try:
+            for path in model_folder.iterdir():
+                if path.name in PUSHED_FILES and path.is_file():
+                    shutil.copy(path, folder)
+        except OSError as error:
+            raise TrainingError(f"{model_folder} cannot be read: {error.strerror}") from error
         # The history is there only once a run has ended, and not at all in those from before it was written.
         document(record, Path(folder), location=repository)
         api = HfApi()
@@ -117,17 +122,13 @@ def push(run: Path, repository: str, private: bool = False, branch: str | None =
                 allow_patterns=list(PUSHED_FILES),
                 commit_message=f"Model after {record.epochs()[-1]['epoch']} epochs",
             ).commit_url
-        except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError) as error:
-            raise TrainingError(f"the push to {repository} failed and can be repeated: {_reason(error)}") from error
+        except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+            raise TrainingError(f"the push to {repository} failed and can be repeated: {one_line(error)}") from error
 
 
 def main(arguments: list[str] | None = None) -> None:
     settings = tyro.cli(PushSettings, args=arguments, prog="python -m train.push", description=__doc__)
     print(push(settings.run, settings.repository, settings.private, settings.branch))
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 if __name__ == "__main__":

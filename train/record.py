@@ -2,10 +2,25 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .errors import TrainingError
+
+# What run.json holds, the first three always.
+_DESCRIPTION = {
+    "kind": str,
+    "command": str,
+    "settings": dict,
+    "precision": str,
+    "machine": str,
+    "torch": str,
+    "commit": (str, type(None)),
+    "dataset": str,
+    "first_faces": int,
+    "epochs_before": list,
+}
 
 
 class Record:
@@ -23,14 +38,22 @@ class Record:
     def description(self) -> dict[str, Any]:
         """
         Raises:
-            TrainingError: there is none, or it cannot be read.
+            TrainingError: there is none, or it is damaged.
         """
         try:
-            return json.loads(self._description_path.read_text())
-        except FileNotFoundError:
+            description = json.loads(self._description_path.read_bytes())
+            sound = {"kind", "command", "settings"} <= description.keys() and all(
+                isinstance(value, _DESCRIPTION.get(name, object)) for name, value in description.items()
+            )
+        except (FileNotFoundError, NotADirectoryError):
             raise TrainingError(f"{self.folder} holds no run") from None
-        except ValueError:
-            raise TrainingError(f"{self._description_path} is damaged") from None
+        except OSError as error:
+            raise TrainingError(f"{self._description_path} cannot be read: {error.strerror}") from error
+        except (ValueError, AttributeError, RecursionError):
+            sound = False
+        if not sound:
+            raise TrainingError(f"{self._description_path} is damaged: it does not tell what was trained")
+        return description
 
     def describe(self, description: dict[str, Any]) -> None:
         write_whole(self._description_path, json.dumps(description, indent=2) + "\n")
@@ -38,12 +61,9 @@ class Record:
     def metrics(self) -> list[dict[str, Any]]:
         """A line for every step, with its losses, and one for every epoch, with "seconds" and its measurements.
 
-        A last line that is half written, as by a run that was killed, is left out.
+        Lines that are damaged are left out, as the last one of a run that was killed may be.
         """
-        if not self._metrics_path.exists():
-            return []
-        lines = self._metrics_path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [values for _, values in self._lines()]
 
     def epochs(self) -> list[dict[str, Any]]:
         """The lines of finished epochs."""
@@ -58,17 +78,31 @@ class Record:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
     def forget_after(self, step: int, epoch: int) -> None:
-        """Drop what was written after a step of an unfinished epoch; the last line may be half written."""
-        kept = []
-        if self._metrics_path.exists():
-            for line in self._metrics_path.read_text().splitlines(keepends=True):
-                if not line.endswith("\n"):
-                    break
+        """Drop what was written after a step of an unfinished epoch, and lines that are damaged."""
+        kept = [
+            line
+            for line, values in self._lines()
+            if values["step"] <= step and not ("seconds" in values and values["epoch"] >= epoch)
+        ]
+        write_whole(self._metrics_path, b"".join(kept))
+
+    def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Each whole line, and what it says."""
+        if not self._metrics_path.exists():
+            return
+        for line in self._metrics_path.read_bytes().splitlines(keepends=True):
+            try:
                 values = json.loads(line)
-                if values["step"] > step or ("seconds" in values and values["epoch"] >= epoch):
-                    break
-                kept.append(line)
-        write_whole(self._metrics_path, "".join(kept))
+                sound = line.endswith(b"\n") and all(map(_is_number, values.values()))
+            except (ValueError, AttributeError, RecursionError):
+                continue
+            counts = ("step", "epoch", "images_seen") if "seconds" in values else ("step",)
+            if sound and all(type(values.get(name)) is int for name in counts):
+                yield line, values
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and 0 <= value < 2**63)
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:

@@ -12,22 +12,26 @@ import copy
 import io
 import json
 import os
-import pickle
 import platform
 import shlex
 import shutil
 import subprocess
-from dataclasses import asdict, dataclass
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from filelock import FileLock, Timeout
 
+from models import load
 from models.base import FaceModel
+from models.loading import one_line
 
 from . import distributed
 from .card import write_card
+from .data import Faces
 from .errors import TrainingError
 from .history import document
 from .record import Record, write_whole
@@ -71,35 +75,90 @@ class Run:
     Args:
         kind: what is trained, "gan" or "autoencoder".
         settings: of the command. With `resume` they must be those of the run in the folder.
-        arguments: the command's, as typed.
+
+    Attributes:
+        epochs_before: how many the run was to have when it was last started.
 
     Raises:
         TrainingError: the folder holds another run, or there is nothing to resume, or it cannot be written.
     """
 
-    def __init__(self, kind: str, settings: Settings, arguments: list[str]):
+    def __init__(self, kind: str, settings: Settings):
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
-        self.record = Record(self.folder)
+        self.record, self.epochs_before = Record(self.folder), settings.epochs
         self.crop: float | None = None  # How the faces were cropped, which the model tells.
+        self._before: dict[str, Any] = {}
         self._checkpoint_path = self.folder / "checkpoint.pt"
         self._lock = FileLock(self.folder / ".lock")
         if not distributed.is_main():
             return  # One process holds the folder for all.
         try:
             if settings.resume:
+                self._before = self._last_description()
+                if type(epochs := self._before["settings"].get("epochs")) is int and epochs > 0:
+                    self.epochs_before = epochs
                 self._check_same_run()
-            elif self._checkpoint_path.exists():
+            elif self.has_checkpoint:
                 raise TrainingError(
                     f"--output {self.folder} holds a run already: go on with --resume, or name another folder"
                 )
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            if not settings.resume:
-                self.record.describe(self._description(arguments))
         except Timeout:
             raise TrainingError(f"--output {self.folder}: another process is training there") from None
         except OSError as error:
-            raise TrainingError(f"--output {self.folder}: {error.strerror}") from error
+            raise TrainingError(f"--output {self.folder}: {error.strerror or error}") from error
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self._checkpoint_path.exists()
+
+    def has_model(self) -> bool:
+        """Whether the model of the last finished epoch is there, and whole."""
+        try:
+            return load(self.folder / "model") is not None
+        except (ValueError, OSError):
+            return False
+
+    def begin(self, faces: Faces) -> None:
+        """Write run.json, anew in a resumed run: it tells the settings that may differ as they are now.
+
+        The data set may have moved or been renamed. A run is on the same faces if the first of them are the same.
+
+        Raises:
+            TrainingError: --dataset is another, and so are its faces.
+        """
+        before, dataset = self._before, self.settings.dataset
+        count = faces.wait_for(self.settings.batch_size)
+        first_faces = zlib.crc32(faces[: min(count, self.settings.batch_size)].numpy().tobytes())
+        first_before = before.get("first_faces")
+        dataset_before = before.get("settings", {}).get("dataset", dataset)
+        if dataset_before != dataset:
+            if first_faces != first_before:
+                raise TrainingError(
+                    f"--resume: the run in {self.folder} has --dataset {dataset_before}, and the faces in {dataset} are "
+                    "others, as far as is known"
+                )
+            print(f"The run goes on with the same faces from {dataset}, no longer from {dataset_before}.")
+        elif first_before not in (None, first_faces):
+            print(f"The faces in {dataset} are no longer those that the run began with; it goes on with what is there.")
+        device = self.settings.torch_device
+        on_gpu = device.type == "cuda"
+        lengthened = [self.epochs_before] if self.epochs_before != self.settings.epochs else []
+        description = {
+            "precision": "bfloat16 arithmetic on float32 weights" if self.settings.uses_bf16 else "float32",
+            "machine": torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} {platform.machine()} cores",
+            "torch": torch.__version__,
+            "commit": _commit(),
+            **before,
+            "kind": self.kind,
+            "command": _command(self.kind, self.settings),
+            "settings": _jsonable(self.settings),
+            "dataset": _public_name(dataset),
+            "first_faces": first_faces,
+            "epochs_before": [*before.get("epochs_before", []), *lengthened],
+        }
+        self.record.describe(description)
 
     def picture_path(self, series: str, epoch: int) -> Path:
         """Where the picture of an epoch goes; the folder of its series is there afterwards."""
@@ -111,7 +170,7 @@ class Run:
         """Write the checkpoint. A crash or a full disk at any moment leaves this one or the one before, whole."""
         # By way of memory, since torch reports a failing disk as a RuntimeError like any other.
         buffer = io.BytesIO()
-        torch.save({"kind": self.kind, "position": asdict(position), "state": state}, buffer)
+        torch.save({"description": self.record.description, "position": asdict(position), "state": state}, buffer)
         write_whole(self._checkpoint_path, buffer.getbuffer())
 
     def load(self) -> tuple[Position, dict[str, Any] | None]:
@@ -120,17 +179,34 @@ class Run:
         Metrics that were written after the checkpoint are dropped: their steps are about to be run again.
         """
         position, state = Position(), None
-        if self._checkpoint_path.exists():
-            try:
-                checkpoint = torch.load(self._checkpoint_path, map_location="cpu", weights_only=True)
-                position, state = Position(**checkpoint["position"]), checkpoint["state"]
-            except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-                raise TrainingError(f"{self._checkpoint_path} is damaged, or no checkpoint") from error
+        if self.has_checkpoint:
+            checkpoint = self._read_checkpoint()
+            position, state = Position(**checkpoint["position"]), checkpoint["state"]
+        elif len(self.record.epochs()) > 1:  # After one, a kill may have come before the first checkpoint.
+            raise TrainingError(f"{self._checkpoint_path} is gone: begin anew in another --output")
         self.record.forget_after(position.step, position.epoch)
         return position, state
 
-    def export(self, model: FaceModel) -> None:
-        """Save the model as it stands on the Hub, with its card and pictures of what it generates.
+    def _read_checkpoint(self) -> dict[str, Any]:
+        try:
+            # PyTorch's files are archives that hold a checksum of every tensor, which its own reader ignores.
+            with zipfile.ZipFile(self._checkpoint_path) as archive:
+                if damaged := archive.testzip():
+                    raise ValueError(f"the checksum of {damaged} is wrong")
+            checkpoint = torch.load(self._checkpoint_path, map_location="cpu", weights_only=True)
+            position = asdict(Position(**checkpoint["position"]))
+            if min(position.values()) < 0 or not isinstance(checkpoint["state"], dict):
+                raise ValueError("it describes no state of a run")
+            return checkpoint
+        except OSError:
+            raise
+        except Exception as error:  # Whatever is in the file.
+            raise TrainingError(
+                f"{self._checkpoint_path} is damaged, or no checkpoint: {one_line(error)}; begin anew in another --output"
+            ) from error
+
+    def export(self, model: FaceModel, epoch: int) -> None:
+        """Save the model of an epoch as it stands on the Hub, with its card and pictures of what it generates.
 
         Weights are stored in float16, which halves the files and moves no pixel by a whole grey level, and load
         as float32; running statistics keep float32, since a variance may be too small for float16.
@@ -138,26 +214,33 @@ class Run:
         model.crop = self.crop
         stored = copy.deepcopy(model)
         for parameter in stored.parameters():
-            parameter.data = parameter.data.half()
+            half = parameter.data.half()
+            if half.isfinite().all():  # float16 ends at 65,504.
+                parameter.data = half
         temporary, final = self.folder / "model.tmp", self.folder / "model"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        # Generated faces and losses only: reconstructions show the data set's pixels, which nobody may redistribute.
-        shutil.copy(self.folder / "loss.png", temporary)
-        shutil.copy(max((self.folder / "samples").iterdir()), temporary / "samples.png")
-        write_card(self.record, model, temporary, self._location)
-        stored.save_pretrained(temporary)
+        try:
+            # Generated faces and losses only: reconstructions show the data set's pixels, which nobody may
+            # redistribute.
+            if (self.folder / "loss.png").is_file():
+                shutil.copy(self.folder / "loss.png", temporary)
+            shutil.copy(self.record.picture_path("samples", epoch), temporary / "samples.png")
+            write_card(self.record, model, temporary, self._location)
+            stored.save_pretrained(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
 
     def document(self) -> None:
-        """Complete the model's folder with the history of its training, once no epoch follows, or not now.
-
-        Raises:
-            TrainingError: the model there is damaged.
-        """
+        """Complete the model's folder with the history of its training, once no epoch follows, or not now."""
         if distributed.is_main() and (self.folder / "model").is_dir():
-            document(self.record, self.folder / "model", self._location)
+            try:
+                document(self.record, self.folder / "model", self._location)
+            except TrainingError as error:
+                print(f"The card and the history of the model are not written anew: {error}")
 
     def __enter__(self) -> Self:
         return self
@@ -170,36 +253,26 @@ class Run:
         """Where the card says that the model is loaded from."""
         return f"weights/{self.folder.name}"
 
-    def _description(self, arguments: list[str]) -> dict[str, Any]:
-        device = self.settings.torch_device
-        on_gpu = device.type == "cuda"
-        return {
-            "kind": self.kind,
-            "command": self._command(arguments),
-            "settings": _jsonable(self.settings),
-            "precision": "bfloat16 arithmetic on float32 weights" if self.settings.uses_bf16 else "float32",
-            "machine": torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} {platform.machine()} cores",
-            "torch": torch.__version__,
-            "commit": _commit(),
-        }
-
-    def _command(self, arguments: list[str]) -> str:
-        """As typed, but with a local data set's folder written as path/to/..., since the card quotes it."""
-        dataset = self.settings.dataset
-        words = [
-            f"path/to/{Path(word).name}" if word == dataset and Path(word).is_dir() else word for word in arguments
-        ]
-        return shlex.join(["python", "-m", f"train.{self.kind}", *words])
+    def _last_description(self) -> dict[str, Any]:
+        """That in run.json or, where it is gone or damaged, the copy in the checkpoint."""
+        try:
+            return self.record.description
+        except TrainingError:
+            if not self.has_checkpoint:
+                raise
+            description = self._read_checkpoint().get("description")
+            if description is None:  # A checkpoint from before it held one.
+                raise
+            return description
 
     def _check_same_run(self) -> None:
-        description = self.record.description
-        if description["kind"] != self.kind:
+        if self._before["kind"] != self.kind:
             raise TrainingError(
-                f"--resume: {self.folder} holds a run of train.{description['kind']}, not of train.{self.kind}"
+                f"--resume: {self.folder} holds a run of train.{self._before['kind']}, not of train.{self.kind}"
             )
         for name, value in _jsonable(self.settings).items():
-            before = description["settings"].get(name, value)  # A setting may be younger than the run.
-            if name not in Settings.FREE and before != value:
+            before = self._before["settings"].get(name, value)  # A setting may be younger than the run.
+            if name not in (*Settings.FREE, "dataset") and before != value:
                 flag = f"--{name.replace('_', '-')}"
                 raise TrainingError(f"--resume: the run in {self.folder} has {flag} {before}, this command {value}")
 
@@ -207,6 +280,28 @@ class Run:
 def _jsonable(settings: Settings) -> dict[str, Any]:
     # Through JSON and back, so that what was written compares equal with what is read: a tuple is a list there.
     return json.loads(json.dumps(asdict(settings), default=str))
+
+
+def _command(kind: str, settings: Settings) -> str:
+    """What trains this model anew, for its card: without what concerns this machine alone, and no folder's path."""
+    words = ["python", "-m", f"train.{kind}"]
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in Settings.UNTOLD or value == field.default:
+            continue
+        flag = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(_public_name, value if isinstance(value, tuple) else [value])]
+    return shlex.join(words)
+
+
+def _public_name(value: Any) -> str:
+    """A setting's value, but of a local folder no more than its name."""
+    if isinstance(value, (str, Path)) and Path(value).expanduser().is_dir():
+        return f"path/to/{Path(value).expanduser().absolute().name}"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _commit() -> str | None:

@@ -14,6 +14,13 @@ from .device import find_device, has_fast_bf16
 from .errors import TrainingError
 
 
+def check_range(name: str, value: float, least: float, most: float, above: bool = False) -> None:
+    """Raise TrainingError, in a sentence, unless a setting is between the two, and with `above` over the first."""
+    if not (least < value if above else least <= value) or value > most:  # Neither holds for what is no number.
+        limits = f"more than {least:,} and at most {most:,}" if above else f"between {least:,} and {most:,}"
+        raise TrainingError(f"--{name.replace('_', '-')} is {str(value)[:40]}: it must be {limits}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
     dataset: str = "flwrlabs/celeba"
@@ -43,8 +50,8 @@ class DataSettings:
     """Where decoded faces are kept, 12 kB each."""
 
     def __post_init__(self) -> None:
-        if self.crop is not None and not 0 < self.crop <= 1:
-            raise TrainingError(f"--crop is {self.crop}: it must be more than 0 and at most 1")
+        if self.crop is not None:
+            check_range("crop", self.crop, 0, 1, above=True)
 
     @property
     def cache_folder(self) -> Path:
@@ -101,6 +108,10 @@ class Settings(DataSettings):
     data_note: str | None = None
     """What the data is, in a few words for the model's card."""
 
+    license: str | None = None
+    """Of the model's card, as the Hub writes it, such as cc-by-4.0. Without it a data set whose name speaks of CelebA
+    brings CelebA's terms, and any other none."""
+
     push_to_hub: str | None = None
     """Push the finished model to this repository on the Hub, "user/name". See train.push for pushing later."""
 
@@ -112,24 +123,32 @@ class Settings(DataSettings):
 
     # Settings that may differ between a run and its resumption without changing what it computes.
     FREE = (
-        *("output", "epochs", "cache_dir", "compile", "data_note", "device", "private", "push_to_hub", "resume"),
+        "output",
+        "epochs",
+        "cache_dir",
+        "compile",
+        "data_note",
+        "device",
+        "license",
+        "private",
+        "push_to_hub",
+        "resume",
         "strict",
     )
 
+    # Those that a card's command leaves out: of this machine, of the Hub and of the card itself.
+    UNTOLD = ("output", "cache_dir", "data_note", "license", "private", "push_to_hub", "resume")
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "latent_size"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be 1 or more")
+        check_range("epochs", self.epochs, 1, 100_000)
         # Batch normalisation and the unbiased matching loss compare the faces of a batch with each other.
-        if self.batch_size < 2:
-            raise TrainingError(f"--batch-size is {self.batch_size}: it must be 2 or more")
+        check_range("batch_size", self.batch_size, 2, 65_536)
+        check_range("latent_size", self.latent_size, 1, 4096)
+        check_range("learning_rate", self.learning_rate, 0, 1000, above=True)
+        check_range("seed", self.seed, 0, 2**63 - 1)
         if self.limit is not None and self.limit < self.batch_size:
             raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
-        if not self.learning_rate > 0:
-            raise TrainingError(f"--learning-rate is {self.learning_rate}: it must be more than 0")
-        if self.seed < 0:
-            raise TrainingError(f"--seed is {self.seed}: it must be 0 or more")
 
     @property
     def torch_device(self) -> torch.device:

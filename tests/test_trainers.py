@@ -1,0 +1,365 @@
+"""What training does, in a few steps each: which way the losses go, and that every setting takes effect."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from models import Generator
+from models.images import crop, normalise
+from tests.conftest import draw_face
+from train import gan, loop, pictures
+from train.autoencoder import AutoencoderSettings, AutoencoderTrainer
+from train.gan import GANSettings, GANTrainer
+
+SMALL = {"batch_size": 16, "latent_size": 10, "precision": "fp32", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def pixels() -> torch.Tensor:
+    return torch.cat([crop(draw_face(number)) for number in range(16)])
+
+
+@pytest.fixture(scope="module")
+def images(pixels) -> torch.Tensor:
+    return normalise(pixels)
+
+
+def gan_trainer(**settings) -> GANTrainer:
+    return GANTrainer(
+        GANSettings(**{**SMALL, "hidden_size": 4, "discrete_size": 5, "learning_rate": 0.002, **settings})
+    )
+
+
+def autoencoder_trainer(pixels: torch.Tensor, **settings) -> AutoencoderTrainer:
+    settings = {**SMALL, "hidden_size": 16, "epochs": 4, **settings}
+    return AutoencoderTrainer(AutoencoderSettings(**settings), held_out=pixels, reference=pixels)
+
+
+def trained(trainer, images: torch.Tensor, steps: int) -> list[dict[str, float]]:
+    """The losses of so many steps."""
+    trainer.begin_epoch(1)
+    return [{name: loss.item() for name, loss in trainer.step(images, step).items()} for step in range(steps)]
+
+
+def weights(network: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).clone()
+
+
+# The GAN.
+
+
+@torch.no_grad()
+def logits(trainer: GANTrainer, images: torch.Tensor) -> tuple[float, float]:
+    """What the discriminator says of faces and of what the generator makes."""
+    fake = trainer.generator(trainer.generator.sample_latent(64, seed=5))
+    return trainer.discriminator(images).mean().item(), trainer.discriminator(fake).mean().item()
+
+
+def test_a_generator_learns_to_be_called_real(images):
+    trainer = gan_trainer()
+    trainer.discriminator_optimizer.param_groups[0]["lr"] = 0.0
+    _, before = logits(trainer, images)
+    losses = trained(trainer, images, 20)
+    assert logits(trainer, images)[1] > before + 0.1
+    assert losses[-1]["generator_loss"] < losses[0]["generator_loss"] - 0.05
+
+
+def test_a_discriminator_learns_to_tell_real_from_generated(images):
+    trainer = gan_trainer()
+    trainer.generator_optimizer.param_groups[0]["lr"] = 0.0
+    losses = trained(trainer, images, 20)
+    real, fake = logits(trainer, images)
+    assert real > 0.5 and fake < -0.5
+    assert losses[-1]["discriminator_loss"] < losses[0]["discriminator_loss"] / 2
+
+
+def test_both_networks_move_at_the_learning_rate(images):
+    """Adam's first step is the learning rate, whatever the gradient."""
+    for rate in (0.0002, 0.003):
+        trainer = gan_trainer(learning_rate=rate)
+        before = [weights(network) for network in (trainer.generator, trainer.discriminator)]
+        trained(trainer, images, 1)
+        for network, its in zip((trainer.generator, trainer.discriminator), before):
+            assert (weights(network) - its).abs().median().item() == pytest.approx(rate, rel=0.05)
+    assert all(
+        optimizer.param_groups[0]["betas"] == (0.4, 0.9)
+        for optimizer in (
+            gan_trainer(adam_betas=(0.4, 0.9)).generator_optimizer,
+            gan_trainer(adam_betas=(0.4, 0.9)).discriminator_optimizer,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "decay, after_two, after_three",
+    [
+        # Of the weights 1, 2 and 3. The first is taken as it is; what is kept of it is 2 / 11, then 3 / 12.
+        (0.995, 1 * 2 / 11 + 2 * 9 / 11, (1 * 2 / 11 + 2 * 9 / 11) / 4 + 3 * 3 / 4),
+        (0.1, 1.9, 2.89),
+        (0.0, 2.0, 3.0),
+    ],
+)
+def test_the_running_average_of_known_weights(decay, after_two, after_three):
+    layer = nn.Linear(1, 1, bias=False)
+    averaged = AveragedModel(layer, multi_avg_fn=gan._running_average(decay))
+    found = []
+    for weight in (1.0, 2.0, 3.0):
+        nn.init.constant_(layer.weight, weight)
+        averaged.update_parameters(layer)
+        found.append(averaged.module.weight.item())
+    assert found == pytest.approx([1, after_two, after_three])
+
+
+def test_the_average_is_what_a_gan_keeps(images):
+    averaged, plain = gan_trainer(average=0.9), gan_trainer(average=0.0)
+    for trainer in (averaged, plain):
+        trained(trainer, images, 5)
+        assert trainer.model() is trainer.averaged.module and not trainer.model().training
+    assert torch.equal(weights(averaged.generator), weights(plain.generator))
+    assert torch.equal(weights(plain.model()), weights(plain.generator))
+    assert not torch.allclose(weights(averaged.model()), weights(averaged.generator))
+
+
+def test_a_gans_picture_is_of_the_same_latents_after_every_epoch(images):
+    trainer = gan_trainer(seed=3)
+    trained(trainer, images, 2)
+    measured, grids = trainer.end_epoch()
+    assert measured == {} and grids.keys() == {"samples"}
+    expected = trainer.model()(trainer.model().sample_latent(64, seed=3))
+    assert torch.equal(grids["samples"].faces, expected.detach()) and grids["samples"].columns == 8
+
+
+# Autoencoders.
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_an_autoencoder_learns_to_reconstruct(optimizer, pixels, images):
+    trainer = autoencoder_trainer(pixels, optimizer=optimizer)
+    losses = trained(trainer, images, 30)
+    assert losses[-1].keys() == {"pixel_loss"}
+    assert losses[-1]["pixel_loss"] < losses[0]["pixel_loss"] / 2
+    assert set(trainer.optimizers) == ({"muon", "adam"} if optimizer == "muon" else {"adam"})
+
+
+@pytest.mark.parametrize("match", ["mmd", "moments"])
+def test_matched_latents_move_to_the_prior(match, pixels, images):
+    trainer = autoencoder_trainer(pixels, match=match, match_weight=10.0, prior_mean=-3.0)
+    losses = trained(trainer, images, 25)
+    z = trainer.autoencoder.encode(images)
+    assert z.mean().item() == pytest.approx(-3, abs=0.5)
+    if match == "moments":  # The kernels of a batch of 16 are slower to find the variance.
+        assert z.var(0).mean().item() == pytest.approx(2, abs=0.7)
+    assert losses[-1]["matching_loss"] < losses[0]["matching_loss"] / 2
+
+
+@pytest.mark.parametrize("match", ["mmd", "moments"])
+def test_the_matching_weight_weighs_the_matching_loss(match, pixels, images):
+    """A gradient is that of the pixels plus the weight times that of the matching: linear in it, and not constant."""
+
+    def gradient(weight: float) -> torch.Tensor:
+        trainer = autoencoder_trainer(pixels, match=match, match_weight=weight, prior_mean=-3.0)
+        trained(trainer, images, 1)
+        return trainer.autoencoder.encoder[-1].weight.grad
+
+    once, twice, thrice = map(gradient, (1.0, 2.0, 3.0))
+    of_matching = twice - once
+    torch.testing.assert_close(thrice - twice, of_matching, rtol=1e-2, atol=1e-6)
+    of_pixels = once - of_matching
+    plain = autoencoder_trainer(pixels)
+    trained(plain, images, 1)
+    torch.testing.assert_close(of_pixels, plain.autoencoder.encoder[-1].weight.grad, rtol=1e-2, atol=1e-5)
+    assert of_matching.abs().max() > 1e-5
+
+
+def test_the_learning_rate_falls_along_a_cosine(pixels):
+    trainer = autoencoder_trainer(pixels, learning_rate=0.005, epochs=4)
+    for epoch, rate in enumerate((0.005, 0.0042678, 0.0025, 0.0007322), start=1):
+        trainer.begin_epoch(epoch)
+        for optimizer in trainer.optimizers.values():
+            assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate, rel=1e-4)]
+    assert gan_trainer(learning_rate=0.0002).learning_rate(40, 50) == 0.0002
+
+
+def test_muon_has_the_matrices_and_adam_the_rest(pixels):
+    trainer = autoencoder_trainer(pixels)
+    shapes = {
+        name: [parameter.ndim for group in optimizer.param_groups for parameter in group["params"]]
+        for name, optimizer in trainer.optimizers.items()
+    }
+    assert shapes["muon"] == [2, 2, 2, 2] and 2 not in shapes["adam"]
+    assert len(shapes["adam"]) + 4 == len(list(trainer.autoencoder.parameters()))
+
+
+def test_a_plain_autoencoder_is_kept_whitened_or_as_it_was_trained(pixels, images):
+    whitened, raw = autoencoder_trainer(pixels), autoencoder_trainer(pixels, whiten=False)
+    for trainer in (whitened, raw):
+        trained(trainer, images, 5)
+    told, plainly = whitened.end_epoch()[0], raw.end_epoch()[0]
+    with torch.no_grad():
+        z = whitened.model().encode(images)
+        assert z.mean(0).abs().max() < 1e-2 and z.var(0).mean().item() == pytest.approx(2, rel=0.01)
+        torch.testing.assert_close(whitened.model()(images), raw.model()(images), rtol=0, atol=1e-3)
+    assert told["latent_variance"] == pytest.approx(2, rel=0.01) and abs(told["latent_mean"]) < 1e-2
+    assert told["raw_latent_variance"] == pytest.approx(plainly["latent_variance"], rel=1e-4)
+    assert "raw_latent_variance" not in plainly
+    assert raw.model() is raw.autoencoder and whitened.model() is not whitened.autoencoder
+
+
+@pytest.fixture
+def stripes(pixels):
+    """The pictures after an epoch of an autoencoder that sees the number of a face, and draws it as a grey."""
+    trainer = autoencoder_trainer(pixels, prior_mean=0.0)
+    model = trainer.autoencoder
+    model.encode = lambda x: torch.arange(16.0)[: len(x), None].expand(-1, 10)
+    model.decode = lambda z: (z[:, 0, None, None, None] / 100).expand(-1, 3, 64, 64)
+    return trainer.end_epoch()[1]
+
+
+def test_originals_are_left_of_their_reconstructions(stripes, images):
+    faces, columns = stripes["reconstructions"]
+    assert columns == 8 and torch.equal(faces[0::2], images)
+    assert faces[1::2, 0, 0, 0].tolist() == pytest.approx([number / 100 for number in range(16)])
+
+
+def test_an_interpolation_goes_from_a_pairs_second_face_to_its_first(stripes):
+    faces, columns = stripes["interpolations"]
+    assert columns == 11 and len(faces) == 88
+    greys = (faces[:, 0, 0, 0] * 100).reshape(8, 11)
+    assert greys[0].tolist() == pytest.approx([8, 7.2, 6.4, 5.6, 4.8, 4, 3.2, 2.4, 1.6, 0.8, 0], abs=1e-4)
+    assert greys[:, 0].tolist() == pytest.approx([8, 9, 10, 11, 12, 13, 14, 15], abs=1e-4)
+    assert greys[:, -1].tolist() == pytest.approx([0, 1, 2, 3, 4, 5, 6, 7], abs=1e-4)
+
+
+# Seeds.
+
+
+@pytest.mark.parametrize("build", [gan_trainer, autoencoder_trainer])
+def test_the_weights_come_from_the_seed_alone(build, pixels):
+    arguments = [pixels] * (build is autoencoder_trainer)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    one, again, other = (build(*arguments, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    networks = [name for name, part in one.parts().items() if isinstance(part, nn.Module)]
+    for name in networks:
+        first, second, third = (weights(trainer.parts()[name]) for trainer in (one, again, other))
+        assert torch.equal(first, second) and not torch.equal(first, third)
+
+
+def test_every_step_of_every_seed_draws_its_own_latents(pixels, images, monkeypatch):
+    drawn = []
+    draw = Generator.__mro__[1].sample_latent
+    monkeypatch.setattr(
+        Generator.__mro__[1],
+        "sample_latent",
+        lambda *args, **options: drawn.append(draw(*args, **options)) or drawn[-1],
+    )
+    for build in (gan_trainer, lambda seed: autoencoder_trainer(pixels, seed=seed, prior_mean=0.0)):
+        drawn.clear()
+        for seed in (0, 1):
+            trained(build(seed=seed), images, 2)
+        trained(build(seed=1), images, 1)
+        assert all(len(z) == 16 for z in drawn)
+        assert len({z.numpy().tobytes() for z in drawn}) == 4 and torch.equal(drawn[2], drawn[4])
+
+
+# The loop.
+
+
+def mirrored(seen: torch.Tensor, originals: torch.Tensor) -> list[bool]:
+    """Whether each picture that was seen is the mirror image of one of the originals, not the original itself."""
+
+    def has(picture, among):
+        return any(torch.equal(picture, one) for one in among)
+
+    assert all(has(picture, originals) or has(picture.flip(-1), originals) for picture in seen)
+    return [not has(picture, originals) for picture in seen]
+
+
+def test_half_of_the_faces_are_mirrored_or_none(pixels, images):
+    rows = pixels.repeat(8, 1, 1, 1)
+    settings = GANSettings(**{**SMALL, "batch_size": 128, "discrete_size": 5})
+    flips = [mirrored(loop.prepare(rows, settings, step), images) for step in (0, 0, 1)]
+    assert 45 <= sum(flips[0]) <= 83 and flips[0] == flips[1] != flips[2]
+    assert flips[0] != mirrored(
+        loop.prepare(rows, GANSettings(**{**SMALL, "batch_size": 128, "discrete_size": 5, "seed": 1}), 0), images
+    )
+    unmirrored = loop.prepare(rows, GANSettings(**{**SMALL, "batch_size": 128, "discrete_size": 5, "flip": False}), 0)
+    torch.testing.assert_close(unmirrored, rows.float() / 127.5 - 1)
+
+
+@pytest.fixture
+def seen(celeba, tmp_path, monkeypatch):
+    """Runs a GAN's command for two epochs of 48 faces, and returns what its steps were given."""
+
+    def run(*arguments: str) -> list[torch.Tensor]:
+        batches: list[torch.Tensor] = []
+
+        def step(self, images, number):
+            batches.append(images.clone())
+            return {"a_loss": torch.tensor(100.0 + number), "b_loss": torch.tensor(-float(number))}
+
+        monkeypatch.setattr(GANTrainer, "step", step)
+        small = ["--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
+        folders = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
+        gan.main([*small, *folders, "--epochs", "2", "--precision", "fp32", *arguments])
+        return batches
+
+    return run
+
+
+def test_the_first_epoch_is_in_order_and_others_are_shuffled_by_the_seed(seen, tmp_path, celeba):
+    first, second = torch.cat(seen("--no-flip")).split(48)
+    (tmp_path / "run").rename(tmp_path / "seed-0")
+    again, other = torch.cat(seen("--no-flip", "--seed", "1")).split(48)
+    assert torch.equal(first, again)
+    as_set = lambda faces: {face.numpy().tobytes() for face in faces}
+    assert as_set(first) == as_set(second) == as_set(other)
+    assert not torch.equal(first, second) and not torch.equal(second, other)
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "seconds" not in line]
+    assert [(line["step"], line["a_loss"], line["b_loss"]) for line in steps] == [
+        (number + 1, 100 + number, -number) for number in range(12)
+    ]
+    assert [line["images_seen"] for line in lines if "seconds" in line] == [48, 96]
+
+
+def test_a_face_is_mirrored_anew_every_time_it_is_seen(seen, tmp_path):
+    plain = torch.cat(seen("--no-flip"))
+    (tmp_path / "run").rename(tmp_path / "plain")
+    flipped = torch.cat(seen())
+    flips = [torch.equal(one, other.flip(-1)) for one, other in zip(flipped, plain)]
+    assert all(flip or torch.equal(one, other) for flip, one, other in zip(flips, flipped, plain))
+    assert 30 <= sum(flips) <= 66
+    batches = [tuple(flips[first : first + 8]) for first in range(0, 96, 8)]
+    assert len(set(batches)) > 9
+
+
+# Pictures.
+
+
+def test_a_grid_is_read_row_by_row(tmp_path):
+    greys = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0, 1.5])[:, None, None, None].expand(-1, 3, 64, 64)
+    pictures.save_grid(greys, tmp_path / "grid.png", columns=3)
+    grid = np.asarray(Image.open(tmp_path / "grid.png").convert("L"))
+    assert grid.shape == (2 * 66 + 2, 3 * 66 + 2)
+    assert grid[[34, 34, 34, 100, 100, 100], [34, 100, 166] * 2].tolist() == [0, 64, 128, 191, 255, 255]
+    assert grid[0, 0] == grid[67, 34] == 255  # What is between the faces is white.
+
+
+def test_a_loss_curve_shows_the_losses_over_the_steps(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
+    steps = [{"step": 1, "generator_loss": 3.0, "discriminator_loss": 1.0, "images_seen": 8}]
+    steps += [{"step": 4, "generator_loss": 2.0, "discriminator_loss": 1.5, "images_seen": 16}]
+    pictures.save_loss_curve([*steps, {"step": 4, "seconds": 9.0}], tmp_path / "loss.png")
+    (axes,) = figures[0].axes
+    curves = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+    assert curves == {"generator": ([1, 4], [3.0, 2.0]), "discriminator": ([1, 4], [1.0, 1.5])}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "loss") and not axes.yaxis_inverted()
