@@ -16,7 +16,6 @@ _FORM = re.compile(
     r"(?P<seed>\d{1,10})(?:/(?P<face>\d{1,2}))?(?: temperature=(?P<temperature>\d[\d.e-]{0,24}))?"
     r"(?: bits=(?P<bits>[-+.]{1,1000}))?"
 )
-_BITS = re.compile("[-+.]{0,1000}")
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class Recipe:
         whole(self.seed, "The seed", 0, MAX_SEED)
         whole(self.face, "The face", 1, MAX_FACES)
         number(self.temperature, "The temperature", 0, MAX_TEMPERATURE)
-        if not _BITS.fullmatch(self.bits):
-            raise ValueError(f"The bits cannot be {said(self.bits)}: write +, - or . for each, or nothing.")
+        _check_bits(self.bits, len(self.bits))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -85,4 +83,12 @@ def sample(model: FaceModel, seed: int, count: int, temperature: float = 1.0, bi
         (count, latent_size)
     """
     z = model.sample_latent(count, seed=seed, variance=model.prior_variance * temperature**2)
-    return model.hold_bits(z, bits) if bits and model.discrete_size else z
+    if not (bits and model.discrete_size):
+        return z
+    _check_bits(bits, model.discrete_size)
+    return model.hold_bits(z, bits)
+
+
+def _check_bits(bits: str, count: int) -> None:
+    if len(bits) != count or not set(bits) <= set("+-."):
+        raise ValueError(f"The bits cannot be {said(bits)}: write +, - or . for each of the {count}, or nothing.")

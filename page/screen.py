@@ -161,7 +161,7 @@ def _uploaded(value: Any, folder: Path) -> str | None:
     if value is None:
         return None
     # Nothing but what was uploaded to this page: a path is whatever its sender wrote.
-    with suppress(TypeError, ValueError, OSError):
+    with suppress(TypeError, LookupError, ValueError, OSError):
         path = Path(value["path"]).resolve()
         if path.is_relative_to(folder.resolve()) and path.is_file():
             return str(path)

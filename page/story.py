@@ -193,7 +193,9 @@ def history(model: str) -> History:
     """What training left of a model's way."""
     found = load_all()[model].history
     if found is None:
-        raise ValueError(f"The {model} that is shown here came without a history of its training.")
+        raise ValueError(
+            f"The {model} that is shown here came without a history of its training, or with a damaged one."
+        )
     return found
 
 
