@@ -200,7 +200,7 @@ def interpolate_tab(ends: Ends) -> Screen:
             show_progress="hidden",
             api_visibility="private",
             preprocess=False,
-        ).then(None, walk_address, js="(address) => latentFaces.download(address, 'walk.gif')")
+        ).success(None, walk_address, js="(address) => latentFaces.download(address, 'walk.gif')")
         inputs = [ends.model, a, b, *ends.photographs, steps, way, discrete]
         endpoint(
             endpoints.interpolate,
