@@ -1,6 +1,7 @@
 """The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
 import importlib.util
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 import gradio as gr
 
 from page import drawings, endpoints, story
-from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
+from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE
 from page.screen import Screen, connect, picture, script
+from page.show import foreign, html
 from page.zoo import CORES, MODELS, load, load_all, prior_of, with_bits, zero_gpu
 
 PAGE = Path(__file__).parent / "page"
@@ -28,17 +30,8 @@ Small networks learned faces from CelebA. Each turns a *latent*, a vector of 100
 pixels. Draw latents, walk between two of them, and leave the distribution that a model was trained on."""
 
 # Clicks among faces and among switches are events of their own.
-CHOOSE = "element.addEventListener('change', () => trigger('choose'));"
+CHOOSE = "element.addEventListener('change', (event) => { latentFaces.choose(event.target); trigger('choose'); });"
 SWITCH = "element.addEventListener('click', (event) => latentFaces.press(event.target) && trigger('turn'));"
-
-
-def hold_all(model: str, seed: int, temperature: float, bits: str, face: int) -> str:
-    return story.bits_of(model, Recipe(seed, face, temperature, bits))
-
-
-def send(model: str, seed: int, temperature: float, bits: str, face: int) -> tuple[str, str, None]:
-    """The chosen face as an end of a path: its model, its recipe, and no photograph in its place."""
-    return model, str(Recipe(seed, face, temperature, bits)), None
 
 
 @dataclass(frozen=True)
@@ -79,8 +72,8 @@ def build() -> gr.Blocks:
                 experiment_tab(),
                 training_tab(),
             ]
-        origins = ", ".join(f"{name}: {loaded.origin}" for name, loaded in load_all().items())
-        gr.Markdown(f"Weights: {origins}.", elem_id="origins")
+        origins = ", ".join(f"{name}: {foreign(loaded.origin)}" for name, loaded in load_all().items())
+        gr.HTML(html("<p>Weights: {}.</p>", origins), elem_id="origins")
         connect(screens, tabs)
         # So that whoever launches this page gets it with its looks.
         page.launch = partial(page.launch, **launch_options(screens))
@@ -132,7 +125,8 @@ def generate_tab(ends: Ends) -> Screen:
                 1, max(2, load(with_bits()).discrete_size), 1, step=1, label="What does one bit change? Bit"
             )
             strip = picture("generate", 2)
-        bits, face = gr.Textbox("", visible="hidden"), gr.Number(1, precision=0, visible="hidden")
+        bits = gr.Textbox("", visible="hidden")
+        face = gr.Number(1, precision=0, minimum=1, maximum=MAX_FACES, visible="hidden")
 
         settings = {
             "model": model,
@@ -145,16 +139,26 @@ def generate_tab(ends: Ends) -> Screen:
         }
         screen = Screen("generate", settings, drawings.generated, [*settings.values()], [faces, panel, strip], True)
 
-        private = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
-        chosen = [model, seed, temperature, bits, face]
-        faces.choose(None, None, face, js="() => latentFaces.chosenFace()")
+        faces.choose(None, None, face, js="() => latentFaces.face")
         panel.turn(None, bits, [bits, bit], js="(bits) => latentFaces.turn(bits)")
-        hold.click(hold_all, chosen, bits, **private)
+        hold.click(None, None, bits, js="() => latentFaces.holdAll()")
         free.click(None, None, bits, js="() => ''")
-        model.change(lambda model: gr.Column(visible=load(model).discrete_size > 0), model, discrete, **private)
+        having_bits = [name for name in MODELS if load(name).discrete_size]
+        model.change(
+            None,
+            model,
+            discrete,
+            js=f"(model) => ({{__type__: 'update', visible: {json.dumps(having_bits)}.includes(model)}})",
+        )
         download.click(None, [model, seed], js="(model, seed) => latentFaces.downloadFace(`${model} ${seed}`)")
         for sender, recipe, image in zip(senders, ends.recipes, ends.photographs):
-            sender.click(send, chosen, [ends.model, recipe, image], **private)
+            # The chosen face as an end of a path: its model, its recipe, and no photograph in its place.
+            sender.click(
+                None,
+                model,
+                [ends.model, recipe, image],
+                js="async (model) => [model, await latentFaces.recipe(), null]",
+            )
 
         endpoint(endpoints.generate, [model, seed, count, temperature, bits], {"faces": gallery, "numbers": gr.JSON})
         endpoint(
@@ -190,8 +194,13 @@ def interpolate_tab(ends: Ends) -> Screen:
         chosen = [*settings.values(), *ends.photographs]
         screen = Screen("interpolate", settings, drawings.path, chosen, [path, walk])
         download.click(
-            endpoints.told(drawings.walk_as_gif), chosen, walk_address, show_progress="hidden", api_visibility="private"
-        ).then(None, walk_address, js="(address) => latentFaces.download(address, 'walk.gif')")
+            endpoints.in_a_box(endpoints.answering(drawings.walk_as_gif, chosen)),
+            chosen,
+            walk_address,
+            show_progress="hidden",
+            api_visibility="private",
+            preprocess=False,
+        ).success(None, walk_address, js="(address) => latentFaces.download(address, 'walk.gif')")
         inputs = [ends.model, a, b, *ends.photographs, steps, way, discrete]
         endpoint(
             endpoints.interpolate,
@@ -228,7 +237,9 @@ def moved_tab() -> Screen:
             shown = gr.Dropdown([drawings.ALL, *MODELS], value=drawings.ALL, label="Models")
             seed, count = seed_box(), gr.Slider(1, 16, 6, step=1, label="Faces of each")
         faces = picture("out-of-distribution", 0)
-        prior.click(prior_mean, shown, mean, show_progress="hidden", api_visibility="private")
+        # Answered by the browser: a late answer of the server's would undo what the visitor has done since.
+        means = {name: prior_mean(name) for name in (drawings.ALL, *MODELS)}
+        prior.click(None, shown, mean, js=f"(shown) => ({json.dumps(means)})[shown]")
         settings = {"mean": mean, "seed": seed, "faces": count, "models": shown}
         screen = Screen("out-of-distribution", settings, drawings.moved, [*settings.values()], [faces])
         endpoint(
@@ -293,14 +304,7 @@ def dice(seed: gr.Component) -> None:
 
 
 def photograph(label: str, height: int = 240, **options: Any) -> gr.Image:
-    """An upload that arrives as a path, unopened: what is wrong with a file is told in our words, beside the result.
-
-    (Gradio opens it first, and shows an error box. Its subclasses write a .pyi beside their module, so no subclass.)
-    """
-    image = gr.Image(label=label, height=height, type="filepath", sources=["upload", "webcam", "clipboard"], **options)
-    open_and_check = image.preprocess
-    image.preprocess = lambda payload: payload.path if payload and payload.path else open_and_check(payload)
-    return image
+    return gr.Image(label=label, height=height, type="filepath", sources=["upload", "webcam", "clipboard"], **options)
 
 
 def examples(image: gr.Image) -> None:
@@ -325,7 +329,8 @@ def endpoint(
     """
     with gr.Column(visible=False):
         components = [kind(label=name) for name, kind in outputs.items()]
-        gr.Button().click(function, inputs, components, api_name=function.__name__)
+        answer = endpoints.answering(function, inputs)
+        gr.Button().click(answer, inputs, components, api_name=function.__name__, preprocess=False)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
 REPOSITORY = Path(__file__).parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -56,10 +55,7 @@ def main() -> None:
         recipe = Recipe(seed, face)
         pixels = story.generate(model, seed, face, 1.0, "")[-1]
         name = f"{model.partition(' ')[0].lower()}-{seed}-{face}.png"
-        information = PngInfo()
-        for key, text in story.signature(model, recipe).items():
-            information.add_text(key, text)
-        pictures.to_image(pixels).save(examples / name, pnginfo=information)
+        (examples / name).write_bytes(pictures.png(pixels, **story.signature(model, recipe)))
 
 
 if __name__ == "__main__":

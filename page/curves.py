@@ -6,10 +6,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from models.history import History
 
 from . import chart
+from .show import foreign
 from .story import MAX_MEAN
 from .zoo import MODELS, load
 
@@ -35,13 +37,13 @@ def face_share(name: str, mean: float) -> float | None:
     return float(np.interp(mean, *zip(*points))) if points else None
 
 
-def far_curve(name: str, mean: float) -> str:
+def far_curve(name: str, mean: float) -> Markup:
     """A model's diversity and face share against the mean, its prior as a band, and a mark at `mean`, as SVG."""
     return chart.mark(_drawn_far_curve(name), position(mean))
 
 
 @cache
-def _drawn_far_curve(name: str) -> str:
+def _drawn_far_curve(name: str) -> Markup:
     model, points = load(name), _measured(name)
     reach = 2 * model.prior_variance**0.5
     lines = {}
@@ -61,31 +63,39 @@ def _drawn_far_curve(name: str) -> str:
 
 def loss_names(history: History) -> dict[str, str]:
     """The names of a run's losses, by the colours of their curves."""
-    names = (name.removesuffix("_loss").replace("_", " ") for name in history.losses if name != "step")
+    names = (foreign(name.removesuffix("_loss").replace("_", " ")) for name in history.losses if name != "step")
     return dict(zip(LOSSES, names))
 
 
 @cache
-def _drawn_loss_curve(history: History) -> str:
-    steps = history.losses["step"]
-    columns = [values for name, values in history.losses.items() if name != "step"]
+def _drawn_loss_curve(history: History) -> Markup:
+    # Whatever somebody wrote there: what is no number is left out, nothing is divided by 0, no line leaves the chart.
+    steps = np.array(history.losses["step"], float)
+    columns = [np.array(values, float) for name, values in history.losses.items() if name != "step"]
+    numbers = np.concatenate([steps[:0], *columns])
+    numbers = numbers[np.isfinite(numbers)]
     # The first steps of a run reach far beyond all others.
-    most = float(np.percentile(np.concatenate(columns), 99))
-    lines = {
-        colour: [(step / steps[-1], min(value / most, 1)) for step, value in zip(steps, values)]
-        for colour, values in zip(LOSSES, columns)
-    }
-    marks = sorted({1, *range(10, history.epochs + 1, 10), history.epochs})
+    most = float(np.percentile(numbers, 99)) if numbers.size else 0
+    lines = {colour: _line(steps, values, most) for colour, values in zip(LOSSES, columns)}
+    epochs = int(history.epochs)
+    marks = sorted({1, *range(10, epochs + 1, 10), epochs})
     return chart.draw(
-        f"Losses from epoch 1 to {history.epochs}; a line marks the epoch that is shown",
+        f"Losses from epoch 1 to {epochs}; a line marks the epoch that is shown",
         lines,
-        {epoch / history.epochs: str(epoch) for epoch in marks},
+        {epoch / epochs: str(epoch) for epoch in marks},
     )
 
 
-def loss_curve(history: History, epoch: int) -> str:
+def _line(steps: np.ndarray, values: np.ndarray, most: float) -> list[tuple[float, float]]:
+    sound = np.isfinite(steps) & np.isfinite(values)
+    steps, values = steps[sound], values[sound]
+    last = steps.max(initial=0)
+    return list(zip((steps / (last or 1)).clip(0, 1), (values / (most if most > 0 else 1)).clip(0, 1)))
+
+
+def loss_curve(history: History, epoch: int) -> Markup:
     """The losses of a run against its epochs, with a mark at the end of one, as SVG."""
-    return chart.mark(_drawn_loss_curve(history), epoch / history.epochs)
+    return chart.mark(_drawn_loss_curve(history), epoch / int(history.epochs))
 
 
 @cache

@@ -42,7 +42,8 @@ def faces_of(model: str, seed: int, count: int, temperature: float, bits: str) -
     pixels = story.generate(model, seed, count, temperature, bits)
     recipes = [Recipe(seed, number, temperature, bits) for number in range(1, len(pixels) + 1)]
     names = [f"Face {recipe.face} of {len(pixels)}, {model}, seed {seed}" for recipe in recipes]
-    return show.choice_of_faces(pixels, names, [story.signature(model, recipe) for recipe in recipes])
+    texts = [story.signature(model, recipe) for recipe in recipes]
+    return show.choice_of_faces(pixels, names, texts, list(map(str, recipes)))
 
 
 @lru_cache(maxsize=32)
@@ -66,7 +67,7 @@ def path(
     names = [f"Picture {number} of {len(walk.faces)} from A to B, {model}" for number in range(1, len(walk.faces) + 1)]
     grid = show.faces(walk.faces, names, columns=len(names))
     moving = show.loop(walk.smooth_faces, f"The walk from A to B and back, {model}")
-    return [grid + "".join(map(show.sentence, walk.notes)), moving]
+    return [grid + show.together(map(show.sentence, walk.notes)), moving]
 
 
 def walk_as_gif(
@@ -82,12 +83,12 @@ def reconstructions(image: str | None) -> list[str]:
     aligned, results = story.reconstruct(image or next(iter(EXAMPLES.values())))
     note = aligned.note if image else "Upload a face, or take one with the camera. Until then, one that the GAN drew:"
     seen = show.faces(story.pixels_of(aligned.image)[None], ["What the networks see"], 1, ["What the networks see"])
-    rows = [f'<div class="seen">{seen}</div>']
+    rows = [show.html('<div class="seen">{}</div>', seen)]
     for name, result in results.items():
         names = [f"Reconstruction by the {name.lower()}", f"Where the {name.lower()} differs"]
         captions = [f"{name}: {result.psnr:.1f} dB", f"difference x {result.GAIN}"]
-        rows.append(f"<div>{show.faces(result.faces, names, 2, captions)}</div>")
-    return [show.sentence(note) + f'<div class="reconstructions">{"".join(rows)}</div>']
+        rows.append(show.html("<div>{}</div>", show.faces(result.faces, names, 2, captions)))
+    return [show.sentence(note) + show.html('<div class="reconstructions">{}</div>', show.together(rows))]
 
 
 def moved(mean: float, seed: int, count: int, shown: str) -> list[str]:
@@ -101,16 +102,19 @@ def moved(mean: float, seed: int, count: int, shown: str) -> list[str]:
             f"two faces differ by {drawn.diversity:.1f} grey levels",
             *([] if share is None else [f"a face is found in {share:.0%} of pictures this far"]),
         ]
-        return drawn, (
-            f'<div class="model"><h3>{name}: {prior_of(load(name))}</h3>'
-            + show.strip(drawn.faces, f"{len(drawn.faces)} faces by the {name} at mean {mean:g}")
-            + f'<p class="numbers">{"; ".join(numbers)}.</p>{curves.far_curve(name, mean)}</div>'
+        return drawn, show.html(
+            '<div class="model"><h3>{}: {}</h3>{}<p class="numbers">{}.</p>{}</div>',
+            name,
+            prior_of(load(name)),
+            show.strip(drawn.faces, f"{len(drawn.faces)} faces by the {name} at mean {mean:g}"),
+            "; ".join(numbers),
+            curves.far_curve(name, mean),
         )
 
     names = [*MODELS] if shown == ALL else [shown]
     draws, rows = zip(*side_by_side(row, names))
     sentence = show.sentence(story.in_words(mean, dict(zip(names, draws))))
-    return [f'<div data-mean="{mean:g}">{sentence}{"".join(rows)}</div>']
+    return [show.html('<div data-mean="{:g}">{}{}</div>', mean, sentence, show.together(rows))]
 
 
 def experiment(seed: int) -> list[str]:
@@ -125,13 +129,18 @@ def experiment(seed: int) -> list[str]:
 def training(model: str, epoch: int) -> list[str]:
     """The same latents after an epoch, and the losses on the way."""
     history = story.history(model)
-    pixels, epoch = story.training(model, epoch), min(epoch, history.epochs)
+    epochs = int(history.epochs)
+    pixels, epoch = story.training(model, epoch), min(epoch, epochs)
     names = [f"Latent {number} of the {model} after epoch {epoch}" for number in range(1, len(pixels) + 1)]
-    keys = " and ".join(
-        f'<span class="key {colour}">{name}</span>' for colour, name in curves.loss_names(history).items()
+    keys = show.html(" and ").join(
+        show.html('<span class="key {}">{}</span>', colour, name) for colour, name in curves.loss_names(history).items()
     )
     return [
-        show.sentence(f"After epoch {epoch} of {history.epochs}. {history.note}")
+        show.sentence(f"After epoch {epoch} of {epochs}. {show.foreign(history.note)}")
         + show.faces(pixels, names)
-        + f'<div class="training"><p>Losses: {keys}, against the epochs.</p>{curves.loss_curve(history, epoch)}</div>'
+        + show.html(
+            '<div class="training"><p>Losses: {}, against the epochs.</p>{}</div>',
+            keys,
+            curves.loss_curve(history, epoch),
+        )
     ]

@@ -4,41 +4,85 @@ The docstrings are what the page's API documentation and a language model read.
 """
 
 import functools
-import io
+import hashlib
+import inspect
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
-from PIL import Image
+from gradio.components import Component
+from gradio.utils import get_upload_folder
 
 from . import curves, pictures, story
 from .recipe import Recipe
+from .screen import check
+from .show import html
 from .zoo import MODELS, with_bits
 
 
-def told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, its ValueErrors turned into errors whose sentence reaches the caller."""
+def answering(function: Callable[..., Any], inputs: list[Component]) -> Callable[..., Any]:
+    """The function for programs: what they send for its inputs is checked, and what is wrong reaches them in a sentence.
+
+    Gradio's own checks are to be switched off, with `preprocess=False`.
+    """
+    names = inspect.signature(function).parameters
 
     @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
+    def call(*values: Any) -> Any:
         try:
-            return function(*arguments)
+            return function(*(check(*sent, f"The {name}") for *sent, name in zip(inputs, values, names, strict=True)))
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
+        except OSError as error:
+            raise gr.Error(f"The page could not write a file ({error.strerror}). Try again in a while.") from None
 
     return call
 
 
-@told
-def generate(
-    model: str, seed: int, count: int, temperature: float, bits: str
-) -> tuple[list[Image.Image], dict[str, float]]:
+def in_a_box(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, its complaints escaped: the box in which gradio shows them to visitors takes HTML."""
+
+    @functools.wraps(function)
+    def call(*values: Any) -> Any:
+        try:
+            return function(*values)
+        except gr.Error as error:
+            raise gr.Error(html("{}", error.message), print_exception=False) from None
+
+    return call
+
+
+def _file(content: bytes, name: str) -> str:
+    """The path of a file with this content, which whoever reads it finds whole at any time.
+
+    Gradio would write it itself, in place: under the eyes of others who were given the same faces.
+    """
+    path = Path(get_upload_folder(), hashlib.sha256(content).hexdigest(), name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        try:
+            file.write(content)
+            file.close()
+            os.replace(file.name, path)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+    return str(path)
+
+
+def _png(pixels: np.ndarray, **text: str) -> str:
+    return _file(pictures.png(pixels, **text), "face.png")
+
+
+def generate(model: str, seed: int, count: int, temperature: float, bits: str) -> tuple[list[str], dict[str, float]]:
     """Draw faces of 64 x 64 pixels from a model's own prior. The same arguments always give the same faces.
 
     Args:
-        model: "GAN", "Plain autoencoder", "Matched autoencoder" or "Shifted autoencoder". The GAN's are the sharpest.
-        seed: a whole number from 0 to 4294967295.
+        model: its name on the page, such as "GAN", whose faces are the sharpest.
+        seed: a whole number from 0 to 4,294,967,295.
         count: how many faces, from 1 to 64.
         temperature: multiplies the standard deviation of the draws: 1 is the prior, less gives more typical faces.
         bits: for the GAN, 50 characters that hold its bits: "+", "-", or "." for a bit that is drawn; empty for none.
@@ -47,18 +91,17 @@ def generate(
         The faces as PNG files that name their model and recipe, and their diversity: the root mean square difference
         of two faces in grey levels (0 to 255), averaged over all pairs.
     """
-    faces = story.generate(model, seed, count, temperature, bits or "")
-    recipes = (Recipe(seed, number, temperature, bits or "") for number in range(1, len(faces) + 1))
-    images = [pictures.to_image(face, **story.signature(model, recipe)) for face, recipe in zip(faces, recipes)]
-    return images, {"diversity": round(pictures.diversity(faces), 2)}
+    faces = story.generate(model, seed, count, temperature, bits)
+    recipes = (Recipe(seed, number, temperature, bits) for number in range(1, len(faces) + 1))
+    files = [_png(face, **story.signature(model, recipe)) for face, recipe in zip(faces, recipes)]
+    return files, {"diversity": round(pictures.diversity(faces), 2)}
 
 
-@told
 def flip_bit(seed: int, count: int, temperature: float, bits: str, bit: int) -> tuple[list, list, dict[str, float]]:
     """Show what one bit of the GAN's latent changes: the same faces with it at -1 and at +1.
 
     Args:
-        seed: a whole number from 0 to 4294967295.
+        seed: a whole number from 0 to 4,294,967,295.
         count: how many faces, from 1 to 64.
         temperature: multiplies the standard deviation of the continuous half; 1 is the prior.
         bits: 50 characters that hold the other bits: "+", "-", or "." for a bit that is drawn; empty for none.
@@ -67,12 +110,11 @@ def flip_bit(seed: int, count: int, temperature: float, bits: str, bit: int) -> 
     Returns:
         The faces with the bit at -1, the faces with it at +1, and the mean absolute difference in grey levels.
     """
-    off, on = story.flip_bit(with_bits(), seed, count, temperature, bits or "", bit)
+    off, on = story.flip_bit(with_bits(), seed, count, temperature, bits, bit)
     change = np.abs(on.astype(int) - off).mean()
-    return list(map(pictures.to_image, off)), list(map(pictures.to_image, on)), {"change": round(float(change), 2)}
+    return list(map(_png, off)), list(map(_png, on)), {"change": round(float(change), 2)}
 
 
-@told
 def interpolate(
     model: str,
     a: str,
@@ -82,11 +124,11 @@ def interpolate(
     steps: int,
     way: str,
     discrete: str,
-) -> tuple[list[Image.Image], Image.Image, dict[str, list[str]]]:
+) -> tuple[list[str], str, dict[str, list[str]]]:
     """Walk from one face to another through a model's latent space.
 
     Args:
-        model: "GAN", "Plain autoencoder", "Matched autoencoder" or "Shifted autoencoder".
+        model: its name on the page, such as "GAN".
         a: the first face: a seed such as "7", or a face of a seed such as "7/3", the third of seed 7.
         b: the last face, likewise.
         image_a: a photograph of a face in place of a; for the autoencoders, as the GAN cannot encode one.
@@ -100,12 +142,11 @@ def interpolate(
         The pictures from the first to the last, the walk there and back as a GIF that moves smoothly, and notes about the photographs.
     """
     path = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
-    walk = Image.open(io.BytesIO(pictures.gif(path.smooth_faces)))
-    return list(map(pictures.to_image, path.faces)), walk, {"notes": path.notes}
+    walk = _file(pictures.gif(path.smooth_faces), "walk.gif")
+    return list(map(_png, path.faces)), walk, {"notes": path.notes}
 
 
-@told
-def reconstruct(image: str | None) -> tuple[list[tuple[Image.Image, str]], dict[str, Any]]:
+def reconstruct(image: str | None) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Find the face in a photograph, bring it to CelebA's framing, and encode and decode it with each autoencoder.
 
     Args:
@@ -118,13 +159,12 @@ def reconstruct(image: str | None) -> tuple[list[tuple[Image.Image, str]], dict[
     if image is None:
         raise ValueError("There is no image: send a photograph of a face.")
     aligned, results = story.reconstruct(image)
-    shown = [(aligned.image, "What the networks see")]
-    shown += [(pictures.to_image(result.faces[0]), f"{name}: {result.psnr:.1f} dB") for name, result in results.items()]
+    shown = [(_png(story.pixels_of(aligned.image)), "What the networks see")]
+    shown += [(_png(result.faces[0]), f"{name}: {result.psnr:.1f} dB") for name, result in results.items()]
     psnr = {name: round(result.psnr, 2) for name, result in results.items()}
     return shown, {"faces": aligned.faces, "note": aligned.note, "psnr": psnr}
 
 
-@told
 def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
     """Draw faces of every model with the mean of their latents moved away from the prior's, the noise held fixed.
 
@@ -132,19 +172,19 @@ def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
 
     Args:
         mean: from -100 to 100. The priors' own means are 0, and -3 for the shifted autoencoder.
-        seed: a whole number from 0 to 4294967295; it fixes the noise.
+        seed: a whole number from 0 to 4,294,967,295; it fixes the noise.
         count: faces of each model, from 1 to 16.
 
     Returns:
-        The faces of the GAN, the plain, the matched and the shifted autoencoder, then numbers by model: the diversity
-        (grey levels between two of the faces; 0 if all are alike), the distance of the mean from the prior's in
-        standard deviations, and the share of pictures this far in which a detector found a face, as measured before on
-        the bundled models (null where it was not).
+        The faces of each model, in the order of the page, then numbers by model: the diversity (grey levels between two
+        of the faces; 0 if all are alike), the distance of the mean from the prior's in standard deviations, and the
+        share of pictures this far in which a detector found a face, as measured before on the bundled models (null
+        where it was not).
     """
     galleries, numbers = [], {}
     for name in MODELS:
         draws = story.out_of_distribution(name, mean, seed, count)
-        galleries.append(list(map(pictures.to_image, draws.faces)))
+        galleries.append(list(map(_png, draws.faces)))
         share = curves.face_share(name, mean)
         numbers[name] = {
             "diversity": round(draws.diversity, 2),
@@ -154,27 +194,25 @@ def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
     return [*galleries, numbers]
 
 
-@told
-def experiment(seed: int) -> tuple[list[Image.Image], list[Image.Image], dict[str, float]]:
+def experiment(seed: int) -> tuple[list[str], list[str], dict[str, float]]:
     """Give the plain and the shifted autoencoder the same 16 draws from N(-3, 2), the prior of the shifted one.
 
     Args:
-        seed: a whole number from 0 to 4294967295.
+        seed: a whole number from 0 to 4,294,967,295.
 
     Returns:
         The plain autoencoder's faces, the shifted one's, and the diversity of each: grey levels between two faces.
     """
     results = story.experiment(seed)
     diversity = {name: round(pictures.diversity(faces), 2) for name, faces in results.items()}
-    return *(list(map(pictures.to_image, faces)) for faces in results.values()), diversity
+    return *(list(map(_png, faces)) for faces in results.values()), diversity
 
 
-@told
-def training(model: str, epoch: int) -> tuple[list[Image.Image], dict[str, Any]]:
+def training(model: str, epoch: int) -> tuple[list[str], dict[str, Any]]:
     """Show what training did to a model: the same 16 latents, decoded after a given epoch.
 
     Args:
-        model: "GAN", "Plain autoencoder", "Matched autoencoder" or "Shifted autoencoder".
+        model: its name on the page, such as "GAN".
         epoch: from 1 to the number of epochs that the model was trained for.
 
     Returns:
@@ -182,5 +220,5 @@ def training(model: str, epoch: int) -> tuple[list[Image.Image], dict[str, Any]]
         model, its loss curves, each point a mean over some steps, the last of which is given, and a note.
     """
     found = story.history(model)
-    faces = list(map(pictures.to_image, story.training(model, epoch)))
+    faces = list(map(_png, story.training(model, epoch)))
     return faces, {"epochs": found.epochs, "command": found.command, "losses": found.losses, "note": found.note}

@@ -6,10 +6,12 @@ window.latentFaces = {
   settings: {},
   // The tab on screen; null until the link that opened the page has been followed.
   tab: null,
-  // Of every tab: what shows its results, what they were last, and whether some are being waited for.
+  // Of every tab: what shows its results, what they were last, and which are being waited for.
   pictures: {},
   results: {},
   waiting: {},
+  // The number of the chosen face.
+  face: 1,
 
   connect(server, notice) {
     this.notice = notice;
@@ -33,11 +35,13 @@ window.latentFaces = {
   },
 
   // Ask for one drawing at a time; while it is awaited, only the last of all further wishes counts.
-  async draw(tab, values) {
-    const waiting = (this.waiting[tab] ??= { wish: null, busy: false });
+  draw(tab, values) {
+    const waiting = (this.waiting[tab] ??= { wish: null, drawn: null });
     waiting.wish = values;
-    if (waiting.busy) return;
-    waiting.busy = true;
+    waiting.drawn ??= this.drawWishes(tab, waiting);
+  },
+
+  async drawWishes(tab, waiting) {
     // Who waits for less than 300 ms sees nothing of it.
     const timer = setTimeout(() => this.sayBusy(tab, true), 300);
     const server = await this.server;
@@ -52,12 +56,13 @@ window.latentFaces = {
     }
     clearTimeout(timer);
     this.sayBusy(tab, false);
-    waiting.busy = false;
+    waiting.drawn = null;
   },
 
   show(tab, results) {
     this.results[tab] = results;
     this.pictures[tab]?.forEach((element, index) => this.write(element, results[index] ?? ""));
+    this.markChosen();
   },
 
   // Only what differs is touched: no picture is drawn that stays, and none disappears before its successor is there.
@@ -97,8 +102,8 @@ window.latentFaces = {
     this.notice.value = problems;
     this.settings[tab] = { ...this.settingsOnArrival[tab], ...asked };
     this.tab = tab;
-    const face = document.querySelector(`.faces input[value="${asked.face}"]`);
-    if (face) face.checked = true;
+    this.face = asked.face ?? this.face;
+    this.markChosen();
     const places = Object.entries(this.settingsOnArrival).flatMap(([name, settings]) =>
       Object.keys(settings).map((setting) => [name, setting]),
     );
@@ -117,18 +122,50 @@ window.latentFaces = {
     clearTimeout(this.timer);
     if (!this.tab) return;
     this.timer = setTimeout(() => {
-      const query = new URLSearchParams({ tab: this.tab });
+      // Parameters that are not of this page stay as they are.
+      const query = new URLSearchParams(location.search);
+      for (const settings of [{ tab: null }, ...Object.values(this.settingsOnArrival)]) {
+        Object.keys(settings).forEach((name) => query.delete(name));
+      }
+      query.set("tab", this.tab);
       for (const [name, value] of Object.entries(this.settings[this.tab] ?? {})) {
         if (value !== null && value !== this.settingsOnArrival[this.tab][name]) query.set(name, value);
       }
-      const theme = new URLSearchParams(location.search).get("__theme");
-      if (theme) query.set("__theme", theme);
-      history.replaceState(history.state, "", `${location.pathname}?${query}`);
+      history.replaceState(history.state, "", `${location.pathname}?${query}${location.hash}`);
+      // On a Space this page lies inside another, whose address people see and copy; no other site gets the message.
+      if (window.parent !== window) {
+        query.delete("__sign"); // Lets its bearer see a private Space.
+        window.parent.postMessage({ queryString: `${query}`, hash: location.hash }, "https://huggingface.co");
+      }
     }, 200);
   },
 
-  chosenFace() {
-    return Number(document.querySelector(".faces input:checked").value);
+  choose(radio) {
+    this.face = Number(radio.value);
+  },
+
+  // The chosen face stays chosen, whichever are drawn; where fewer are left than its number, the last is.
+  markChosen() {
+    const radios = document.querySelectorAll(".faces input");
+    if (radios.length) radios[Math.min(this.face, radios.length) - 1].checked = true;
+  },
+
+  // Its part of the page, once all that was asked for is on screen.
+  async chosen() {
+    await this.waiting.generate?.drawn;
+    return document.querySelector(".faces label:has(:checked)");
+  },
+
+  async recipe() {
+    return (await this.chosen()).dataset.recipe;
+  },
+
+  // The bits of the chosen face, as its switches show them.
+  async holdAll() {
+    await this.chosen();
+    return [...document.querySelectorAll('[data-action="flip"]')]
+      .map((button) => (button.getAttribute("aria-pressed") === "true" ? "+" : "-"))
+      .join("");
   },
 
   // Remember which of the switches was pressed, if it was one.
@@ -159,10 +196,8 @@ window.latentFaces = {
   },
 
   // The chosen face as it came, with its recipe inside.
-  downloadFace(name) {
-    // Where fewer faces are left than the number of the chosen one, the last is.
-    const image = document.querySelector(".faces label:has(:checked) img, .faces label:last-child img");
-    this.download(image.src, `${name}.png`);
+  async downloadFace(name) {
+    this.download((await this.chosen()).querySelector("img").src, `${name}.png`);
   },
 
   download(address, name) {

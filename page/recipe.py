@@ -8,10 +8,12 @@ import torch
 
 from models import FaceModel
 
+from .values import number, said, whole
+
 MAX_FACES, MAX_SEED, MAX_TEMPERATURE = 64, 2**32 - 1, 2.0
 
 _FORM = re.compile(
-    r"(?P<seed>\d{1,10})(?:/(?P<face>\d{1,2}))?(?: temperature=(?P<temperature>\d(?:\.\d{1,4})?))?"
+    r"(?P<seed>\d{1,10})(?:/(?P<face>\d{1,2}))?(?: temperature=(?P<temperature>\d[\d.e-]{0,24}))?"
     r"(?: bits=(?P<bits>[-+.]{1,1000}))?"
 )
 
@@ -25,12 +27,21 @@ class Recipe:
         face: which of the seed's faces, from 1 to 64.
         temperature: by which the prior's standard deviation is multiplied, from 0 to 2.
         bits: held bits, as `FaceModel.hold_bits` takes them; empty where none is held.
+
+    Raises:
+        ValueError: one of them is something else.
     """
 
     seed: int
     face: int = 1
     temperature: float = 1.0
     bits: str = ""
+
+    def __post_init__(self):
+        whole(self.seed, "The seed", 0, MAX_SEED)
+        whole(self.face, "The face", 1, MAX_FACES)
+        number(self.temperature, "The temperature", 0, MAX_TEMPERATURE)
+        _check_bits(self.bits, len(self.bits))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -40,19 +51,21 @@ class Recipe:
         """
         found = _FORM.fullmatch(text.strip())
         if not found:
-            raise ValueError(f'"{text[:40]}" is no face: write a seed, such as 7, or a face of a seed, such as 7/3.')
-        recipe = cls(int(found["seed"]), int(found["face"] or 1), float(found["temperature"] or 1), found["bits"] or "")
-        if recipe.seed > MAX_SEED or not 1 <= recipe.face <= MAX_FACES or recipe.temperature > MAX_TEMPERATURE:
+            raise ValueError(f"{said(text)} is no face: write a seed, such as 7, or a face of a seed, such as 7/3.")
+        face, temperature = found["face"] or 1, found["temperature"] or 1
+        try:
+            return cls(int(found["seed"]), int(face), float(temperature), found["bits"] or "")
+        except ValueError:
             raise ValueError(
-                f'"{text[:40]}" is no face: seeds go to {MAX_SEED}, faces from 1 to {MAX_FACES}, '
+                f"{said(text)} is no face: seeds go to {said(MAX_SEED)}, faces from 1 to {MAX_FACES}, "
                 f"temperatures to {MAX_TEMPERATURE:g}."
-            )
-        return recipe
+            ) from None
 
     def __str__(self) -> str:
         text = f"{self.seed}/{self.face}"
         if self.temperature != 1:
-            text += f" temperature={self.temperature:g}"
+            # All of its digits, so that the text leads back to the same face.
+            text += f" temperature={self.temperature!r}".removesuffix(".0")
         return text + (f" bits={self.bits}" if self.bits else "")
 
     def latent(self, model: FaceModel) -> torch.Tensor:
@@ -70,4 +83,12 @@ def sample(model: FaceModel, seed: int, count: int, temperature: float = 1.0, bi
         (count, latent_size)
     """
     z = model.sample_latent(count, seed=seed, variance=model.prior_variance * temperature**2)
-    return model.hold_bits(z, bits) if bits and model.discrete_size else z
+    if not (bits and model.discrete_size):
+        return z
+    _check_bits(bits, model.discrete_size)
+    return model.hold_bits(z, bits)
+
+
+def _check_bits(bits: str, count: int) -> None:
+    if len(bits) != count or not set(bits) <= set("+-."):
+        raise ValueError(f"The bits cannot be {said(bits)}: write +, - or . for each of the {count}, or nothing.")

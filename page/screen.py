@@ -7,6 +7,7 @@ after the last movement of a slider once more.
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from urllib.parse import parse_qs
 
 import gradio as gr
 from gradio.components import Component
-from gradio.data_classes import ImageData
 
 from . import show
+from .story import GONE
+from .values import choice, number, text, whole
 
 Draw = Callable[..., list[str]]
 
@@ -57,13 +59,14 @@ class Screen:
 
     def answer(self, values: list[Any]) -> list[str]:
         """HTML for each output, from what the browser sent for each input; the last ones may be left out."""
+        if len(values) > len(self.inputs):
+            return self._complaint("This is no question that the page asks.")
         values = [*values, *[None] * (len(self.inputs) - len(values))]
+        names = [*self.settings, *["photograph"] * (len(self.inputs) - len(self.settings))]
         try:
-            checked = [_checked(component, value) for component, value in zip(self.inputs, values, strict=True)]
-        except gr.Error as error:
-            return self._complaint(str(error.message))
-        except (ValueError, TypeError):
-            return self._complaint(f"{str(values)[:200]} is not what this tab can be set to.")
+            checked = [check(*asked, f"The {name}") for *asked, name in zip(self.inputs, values, names, strict=True)]
+        except ValueError as error:
+            return self._complaint(str(error))
         return self._drawn(checked)
 
     def _drawn(self, values: list[Any]) -> list[str]:
@@ -81,9 +84,9 @@ class Screen:
         for name, component in self.settings.items():
             if name in query:
                 try:
-                    values[name] = _from_text(component, query[name])
-                except (ValueError, gr.Error):
-                    problems.append(f"The link's {name} cannot be {query[name][:40]}.")
+                    values[name] = check(component, _from_text(component, query[name]), f"The link's {name}")
+                except ValueError as error:
+                    problems.append(str(error))
         return values, problems
 
 
@@ -109,13 +112,13 @@ def connect(screens: list[Screen], tabs: gr.Tabs) -> None:
 
     def follow(query: Any) -> dict[str, Any]:
         try:
-            fields = parse_qs(str(query).lstrip("?"), max_num_fields=50)
-        except ValueError:
+            fields = parse_qs(query.lstrip("?"), max_num_fields=50)
+        except (ValueError, AttributeError):
             fields = {}
         asked = {name: values[-1] for name, values in fields.items()}
         screen = by_name.get(asked.get("tab", ""), screens[0])
         values, problems = screen.asked(asked)
-        return {"tab": screen.name, "values": values, "problems": "".join(map(show.complaint, problems))}
+        return {"tab": screen.name, "values": values, "problems": show.together(map(show.complaint, problems))}
 
     gr.HTML(js_on_load="latentFaces.connect(server, props)", server_functions=[draw, follow])
     settings = [component for screen in screens for component in screen.settings.values()]
@@ -133,25 +136,40 @@ def script(screens: list[Screen]) -> str:
     return f"<script>{code}\nlatentFaces.settingsOnArrival = {json.dumps(settings)};</script>"
 
 
-def _checked(component: Component, value: Any) -> Any:
-    """What a browser sent for a component, as its function takes it.
+def check(component: Component, value: Any, what: str) -> Any:
+    """What was sent for a component, as functions take it.
+
+    Args:
+        what: names it in a sentence, such as "The seed".
 
     Raises:
-        ValueError, TypeError, gr.Error: it is not what the component could have sent.
+        ValueError: it is not what the component could have sent.
     """
-    if not isinstance(component, gr.Image):
-        return component.preprocess(value)
+    match component:
+        case gr.Slider() | gr.Number():
+            kind = whole if component.step == 1 else number
+            return kind(value, what, component.minimum, component.maximum)
+        case gr.Dropdown() | gr.Radio():
+            return choice(value, what, [name for _, name in component.choices])
+        case gr.Image():
+            return _uploaded(value, Path(component.GRADIO_CACHE))
+    return text(value, what)
+
+
+def _uploaded(value: Any, folder: Path) -> str | None:
+    """The path of a photograph; None where there is none."""
     if value is None:
         return None
-    image = ImageData(**value)
     # Nothing but what was uploaded to this page: a path is whatever its sender wrote.
-    if not Path(image.path or "").resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve()):
-        raise gr.Error("This image was not uploaded here.")
-    return component.preprocess(image)
+    with suppress(TypeError, LookupError, ValueError, OSError):
+        path = Path(value["path"]).resolve()
+        if path.is_relative_to(folder.resolve()) and path.is_file():
+            return str(path)
+    raise ValueError(GONE)
 
 
 def _from_text(component: Component, text: str) -> Any:
     if isinstance(component, (gr.Slider, gr.Number)):
-        value = float(text)
-        return component.preprocess(int(value) if value.is_integer() else value)
-    return component.preprocess(text)
+        with suppress(ValueError):
+            return float(text)
+    return text

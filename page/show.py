@@ -1,13 +1,38 @@
-"""Faces and numbers as HTML. Pictures travel inside it, so that a moving slider costs one answer and no flicker."""
+"""Faces and numbers as HTML. Pictures travel inside it, so that a moving slider costs one answer and no flicker.
 
-from html import escape
+All HTML of the page is made by `html` below: what comes from a Hub, a link or a picture can only be text in it.
+"""
+
+from collections.abc import Iterable
 
 import numpy as np
+from markupsafe import Markup
 
-from .pictures import moving_webp, png, side_by_side, webp
+from .pictures import data_uri, moving_webp, png, side_by_side, webp
+
+# Of a text that somebody else wrote.
+MOST_CHARACTERS = 200
 
 
-def faces(pixels: np.ndarray, names: list[str], columns: int = 8, captions: list[str] | None = None) -> str:
+def html(template: str, *values: object, **named: object) -> Markup:
+    """HTML from a template of ours. What fills its gaps is text, and escaped, unless it was made here too."""
+    filled = Markup(template).format(*values, **named)
+    # JSON can hold halves of characters, which no answer can.
+    return Markup(filled.encode("utf-8", "replace").decode())
+
+
+def together(parts: Iterable[str]) -> Markup:
+    """One HTML of several."""
+    return Markup("").join(parts)
+
+
+def foreign(text: object) -> str:
+    """What somebody else wrote, of any length and type, as a short text."""
+    words = str(text)
+    return words if len(words) <= MOST_CHARACTERS else words[: MOST_CHARACTERS - 1] + "…"
+
+
+def faces(pixels: np.ndarray, names: list[str], columns: int = 8, captions: list[str] | None = None) -> Markup:
     """A grid of faces (n, 64, 64, 3).
 
     Args:
@@ -17,45 +42,56 @@ def faces(pixels: np.ndarray, names: list[str], columns: int = 8, captions: list
     """
     figures = []
     for face, name, caption in zip(pixels, names, captions or [""] * len(names)):
-        text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-        figures.append(f"<figure>{_image(png(face), name)}{text}</figure>")
-    return _grid("".join(figures), columns)
+        text = html("<figcaption>{}</figcaption>", caption) if caption else ""
+        figures.append(html("<figure>{}{}</figure>", _image(_png(face), name), text))
+    return html('<div class="faces" style="--columns: {}">{}</div>', columns, together(figures))
 
 
-def choice_of_faces(pixels: np.ndarray, names: list[str], texts: list[dict[str, str]], columns: int = 8) -> str:
+def choice_of_faces(pixels: np.ndarray, names: list[str], texts: list[dict[str, str]], recipes: list[str]) -> Markup:
     """A grid of faces, one of which can be chosen, by mouse, finger or arrow keys; at first the first.
 
     Args:
         texts: what is written into each PNG.
+        recipes: of each, for whatever uses the chosen one.
     """
     labels = []
-    for index, (face, name, text) in enumerate(zip(pixels, names, texts), start=1):
-        checked = " checked" if index == 1 else ""
-        radio = f'<input type="radio" name="face" value="{index}" aria-label="{escape(name)}"{checked}>'
-        labels.append(f'<label title="{escape(name)}">{radio}{_image(png(face, **text), name)}</label>')
-    return _grid("".join(labels), columns, 'role="radiogroup" aria-label="Choose a face"')
+    for index, (face, name, text, recipe) in enumerate(zip(pixels, names, texts, recipes), start=1):
+        radio = html('<input type="radio" name="face" value="{}" aria-label="{}"{}>', index, name, _CHECKED[index == 1])
+        picture = _image(_png(face, **text), name)
+        labels.append(html('<label title="{}" data-recipe="{}">{}{}</label>', name, recipe, radio, picture))
+    return html(
+        '<div class="faces" style="--columns: 8" role="radiogroup" aria-label="Choose a face">{}</div>',
+        together(labels),
+    )
 
 
-def strip(pixels: np.ndarray, name: str) -> str:
+_CHECKED = {True: Markup(" checked"), False: ""}
+
+
+def strip(pixels: np.ndarray, name: str) -> Markup:
     """A row of faces (n, 64, 64, 3) as one picture."""
-    return f'<div class="strip" style="--faces: {len(pixels)}">{_image(webp(side_by_side(pixels)), name)}</div>'
+    row = _image(webp(side_by_side(pixels)), name)
+    return html('<div class="strip" style="--faces: {}">{}</div>', len(pixels), row)
 
 
-def labelled_strips(rows: dict[str, np.ndarray]) -> str:
+def labelled_strips(rows: dict[str, np.ndarray]) -> Markup:
     """Rows of faces with their labels before them."""
-    return "".join(
-        f'<div class="labelled"><span>{escape(label)}</span>{strip(pixels, label)}</div>'
+    return together(
+        html('<div class="labelled"><span>{}</span>{}</div>', label, strip(pixels, label))
         for label, pixels in rows.items()
     )
 
 
-def loop(pixels: np.ndarray, name: str) -> str:
+def loop(pixels: np.ndarray, name: str) -> Markup:
     """A walk there and back again, moving. Who asked the system for less motion sees its first face."""
-    still = f'<source srcset="{png(pixels[0])}" media="(prefers-reduced-motion: reduce)">'
-    return f'<picture class="loop">{still}{_image(moving_webp(pixels), name)}</picture>'
+    return html(
+        '<picture class="loop"><source srcset="{}" media="(prefers-reduced-motion: reduce)">{}</picture>',
+        _png(pixels[0]),
+        _image(moving_webp(pixels), name),
+    )
 
 
-def switches(bits: str, held: str) -> str:
+def switches(bits: str, held: str) -> Markup:
     """The bits of a face as switches, each with a lock.
 
     Args:
@@ -63,31 +99,34 @@ def switches(bits: str, held: str) -> str:
         held: "." where a bit is free, "+" or "-" where every face has it so; empty for all free.
     """
     held = held or "." * len(bits)
-    items = []
-    for number, (bit, hold) in enumerate(zip(bits, held), start=1):
-        on, locked = str(bit == "+").lower(), str(hold != ".").lower()
-        items.append(
-            f'<span class="bit"><button type="button" data-bit="{number}" data-action="flip" aria-pressed="{on}" '
-            f'aria-label="Bit {number}">{number}</button>'
-            f'<button type="button" data-bit="{number}" data-action="hold" aria-pressed="{locked}" '
-            f'aria-label="Hold bit {number} for all faces"></button></span>'
+    items = (
+        html(
+            '<span class="bit"><button type="button" data-bit="{number}" data-action="flip" aria-pressed="{on}" '
+            'aria-label="Bit {number}">{number}</button>'
+            '<button type="button" data-bit="{number}" data-action="hold" aria-pressed="{locked}" '
+            'aria-label="Hold bit {number} for all faces"></button></span>',
+            number=number,
+            on=str(bit == "+").lower(),
+            locked=str(hold != ".").lower(),
         )
-    return f'<div class="bits" role="group" aria-label="Bits of the chosen face">{"".join(items)}</div>'
+        for number, (bit, hold) in enumerate(zip(bits, held), start=1)
+    )
+    return html('<div class="bits" role="group" aria-label="Bits of the chosen face">{}</div>', together(items))
 
 
-def sentence(text: str) -> str:
+def sentence(text: str) -> Markup:
     """A sentence that is read aloud when it changes."""
-    return f'<p class="sentence" role="status">{escape(text)}</p>'
+    return html('<p class="sentence" role="status">{}</p>', text)
 
 
-def complaint(text: str) -> str:
+def complaint(text: str) -> Markup:
     """What could not be done, and why."""
-    return f'<p class="complaint" role="alert">{escape(text)}</p>'
+    return html('<p class="complaint" role="alert">{}</p>', text)
 
 
-def _image(source: str, name: str) -> str:
-    return f'<img src="{source}" alt="{escape(name)}" draggable="false">'
+def _image(source: str, name: str) -> Markup:
+    return html('<img src="{}" alt="{}" draggable="false">', source, name)
 
 
-def _grid(content: str, columns: int, attributes: str = "") -> str:
-    return f'<div class="faces" style="--columns: {columns}" {attributes}>{content}</div>'
+def _png(pixels: np.ndarray, **text: str) -> str:
+    return data_uri(png(pixels, **text), "image/png")

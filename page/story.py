@@ -7,6 +7,7 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,12 +20,16 @@ from models.images import from_pil, open_image
 
 from .pictures import diversity
 from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, sample
+from .values import number, whole
 from .zoo import autoencoders, decode, encode, load, load_all
 
 EXPERIMENT = ("Plain autoencoder", "Shifted autoencoder")
 MAX_STEPS, SMOOTH_STEPS = 21, 24
 MAX_MEAN = 100.0
 MAX_EPOCHS = 10_000
+
+# Uploads are removed in time, and when the page starts anew.
+GONE = "This photograph is not here, or no longer: uploads are kept for an hour. Choose it again."
 
 # A large JPEG decodes itself at a fraction of its size; at this one, small faces in it are still found.
 PHOTO_SIDE = 1024
@@ -65,7 +70,7 @@ def flip_bit(
     network = load(model)
     if not network.discrete_size:
         raise ValueError(f"The {model} has no bits.")
-    index = network.continuous_size + _whole(bit, "bit", 1, network.discrete_size) - 1
+    index = network.continuous_size + whole(bit, "The bit", 1, network.discrete_size) - 1
     z = _draw(model, seed, count, temperature, bits)[:most]
     # Each face has its bit at one of the two values already.
     faces, is_on = generate(model, seed, count, temperature, bits)[:most], z[:, index] > 0
@@ -114,7 +119,7 @@ def interpolate(
             recipe = Recipe.parse(text)
             z = recipe.latent(network)
         latents.append(z)
-    steps = _whole(steps, "number of pictures", 2, MAX_STEPS)
+    steps = whole(steps, "The number of pictures", 2, MAX_STEPS)
     paths = [network.interpolate(*latents, n, way == "spherical", discrete) for n in (steps, SMOOTH_STEPS)]
     faces = decode(model, torch.cat(paths))
     return Walk(faces[:steps], faces[steps:], notes)
@@ -137,7 +142,7 @@ class Reconstruction:
 
 def reconstruct(path: str) -> tuple[Aligned, dict[str, Reconstruction]]:
     """Bring a photograph to CelebA's framing; encode and decode it with each autoencoder, by its name."""
-    aligned = align(open_image(path, least_side=PHOTO_SIDE))
+    aligned = align(_open(path))
     seen = pixels_of(aligned.image)
     x = from_pil(aligned.image)
     results = {}
@@ -171,8 +176,8 @@ def out_of_distribution(model: str, mean: float, seed: int, count: int) -> Draws
     """Draw from the prior moved to another mean, the noise held fixed. Of the GAN's latents the continuous half
     moves."""
     network = load(model)
-    mean = _number(mean, "mean", -MAX_MEAN, MAX_MEAN)
-    seed, count = _whole(seed, "seed", 0, MAX_SEED), _whole(count, "number of faces", 1, MAX_FACES)
+    mean = number(mean, "The mean", -MAX_MEAN, MAX_MEAN)
+    seed, count = whole(seed, "The seed", 0, MAX_SEED), whole(count, "The number of faces", 1, MAX_FACES)
     faces = decode(model, network.sample_latent(count, seed=seed, mean=mean))
     spread, at_prior = diversity(faces), _diversity_at_prior(model, seed, count)
     distance = abs(mean - network.prior_mean) / network.prior_variance**0.5
@@ -188,14 +193,17 @@ def history(model: str) -> History:
     """What training left of a model's way."""
     found = load_all()[model].history
     if found is None:
-        raise ValueError(f"The {model} that is shown here came without a history of its training.")
+        raise ValueError(
+            f"The {model} that is shown here came without a history of its training, or with a damaged one."
+        )
     return found
 
 
 def training(model: str, epoch: int) -> np.ndarray:
     """The same 16 latents as they were after an epoch, from 1; past the last, as they were after it."""
     found = history(model)
-    return np.stack([pixels_of(face) for face in found.frame(min(_whole(epoch, "epoch", 1, MAX_EPOCHS), found.epochs))])
+    epoch = min(whole(epoch, "The epoch", 1, MAX_EPOCHS), int(found.epochs))
+    return np.stack([pixels_of(face) for face in found.frame(epoch)])
 
 
 def in_words(mean: float, draws: dict[str, Draws]) -> str:
@@ -230,34 +238,26 @@ def pixels_of(image: Image.Image) -> np.ndarray:
 
 def experiment(seed: int, count: int = 16) -> dict[str, np.ndarray]:
     """The plain and the shifted autoencoder, both given the same draws from the shifted one's prior."""
-    seed = _whole(seed, "seed", 0, MAX_SEED)
+    seed = whole(seed, "The seed", 0, MAX_SEED)
     z = load("Shifted autoencoder").sample_latent(count, seed=seed)
     return {name: decode(name, z) for name in EXPERIMENT}
 
 
 def _draw(model: str, seed: int, count: int, temperature: float, bits: str) -> torch.Tensor:
-    temperature = _number(temperature, "temperature", 0, MAX_TEMPERATURE)
-    seed, count = _whole(seed, "seed", 0, MAX_SEED), _whole(count, "number of faces", 1, MAX_FACES)
+    temperature = number(temperature, "The temperature", 0, MAX_TEMPERATURE)
+    seed, count = whole(seed, "The seed", 0, MAX_SEED), whole(count, "The number of faces", 1, MAX_FACES)
     return sample(load(model), seed, count, temperature, bits)
 
 
-def _number(value: float | None, what: str, least: float, most: float) -> float:
-    if not isinstance(value, (int, float)) or not least <= value <= most:
-        said = "missing" if value is None else value
-        raise ValueError(f"The {what} is {said}: it must be a number from {least:g} to {most:g}.")
-    return float(value)
-
-
-def _whole(value: float | None, what: str, least: int, most: int) -> int:
-    number = _number(value, what, least, most)
-    if number != int(number):
-        raise ValueError(f"The {what} is {value}: it must be a whole number from {least} to {most}.")
-    return int(number)
+def _open(path: str) -> Image.Image:
+    if not Path(path).is_file():
+        raise ValueError(GONE)
+    return open_image(path, least_side=PHOTO_SIDE)
 
 
 def _latent_of(model: str, path: str) -> tuple[torch.Tensor, str]:
     """The latent of a picture: its own, where it is a face that this model drew on this page; else encoded."""
-    image = open_image(path, least_side=PHOTO_SIDE)
+    image = _open(path)
     if image.info.get(MODEL_KEY) == model:
         # The text is whatever its sender wrote, and the models may be others than they were: the picture decides.
         with suppress(ValueError):

@@ -1,9 +1,17 @@
 """Every endpoint through a running server, as another program calls it."""
 
+import html
 import io
+import json
+import math
+import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
 
+import gradio as gr
 import httpx
 import numpy as np
 import pytest
@@ -15,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from page import story, zoo
 from page.recipe import Recipe
 from tests.conftest import WEIGHTS, draw_face, encode
+from tests.markup import MARKUP
 
 README = WEIGHTS.parent / "README.md"
 
@@ -38,7 +47,7 @@ def test_the_readmes_example_in_python(url, capsys):
     names: dict = {}
     exec(readme_example("python", url), names)  # noqa: S102 -- the README is ours
     assert len(names["faces"]) == 16 and pixels(names["faces"][0]["image"]).shape == (64, 64, 3)
-    assert [len(gallery) for gallery in names["galleries"]] == [8] * 4
+    assert [len(gallery) for gallery in names["galleries"]] == [8] * len(zoo.MODELS)
     assert str(names["moved"]) in capsys.readouterr().out
 
 
@@ -110,7 +119,7 @@ def test_held_bits_are_the_same_in_all_faces(client):
     held = zoo.load("GAN").hold_bits(zoo.load("GAN").sample_latent(4, seed=3), bits)
     assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - zoo.decode("GAN", held)).max() <= 1
     assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - generated(client, "GAN", 3, 4)).mean() > 5
-    with pytest.raises(AppError, match="50 characters"):
+    with pytest.raises(AppError, match="each of the 50"):
         generated(client, "GAN", 3, 4, bits="+-")
 
 
@@ -188,7 +197,7 @@ def test_a_picture_with_the_recipe_of_another_face_is_not_believed(client, tmp_p
 def test_out_of_distribution(client):
     *here, numbers_here = client.predict(0, 0, 4, api_name="/out_of_distribution")
     *there, numbers_there = client.predict(100, 0, 4, api_name="/out_of_distribution")
-    assert [faces(gallery).shape for gallery in here] == 4 * [(4, 64, 64, 3)]
+    assert [faces(gallery).shape for gallery in here] == [(4, 64, 64, 3)] * len(zoo.MODELS)
     assert list(numbers_here) == list(zoo.MODELS)
     assert np.abs(faces(here[0]) - generated(client, "GAN", 0, 4)).max() <= 1
     assert all(np.abs(faces(one) - faces(two)).mean() > 1 for one, two in zip(here, there))
@@ -257,16 +266,22 @@ def test_what_is_no_number_is_answered_by_one_clear_sentence(url, endpoint, data
 @pytest.fixture(scope="module")
 def ask(url):
     """A function that asks the page as its own JavaScript does."""
-    parts = httpx.get(f"{url}config").json()["components"]
-    component = next(part["id"] for part in parts if "draw" in part["props"].get("server_fns", []))
+    with httpx.Client() as client:
+        parts = client.get(f"{url}config").json()["components"]
+        component = next(part["id"] for part in parts if "draw" in part["props"].get("server_fns", []))
 
-    def ask(function: str, question):
-        asked = {"data": question, "component_id": component, "fn_name": function, "session_hash": "someone"}
-        answer = httpx.post(f"{url}gradio_api/component_server", json=asked)
-        assert answer.status_code == 200
-        return answer.json()
+        def ask(function: str, question):
+            asked = {"data": question, "component_id": component, "fn_name": function, "session_hash": "someone"}
+            # httpx's own JSON holds no NaN.
+            answer = client.post(
+                f"{url}gradio_api/component_server",
+                content=json.dumps(asked),
+                headers={"Content-Type": "application/json"},
+            )
+            assert answer.status_code == 200
+            return answer.json()
 
-    return ask
+        yield ask
 
 
 @pytest.mark.parametrize(
@@ -274,12 +289,12 @@ def ask(url):
     [
         (["out-of-distribution", ["far", 0, 8, "GAN"]], "far"),
         (["out-of-distribution", [1e9, 0, 8, "GAN"]], "100"),
-        (["out-of-distribution", [0, None, 8, "GAN"]], "missing"),
+        (["out-of-distribution", [0, None, 8, "GAN"]], "seed cannot be empty"),
         (["out-of-distribution", [0, 0, 8, "VAE"]], "VAE"),
-        (["out-of-distribution", [0]], "complaint"),
-        (["reconstruct", [{"path": "/etc/hostname"}]], "not uploaded here"),
-        (["reconstruct", [{"path": str(README)}]], "not uploaded here"),
-        (["reconstruct", ["/etc/hostname"]], "complaint"),
+        (["out-of-distribution", [0]], "seed cannot be empty"),
+        (["reconstruct", [{"path": "/etc/hostname"}]], "not here, or no longer"),
+        (["reconstruct", [{"path": str(README)}]], "not here, or no longer"),
+        (["reconstruct", ["/etc/hostname"]], "not here, or no longer"),
         (["nowhere", []], "no question"),
         (None, "no question"),
         ({"tab": 1}, "no question"),
@@ -295,6 +310,168 @@ def test_what_no_browser_asks_is_answered_by_a_sentence(ask, question, sentence)
 )
 def test_a_link_that_makes_no_sense_leads_to_the_first_tab(ask, query):
     assert ask("follow", query)["tab"] == "generate"
+
+
+def test_eight_programs_that_ask_for_the_same_faces_get_whole_files(url):
+    address = f"{url}gradio_api/call/generate"
+
+    def fetch(_) -> list[bytes]:
+        with httpx.Client() as client:
+            event = client.post(address, json={"data": ["GAN", 11, 8, 1, ""]}).json()["event_id"]
+            answer = client.get(f"{address}/{event}").text
+            gallery, _ = json.loads(answer.partition("data: ")[2])
+            return [client.get(item["image"]["url"]).content for item in gallery]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(fetch, range(48)))
+    for files in zip(*answers, strict=True):
+        assert len(set(files)) == 1 and files[0].endswith(b"IEND\xaeB\x60\x82")
+
+
+JUNK = [
+    *(
+        None,
+        True,
+        False,
+        -1,
+        0,
+        1,
+        1.5,
+        63.999,
+        65,
+        2**31,
+        2**32,
+        2**64,
+        10**400,
+        -0.0,
+        1e-320,
+        1e308,
+        math.nan,
+        math.inf,
+    ),
+    *("", "7", "7/0", "seven", "\0", "\ud800", "\u202e", MARKUP, 100_000 * "+", "GAN", "/etc/hostname", "../../app.py"),
+    *(
+        [],
+        [1],
+        [[[[]]]],
+        {},
+        {"path": None},
+        {"path": "/etc/hostname"},
+        {"path": "\0"},
+        {"path": 5000 * "a"},
+        {"a": {}},
+    ),
+    {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}, "orig_name": "a.svg"},
+]
+
+
+def spoilt(good: list, count: int, seed: int) -> list[list]:
+    """Copies of a list of arguments, with junk in the place of one or more."""
+    random, copies = Random(seed), []
+    for _ in range(count):
+        copy = list(good)
+        for place in random.sample(range(len(good)), random.choice([1, 1, 1, min(2, len(good)), len(good)])):
+            copy[place] = random.choice(JUNK)
+        copies.append(copy)
+    return copies
+
+
+def assert_is_a_sentence(text: str) -> None:
+    assert text.endswith(".") and len(text) < 300, text
+    for word in ("NoneType", "Traceback", "object at", "argument", "unpack", "Error", "+0"):
+        assert word not in text, text
+    text.encode()
+
+
+@pytest.mark.parametrize(
+    "tab, values",
+    [
+        ("generate", ["Plain autoencoder", 0, 1, 1, "", 1, 1]),
+        ("interpolate", ["Plain autoencoder", "0", "1", 2, "straight", "relaxed", None, None]),
+        ("reconstruct", [None]),
+        ("out-of-distribution", [0, 0, 1, "GAN"]),
+        ("experiment", [0]),
+        ("training", ["GAN", 1]),
+    ],
+)
+def test_junk_on_the_pages_own_channel_is_told_in_a_sentence(ask, tab, values):
+    told = 0
+    for question in spoilt(values, 60, seed=len(tab)):
+        answer = ask("draw", [tab, question])
+        if 'role="alert"' in answer[0]:
+            told += 1
+            assert_is_a_sentence(html.unescape(re.sub("<[^>]*>", "", answer[0])))
+    assert told >= 40 or tab == "reconstruct"
+
+
+def test_junk_in_a_link_is_told_in_sentences(ask):
+    parts = {
+        "tab": "generate",
+        "seed": 0,
+        "faces": 4,
+        "face": 1,
+        "bits": "",
+        "model": "GAN",
+        "mean": 0,
+        "a": "0",
+        "__x": 1,
+    }
+    for values in spoilt([*parts.values()], 150, seed=0):
+        query = "&".join(f"{name}={value}" for name, value in zip(parts, values)).replace("\ud800", "%ed%a0%80")
+        answer = ask("follow", f"?{query}")
+        assert answer["tab"] in ("generate", "GAN") and set(answer["values"]) <= set(parts)
+        for problem in filter(None, answer["problems"].split("</p>")):
+            assert_is_a_sentence(html.unescape(re.sub("<[^>]*>", "", problem)))
+        assert "<img" not in answer["problems"] and "<b" not in answer["problems"]
+
+
+@pytest.fixture(scope="module")
+def functions():
+    """What stands behind the endpoints, by name: functions of what programs send."""
+    import app
+
+    return {event.api_name: event.fn for event in app.build().fns.values() if event.api_visibility == "public"}
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    [
+        ("generate", ["Plain autoencoder", 0, 1, 1, ""]),
+        ("flip_bit", [0, 1, 1, "", 1]),
+        ("interpolate", ["Plain autoencoder", "0", "1", None, None, 2, "straight", "relaxed"]),
+        ("reconstruct", [None]),
+        ("out_of_distribution", [0, 0, 1]),
+        ("experiment", [0]),
+        ("training", ["GAN", 1]),
+    ],
+)
+def test_junk_from_a_program_is_told_in_a_sentence(functions, name, values):
+    told = 0
+    for sent in spoilt(values, 60, seed=len(name)):
+        try:
+            functions[name](*sent)
+        except gr.Error as error:
+            told += 1
+            assert_is_a_sentence(error.message)
+    assert told >= 40
+
+
+def sent_file(url: str, content: bytes) -> dict:
+    """An upload, as the page's own JavaScript sends it."""
+    (path,) = httpx.post(f"{url}gradio_api/upload", files={"files": ("face.png", content)}).json()
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_an_upload_that_has_been_removed_is_asked_for_again(url, ask, functions):
+    image = sent_file(url, encode(draw_face(1), "PNG"))
+    assert 'role="alert"' not in ask("draw", ["reconstruct", [image]])[0]
+    Path(image["path"]).unlink()
+    words = "is not here, or no longer: uploads are kept for an hour. Choose it again."
+    assert words in ask("draw", ["reconstruct", [image]])[0]
+    path = ["Plain autoencoder", "0", "1", 2, "straight", "relaxed", image, None]
+    assert words in ask("draw", ["interpolate", path])[0]
+    with pytest.raises(gr.Error, match="Choose it again"):
+        functions["reconstruct"](image)
 
 
 def upload(tmp_path, name: str, content: bytes):
@@ -334,7 +511,7 @@ def moving() -> bytes:
 )
 def test_every_kind_of_picture_is_reconstructed(client, tmp_path, name, content):
     pictures, numbers = client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
-    assert faces(pictures).shape == (4, 64, 64, 3)
+    assert faces(pictures).shape == (1 + len(zoo.autoencoders()), 64, 64, 3)
     assert [item["caption"].partition(":")[0] for item in pictures] == ["What the networks see", *zoo.autoencoders()]
     assert numbers["note"].endswith(".") and numbers["psnr"].keys() == set(zoo.autoencoders())
     seen, *reconstructions = faces(pictures)

@@ -2,18 +2,24 @@
 
 import base64
 import io
-from urllib.parse import parse_qsl
+from contextlib import suppress
+from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from page import story
+import app
+from page import story, zoo
 from page.recipe import Recipe
 from page.zoo import MODELS
 from tests.conftest import draw_face
+from tests.markup import FOREIGN, MARKUP, models_with_markup
 
-expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect, Error = playwright.expect, playwright.Error
+# As long as playwright itself waits, for machines that have much else to do.
+expect.set_options(timeout=30_000)
 
 TABS = ["Generate", "Interpolate", "Reconstruct", "Out of distribution", "Experiment", "Training"]
 
@@ -23,7 +29,7 @@ def visit(chromium, url):
     """A function that opens the page in a browser of its own, at the address that `link` leads to."""
     contexts = []
 
-    def open_page(link: str = "", **options):
+    def open_page(link: str = "", at: str = url, **options):
         context = chromium.new_context(**options)
         contexts.append(context)
         page = context.new_page()
@@ -32,9 +38,9 @@ def visit(chromium, url):
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on(
             "request",
-            lambda request: request.url.startswith((url, "data:", "blob:")) or page.complaints.append(request.url),
+            lambda request: request.url.startswith((at, "data:", "blob:")) or page.complaints.append(request.url),
         )
-        page.goto(url + link)
+        page.goto(at + link)
         page.wait_for_function("window.latentFaces?.tab")
         return page
 
@@ -64,8 +70,13 @@ def wait_for_address(page, pattern: str) -> None:
     page.wait_for_function("pattern => new RegExp(pattern).test(location.search)", arg=pattern)
 
 
+def wait_until_drawn(page) -> None:
+    """Until all that was asked for is on screen."""
+    page.wait_for_function("Object.values(latentFaces.waiting).every((waiting) => !waiting.drawn)")
+
+
 def wait_for_change(page, selector: str, before: np.ndarray) -> np.ndarray:
-    for _ in range(200):
+    for _ in range(600):
         now = shown(page, selector)
         if now.shape != before.shape or (now != before).any():
             return now
@@ -75,7 +86,7 @@ def wait_for_change(page, selector: str, before: np.ndarray) -> np.ndarray:
 
 def wait_for_faces(page, selector: str, wanted: np.ndarray) -> None:
     """Until the pictures are these, (n, height, width, 3)."""
-    for _ in range(200):
+    for _ in range(600):
         now = shown(page, selector)
         if now.shape == wanted.shape and np.abs(now - wanted).max() <= 1:
             return
@@ -102,7 +113,7 @@ def test_rolling_draws_other_faces_and_the_address_leads_back_to_them(visit):
     wait_for_address(page, "seed=")
     again = visit(page.evaluate("location.search"))
     wait_for_faces(again, ".faces img", faces)
-    assert again.get_by_label("Seed").first.input_value() == query(page)["seed"]
+    expect(again.get_by_label("Seed").first).to_have_value(query(page)["seed"])
 
 
 def test_a_link_shows_what_it_says(visit):
@@ -123,7 +134,7 @@ def test_a_link_shows_what_it_says(visit):
 
 
 @pytest.mark.parametrize(
-    "link", ["?tab=nowhere", "?seed=-1", "?tab=out-of-distribution&mean=1e9", "?faces=many", "?model=VAE"]
+    "link", ["?tab=nowhere", "?seed=-1", "?tab=out-of-distribution&mean=1e9", "?faces=many", "?model=VAE", "?face=0"]
 )
 def test_what_a_link_asks_for_in_vain_is_left(visit, link):
     page = visit(link)
@@ -131,7 +142,7 @@ def test_what_a_link_asks_for_in_vain_is_left(visit, link):
         expect(page.get_by_text("The link's")).to_be_visible()
     expect(page.locator("img:visible").first).to_be_visible()
     open_tab(page, "Generate")
-    assert np.abs(shown(page, ".faces img") - story.generate("GAN", 0, 16, 1.0, "")).max() <= 1
+    wait_for_faces(page, ".faces img", story.generate("GAN", 0, 16, 1.0, ""))
 
 
 def test_a_face_is_chosen_by_keyboard_and_its_bits_are_shown(visit):
@@ -189,14 +200,43 @@ def test_a_face_is_sent_to_interpolate(visit):
     assert np.abs(path[-1] - face).max() <= 1
 
 
-def test_a_face_and_a_walk_are_downloaded(visit):
-    page = visit("?seed=7")
+def downloaded_face(page) -> Image.Image:
     with page.expect_download() as download:
         page.get_by_role("button", name="Download chosen face").click()
-    image = Image.open(download.value.path())
-    assert image.format == "PNG" and image.size == (64, 64)
-    assert (image.info[story.MODEL_KEY], image.info[story.RECIPE_KEY]) == ("GAN", "7/1")
+    return Image.open(download.value.path())
 
+
+def test_the_face_that_is_downloaded_is_the_chosen_one(visit):
+    page = visit("?seed=7")
+    faces = story.generate("GAN", 7, 16, 1.0, "")
+    wait_for_faces(page, ".faces img", faces)
+
+    def assert_downloads(number: int) -> None:
+        image = downloaded_face(page)
+        assert image.format == "PNG" and image.size == (64, 64)
+        assert (image.info[story.MODEL_KEY], image.info[story.RECIPE_KEY]) == ("GAN", f"7/{number}")
+        assert (np.asarray(image.convert("RGB")) == shown(page, ".faces img")[number - 1]).all()
+        assert np.abs(np.asarray(image.convert("RGB")).astype(int) - faces[number - 1]).max() <= 1
+
+    assert_downloads(1)
+    page.locator(".faces input").nth(4).check(force=True)
+    assert_downloads(5)
+    page.locator(".faces input").nth(4).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert_downloads(7)
+    # Where fewer are left than its number, the last is the chosen one, until there are as many again.
+    count = page.get_by_label("number input for Faces").first
+    for faces_left, number in ((4, 4), (16, 7)):
+        count.fill(str(faces_left))
+        count.press("Enter")
+        wait_for_faces(page, ".faces img", faces[:faces_left])
+        assert_downloads(number)
+        expect(page.locator(".faces input").nth(number - 1)).to_be_checked()
+
+
+def test_a_walk_is_downloaded(visit):
+    page = visit()
     open_tab(page, "Interpolate")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the walk").click()
@@ -232,15 +272,29 @@ def test_the_mean_jumps_by_buttons_and_moves_by_keys(visit):
     expect(page.locator(".sentence:visible")).to_contain_text("At mean -2.5")
 
 
+def test_what_a_button_does_undoes_nothing_that_the_visitor_did_since(visit):
+    page = visit("?tab=out-of-distribution&models=GAN&mean=40")
+    expect(page.locator("[data-mean='40']")).to_be_visible()
+    # A server that answers when the visitor has long gone on.
+    page.route("**/queue/join*", lambda route: (page.wait_for_timeout(1000), route.continue_()))
+    slider = page.locator("input[type=range][max='100']")
+    page.get_by_role("button", name="To the prior").click()
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("[data-mean='0.5']")).to_be_visible()
+    page.wait_for_timeout(1500)
+    expect(page.locator("[data-mean='0.5']")).to_be_visible()
+
+
 def test_a_photograph_is_reconstructed_and_a_bad_one_is_told(visit, tmp_path):
     page = visit("?tab=reconstruct")
-    expect(page.get_by_text("dB")).to_have_count(3)
+    expect(page.get_by_text("dB")).to_have_count(len(zoo.autoencoders()))
     before = shown(page, ".reconstructions img")
     draw_face(1, (300, 400)).save(tmp_path / "face.png")
     page.locator("input[type=file]").first.set_input_files(tmp_path / "face.png")
     after = wait_for_change(page, ".reconstructions img", before)
-    assert after.shape == (7, 64, 64, 3)
-    for reconstruction, difference in (after[1:3], after[3:5], after[5:7]):
+    assert after.shape == (1 + 2 * len(zoo.autoencoders()), 64, 64, 3)
+    for reconstruction, difference in zip(after[1::2], after[2::2], strict=True):
         gain = story.Reconstruction.GAIN
         assert np.abs((gain * np.abs(reconstruction - after[0])).clip(0, 255) - difference).max() <= gain
 
@@ -282,21 +336,25 @@ def test_the_visitor_chooses_how_faces_are_enlarged(visit):
 def test_a_phone_shows_every_tab_without_scrolling_sideways(visit, scheme):
     page = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True, is_mobile=True)
     for tab in TABS:
-        if page.get_by_role("tab", name=tab).is_visible():
-            open_tab(page, tab)
-        else:  # Gradio gathers the tabs that do not fit under a button.
-            page.locator(".overflow-menu button").first.click()
-            page.locator(".overflow-dropdown").get_by_text(tab).click()
+        # Gradio gathers the tabs that do not fit under a button, some time after the page has arrived.
+        direct, gathered = page.get_by_role("tab", name=tab), page.locator(".overflow-dropdown").get_by_text(tab)
+        for _ in range(20):
+            with suppress(Error):
+                if not direct.is_visible():
+                    page.locator(".overflow-menu button").first.click(timeout=1000)
+                (direct if direct.is_visible() else gathered).click(timeout=1000)
+                break
         expect(page.locator("img[alt]:visible").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, tab
-    assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+        wait_until_drawn(page)
+        page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
+    page.wait_for_function(f"document.body.classList.contains('dark') === {str(scheme == 'dark').lower()}")
 
 
 def test_everything_has_a_name_that_can_be_read_aloud(visit):
     page = visit()
     for tab in TABS:
         open_tab(page, tab)
-        page.wait_for_timeout(300)
+        wait_until_drawn(page)
         nameless = page.evaluate(
             """() => [...document.querySelectorAll("button, input, img, select, textarea, svg[role=img]")]
                 .filter(e => e.checkVisibility() && !e.closest("footer, [aria-hidden=true]"))
@@ -305,3 +363,100 @@ def test_everything_has_a_name_that_can_be_read_aloud(visit):
                 .map(e => e.outerHTML.slice(0, 150))"""
         )
         assert nameless == [], tab
+
+
+@pytest.fixture(scope="module")
+def url_of_strangers_models(tmp_path_factory):
+    """The address of a page whose models came with markup in all that is told of them."""
+    models = models_with_markup(tmp_path_factory.mktemp("history"))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (zoo, story, app):
+            patch.setattr(module, "load_all", lambda: models)
+        page = app.build()
+        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+        yield url
+        page.close()
+
+
+def assert_is_only_text(page) -> None:
+    """That no planted tag is on the page, no planted script has run, and nothing foreign was asked for."""
+    assert page.locator(".planted").count() == 0
+    assert page.evaluate("window.planted") is None
+    assert not [complaint for complaint in page.complaints if "elsewhere" in complaint or "template" in complaint]
+
+
+def test_what_a_hub_says_is_shown_as_text(visit, url_of_strangers_models):
+    page = visit("?tab=training&epoch=3", at=url_of_strangers_models)
+    expect(page.get_by_text("After epoch 3 of 50. <img class=planted")).to_be_visible()
+    expect(page.locator(".key.blue:visible")).to_contain_text("0<img class=planted")
+    foot = page.locator("#origins")
+    expect(foot).to_contain_text("GAN: <img class=planted")
+    assert len(foot.inner_text()) < 300 * len(MODELS)
+    for tab in TABS:
+        open_tab(page, tab)
+        wait_until_drawn(page)
+        assert_is_only_text(page)
+
+
+def test_what_a_link_says_is_shown_as_text(visit):
+    text = MARKUP.replace("\ud800", "")
+    names = ("tab", "model", "seed", "faces", "bits", "face")
+    page = visit("?" + urlencode(dict.fromkeys(names, text)))
+    for name in ("model", "seed", "faces", "face"):
+        expect(page.get_by_text(f"The link's {name} cannot be")).to_contain_text("<img class=planted")
+    wait_until_drawn(page)
+    assert_is_only_text(page)
+    link = f"<img class=planted src={FOREIGN} onerror=planted=1>"
+    page = visit(
+        "?" + urlencode({"tab": "interpolate", "a": link, "b": f"![a]({FOREIGN}/c.png)", "steps": "${planted=1}"})
+    )
+    expect(page.get_by_role("alert").filter(has_text="is no face")).to_contain_text("<img class=planted")
+    # What gradio shows in a box of its own; nothing is downloaded then.
+    downloads = []
+    page.on("download", lambda download: downloads.append(download))
+    page.get_by_role("button", name="Download the walk").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("<img class=planted")
+    assert_is_only_text(page)
+    page.get_by_label("A: seed").fill("7")
+    page.get_by_label("B: seed").fill("8")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the walk").click()
+    assert downloads == [download.value] and Image.open(download.value.path()).format == "GIF"
+
+
+FRAME = """<script>onmessage = (event) => (window.heard ??= []).push([event.origin, event.data]);</script>
+<iframe src="{}" width="1000" height="800"></iframe>"""
+
+
+@pytest.mark.parametrize("origin, hears", [("https://huggingface.co", True), ("https://elsewhere.example", False)])
+def test_on_a_space_the_outer_address_follows(chromium, url, origin, hears):
+    context = chromium.new_context(permissions=["local-network-access"])
+    page = context.new_page()
+    inner = f"{url}?logs=build&seed=5&__theme=dark&__sign=secret#part"
+    page.route(f"{origin}/**", lambda route: route.fulfill(body=FRAME.format(inner), content_type="text/html"))
+    page.goto(f"{origin}/spaces/somebody/latent-faces")
+    frame = next(frame for frame in page.frames if frame.url.startswith(url))
+    frame.wait_for_function("window.latentFaces?.tab")
+    frame.get_by_label("Temperature").first.fill("0.5")
+    frame.get_by_label("Temperature").first.press("Enter")
+    frame.wait_for_function("location.search.includes('temperature=0.5')")
+    said = dict(parse_qsl(frame.evaluate("location.search.slice(1)")))
+    wanted = {"logs": "build", "tab": "generate", "seed": "5", "temperature": "0.5", "__theme": "dark"}
+    assert said == {**wanted, "__sign": "secret"} and frame.evaluate("location.hash") == "#part"
+    if hears:
+        page.wait_for_function("window.heard?.some(([, data]) => data.queryString?.includes('temperature=0.5'))")
+        sender, message = page.evaluate("heard.findLast(([, data]) => data.queryString)")
+        assert url.startswith(sender)
+        assert dict(parse_qsl(message["queryString"])) == wanted and message["hash"] == "#part"
+    else:
+        assert not page.evaluate("(window.heard ?? []).some(([, data]) => data.queryString)")
+    context.close()
+
+
+def test_unframed_the_page_sends_no_message(visit):
+    page = visit("?theirs=1&seed=5")
+    page.evaluate("window.heard = []; addEventListener('message', (event) => heard.push(event.data))")
+    page.get_by_role("button", name="Roll").first.click()
+    page.wait_for_function("!location.search.includes('seed=5') && location.search.includes('seed=')")
+    assert query(page)["theirs"] == "1"
+    assert not page.evaluate("heard.some((data) => data.queryString)")
