@@ -1,10 +1,13 @@
 """The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
-import importlib.util
 import os
+import signal
+import sys
+from abc import ABCMeta
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 import gradio as gr
+from gradio.component_meta import ComponentMeta
 
-from page import drawings, endpoints, story
+from page import drawings, endpoints, server, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
 from page.screen import Screen, connect, picture, script
 from page.zoo import CORES, MODELS, load, load_all, prior_of, with_bits, zero_gpu
@@ -62,10 +66,30 @@ def prior_mean(shown: str) -> float:
     return load(shown if shown in MODELS else next(iter(MODELS))).prior_mean
 
 
-def build() -> gr.Blocks:
+class Page(gr.Blocks):
+    """The page on its own. Within another application it is mounted with `server.limits()`."""
+
+    def launch(self, *arguments: Any, **options: Any) -> Any:
+        """As gradio's, with the limits of a public page unless `options` say otherwise."""
+        bound = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+        if options.get("share") or os.environ.get("GRADIO_SHARE", "").lower() == "true":
+            bound = "0.0.0.0"  # By way of a tunnel, under a name that is made up at the start.
+        limits = {
+            **server.limits(bound),
+            # Of threads that wait for each other. With gradio's 40, some visitors wait twice as long as others.
+            "max_threads": 4 * CORES,
+            # Gradio keeps the components of so many sessions as they were last; nothing of them is needed here.
+            "state_session_capacity": 50,
+        }
+        return super().launch(*arguments, **{**limits, **options})
+
+
+def build() -> Page:
     zero_gpu()  # ZeroGPU looks for what needs it before the first visitor comes.
     # Pictures that programs ask for are files; an hour is enough to fetch one.
-    with gr.Blocks(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with Page(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        # First of all, since what follows calls it. As a component it comes along wherever the page is put.
+        browser = gr.HTML(visible="hidden", js_on_load=None)
         gr.Markdown(INTRODUCTION)
         smooth = gr.Checkbox(False, label="Enlarge smoothly", container=False)
         smooth.change(None, smooth, js="(on) => latentFaces.smooth(on)")
@@ -80,30 +104,18 @@ def build() -> gr.Blocks:
                 training_tab(),
             ]
         origins = ", ".join(f"{name}: {loaded.origin}" for name, loaded in load_all().items())
-        gr.Markdown(f"Weights: {origins}.", elem_id="origins")
+        gr.HTML(f"<p>Weights: {escape(origins)}.</p>", elem_id="origins", js_on_load=None)
         connect(screens, tabs)
-        # So that whoever launches this page gets it with its looks.
-        page.launch = partial(page.launch, **launch_options(screens))
+        browser.head = f"<style>{style()}</style>{script(screens)}"
+    # Programs that ask and never fetch the answers keep others waiting for so many only.
+    page.queue(max_size=server.MOST_WAITING)
     return page
 
 
-def launch_options(screens: list[Screen]) -> dict[str, Any]:
-    """What gradio takes at the launch of a page rather than with its components."""
-    return {
-        "css_paths": [PAGE / "page.css"],
-        "head": script(screens),
-        "footer_links": ["api", "settings"],
-        "run_history": False,
-        "show_error": True,
-        "enable_monitoring": False,
-        "max_file_size": "100mb",
-        # Of threads that wait for each other. With gradio's 40, some visitors wait twice as long as others.
-        "max_threads": 4 * CORES,
-        # Gradio keeps the components of so many sessions as they were last; nothing of them is needed here.
-        "state_session_capacity": 50,
-        # The extra `mcp` makes every endpoint a tool for language models.
-        "mcp_server": importlib.util.find_spec("mcp") is not None,
-    }
+def style() -> str:
+    """page.css, once more inside the page: there it prevails over gradio's own looks."""
+    css = (PAGE / "page.css").read_text(encoding="utf-8")
+    return f"{css}\n.gradio-container.gradio-container .contain {{ {css} }}"
 
 
 def generate_tab(ends: Ends) -> Screen:
@@ -292,15 +304,28 @@ def dice(seed: gr.Component) -> None:
     gr.Button("Roll", size="sm", min_width=60, scale=0).click(None, None, seed, js="() => latentFaces.roll()")
 
 
-def photograph(label: str, height: int = 240, **options: Any) -> gr.Image:
+class _WithoutStub(ComponentMeta):
+    """Makes a component without writing a .pyi beside its module, as gradio does for those of its developers."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> type:
+        return ABCMeta.__new__(cls, name, bases, attributes)
+
+
+class Photograph(gr.Image, metaclass=_WithoutStub):
     """An upload that arrives as a path, unopened: what is wrong with a file is told in our words, beside the result.
 
-    (Gradio opens it first, and shows an error box. Its subclasses write a .pyi beside their module, so no subclass.)
+    (Gradio opens it first, and shows an error box.)
     """
-    image = gr.Image(label=label, height=height, type="filepath", sources=["upload", "webcam", "clipboard"], **options)
-    open_and_check = image.preprocess
-    image.preprocess = lambda payload: payload.path if payload and payload.path else open_and_check(payload)
-    return image
+
+    is_template = True  # In the browser, it is a gr.Image.
+
+    def preprocess(self, payload: Any) -> str | None:
+        return payload.path if payload and payload.path else super().preprocess(payload)
+
+
+def photograph(label: str, height: int = 240, **options: Any) -> Photograph:
+    sources = ["upload", "webcam", "clipboard"]
+    return Photograph(label=label, height=height, type="filepath", sources=sources, **options)
 
 
 def examples(image: gr.Image) -> None:
@@ -328,5 +353,18 @@ def endpoint(
         gr.Button().click(function, inputs, components, api_name=function.__name__)
 
 
+def main() -> None:
+    try:
+        with server.temporary_folder() as folder:
+            page = build()
+            server.keep_clean(folder)
+            server.one_line_errors()
+            # As a container is told to end. The folder is then removed.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+            page.launch()
+    except server.NoTemporaryFolder as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    build().launch()
+    main()
