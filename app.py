@@ -17,10 +17,15 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
+from page import server
+
+if __name__ == "__main__":
+    TEMPORARY = server.own_temporary_folder()
+
 import gradio as gr
 from gradio.component_meta import ComponentMeta
 
-from page import drawings, endpoints, server, story
+from page import drawings, endpoints, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe
 from page.screen import Screen, connect, picture, script
 from page.zoo import CORES, MODELS, load, load_all, prior_of, with_bits, zero_gpu
@@ -82,6 +87,14 @@ class Page(gr.Blocks):
             "state_session_capacity": 50,
         }
         return super().launch(*arguments, **{**limits, **options})
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *others: Any, **options: Any) -> list[Any]:
+        """As gradio's, but what is wrong with a program's arguments is told in a line, and not logged at all."""
+        try:
+            return await super().preprocess_data(block_fn, inputs, *others, **options)
+        except Exception as error:
+            reason = " ".join(str(getattr(error, "message", error)).split())
+            raise gr.Error(reason[:200] or "These arguments cannot be read.", print_exception=False) from None
 
 
 def build() -> Page:
@@ -353,18 +366,10 @@ def endpoint(
         gr.Button().click(function, inputs, components, api_name=function.__name__)
 
 
-def main() -> None:
-    try:
-        with server.temporary_folder() as folder:
-            page = build()
-            server.keep_clean(folder)
-            server.one_line_errors()
-            # As a container is told to end. The folder is then removed.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-            page.launch()
-    except server.NoTemporaryFolder as error:
-        sys.exit(str(error))
-
-
 if __name__ == "__main__":
-    main()
+    page = build()
+    server.keep_clean(TEMPORARY)
+    server.one_line_errors()
+    # Containers are told so to end, and the folder for temporary files is then removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    page.launch()

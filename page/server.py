@@ -5,6 +5,8 @@ LATENT_FACES_FRAMES    pages that may frame it, as in a Content-Security-Policy
 GRADIO_TEMP_DIR        where visitors' photographs lie while they are needed
 """
 
+import atexit
+import getpass
 import importlib.util
 import ipaddress
 import os
@@ -13,8 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -213,46 +213,40 @@ def _without_details(send: Send) -> Send:
     return told
 
 
-class NoTemporaryFolder(OSError):
-    """Its message is a sentence."""
+def own_temporary_folder() -> Path:
+    """Make a folder of this process alone, and have gradio keep its temporary files there.
 
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder of this process alone for gradio's temporary files, which holds nothing for longer than an hour.
-
-    It is removed at the end. A process that was killed leaves its folder behind, with photographs in it: the next one
+    It is removed when the process ends. One that was killed leaves its folder behind, with photographs in it: the next
     to start, or to look on the hour, removes it.
 
     Raises:
-        NoTemporaryFolder: there is none that can be written.
+        SystemExit: there is no folder that can be written.
     """
-    parent: str | Path = os.environ.get("GRADIO_TEMP_DIR", "")
+    parent: str | Path = os.environ.get("GRADIO_TEMP_DIR", "any folder")
     try:
-        parent = Path(parent or Path(tempfile.gettempdir(), "latent-faces")).resolve()
+        parent = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), f"latent-faces-{_user()}"))
         parent.mkdir(parents=True, exist_ok=True)
         # A lock ends with the process that holds it, which tells the folders of the dead from those of the living.
         with FileLock(parent / "starting.lock", timeout=60):
             remove_abandoned(parent)
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent.resolve()))
             lock = FileLock(folder / _LOCK)
             lock.acquire()
-    except OSError as error:  # Also where the lock is held for ever.
-        raise NoTemporaryFolder(
-            f"Temporary files cannot be written to {parent or 'any folder'} ({error.strerror or error}): "
-            "set GRADIO_TEMP_DIR to a folder where they can"
-        ) from error
-    before = os.environ.get("GRADIO_TEMP_DIR")
+    except OSError as error:
+        reason = error.strerror or error
+        sys.exit(f"Temporary files cannot be written to {parent} ({reason}): set GRADIO_TEMP_DIR to another folder.")
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    try:
-        yield folder
-    finally:
-        if before is None:
-            del os.environ["GRADIO_TEMP_DIR"]
-        else:
-            os.environ["GRADIO_TEMP_DIR"] = before
+
+    def remove() -> None:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+def _user() -> int | str:
+    return os.getuid() if hasattr(os, "getuid") else getpass.getuser()
 
 
 _PREFIX, _LOCK = "latent-faces-", "alive.lock"
