@@ -1,8 +1,6 @@
 """The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
 import os
-import signal
-import sys
 from abc import ABCMeta
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -370,6 +368,4 @@ if __name__ == "__main__":
     page = build()
     server.keep_clean(TEMPORARY)
     server.one_line_errors()
-    # Containers are told so to end, and the folder for temporary files is then removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     page.launch()

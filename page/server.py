@@ -11,6 +11,7 @@ import importlib.util
 import ipaddress
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -241,7 +242,13 @@ def own_temporary_folder() -> Path:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
+    def end(*_: Any) -> None:  # As without this handler, after the removal.
+        remove()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     atexit.register(remove)
+    signal.signal(signal.SIGTERM, end)  # So containers are told to end.
     return folder
 
 
