@@ -17,6 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 from page import server
 
+server.give_back_freed_memory()
 if __name__ == "__main__":
     TEMPORARY = server.own_temporary_folder()
 
