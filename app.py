@@ -1,6 +1,5 @@
 """The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
-import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -14,6 +13,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # After every answer gradio makes a table of all answers so far, for a monitoring page that is off here.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+
+from page import server
+
+server.give_back_freed_memory()
+if __name__ == "__main__":
+    TEMPORARY = server.own_temporary_folder()
 
 import gradio as gr
 
@@ -55,10 +60,38 @@ def prior_mean(shown: str) -> float:
     return load(shown if shown in MODELS else next(iter(MODELS))).prior_mean
 
 
-def build() -> gr.Blocks:
+class Page(gr.Blocks):
+    """The page on its own. Within another application it is mounted with `server.limits()`."""
+
+    def launch(self, *arguments: Any, **options: Any) -> Any:
+        """As gradio's, with the limits of a public page unless `options` say otherwise."""
+        bound = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+        if options.get("share") or os.environ.get("GRADIO_SHARE", "").lower() == "true":
+            bound = "0.0.0.0"  # By way of a tunnel, under a name that is made up at the start.
+        limits = {
+            **server.limits(bound),
+            # Of threads that wait for each other. With gradio's 40, some visitors wait twice as long as others.
+            "max_threads": 4 * CORES,
+            # Gradio keeps the components of so many sessions as they were last; nothing of them is needed here.
+            "state_session_capacity": 50,
+        }
+        return super().launch(*arguments, **{**limits, **options})
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *others: Any, **options: Any) -> list[Any]:
+        """As gradio's, but what is wrong with a program's arguments is told in a line, and not logged at all."""
+        try:
+            return await super().preprocess_data(block_fn, inputs, *others, **options)
+        except Exception as error:
+            reason = " ".join(str(getattr(error, "message", error)).split())
+            raise gr.Error(reason[:200] or "These arguments cannot be read.", print_exception=False) from None
+
+
+def build() -> Page:
     zero_gpu()  # ZeroGPU looks for what needs it before the first visitor comes.
     # Pictures that programs ask for are files; an hour is enough to fetch one.
-    with gr.Blocks(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with Page(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        # First of all, since what follows calls it. As a component it comes along wherever the page is put.
+        browser = gr.HTML(visible="hidden", js_on_load=None)
         gr.Markdown(INTRODUCTION)
         smooth = gr.Checkbox(False, label="Enlarge smoothly", container=False)
         smooth.change(None, smooth, js="(on) => latentFaces.smooth(on)")
@@ -73,30 +106,18 @@ def build() -> gr.Blocks:
                 training_tab(),
             ]
         origins = ", ".join(f"{name}: {foreign(loaded.origin)}" for name, loaded in load_all().items())
-        gr.HTML(html("<p>Weights: {}.</p>", origins), elem_id="origins")
+        gr.HTML(html("<p>Weights: {}.</p>", origins), elem_id="origins", js_on_load=None)
         connect(screens, tabs)
-        # So that whoever launches this page gets it with its looks.
-        page.launch = partial(page.launch, **launch_options(screens))
+        browser.head = f"<style>{style()}</style>{script(screens)}"
+    # Programs that ask and never fetch the answers keep others waiting for so many only.
+    page.queue(max_size=server.MOST_WAITING)
     return page
 
 
-def launch_options(screens: list[Screen]) -> dict[str, Any]:
-    """What gradio takes at the launch of a page rather than with its components."""
-    return {
-        "css_paths": [PAGE / "page.css"],
-        "head": script(screens),
-        "footer_links": ["api", "settings"],
-        "run_history": False,
-        "show_error": True,
-        "enable_monitoring": False,
-        "max_file_size": "100mb",
-        # Of threads that wait for each other. With gradio's 40, some visitors wait twice as long as others.
-        "max_threads": 4 * CORES,
-        # Gradio keeps the components of so many sessions as they were last; nothing of them is needed here.
-        "state_session_capacity": 50,
-        # The extra `mcp` makes every endpoint a tool for language models.
-        "mcp_server": importlib.util.find_spec("mcp") is not None,
-    }
+def style() -> str:
+    """page.css, once more inside the page: there it prevails over gradio's own looks."""
+    css = (PAGE / "page.css").read_text(encoding="utf-8")
+    return f"{css}\n.gradio-container.gradio-container .contain {{ {css} }}"
 
 
 def generate_tab(ends: Ends) -> Screen:
@@ -334,4 +355,7 @@ def endpoint(
 
 
 if __name__ == "__main__":
-    build().launch()
+    page = build()
+    server.keep_clean(TEMPORARY)
+    server.one_line_errors()
+    page.launch()

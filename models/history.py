@@ -9,6 +9,7 @@ epochs.webp      an animation, 200 ms an epoch: the first 16 samples, generated 
 import json
 import threading
 from bisect import bisect_right
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ EPOCHS_FILE = "epochs.webp"
 COLUMNS, ROWS = 8, 2
 FRAME_SIZE = (COLUMNS * IMAGE_SIZE, ROWS * IMAGE_SIZE)
 FRAME_MILLISECONDS = 200
+
+# Of training.json: of 50 epochs it has some 15 kB. And the epochs whose faces fit into memory, in 0.4 GB.
+MOST_BYTES, MOST_EPOCHS = 1_000_000, 2000
+
+# Of epochs.webp, for each epoch: ours take some 30 kB.
+MOST_FRAME_BYTES = 500_000
 
 
 class History:
@@ -80,7 +87,8 @@ class History:
 def load_history(folder: str | Path) -> History | None:
     """The history in the folder of a model; None where training left none, as with models made before it did.
 
-    The animation is not decoded yet.
+    Whoever shows models of others reads a stranger's file: what comes back can be drawn as it is. The animation is not
+    decoded yet.
 
     Raises:
         ValueError: training.json is damaged.
@@ -89,22 +97,56 @@ def load_history(folder: str | Path) -> History | None:
     if not (training.is_file() and animation.is_file()):
         return None
     try:
-        history = History(json.loads(training.read_bytes()), animation)
-        sound = len(history.measurements["epoch"]) == history.epochs >= 1
-        for table, first in ((history.losses, "step"), (history.measurements, "epoch")):
-            columns = np.array([table[first], *table.values()], dtype=float)  # Refuses words, and unequal lengths.
-            sound = sound and columns.ndim == 2
-    except Exception:  # Whatever is in the file: other types, other names, other depths.
-        sound = False
-    if not sound:
-        raise ValueError(f"{TRAINING_FILE} is damaged: how this model was trained cannot be told")
-    return history
+        if training.stat().st_size > MOST_BYTES:
+            raise ValueError("longer than any training")
+        found = json.loads(training.read_bytes())
+        _check(found)
+        return History(found, animation)
+    except Exception as error:  # Whatever is in the file: other types, other names, other depths.
+        raise ValueError(f"{TRAINING_FILE} is damaged: how this model was trained cannot be told") from error
+
+
+def _check(training: dict[str, Any]) -> None:
+    """Raises whatever comes of it unless the page can draw all that is told."""
+    epochs = training["epochs"]
+    losses, measurements = training["losses"], training["measurements"]
+    points = len(losses["step"])
+    steps_and_epochs = [*losses["step"], *measurements["epoch"]]
+    drawn = [value for name, column in losses.items() if name != "step" for value in column]
+    sound = [
+        isinstance(training["command"], str),
+        isinstance(training.get("note", ""), str),
+        all(map(_is_count, (epochs, training["images_seen"], training["steps_per_point"], *steps_and_epochs))),
+        epochs <= MOST_EPOCHS,
+        _is_number(training["seconds"]) and training["seconds"] >= 0,
+        # Names become parts of the page.
+        all(name.isascii() and name.isidentifier() and len(name) <= 60 for name in [*losses, *measurements]),
+        all(len(column) == points for column in losses.values()),
+        all(step < after for step, after in pairwise(losses["step"])),
+        # A curve is drawn in shares of its height, which needs one.
+        all(map(_is_number, drawn)) and np.percentile(np.array(drawn, dtype=float), 99) > 0,
+        measurements["epoch"] == [*range(1, epochs + 1)],
+        all(isinstance(column, list) and len(column) == epochs for column in measurements.values()),
+        all(value is None or _is_number(value) for column in measurements.values() for value in column),
+    ]
+    if not all(sound):
+        raise ValueError("none that can be drawn")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**53
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def _decode(path: Path, epochs: int) -> tuple[list[int], np.ndarray]:
     """When each frame of the animation starts, in ms, and its faces, (frames, 16, 64, 64, 3) uint8."""
     starts, frames = [], []
     try:
+        if path.stat().st_size > epochs * MOST_FRAME_BYTES:
+            raise ValueError("another animation")
         with Image.open(path, formats=["WEBP"]) as animation:
             # Before anything is decoded: a small file can announce more than fits into memory.
             if animation.size != FRAME_SIZE or not 1 <= animation.n_frames <= epochs:

@@ -7,15 +7,15 @@ seconds to show that it is there, and what it then sends is used only if it is w
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, TimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import httpx2
+import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     HfHubHTTPError,
-    HFValidationError,
     OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 
 from models import FaceModel, load
 from models.history import EPOCHS_FILE, TRAINING_FILE, History, load_history
+from models.images import IMAGE_SIZE
 from models.index import repository_name
 from models.loading import DamagedDownload
 
@@ -39,6 +40,12 @@ DOWNLOAD_DEADLINE = 60.0
 # For the 1.5 MB of a model's history after that.
 HISTORY_DEADLINE = 10.0
 
+# Of each file of a model: several times what ours have.
+MOST_BYTES = 100_000_000
+
+# Of a reason, which is shown at the foot of the page.
+MOST_CHARACTERS = 200
+
 Result = TypeVar("Result")
 
 
@@ -48,7 +55,7 @@ class LoadedModel:
 
     Attributes:
         model: in eval mode, on the CPU.
-        origin: a phrase for people, such as "user/latent-faces-gan at 0123456".
+        origin: a phrase for people, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
         history: of its training. None where there is none, or none that could be had in time: another model's, such
             as the bundled one's, would show faces that this model never made.
     """
@@ -69,47 +76,87 @@ def load_models(names: Iterable[str], folder: Path, hub: str | None = None) -> d
     Returns:
         The models by name, bundled wherever the Hub had none to offer.
     """
+    bundled = {name: _load_folder(folder / name, "bundled") for name in names}
     if not hub:
-        return {name: _load_folder(folder / name, "bundled") for name in names}
+        return bundled
     namespace, _, revision = hub.partition("@")
-    pulls = {name: _in_thread(_pull_or_none, repository_name(namespace, name), revision or None) for name in names}
+    pulls = {
+        name: _in_thread(_pull_or_none, repository_name(namespace, name), revision or None, own.model)
+        for name, own in bundled.items()
+    }
     loaded = {}
     for name, pull in pulls.items():
         found = pull.result()
         if isinstance(found, str):
-            found = _load_folder(folder / name, f"bundled ({found})")
+            found = replace(bundled[name], origin=f"{bundled[name].origin} ({found})")
         loaded[name] = found
     return loaded
 
 
 def _load_folder(folder: Path, origin: str) -> LoadedModel:
-    return LoadedModel(load(folder), origin, _history_or_none(lambda: load_history(folder)))
+    return _with_history(load(folder), origin, lambda: load_history(folder))
 
 
-def _history_or_none(load: Callable[[], History | None]) -> History | None:
+def _with_history(model: FaceModel, origin: str, load: Callable[[], History | None]) -> LoadedModel:
     """A model is worth showing without its history, whatever keeps that away."""
     try:
-        return load()
-    except (ValueError, TimeoutError, OSError, httpx2.HTTPError):
-        return None
+        return LoadedModel(model, origin, load())
+    except RemoteEntryNotFoundError:  # As with models made before there was any.
+        return LoadedModel(model, origin, None)
+    except Exception as error:
+        return LoadedModel(model, f"{origin}, without its history: {_reason(error)}", None)
 
 
-def _pull_or_none(repository: str, revision: str | None) -> LoadedModel | str:
-    """The model, or the reason why there is none."""
+def _pull_or_none(repository: str, revision: str | None, like: FaceModel) -> LoadedModel | str:
+    """The model, or the reason why there is none.
+
+    What a stranger's files can do to the code that reads them has no end of names, and none of them may keep the page
+    from its visitors: whatever goes wrong is a reason.
+
+    Args:
+        like: the model in whose place it would be shown.
+    """
     try:
-        return _pull(repository, revision)
+        found = _pull(repository, revision)
+        _check_fits(found.model, like)
+        return found
     except RepositoryNotFoundError:
         return f"there is no {repository} on the Hub"
     except RevisionNotFoundError:
         return f"{repository} has no revision {revision}"
     except RemoteEntryNotFoundError:
         return f"{repository} lacks {constants.CONFIG_NAME} or {constants.SAFETENSORS_SINGLE_FILE}"
-    except (ValueError, HFValidationError) as error:
-        return str(error)
     except TimeoutError:
         return f"{repository} took more than {DOWNLOAD_DEADLINE:.0f} s"
-    except (OSError, httpx2.HTTPError) as error:
+    except ValueError as error:
+        return _reason(error)
+    except BaseException as error:  # Also the panics of libraries that are written in Rust.
         return f"{repository}: {_reason(error)}"
+
+
+def _check_fits(model: FaceModel, like: FaceModel) -> None:
+    """Make sure that every tab can show a model in the place of another one.
+
+    Raises:
+        ValueError: it is of another kind, its latents are not those that it would share, or it draws no faces.
+    """
+    if type(model) is not type(like):
+        raise ValueError(f"the model there is of the kind {type(model).__name__}, not {type(like).__name__}")
+    if bool(model.discrete_size) != bool(like.discrete_size):
+        raise ValueError(
+            f"its latents have {model.discrete_size} bits; those of the bundled model {like.discrete_size}"
+        )
+    # The experiment gives several autoencoders the same latents.
+    if model.encodes and model.latent_size != like.latent_size:
+        raise ValueError(
+            f"its latents have {model.latent_size} numbers; those of other autoencoders {like.latent_size}"
+        )
+    with torch.inference_mode():
+        faces = model.decode(model.sample_latent(2, seed=0))
+        if faces.shape != (2, 3, IMAGE_SIZE, IMAGE_SIZE) or not faces.isfinite().all():
+            raise ValueError("what it draws are no pictures")
+        if model.encodes and not model.encode(faces).isfinite().all():
+            raise ValueError("what it makes of pictures are no numbers")
 
 
 def _pull(repository: str, revision: str | None) -> LoadedModel:
@@ -118,6 +165,8 @@ def _pull(repository: str, revision: str | None) -> LoadedModel:
         metadata = _within(PROBE_DEADLINE, lambda: get_hf_file_metadata(url, timeout=PROBE_SECONDS))
         if metadata.commit_hash is None:  # As a hotel's login page does, for any address.
             raise OSError("what answers there is no Hub")
+        if (metadata.size or 0) > MOST_BYTES:
+            raise ValueError(f"its weights have {metadata.size:,} bytes, and the page takes at most {MOST_BYTES:,}")
     except (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError):
         raise
     except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
@@ -126,7 +175,7 @@ def _pull(repository: str, revision: str | None) -> LoadedModel:
     def download() -> tuple[FaceModel, str]:
         # Resolves the revision and remembers it for a start without the Hub. What follows names the commit, so that
         # both files are of one state, and nothing is asked about files that are cached.
-        commit = Path(hf_hub_download(repository, constants.CONFIG_NAME, revision=revision)).parent.name
+        commit = _fetch(repository, constants.CONFIG_NAME, revision).parent.name
         try:
             model = load(repository, revision=commit)
         except DamagedDownload:
@@ -134,13 +183,24 @@ def _pull(repository: str, revision: str | None) -> LoadedModel:
         return model, commit
 
     def download_history() -> History | None:
-        paths = [hf_hub_download(repository, name, revision=commit) for name in (TRAINING_FILE, EPOCHS_FILE)]
-        return load_history(Path(paths[0]).parent)
+        paths = [_fetch(repository, name, commit) for name in (TRAINING_FILE, EPOCHS_FILE)]
+        return load_history(paths[0].parent)
 
     model, commit = _within(DOWNLOAD_DEADLINE, download)
     # With a deadline of its own: a Hub that breaks off here has the model shown nevertheless.
-    history = _history_or_none(lambda: _within(HISTORY_DEADLINE, download_history))
-    return LoadedModel(model, f"{repository} at {commit[:7]}", history)
+    return _with_history(model, f"{repository} at {commit[:7]}", lambda: _within(HISTORY_DEADLINE, download_history))
+
+
+def _fetch(repository: str, name: str, revision: str | None) -> Path:
+    """Download a file unless it is too large, or cached already."""
+    cached = try_to_load_from_cache(repository, name, revision=revision)
+    # A revision other than a commit may have moved on.
+    if isinstance(cached, str) and Path(cached).parent.name == revision:
+        return Path(cached)
+    size = get_hf_file_metadata(hf_hub_url(repository, name, revision=revision), timeout=PROBE_SECONDS).size
+    if (size or 0) > MOST_BYTES:
+        raise ValueError(f"{name} has {size:,} bytes, and the page takes at most {MOST_BYTES:,}")
+    return Path(hf_hub_download(repository, name, revision=revision))
 
 
 def _from_cache(repository: str, revision: str | None, absence: Exception) -> LoadedModel:
@@ -150,7 +210,7 @@ def _from_cache(repository: str, revision: str | None, absence: Exception) -> Lo
     model = load(repository, revision=revision, local_files_only=True)
     folder = Path(path).parent
     origin = f"{repository} at {folder.name[:7]}, cached (the Hub is away)"
-    return LoadedModel(model, origin, _history_or_none(lambda: load_history(folder)))
+    return _with_history(model, origin, lambda: load_history(folder))
 
 
 def _within(seconds: float, function: Callable[[], Result]) -> Result:
@@ -176,5 +236,5 @@ def _in_thread(function: Callable[..., Result], *arguments) -> Future[Result]:
     return future
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:MOST_CHARACTERS] or type(error).__name__

@@ -120,11 +120,12 @@ def connect(screens: list[Screen], tabs: gr.Tabs) -> None:
         values, problems = screen.asked(asked)
         return {"tab": screen.name, "values": values, "problems": show.together(map(show.complaint, problems))}
 
-    gr.HTML(js_on_load="latentFaces.connect(server, props)", server_functions=[draw, follow])
-    settings = [component for screen in screens for component in screen.settings.values()]
-    gr.context.Context.root_block.load(
-        None, settings, [tabs, *settings], js="(...values) => latentFaces.arrive(values)"
+    # The page may lie in a tab of another page, and arrives when that is opened.
+    notice = gr.HTML(
+        js_on_load="latentFaces.connect(server, props); trigger('arrive')", server_functions=[draw, follow]
     )
+    settings = [component for screen in screens for component in screen.settings.values()]
+    notice.arrive(None, settings, [tabs, *settings], js="(...values) => latentFaces.arrive(values)")
 
 
 def script(screens: list[Screen]) -> str:

@@ -20,21 +20,27 @@ SLIDERS = {
     "Out of distribution, one model": ("?tab=out-of-distribution&models=GAN", "Mean of the latents", "data-mean"),
 }
 
-# Notes when each position was reached, and when its picture was painted.
+# Notes when each position was reached, and when its picture was painted. An earlier watch would note it too, in the
+# same list, so it ends here.
 WATCH = """([label, attribute]) => {
+    window.unwatch?.();
+    const watch = new AbortController();
     const slider = [...document.querySelectorAll("input[type=range]")].find(e => e.ariaLabel?.includes(label));
     window.reached = {};
     window.painted = [];
-    slider.addEventListener("input", () => window.reached[Number(slider.value)] = performance.now(), true);
+    const reach = () => window.reached[Number(slider.value)] = performance.now();
+    slider.addEventListener("input", reach, { capture: true, signal: watch.signal });
     let last = null;
-    new MutationObserver(() => {
+    const observer = new MutationObserver(() => {
         const value = Number(document.querySelector(`[${attribute}]`).getAttribute(attribute));
         if (value === last || !(value in window.reached)) return;
         last = value;
         const images = [...document.querySelectorAll(`[${attribute}] img`)];
         Promise.all(images.map(image => image.decode())).then(() => requestAnimationFrame(() =>
             window.painted.push(performance.now() - window.reached[value])));
-    }).observe(document.body, { subtree: true, attributes: true, attributeFilter: [attribute] });
+    });
+    observer.observe(document.body, { subtree: true, attributes: true, attributeFilter: [attribute] });
+    window.unwatch = () => { watch.abort(); observer.disconnect(); };
     const box = slider.getBoundingClientRect();
     return [box.x, box.y + box.height / 2, box.width];
 }"""

@@ -272,3 +272,65 @@ def test_what_a_visitor_draws_on_a_face_stays_with_them(tmp_path):
     story = told(tmp_path, 1)
     story.frame(1)[0].paste((255, 255, 255), (0, 0, 64, 64))
     assert_shows(story.frame(1), 1)
+
+
+UNFIT = {
+    "no steps": {"losses": {"step": [], "a_loss": []}},
+    "no losses": {"losses": {"step": [5, 10]}},
+    "losses that are null": {"losses": {"step": [5, 10], "a_loss": None}},
+    "a loss that is null": {"losses": {"step": [5, 10], "a_loss": [1.0, None]}},
+    "losses all 0": {"losses": {"step": [5, 10], "a_loss": [0, 0.0]}},
+    "steps all 0": {"losses": {"step": [0, 0], "a_loss": [1.0, 2.0]}},
+    "steps that go back": {"losses": {"step": [10, 5], "a_loss": [1.0, 2.0]}},
+    "steps that stay": {"losses": {"step": [5, 5], "a_loss": [1.0, 2.0]}},
+    "steps that are fractions": {"losses": {"step": [5.5, 10], "a_loss": [1.0, 2.0]}},
+    "steps that are words": {"losses": {"step": ["5", "10"], "a_loss": [1.0, 2.0]}},
+    "losses that are words": {"losses": {"step": [1, 2], "a_loss": "12"}},
+    "losses that are true": {"losses": {"step": [5, 10], "a_loss": [1.0, True]}},
+    "markup in a name": {"losses": {"step": [5, 10], "<img src=x onerror=alert(1)>": [1.0, 2.0]}},
+    "an address in a name": {"losses": {"step": [5, 10], "![](http://elsewhere)": [1.0, 2.0]}},
+    "an endless name": {"losses": {"step": [5, 10], "a" * 1000: [1.0, 2.0]}},
+    "a huge loss": {"losses": {"step": [5, 10], "a_loss": [1.0, 10**400]}},
+    "fractional epochs": {"epochs": 2.0},
+    "epochs that are true": {"epochs": True, "measurements": {"epoch": [1]}},
+    "epochs without end": {"epochs": 10**6},
+    "epochs in another order": {"measurements": {"epoch": [2, 1]}},
+    "epochs counted twice": {"measurements": {"epoch": [1, 1]}},
+    "fractional epochs among the measurements": {"measurements": {"epoch": [1.0, 2.0]}},
+    "measurements that are null": {"measurements": None},
+    "measurements cut short": {"measurements": {"epoch": [1, 2], "psnr": [20.0]}},
+    "measurements that are words": {"measurements": {"epoch": [1, 2], "psnr": [20.0, "21"]}},
+    "markup in a measurement": {"measurements": {"epoch": [1, 2], "<b>": [20.0, 21.0]}},
+    "a command that is none": {"command": None},
+    "a note that is none": {"note": ["see"]},
+    "a negative time": {"seconds": -1},
+    "no pictures seen": {"images_seen": 0},
+    "points of no steps": {"steps_per_point": 0},
+}
+
+
+@pytest.mark.parametrize("change", UNFIT.values(), ids=UNFIT)
+def test_what_could_not_be_drawn_is_damaged(tmp_path, change):
+    told(tmp_path, 2)
+    path = tmp_path / TRAINING_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match="^training.json is damaged: [a-z ]+$"):
+        load_history(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_losses_are_numbers(tmp_path, number):
+    told(tmp_path, 2)
+    path = tmp_path / TRAINING_FILE
+    training = json.loads(path.read_text()) | {"losses": {"step": [5, 10], "a_loss": [1.0, "number"]}}
+    path.write_text(json.dumps(training).replace('"number"', number))
+    with pytest.raises(ValueError, match="^training.json is damaged: [a-z ]+$"):
+        load_history(tmp_path)
+
+
+def test_a_record_longer_than_any_training_is_not_read(tmp_path):
+    told(tmp_path, 1)
+    with open(tmp_path / TRAINING_FILE, "a") as file:
+        file.write(" " * 2_000_000)
+    with pytest.raises(ValueError, match="^training.json is damaged: [a-z ]+$"):
+        load_history(tmp_path)

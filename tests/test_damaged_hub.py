@@ -1,0 +1,145 @@
+"""The page starts whatever a stranger's files on the Hub hold."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import Autoencoder, Generator
+from models.index import repository_name
+from page import hub as page_hub
+from page.hub import load_models
+from tests.test_history import make_run
+from train.history import write_history
+
+REPOSITORY = repository_name("tester", "gan")
+
+
+def small_generator(**changes) -> Generator:
+    torch.manual_seed(1)
+    return Generator(**{"latent_size": 10, "discrete_size": 5, "hidden_size": 4} | changes)
+
+
+@pytest.fixture
+def published(hub, tmp_path):
+    """Small models on the Hub; the folder they were pushed from."""
+    folder = tmp_path / "published"
+    small_generator().save_pretrained(folder)
+    write_history(make_run(tmp_path / "run", epochs=2), folder)
+    hub.add_folder("model", REPOSITORY, folder)
+    return folder
+
+
+@pytest.fixture
+def bundled(tmp_path):
+    folder = tmp_path / "bundled"
+    small_generator(latent_size=12).save_pretrained(folder / "gan")
+    Autoencoder(latent_size=12, hidden_size=4).save_pretrained(folder / "autoencoder")
+    return folder
+
+
+def origin(bundled: Path) -> str:
+    """Of the bundled GAN, after the Hub's was refused."""
+    loaded = load_models(["gan"], bundled, "tester")["gan"]
+    assert loaded.model.latent_size == 12
+    assert loaded.origin.startswith("bundled (") and len(loaded.origin) < 300 and "\n" not in loaded.origin
+    return loaded.origin
+
+
+CONFIGS = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "null": b"null",
+    "a list": b"[]",
+    "not UTF-8": b"\xff\xfe\x00",
+    "deep": b"[" * 50_000,
+    "huge numbers": b'{"latent_size": 1' + b"0" * 5000 + b"}",
+    "not a number": b'{"latent_size": NaN, "discrete_size": 5, "hidden_size": 4}',
+    "infinite": b'{"latent_size": 1e999, "discrete_size": 5, "hidden_size": 4}',
+    "a word": b'{"latent_size": "ten", "discrete_size": 5, "hidden_size": 4}',
+    "true": b'{"latent_size": true, "discrete_size": 5, "hidden_size": 4}',
+    "larger than memory": b'{"latent_size": 1000000000, "discrete_size": 5, "hidden_size": 1000000000}',
+    "negative": b'{"latent_size": -10, "discrete_size": 5, "hidden_size": 4}',
+    "many keys": json.dumps({f"![](http://elsewhere/{number})": number for number in range(2000)}).encode(),
+    "long": b"{" + b" " * 200_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("content", CONFIGS.values(), ids=CONFIGS)
+def test_a_damaged_config_is_a_reason(hub, published, bundled, content):
+    (published / "config.json").write_bytes(content)
+    hub.add_folder("model", REPOSITORY, published)
+    origin(bundled)
+
+
+class Panic(BaseException):
+    """As libraries that are written in Rust raise."""
+
+
+@pytest.mark.parametrize("error", [RecursionError(), MemoryError(), Panic("x" * 1000), SystemExit(3), KeyError("y")])
+def test_whatever_goes_wrong_is_a_reason(hub, published, bundled, monkeypatch, error):
+    load = page_hub.load
+
+    def fail(name, **options):
+        if options:
+            raise error
+        return load(name)
+
+    monkeypatch.setattr(page_hub, "load", fail)
+    assert REPOSITORY in origin(bundled)
+
+
+def test_two_may_be_damaged_at_once(hub, published, bundled):
+    for name in ("gan", "autoencoder"):
+        (published / "config.json").write_bytes(b"{")
+        hub.add_folder("model", repository_name("tester", name), published)
+    loaded = load_models(["gan", "autoencoder"], bundled, "tester")
+    assert [model.origin.startswith("bundled (") for model in loaded.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (lambda: Autoencoder(latent_size=12, hidden_size=4), "Autoencoder, not Generator"),
+        (lambda: small_generator(discrete_size=0), "have 0 bits"),
+    ],
+    ids=["another kind", "no bits"],
+)
+def test_a_model_that_the_tabs_cannot_show_is_refused(hub, bundled, tmp_path, other, reason):
+    other().save_pretrained(tmp_path / "other")
+    hub.add_folder("model", REPOSITORY, tmp_path / "other")
+    assert reason in origin(bundled)
+
+
+def test_autoencoders_must_share_their_latents(hub, bundled, tmp_path):
+    for size in (11, 12):
+        Autoencoder(latent_size=size, hidden_size=4).save_pretrained(tmp_path / "other")
+        hub.add_folder("model", repository_name("tester", "autoencoder"), tmp_path / "other")
+        loaded = load_models(["autoencoder"], bundled, "tester")["autoencoder"]
+        assert loaded.model.latent_size == 12
+        assert ("11 numbers" in loaded.origin) == (size == 11)
+
+
+def test_weights_that_draw_nothing_are_refused(hub, bundled, tmp_path):
+    """Finite each, and too large for what follows."""
+    model = small_generator()
+    for parameter in model.parameters():
+        parameter.data = 1e37 * parameter.data.sign()
+    model.save_pretrained(tmp_path / "other")
+    hub.add_folder("model", REPOSITORY, tmp_path / "other")
+    assert "no pictures" in origin(bundled)
+
+
+def test_the_reason_for_a_missing_history_is_known(hub, published, bundled):
+    (published / "training.json").write_text("{")
+    hub.add_folder("model", REPOSITORY, published)
+    loaded = load_models(["gan"], bundled, "tester")["gan"]
+    assert loaded.model.latent_size == 10 and loaded.history is None
+    assert "without its history: training.json is damaged" in loaded.origin
+
+
+def test_files_that_are_too_large_are_not_downloaded(hub, published, bundled, monkeypatch):
+    monkeypatch.setattr(page_hub, "MOST_BYTES", 1000)
+    assert "at most 1,000" in origin(bundled)
+    assert not any(method == "GET" and "safetensors" in path for method, path, _ in hub.requests)

@@ -1,0 +1,149 @@
+"""What strangers send to a page that is public, and that it neither suffers from nor keeps."""
+
+import socket
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving import serving
+
+QUESTION = {"data": ["GAN", 0, 16, 1, ""]}
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """Where the page keeps temporary files."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    with (
+        serving({"GRADIO_TEMP_DIR": str(folder)}) as page,
+        httpx.Client(base_url=page.url, timeout=60, trust_env=False) as client,
+    ):
+        answered(client)  # What is imported for the first answer is not what is measured.
+        yield client
+
+
+def ask(client: httpx.Client, question: dict = QUESTION) -> httpx.Response:
+    return client.post("/gradio_api/call/generate", json=question)
+
+
+def answered(client: httpx.Client, question: dict = QUESTION) -> str:
+    event = ask(client, question).json()["event_id"]
+    return client.get(f"/gradio_api/call/generate/{event}").text
+
+
+def test_a_foreign_name_is_not_answered(client):
+    for path in ("/", "/config", "/health", "/gradio_api/info"):
+        refused = client.get(path, headers={"Host": "elsewhere.example"})
+        assert refused.status_code == 400 and "LATENT_FACES_HOSTS" in refused.text and len(refused.text) < 200
+        assert client.get(path, headers={"Host": "localhost:7860"}).status_code == 200
+
+
+def test_only_the_hub_may_frame_the_page(client):
+    for path in ("/", "/health", "/nothing"):
+        policy = client.get(path).headers["Content-Security-Policy"]
+        assert policy == "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
+
+
+@pytest.mark.parametrize("path", ["call/generate", "component_server", "queue/join", "mcp/"])
+def test_megabytes_are_refused_in_a_sentence(client, path):
+    parts = (b"x" * 2**16 for _ in range(32))  # Without a length.
+    for content in (b"x" * 2**21, parts):
+        refused = client.post(f"/gradio_api/{path}", content=content, headers={"Content-Type": "application/json"})
+        assert refused.status_code == 413 and len(refused.text) < 200
+
+
+def test_what_was_asked_is_not_repeated(client):
+    told = answered(client, {"data": ["GAN" + 200_000 * "x\n", None, 16, 1, ""]})
+    assert "event: error" in told and len(told) < 500
+
+
+def files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def half_an_upload(client: httpx.Client) -> socket.socket:
+    connection = socket.create_connection((client.base_url.host, client.base_url.port))
+    head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n"
+    form = b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+    part = b'Content-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    connection.sendall(head + form + part + b"q" * 2_000_000)
+    return connection
+
+
+def test_uploads_that_break_off_leave_nothing(client, folder):
+    before = files(folder)
+    connections = [half_an_upload(client) for _ in range(30)]
+    began = time.monotonic()
+    assert client.get("/health").status_code == 200
+    assert "event: complete" in answered(client, {"data": ["GAN", 1, 1, 1, ""]})
+    assert time.monotonic() - began < 3  # Nobody waits for them meanwhile.
+    for connection in connections:
+        connection.close()
+    time.sleep(0.5)
+    left = {path for path in files(folder) - before if path.suffix != ".png" or path.stat().st_size > 100_000}
+    assert left == set()
+
+
+def test_uploads_have_a_limit_and_one_door(client, folder):
+    before = files(folder)
+    refused = client.post("/gradio_api/upload", files={"files": ("a.png", b"x" * (31 * 2**20))})
+    assert refused.status_code == 413 and "30 MB" in refused.text
+    elsewhere = client.post("/gradio_api/component_server", files={"files": ("a.png", b"x")})
+    assert elsewhere.status_code == 415
+    assert files(folder) == before
+    assert client.post("/gradio_api/upload", files={"files": ("a.png", b"x" * 2**20)}).status_code == 200
+
+
+def test_who_never_fetches_an_answer_keeps_others_waiting_for_seconds_only(client):
+    with ThreadPoolExecutor(40) as threads:
+        answers = list(threads.map(lambda _: ask(client), range(40)))
+        assert set(Counter(answer.status_code for answer in answers)) == {200, 503}
+        for answer in answers:
+            if answer.status_code == 503:
+                assert "busy" in answer.json()["detail"] and int(answer.headers["Retry-After"]) > 0
+        began = time.monotonic()
+        while (asked := ask(client)).status_code == 503:
+            time.sleep(0.05)
+        assert "event: complete" in client.get(f"/gradio_api/call/generate/{asked.json()['event_id']}").text
+        assert time.monotonic() - began < 8
+
+
+def test_health_is_told_while_all_workers_are_busy(client):
+    component = next(
+        part["id"]
+        for part in client.get("/config").json()["components"]
+        if "draw" in part["props"].get("server_fns", [])
+    )
+    end = time.monotonic() + 2
+
+    def draw(visitor: int) -> None:
+        seed = 0
+        while time.monotonic() < end:
+            seed += 1
+            question = ["generate", ["GAN", 100 * seed + visitor, 16, 1, "", 1, 1]]
+            asked = {"data": question, "component_id": component, "fn_name": "draw", "session_hash": f"v{visitor}"}
+            assert client.post("/gradio_api/component_server", json=asked).status_code == 200
+
+    seconds = []
+    with ThreadPoolExecutor(12) as threads:
+        drawn = threads.map(draw, range(12))
+        with httpx.Client(base_url=client.base_url, trust_env=False) as probe:
+            probe.get("/health")
+            while time.monotonic() < end:
+                began = time.monotonic()
+                assert probe.get("/health").json() == {"status": "ok"}
+                seconds.append(time.monotonic() - began)
+                time.sleep(0.02)
+        list(drawn)
+    # The median, since other processes may run beside.
+    assert sorted(seconds)[len(seconds) // 2] < 0.05

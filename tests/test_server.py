@@ -1,0 +1,184 @@
+"""What stands between the page and the network, and the page within other applications."""
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+import app
+from page import server
+from tests.serving import REPOSITORY, serving
+
+
+def mounted(**options) -> FastAPI:
+    return gr.mount_gradio_app(FastAPI(), app.build(), path="/faces", **options)
+
+
+def within_tabs() -> FastAPI:
+    other = gr.Interface(lambda text: text, "text", "text")
+    return gr.mount_gradio_app(FastAPI(), gr.TabbedInterface([other, app.build()], ["Other", "Faces"]), path="/faces")
+
+
+def within_blocks() -> FastAPI:
+    with gr.Blocks() as outer:
+        gr.Markdown("# Another page")
+        app.build()
+    return gr.mount_gradio_app(FastAPI(), outer, path="/faces")
+
+
+@pytest.fixture
+def address(request):
+    """Of an application that a function makes."""
+    running = uvicorn.Server(uvicorn.Config(request.param(), host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}/faces/"
+    running.should_exit = True
+    thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "address", [mounted, lambda: mounted(**server.limits()), within_tabs, within_blocks], indirect=True
+)
+def test_the_page_lives_within_other_applications(address, chromium):
+    """With its looks, its script, and the link that leads to it."""
+    page = chromium.new_page()
+    page.goto(f"{address}?tab=generate&seed=5")
+    page.get_by_role("tab").first.wait_for()
+    if page.get_by_role("tab", name="Faces").count():
+        page.get_by_role("tab", name="Faces").click()
+    page.wait_for_function("window.latentFaces?.tab && document.querySelector('.faces img')?.alt.includes('seed 5')")
+    assert page.evaluate("getComputedStyle(document.querySelector('.faces')).display") == "grid"
+    assert page.evaluate("getComputedStyle(document.querySelector('.faces img')).imageRendering") == "pixelated"
+    page.get_by_role("tab", name="Experiment").click()
+    page.wait_for_function("[...document.querySelectorAll('.faces img')].filter(i => i.offsetParent).length === 32")
+    page.wait_for_function("location.search.includes('tab=experiment')")
+    page.close()
+
+
+@pytest.mark.parametrize("address", [lambda: mounted(**server.limits())], indirect=True)
+def test_a_mounted_page_has_its_limits(address):
+    assert httpx.get(f"{address}health", headers={"Host": "faces.example"}).json() == {"status": "ok"}
+    large = httpx.post(f"{address}gradio_api/call/generate", content=b"[" * 2**21)
+    assert large.status_code == 413
+
+
+def test_no_stub_is_written_beside_the_page():
+    assert not list(REPOSITORY.glob("*.pyi")) and not list(Path(REPOSITORY, "page").glob("*.pyi"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "bound", "host", "answered"),
+    [
+        ({}, "127.0.0.1", "localhost:7860", True),
+        ({}, "127.0.0.1", "[::1]:7860", True),
+        ({}, "127.0.0.1", "192.168.1.7", True),
+        ({}, "127.0.0.1", "elsewhere.example", False),
+        ({}, "127.0.0.1", "localhost.elsewhere.example", False),
+        ({}, "127.0.0.1", "127.0.0.1.elsewhere.example", False),
+        ({}, "::1", "elsewhere.example", False),
+        ({}, "0.0.0.0", "elsewhere.example", True),
+        ({"SPACE_HOST": "a-b.hf.space,faces.example"}, "0.0.0.0", "faces.example", True),
+        ({"SPACE_HOST": "a-b.hf.space"}, "0.0.0.0", "A-b.hf.space.", True),
+        ({"SPACE_HOST": "a-b.hf.space"}, "0.0.0.0", "c-d.hf.space", False),
+        ({"SPACE_HOST": "a-b.hf.space"}, "0.0.0.0", "10.0.0.3:7860", True),
+        ({"LATENT_FACES_HOSTS": "*.example.org, faces.example"}, "127.0.0.1", "a.example.org", True),
+        ({"LATENT_FACES_HOSTS": "*.example.org, faces.example"}, "0.0.0.0", "example.com", False),
+        ({"LATENT_FACES_HOSTS": "*"}, "127.0.0.1", "elsewhere.example", True),
+    ],
+)
+def test_the_names_that_the_page_answers_to(monkeypatch, environment, bound, host, answered):
+    for name in ("LATENT_FACES_HOSTS", "SPACE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    gate = server.Gate(None, server.allowed_hosts(bound), server.FRAMES)
+    scope = {"type": "http", "path": "/", "headers": [(b"host", host.encode())]}
+    assert (gate._refusal(scope) is None) == answered
+
+
+def test_photographs_of_a_server_that_was_killed_are_removed_at_the_next_start(tmp_path):
+    environment = {"GRADIO_TEMP_DIR": str(tmp_path)}
+    photographs = lambda: [path for path in tmp_path.rglob("photograph.png") if path.is_file()]
+    with serving(environment) as page:
+        upload = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("photograph.png", b"somebody")})
+        assert upload.status_code == 200 and len(photographs()) == 1
+        page.process.kill()
+        page.process.wait()
+    assert len(photographs()) == 1
+    with serving(environment) as page:
+        assert photographs() == []
+        httpx.post(f"{page.url}gradio_api/upload", files={"files": ("photograph.png", b"somebody")})
+        assert len(photographs()) == 1
+    # And of one that was told to end, with it.
+    assert photographs() == []
+
+
+def test_the_folder_of_a_living_server_stays(tmp_path):
+    code = "import sys; from page import server; print(server.own_temporary_folder(), flush=True); sys.stdin.read()"
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, stdin=-1, stdout=-1, text=True
+    ) as living:
+        folder = Path(living.stdout.readline().strip())
+        server.remove_abandoned(tmp_path)
+        assert folder.is_dir() and folder.parent == tmp_path
+        living.kill()
+    server.remove_abandoned(tmp_path)
+    assert not folder.exists()
+
+
+def test_only_what_is_old_and_not_the_pages_own_is_removed(tmp_path, monkeypatch):
+    (tmp_path / "icon.png").touch()
+    kept = set(tmp_path.rglob("*"))
+    (tmp_path / "upload").mkdir()
+    (tmp_path / "upload/photograph.png").touch()
+    server.remove_old(tmp_path, kept)
+    assert (tmp_path / "upload/photograph.png").exists()
+    monkeypatch.setattr(server, "TEMPORARY_SECONDS", -1)
+    server.remove_old(tmp_path, kept)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "icon.png"]
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path / "file/folder")}
+    ended = subprocess.run(
+        [sys.executable, "app.py"], cwd=REPOSITORY, env=environment, capture_output=True, check=False, text=True
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "GRADIO_TEMP_DIR" in line and str(tmp_path / "file/folder") in line
+
+
+def test_an_error_leaves_one_line_in_the_log(monkeypatch):
+    import logging
+    import traceback
+
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", server.OneLineErrors(written))
+    try:
+        try:
+            int("first" * 100)
+        except ValueError:
+            raise KeyError("second" * 1000 + "\n" * 100)  # As careless code does.
+    except KeyError:
+        traceback.print_exc()
+        logging.getLogger("asked").addHandler(logging.StreamHandler())
+        logging.getLogger("asked").exception("something failed")
+    print("a sentence", file=sys.stderr)
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 4 and max(map(len, lines)) < 500
+    assert lines[0].startswith("ValueError") and lines[1].startswith("KeyError") and "test_server.py" in lines[1]
+    assert lines[2].startswith("something failed KeyError") and lines[3] == "a sentence"
