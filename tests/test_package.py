@@ -1,5 +1,6 @@
 """The library as other code gets it: installed under its own name, compiled, exported, through torch.hub."""
 
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import models
 from models import Autoencoder, Generator
 from tests.conftest import WEIGHTS
 
@@ -67,6 +69,14 @@ def test_ten_lines_in_another_project_write_a_face(installed, tmp_path):
 def test_the_package_holds_the_library_alone(installed):
     modules = {path.relative_to(installed).parts[0] for path in installed.rglob("*.py")}
     assert modules == {"latent_faces"}
+
+
+def test_the_package_says_what_it_is(installed):
+    (metadata,) = (distribution.metadata for distribution in importlib.metadata.distributions(path=[str(installed)]))
+    assert metadata["Version"] == models.__version__ and metadata["License-Expression"] == "MIT"
+    # Its page begins with its name, not with the front matter that a Space needs.
+    assert metadata.get_payload().startswith("# Latent Faces\n")
+    assert (installed / "latent_faces/py.typed").exists()
 
 
 @pytest.mark.parametrize(
