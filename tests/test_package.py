@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import models
 from models import Autoencoder, Generator
 from tests.conftest import WEIGHTS
 
@@ -66,17 +65,19 @@ def test_ten_lines_in_another_project_write_a_face(installed, tmp_path):
     assert (tmp_path / "face.png").stat().st_size > 1000
 
 
-def test_the_package_holds_the_library_alone(installed):
-    modules = {path.relative_to(installed).parts[0] for path in installed.rglob("*.py")}
-    assert modules == {"latent_faces"}
-
-
 def test_the_package_says_what_it_is(installed):
+    from models import __version__
+
     (metadata,) = (distribution.metadata for distribution in importlib.metadata.distributions(path=[str(installed)]))
-    assert metadata["Version"] == models.__version__ and metadata["License-Expression"] == "MIT"
+    assert metadata["Version"] == __version__ and metadata["License-Expression"] == "MIT"
     # Its page begins with its name, not with the front matter that a Space needs.
     assert metadata.get_payload().startswith("# Latent Faces\n")
     assert (installed / "latent_faces/py.typed").exists()
+
+
+def test_the_package_holds_the_library_alone(installed):
+    modules = {path.relative_to(installed).parts[0] for path in installed.rglob("*.py")}
+    assert modules == {"latent_faces"}
 
 
 @pytest.mark.parametrize(
