@@ -9,6 +9,8 @@ from .base import FaceModel
 from .gan import Discriminator, Generator
 from .latents import interpolate
 
+__version__ = "0.1.0"
+
 # Whichever class the model is of: load("weights/gan") is a Generator.
 load = FaceModel.from_pretrained
 

@@ -7,7 +7,7 @@ import functools
 import math
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import torch
@@ -114,6 +114,10 @@ def load_detector(min_face_size: int, device: str = "cpu") -> "MTCNN":
     return MTCNN(min_face_size=min_face_size, device=device)
 
 
+# One, or an array of them.
+Points = TypeVar("Points", complex, np.ndarray)
+
+
 @dataclass(frozen=True)
 class Similarity:
     """A turn, a scale and a shift that take points of one picture to those of another.
@@ -145,7 +149,7 @@ class Similarity:
     def then(self, other: Self) -> Self:
         return type(self)(self.factor * other.factor, other(self.shift))
 
-    def __call__(self, points: complex | np.ndarray) -> complex | np.ndarray:
+    def __call__(self, points: Points) -> Points:
         return self.factor * points + self.shift
 
 
@@ -256,7 +260,7 @@ def cut(pixels: torch.Tensor, to_frame: Similarity) -> torch.Tensor:
     half = from_frame.factor * IMAGE_SIZE / 2
     rows = ((half.real, -half.imag, centre.real), (half.imag, half.real, centre.imag))
     matrix = torch.tensor(rows, dtype=torch.float32) / torch.tensor(((part.shape[-1] / 2,), (part.shape[-2] / 2,)))
-    grid = F.affine_grid(matrix[None], (1, 3, FRAME_SIZE, FRAME_SIZE), align_corners=False)
+    grid = F.affine_grid(matrix[None], [1, 3, FRAME_SIZE, FRAME_SIZE], align_corners=False)
     frame = F.grid_sample(reduced.float(), grid, mode="bicubic", padding_mode="border", align_corners=False)
     return frame.round().clamp(0, 255).to(torch.uint8)
 

@@ -113,7 +113,7 @@ class Autoencoder(FaceModel):
         for module in self.modules():
             if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
                 continue
-            fan = module.weight[0].numel()
+            fan: float = module.weight[0].numel()
             if isinstance(module, nn.ConvTranspose2d):
                 # Its weight is (in, out, 4, 4), and with stride 2 each output pixel sums over a quarter of the kernel.
                 fan = module.in_channels * module.weight[0, 0].numel() / 4

@@ -44,9 +44,12 @@ class PretrainedModel(
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 
-    def save_pretrained(self, save_directory: str | Path, *, config: dict[str, Any] | None = None, **options: Any):
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, *, config: dict[str, Any] | None = None, **options: Any
+    ) -> str | None:
         """Write config.json, model.safetensors and, where there is none, a README.md into a folder."""
-        config = {"model_type": self.model_type, **(config or self._hub_mixin_config or {})}
+        arguments: Any = config or self._hub_mixin_config or {}
+        config = {"model_type": self.model_type, **arguments}
         if self.crop is not None:
             config["crop"] = self.crop
         return super().save_pretrained(save_directory, config=config, **options)
@@ -99,7 +102,8 @@ class PretrainedModel(
         model = loading.build_empty(kind, arguments, f"config.json of {described}")
         loading.load_weights(model, path, where, f"{kind.__name__}({arguments})")
         model.crop = crop
-        return model.to(map_location).eval()
+        model.to(map_location).eval()
+        return model
 
     @classmethod
     def _kind_of(cls, config: dict[str, Any], where: str) -> type[Self]:

@@ -38,6 +38,8 @@ CONFIG_FILE, WEIGHTS_FILE = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_
 # Ours take some 200 bytes, and the headers of our weights some 3 kB.
 MOST_CONFIG_BYTES, MOST_HEADER_BYTES = 100_000, 1_000_000
 
+Network = typing.TypeVar("Network", bound=nn.Module)
+
 # In the words of a config.json.
 _JSON_TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", type(None): "null"}
 
@@ -135,7 +137,7 @@ def check_arguments(build: Callable[..., Any], arguments: dict[str, Any], where:
         ValueError: one is unknown, missing, or of another type. (Whether it makes sense is the constructor's to say.)
     """
     parameters = dict(inspect.signature(build).parameters)
-    kinds = typing.get_type_hints(build.__init__ if isinstance(build, type) else build)
+    kinds = typing.get_type_hints(build.__init__ if isinstance(build, type) else build)  # type: ignore[misc]
     if unknown := sorted(map(_shown, arguments.keys() - parameters.keys())):
         names = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
         raise ValueError(f"{where} is of another model, since this one knows no {names}")
@@ -146,7 +148,7 @@ def check_arguments(build: Callable[..., Any], arguments: dict[str, Any], where:
             raise ValueError(f"{where} has {name} {_shown(value)}: it must be {_described(kinds[name])}")
 
 
-def build_empty(build: Callable[..., nn.Module], arguments: dict[str, Any], where: str) -> nn.Module:
+def build_empty(build: Callable[..., Network], arguments: dict[str, Any], where: str) -> Network:
     """The network without memory for its weights, however large a config wants them.
 
     Raises:

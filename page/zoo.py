@@ -40,7 +40,8 @@ _SIDES = ThreadPoolExecutor(4 * CORES, "side by side")
 # than fewer faces than these take on two cores.
 GPU, GPU_FACES = "cuda", 64
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @cache

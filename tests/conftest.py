@@ -4,9 +4,14 @@ import io
 import os
 import shutil
 import socket
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+# Before torch is imported, and inherited by every process that a test starts: one thread each, so that as many tests
+# run at once as there are cores, and threads that wait leave the core to others.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
@@ -19,6 +24,22 @@ from datasets import Dataset, Features, Value
 from PIL import Image, ImageDraw
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+def pytest_configure(config):
+    """Keep all temporary files of a run, those of its workers and servers too, in a folder that goes with it.
+
+    Gradio's client alone leaves an empty folder for every file that it fetches.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # It has inherited the folder.
+    folder = tempfile.TemporaryDirectory(prefix="latent-faces-", ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    patch.setenv("TMPDIR", folder.name)
+    patch.setattr(tempfile, "tempdir", folder.name)
+    patch.delenv("GRADIO_TEMP_DIR", raising=False)
 
 
 @pytest.fixture(scope="session", autouse=True)

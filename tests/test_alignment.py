@@ -57,7 +57,9 @@ def photograph(*placed: tuple[Image.Image, int, float, tuple[int, int]], size: t
     return picture
 
 
-@pytest.mark.parametrize("degrees", [0, 20, -35, 90, -100, 130, 180])
+@pytest.mark.parametrize(
+    "degrees", [0, 20, -100, *(pytest.param(more, marks=pytest.mark.slow) for more in (-35, 90, 130, 180))]
+)
 def test_a_face_is_turned_upright_and_framed(faces, degrees):
     aligned = [align(photograph((face, 200, degrees, (150, 30)), size=(500, 400))) for face in faces]
     assert {(found.image.size, found.image.mode) for found in aligned} == {((64, 64), "RGB")}

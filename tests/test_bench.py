@@ -15,6 +15,7 @@ def rows(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.slow
 def test_ours_is_compared_with_plain(capsys):
     bench.main(QUICK)
     printed = capsys.readouterr().out
@@ -29,6 +30,7 @@ def test_ours_is_compared_with_plain(capsys):
     assert re.search(r"First call, in seconds: GAN sampling \d", printed)
 
 
+@pytest.mark.slow
 def test_the_profile_adds_up(capsys):
     bench.main([*QUICK, "--profile"])
     *parts, whole, milliseconds = rows(capsys.readouterr().out)

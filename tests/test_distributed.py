@@ -69,7 +69,10 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["gan", "matched", "shifted"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", ["gan", pytest.param("matched", marks=SLOW), pytest.param("shifted", marks=SLOW)])
 def test_two_processes_have_the_losses_of_one(name, celeba, tmp_path):
     main, _, own = COMMANDS[name]
     # Adam's first steps are the learning rate times the gradients' signs, which rounding decides where a gradient is
@@ -95,6 +98,7 @@ def test_two_processes_have_the_losses_of_one(name, celeba, tmp_path):
     assert torch.allclose(one.decode(z), both.decode(z), atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_is_resumed_by_two(celeba, tmp_path):
     main, _, own = COMMANDS["gan"]
     common = [*own, "--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
@@ -104,6 +108,7 @@ def test_a_run_of_one_process_is_resumed_by_two(celeba, tmp_path):
     assert losses(tmp_path / "run")[-1]["step"] == 12
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused(celeba, tmp_path):
     own = COMMANDS["gan"][2]
     done = torchrun(

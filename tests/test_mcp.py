@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-pytest.importorskip("mcp", reason='the extra is not installed: pip install -e ".[mcp]"')
+pytest.importorskip("mcp", reason="MCP is not installed: pip install --group mcp")
 
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client

@@ -1,5 +1,6 @@
 """The library as other code gets it: installed under its own name, compiled, exported, through torch.hub."""
 
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,16 @@ def test_ten_lines_in_another_project_write_a_face(installed, tmp_path):
     script.write_text(f"{block}; sys.path.insert(0, {str(installed)!r})\n{EXAMPLE}")
     subprocess.run([sys.executable, "-P", str(script)], check=True, cwd=tmp_path, timeout=120)
     assert (tmp_path / "face.png").stat().st_size > 1000
+
+
+def test_the_package_says_what_it_is(installed):
+    from models import __version__
+
+    (metadata,) = (distribution.metadata for distribution in importlib.metadata.distributions(path=[str(installed)]))
+    assert metadata["Version"] == __version__ and metadata["License-Expression"] == "MIT"
+    # Its page begins with its name, not with the front matter that a Space needs.
+    assert metadata.get_payload().startswith("# Latent Faces\n")
+    assert (installed / "latent_faces/py.typed").exists()
 
 
 def test_the_package_holds_the_library_alone(installed):

@@ -85,6 +85,7 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
         assert np.abs(shown - drawn).mean() < 10  # Of noise, as yet; of another face's it is some 60.
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_networks_train_as_the_others_do(arguments, tmp_path):
     own = COMMANDS["plain"][2]
