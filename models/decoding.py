@@ -10,7 +10,7 @@ import math
 import numbers
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -63,13 +63,19 @@ class UnreadableImage(ValueError):
     """A file that Pillow cannot make a picture of, with a sentence for the person who has it."""
 
 
-def read(file: str | Path | BinaryIO, most_pixels: int | None = None, least_side: int | None = None) -> Image.Image:
+def read(
+    file: str | Path | BinaryIO,
+    most_pixels: int | None = None,
+    least_side: int | None = None,
+    formats: Sequence[str] = FORMATS,
+) -> Image.Image:
     """A picture file as an upright, opaque RGB image; of an animation, its first picture.
 
     Args:
         most_pixels: of a JPEG; one of another format may have at most MOST_PIXELS_WHOLE of them. None for any number.
         least_side: a larger picture is reduced by a whole number, with both sides at least this long. None for as it
             is.
+        formats: Pillow's names of those that are opened.
 
     Returns:
         The image; its `info` is the file's.
@@ -78,7 +84,7 @@ def read(file: str | Path | BinaryIO, most_pixels: int | None = None, least_side
         UnreadableImage: whatever is wrong with the file.
     """
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=formats) as image:
             if most_pixels is not None:
                 _check_cost(image, file, most_pixels)
             if image.format == "TIFF":

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,13 +89,13 @@ def to_uint8(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None]
 
 
-def read_pixels(file: str | Path | BinaryIO) -> torch.Tensor:
-    """One picture file to (1, 3, height, width) uint8, as `to_uint8`.
+def read_pixels(file: str | Path | BinaryIO, formats: Sequence[str] = decoding.FORMATS) -> torch.Tensor:
+    """One picture file, in one of Pillow's `formats`, to (1, 3, height, width) uint8, as `to_uint8`.
 
     Raises:
         UnreadableImage: a ValueError with a sentence, whatever is wrong with the file.
     """
-    return torch.from_numpy(np.array(decoding.read(file))).permute(2, 0, 1)[None]
+    return torch.from_numpy(np.array(decoding.read(file, formats=formats))).permute(2, 0, 1)[None]
 
 
 def to_pil(x: torch.Tensor) -> list[Image.Image]:

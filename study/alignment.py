@@ -27,7 +27,7 @@ from models.alignment import (
     look_again,
 )
 from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil
-from train.data import find_source
+from train.data import crop_by_itself, find_source
 from train.errors import TrainingError, run_command
 from train.folder import printable
 from train.measure import psnr
@@ -66,9 +66,9 @@ class AlignmentSettings(DataSettings):
 
 
 def framing(pixels: torch.Tensor) -> Similarity:
-    """What `resize_and_crop` does to (1, 3, height, width), as a map of points."""
+    """What training does to (1, 3, height, width), as a map of points: `resize_and_crop` with the crop of CelebA."""
     height, width = pixels.shape[-2:]
-    scale = IMAGE_SIZE / min(height, width)
+    scale = IMAGE_SIZE / (crop_by_itself(pixels) * min(height, width))
     return Similarity(scale, CENTRE - scale * complex(width, height) / 2)
 
 
@@ -102,7 +102,7 @@ def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str,
     for pixels in images:
         tilt = generator.uniform(*tilts) * generator.choice((-1, 1))
         picture, to_frame = hide(pixels, tilt, generator)
-        original = normalise(resize_and_crop(pixels))
+        original = normalise(resize_and_crop(pixels, crop_by_itself(pixels)))
         exact.append(psnr(normalise(resize_and_crop(cut(picture, to_frame))), original).item())
         if found := detect(picture, LEAST_FACE):
             first_looks += 1

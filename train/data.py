@@ -363,7 +363,7 @@ class Faces:
                 skipped.append((number, printable(picture.name), printable(str(error))))
                 continue
             if self._crop is None:
-                self._crop = CELEBA_CROP if pixels.shape[:1:-1] in CELEBA_SIZES else 1.0
+                self._crop = crop_by_itself(pixels)
             faces[count] = resize_and_crop(pixels, self._crop)[0].numpy()
             count += 1
         return faces[:count], skipped
@@ -504,6 +504,11 @@ def open_split(settings: DataSettings, split: str, limit: int | None = None, ski
         faces.__exit__()
         raise
     return faces
+
+
+def crop_by_itself(pixels: torch.Tensor) -> float:
+    """What share of the shorter side of a picture (1, 3, height, width) is kept, unless --crop says otherwise."""
+    return CELEBA_CROP if pixels.shape[:1:-1] in CELEBA_SIZES else 1.0
 
 
 def describe_crop(crop: float) -> str:

@@ -14,15 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from models.images import to_uint8
+from models import decoding
+from models.images import read_pixels
+from models.loading import one_line
 
 from .errors import TrainingError
-
-# The formats that people have pictures in. Pillow knows some 40 more, among them EPS, for which it would start
-# Ghostscript. HEIF comes with pillow-heif.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 
 HEIF_EXTENSIONS = {".heic", ".heif", ".hif"}
 ARCHIVE_EXTENSIONS = {".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
@@ -62,17 +60,11 @@ class Picture(NamedTuple):
         """
         try:
             content = self.file() if callable(self.file) else self.file
-            if not content:
-                raise ValueError("it is empty")
-            with Image.open(
-                io.BytesIO(content) if isinstance(content, bytes) else content, formats=_readable_formats()
-            ) as image:
-                return to_uint8(image)
-        except UnidentifiedImageError:
-            raise ValueError("it is no picture of a known format") from None
-        except Exception as error:  # Decoders raise whatever they like.
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-            raise ValueError(reason or type(error).__name__) from error
+        except Exception as error:  # Archives and networks have their own ways to fail.
+            raise ValueError(getattr(error, "strerror", None) or one_line(error)) from error
+        if not content:
+            raise ValueError("It is empty.")
+        return read_pixels(io.BytesIO(content) if isinstance(content, bytes) else content, _readable_formats())
 
 
 @dataclass
@@ -115,7 +107,7 @@ def _readable_formats() -> tuple[str, ...]:
 
         pillow_heif.register_heif_opener()
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    return tuple(name for name in (*decoding.FORMATS, "HEIF") if name in Image.OPEN)
 
 
 @functools.cache
