@@ -63,12 +63,19 @@ def test_words():
 def test_what_survives():
     attributes = {
         "Bald": {"share": 0.02, "originals": figure(0.9), "one": figure(0.6), "other": figure(0.8)},
+        "Hatless": {"share": 0.98, "originals": figure(0.9), "one": figure(0.7), "other": figure(0.8)},
         "No_Beard": {"share": 0.8, "originals": figure(0.7), "one": figure(0.68), "other": figure(0.68)},
         "Unseen": {"share": 0.5, "originals": figure(0.55), "one": figure(0.9), "other": figure(0.9)},
     }
     result = verdicts.survival(attributes, ["one", "other"])
-    assert list(result["each"]) == ["Bald", "No_Beard"]  # The least first, and none that originals do not show.
-    assert result["rare"]["mean"] == pytest.approx((0.25 + 0.75) / 2) and result["common"]["mean"] == pytest.approx(0.9)
+    assert list(result["each"]) == [
+        "Bald",
+        "Hatless",
+        "No_Beard",
+    ]  # The least first, and none that originals do not show.
+    # So few have one, and so few lack the other.
+    assert result["rare"]["mean"] == pytest.approx((0.25 + 0.75 + 0.5 + 0.75) / 4)
+    assert result["common"]["mean"] == pytest.approx(0.9)
     assert result["rare"]["interval"] == pytest.approx(0.1 / 0.4)
 
 
