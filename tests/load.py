@@ -69,7 +69,9 @@ def by_endpoint(fetch: bool) -> Ask:
     """What a program does, which may fetch the files that the answer names."""
 
     async def ask(client: httpx.AsyncClient, _: int, seed: int) -> None:
-        started = await client.post("/gradio_api/call/generate", json={"data": ["GAN", seed, FACES, 1, ""]})
+        question = {"data": ["GAN", seed, FACES, 1, ""]}
+        while (started := await client.post("/gradio_api/call/generate", json=question)).status_code == 503:
+            await asyncio.sleep(1)  # The page is busy, and says so.
         started.raise_for_status()
         gallery, _ = await answer(client, f"/gradio_api/call/generate/{started.json()['event_id']}", "complete")
         if len(gallery) != FACES:
