@@ -55,6 +55,7 @@ def gradients(model, images):
 
 expected = gradients(alone, images)  # Before joining, a process is alone.
 with distributed.joined(torch.device("cpu"), 16):
+    assert distributed.gather(torch.full((1, 2), float(distributed.rank()))).tolist() == [[0, 0], [1, 1]]
     distributed.synchronise_batch_norm(together)
     for gradient, whole in zip(gradients(together, distributed.mine(images)), expected, strict=True):
         torch.testing.assert_close(gradient, whole, rtol=1e-3, atol=1e-5)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
+from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
 from models import Autoencoder, Generator
@@ -71,6 +72,8 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
         assert model.prior_mean == (-3 if name == "shifted" else 0) and model.prior_variance == 2
         assert model.matching == {"plain": None, "matched": "mmd", "shifted": "moments"}[name]
     assert model.generate(2, seed=0)[0].size == (64, 64)
+    stored = load_file(run / "model/model.safetensors")
+    assert all(stored[key].dtype == torch.float16 for key, _ in model.named_parameters())
     card = (run / "model/README.md").read_text()
     assert "license: other" in card and "| images seen | 96 |" in card
     assert "--dataset path/to/celeba0" in card
@@ -257,6 +260,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(argumen
     assert (tmp_path / "run/checkpoint.pt").read_bytes() == before
     told = error(main, arguments(own, "other"))
     assert "no number at step 1" in told and "checkpoint" not in told
+
+
+def test_a_weight_beyond_float16_is_stored_whole(arguments, tmp_path, monkeypatch):
+    model = GANTrainer.model
+
+    def large(self):
+        torch.nn.init.constant_(model(self).layers[-2].bias, 70_000.0)
+        return model(self)
+
+    monkeypatch.setattr(GANTrainer, "model", large)
+    gan.main(arguments(SMALL_GAN, epochs=1))
+    assert Generator.from_pretrained(tmp_path / "run/model").layers[-2].bias.tolist() == [70_000.0] * 3
 
 
 def test_weights_that_are_no_numbers_are_never_saved(arguments, tmp_path, monkeypatch):
