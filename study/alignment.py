@@ -16,7 +16,6 @@ from models.alignment import (
     FRAME_SIZE,
     LANDMARK_WEIGHTS,
     LEAST_FACE,
-    LEAST_FRAMED_FACE,
     SURE_PROBABILITY,
     TARGETS,
     Similarity,
@@ -24,6 +23,7 @@ from models.alignment import (
     cut,
     detect,
     load_detector,
+    look,
     look_again,
 )
 from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil
@@ -74,8 +74,8 @@ def framing(pixels: torch.Tensor) -> Similarity:
 
 def landmarks(images: list[torch.Tensor]) -> np.ndarray:
     """MTCNN's landmarks of aligned faces in the 64 x 64 frame: (n, 5, 2), n as many as are found."""
-    found = [detect(cut(pixels, framing(pixels)), LEAST_FRAMED_FACE) for pixels in images]
-    points = np.array([faces[0][1] for faces in found if faces]).reshape(-1, 5) * IMAGE_SIZE / FRAME_SIZE
+    found = [look(pixels, framing(pixels)) for pixels in images]
+    points = np.array([faces[0][1] for faces in found if faces]).reshape(-1, 5)
     return np.stack((points.real, points.imag), axis=-1)
 
 
