@@ -26,6 +26,7 @@ def _library() -> ModuleType:
         spec = importlib.util.spec_from_file_location(
             name, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
+        assert spec is not None  # As for any file that ends in .py.
         sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(sys.modules[name])

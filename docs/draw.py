@@ -43,9 +43,9 @@ def main() -> None:
 
     moved = {}
     for name in MODELS:
-        model = load(name)
-        z = torch.cat([model.sample_latent(1, seed=0, mean=mean) for mean in MEANS])
-        moved[name] = to_pil(model.decode(z))
+        network = load(name)
+        z = torch.cat([network.sample_latent(1, seed=0, mean=mean) for mean in MEANS])
+        moved[name] = to_pil(network.decode(z))
     sheet(moved, tuple(f"mean {mean}" for mean in MEANS)).save(REPOSITORY / "docs/out-of-distribution.png")
 
     # Faces to try the page with, each with its recipe inside.

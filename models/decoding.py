@@ -10,9 +10,10 @@ import math
 import numbers
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -64,10 +65,10 @@ class UnreadableImage(ValueError):
 
 
 def read(
-    file: str | Path | BinaryIO,
+    file: str | Path | BytesIO,
     most_pixels: int | None = None,
     least_side: int | None = None,
-    formats: Sequence[str] = FORMATS,
+    formats: list[str] | tuple[str, ...] = FORMATS,
 ) -> Image.Image:
     """A picture file as an upright, opaque RGB image; of an animation, its first picture.
 
@@ -89,7 +90,7 @@ def read(
                 _check_cost(image, file, most_pixels)
             if image.format == "TIFF":
                 # Pillow would turn it, and fail where its EXIF is damaged; `to_rgb` turns it.
-                image.load_end = lambda: None
+                image.load_end = lambda: None  # type: ignore[method-assign]
             if least_side is not None:
                 image.draft("RGB", (least_side, least_side))
             return to_rgb(image, least_side)
@@ -148,7 +149,7 @@ def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
     return image
 
 
-def _check_cost(image: Image.Image, file: str | Path | BinaryIO, most_pixels: int) -> None:
+def _check_cost(image: Image.Image, file: str | Path | BytesIO, most_pixels: int) -> None:
     is_jpeg = image.format in ("JPEG", "MPO")
     most = most_pixels if is_jpeg else min(most_pixels, MOST_PIXELS_WHOLE)
     if image.width * image.height > most:
@@ -253,7 +254,7 @@ def _first(value):
 
 def _brighten(image: Image.Image) -> Image.Image:
     """Colours of which 16 bits were stored and only 10, 12 or 14 used, which Pillow leaves nearly black."""
-    most = max(band[1] for band in image.getextrema()[:3])
+    most = max(band[1] for band in image.getextrema()[:3])  # type: ignore[index]  # A pair for each band.
     white = next((white for white in (3, 15, 63) if most <= white), 255)
     if white == 255 or most == 0:
         return image

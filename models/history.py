@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.WebPImagePlugin import WebPImageFile
 
 from .images import IMAGE_SIZE
 
@@ -148,6 +149,7 @@ def _decode(path: Path, epochs: int) -> tuple[list[int], np.ndarray]:
         if path.stat().st_size > epochs * MOST_FRAME_BYTES:
             raise ValueError("another animation")
         with Image.open(path, formats=["WEBP"]) as animation:
+            assert isinstance(animation, WebPImageFile)
             # Before anything is decoded: a small file can announce more than fits into memory.
             if animation.size != FRAME_SIZE or not 1 <= animation.n_frames <= epochs:
                 raise ValueError("another animation")

@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ def to_uint8(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None]
 
 
-def read_pixels(file: str | Path | BinaryIO, formats: Sequence[str] = decoding.FORMATS) -> torch.Tensor:
+def read_pixels(file: str | Path | BytesIO, formats: list[str] | tuple[str, ...] = decoding.FORMATS) -> torch.Tensor:
     """One picture file, in one of Pillow's `formats`, to (1, 3, height, width) uint8, as `to_uint8`.
 
     Raises:

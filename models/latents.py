@@ -8,7 +8,7 @@ does not keep that promise).
 import math
 import operator
 from collections.abc import Sequence
-from typing import SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ def interpolate(
     return start * first + end * second + centre
 
 
-def _generator(seed: Seed, stream: int) -> np.random.Generator:
+def _generator(seed: Any, stream: int) -> np.random.Generator:
     if seed is None:
         return np.random.default_rng()
     several = isinstance(seed, (Sequence, np.ndarray, torch.Tensor)) and not isinstance(seed, (str, bytes))

@@ -1,6 +1,6 @@
 """The same networks in less time, on the CPU: layers computed in ways of our own, and decoders for inference."""
 
-from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ def has_fast_bf16() -> bool:
 class PixelConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution of one pixel, stride 1, no padding: computed as the matrix product that it is."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """(n, in) or (n, in, 1, 1) to (n, out, kernel, kernel), channels last in memory."""
         height, width = self.kernel_size
         kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
@@ -91,9 +91,9 @@ def accelerate(layers: nn.Sequential) -> nn.Sequential:
     """
     flat = [layer for layer in layers.modules() if not isinstance(layer, nn.Sequential)]
     result: list[nn.Module] = []
-    for layer, following in pairwise([*flat, None]):
+    for layer, following in zip(flat, [*flat[1:], None]):
         if isinstance(following, nn.BatchNorm2d):
-            folded = fuse_conv_bn_eval(layer, following, transpose=True)
+            folded = fuse_conv_bn_eval(cast(nn.ConvTranspose2d, layer), following, transpose=True)
             result.append(folded.to(memory_format=torch.channels_last))
         elif isinstance(layer, nn.ConvTranspose2d):
             result += _as_convolution(layer)

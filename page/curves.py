@@ -33,8 +33,8 @@ def position(mean: float) -> float:
 def face_share(name: str, mean: float) -> float | None:
     """The measured share of pictures with a face around a mean, between the nearest two that were measured; None
     where nothing was."""
-    points = [(point["mean"], point["face_share"]) for point in _measured(name) if point["face_share"] is not None]
-    return float(np.interp(mean, *zip(*points))) if points else None
+    shares = {point["mean"]: point["face_share"] for point in _measured(name) if point["face_share"] is not None}
+    return float(np.interp(mean, [*shares], [*shares.values()])) if shares else None
 
 
 def far_curve(name: str, mean: float) -> Markup:

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import curves, pictures, show, story
 from .recipe import Recipe
+from .story import Discrete, Way
 from .zoo import MODELS, load, prior_of, side_by_side
 
 # The choice of all models at once, among their names.
@@ -60,7 +61,7 @@ def effect_of(model: str, seed: int, count: int, temperature: float, bits: str, 
 
 
 def path(
-    model: str, a: str, b: str, steps: int, way: str, discrete: str, image_a: str | None, image_b: str | None
+    model: str, a: str, b: str, steps: int, way: Way, discrete: Discrete, image_a: str | None, image_b: str | None
 ) -> list[str]:
     """The walk from A to B in pictures, and moving."""
     walk = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
@@ -71,7 +72,7 @@ def path(
 
 
 def walk_as_gif(
-    model: str, a: str, b: str, steps: int, way: str, discrete: str, image_a: str | None, image_b: str | None
+    model: str, a: str, b: str, steps: int, way: Way, discrete: Discrete, image_a: str | None, image_b: str | None
 ) -> str:
     """The address of a GIF to download."""
     walk = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)

@@ -21,6 +21,7 @@ from . import curves, pictures, story
 from .recipe import Recipe
 from .screen import check
 from .show import html
+from .story import Discrete, Way
 from .zoo import MODELS, with_bits
 
 
@@ -34,7 +35,8 @@ def answering(function: Callable[..., Any], inputs: list[Component]) -> Callable
     @functools.wraps(function)
     def call(*values: Any) -> Any:
         try:
-            return function(*(check(*sent, f"The {name}") for *sent, name in zip(inputs, values, names, strict=True)))
+            sent = zip(inputs, values, names, strict=True)
+            return function(*(check(component, value, f"The {name}") for component, value, name in sent))
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
         except OSError as error:
@@ -122,8 +124,8 @@ def interpolate(
     image_a: str | None,
     image_b: str | None,
     steps: int,
-    way: str,
-    discrete: str,
+    way: Way,
+    discrete: Discrete,
 ) -> tuple[list[str], str, dict[str, list[str]]]:
     """Walk from one face to another through a model's latent space.
 
@@ -205,7 +207,8 @@ def experiment(seed: int) -> tuple[list[str], list[str], dict[str, float]]:
     """
     results = story.experiment(seed)
     diversity = {name: round(pictures.diversity(faces), 2) for name, faces in results.items()}
-    return *(list(map(_png, faces)) for faces in results.values()), diversity
+    plain, shifted = (list(map(_png, faces)) for faces in results.values())
+    return plain, shifted, diversity
 
 
 def training(model: str, epoch: int) -> tuple[list[str], dict[str, Any]]:

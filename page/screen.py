@@ -6,7 +6,7 @@ after the last movement of a slider once more.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class Screen:
     """
 
     name: str
-    settings: dict[str, Component]
+    settings: Mapping[str, Component]
     draw: Draw
     inputs: list[Component]
     outputs: list[gr.HTML]
@@ -50,7 +50,7 @@ class Screen:
             for output, html in zip(self.outputs, self._drawn(values), strict=True):
                 output.value = html
         gr.on(
-            [component.change for component in self.inputs],
+            [component.change for component in self.inputs],  # type: ignore[attr-defined]
             None,
             self.inputs,
             trigger_mode="multiple",
@@ -64,7 +64,8 @@ class Screen:
         values = [*values, *[None] * (len(self.inputs) - len(values))]
         names = [*self.settings, *["photograph"] * (len(self.inputs) - len(self.settings))]
         try:
-            checked = [check(*asked, f"The {name}") for *asked, name in zip(self.inputs, values, names, strict=True)]
+            sent = zip(self.inputs, values, names, strict=True)
+            checked = [check(component, value, f"The {name}") for component, value, name in sent]
         except ValueError as error:
             return self._complaint(str(error))
         return self._drawn(checked)
@@ -148,10 +149,11 @@ def check(component: Component, value: Any, what: str) -> Any:
     """
     match component:
         case gr.Slider() | gr.Number():
+            assert component.minimum is not None and component.maximum is not None  # On this page.
             kind = whole if component.step == 1 else number
             return kind(value, what, component.minimum, component.maximum)
         case gr.Dropdown() | gr.Radio():
-            return choice(value, what, [name for _, name in component.choices])
+            return choice(value, what, [str(name) for _, name in component.choices])
         case gr.Image():
             return _uploaded(value, Path(component.GRADIO_CACHE))
     return text(value, what)

@@ -28,6 +28,10 @@ MAX_STEPS, SMOOTH_STEPS = 21, 24
 MAX_MEAN = 100.0
 MAX_EPOCHS = 10_000
 
+# How a path goes, and what bits do on the way.
+Way = Literal["straight", "spherical"]
+Discrete = Literal["relaxed", "switched", "held"]
+
 # Uploads are removed in time, and when the page starts anew.
 GONE = "This photograph is not here, or no longer: uploads are kept for an hour. Choose it again."
 
@@ -100,8 +104,8 @@ def interpolate(
     ends: tuple[str, str],
     photographs: tuple[str | None, str | None],
     steps: int,
-    way: Literal["straight", "spherical"],
-    discrete: Literal["relaxed", "switched", "held"],
+    way: Way,
+    discrete: Discrete,
 ) -> Walk:
     """Walk between two latents.
 
@@ -120,7 +124,8 @@ def interpolate(
             z = recipe.latent(network)
         latents.append(z)
     steps = whole(steps, "The number of pictures", 2, MAX_STEPS)
-    paths = [network.interpolate(*latents, n, way == "spherical", discrete) for n in (steps, SMOOTH_STEPS)]
+    start, end = latents
+    paths = [network.interpolate(start, end, n, way == "spherical", discrete) for n in (steps, SMOOTH_STEPS)]
     faces = decode(model, torch.cat(paths))
     return Walk(faces[:steps], faces[steps:], notes)
 

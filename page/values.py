@@ -23,7 +23,7 @@ def number(value: Any, what: str, least: float, most: float) -> float:
     return float(value)
 
 
-def whole(value: Any, what: str, least: int, most: int) -> int:
+def whole(value: Any, what: str, least: float, most: float) -> int:
     """A whole number within limits; 3.0 is one, as JavaScript has no other."""
     if not _is_number(value) or not least <= value <= most or value != int(value):
         raise ValueError(f"{what} cannot be {said(value)}: choose a whole number from {said(least)} to {said(most)}.")

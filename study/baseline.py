@@ -6,6 +6,7 @@ run as they come, and every loss is read at once.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from models import Autoencoder, Discriminator, Generator
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Pictures(Dataset):
@@ -46,7 +49,7 @@ def batches(folder: Path, batch_size: int) -> Iterator[torch.Tensor]:
         yield from loader
 
 
-def with_stock_layers(network: nn.Module) -> nn.Module:
+def with_stock_layers(network: Network) -> Network:
     """Turn the network's own versions of the library's layers into the library's, in place."""
     for module in network.modules():
         for stock in (nn.Conv2d, nn.ConvTranspose2d):

@@ -24,6 +24,9 @@ from train.settings import DataSettings
 from . import scores
 from .features import FeatureNetwork, extract
 
+# By score, its "mean" and its "interval": half the width, None for a single value.
+Intervals = dict[str, dict[str, float | None]]
+
 
 @dataclass(frozen=True)
 class EvaluationSettings(DataSettings):
@@ -137,13 +140,13 @@ def compare(generated: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
     }
 
 
-def over_seeds(results: Iterable[dict[str, float]]) -> dict[str, dict[str, float]]:
+def over_seeds(results: Iterable[dict[str, float]]) -> Intervals:
     """Mean and 95 % interval of each score over the results of several seeds."""
     results = list(results)
     return {name: scores.mean_and_interval([result[name] for result in results]) for name in results[0]}
 
 
-def score_samples(model: FaceModel, real: torch.Tensor, settings: EvaluationSettings) -> dict[str, dict[str, float]]:
+def score_samples(model: FaceModel, real: torch.Tensor, settings: EvaluationSettings) -> Intervals:
     """Scores of faces drawn from the model's prior.
 
     Args:
@@ -155,7 +158,7 @@ def score_samples(model: FaceModel, real: torch.Tensor, settings: EvaluationSett
     )
 
 
-def score_reconstructions(model: FaceModel, held_out: torch.Tensor, features: str) -> dict[str, dict[str, float]]:
+def score_reconstructions(model: FaceModel, held_out: torch.Tensor, features: str) -> Intervals:
     """Mean over held-out faces (n, 3, 64, 64) uint8, with intervals over faces."""
     reconstructed = decode(model, encode(model, held_out))
     distance = (extract(reconstructed, features) - extract(held_out, features)).norm(dim=1)

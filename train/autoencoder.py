@@ -35,7 +35,7 @@ REFERENCE_FACES = 2000
 class AutoencoderSettings(Settings):
     """Give a prior's mean or variance to match the latents to it; with neither it is the plain autoencoder."""
 
-    output: Path | None = None
+    output: Path | None = None  # type: ignore[assignment]
     """Folder for the run; by default runs/autoencoder, runs/matched-autoencoder, or runs/shifted-autoencoder for a
     prior mean other than 0."""
 
@@ -103,6 +103,8 @@ class AutoencoderTrainer(Trainer):
         reference: (n, 3, 64, 64) uint8 faces of the training set, to whiten the plain autoencoder's latents by.
     """
 
+    settings: AutoencoderSettings
+
     def __init__(self, settings: AutoencoderSettings, held_out: torch.Tensor, reference: torch.Tensor):
         self.settings = settings
         self.held_out, self.reference = (normalise(x.to(settings.torch_device)) for x in (held_out, reference))
@@ -116,7 +118,7 @@ class AutoencoderTrainer(Trainer):
                 prior_mean=PRIOR_MEAN if settings.prior_mean is None else settings.prior_mean,
                 prior_variance=PRIOR_VARIANCE if settings.prior_variance is None else settings.prior_variance,
             )
-        self.autoencoder.to(settings.torch_device, memory_format=torch.channels_last)
+        self.autoencoder.to(settings.torch_device).to(memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.autoencoder)
         if settings.compile:
             self.autoencoder.encoder.compile()

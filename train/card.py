@@ -1,12 +1,12 @@
 """The model card, filled from the record of the run that made the model."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import TemplateError
 
-from models import FaceModel
+from models import Autoencoder, FaceModel
 from models.history import EPOCHS_FILE
 
 from .errors import TrainingError
@@ -47,10 +47,10 @@ def _card(
     is_celeba = "celeba" in Path(dataset).name.lower()
     where = f"the split {settings['split']} of {'a local folder' if is_local else dataset}"
 
-    data = model.generate_model_card().data
+    data = cast(ModelCardData, model.generate_model_card().data)
     if is_celeba:  # Whatever else it was trained on has terms of its own.
         data.license, data.license_name, data.license_link = CELEBA_LICENSE
-        data.tags = ["celeba", "faces", *data.tags]
+        data.tags = ["celeba", "faces", *(data.tags or ())]
     if settings.get("license"):
         data.license, data.license_name, data.license_link = settings["license"], None, None
     if not is_local:
@@ -96,7 +96,7 @@ def _story(model: FaceModel, settings: dict[str, Any], epoch: dict[str, Any]) ->
     """Title, summary, the latent, the loss and the optimiser in words."""
     normal = f"N({model.prior_mean:g}, {model.prior_variance:g})"
     rate = settings["learning_rate"]
-    if not model.encodes:
+    if not isinstance(model, Autoencoder):
         average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
         first, second = settings["adam_betas"]
         return (

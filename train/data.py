@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -144,7 +144,7 @@ class Faces:
     def crop(self) -> float:
         """The share of the shorter side of each picture that is seen; waits for the first."""
         self.wait_for(1)
-        return self._state.crop
+        return cast(float, self._state.crop)  # None only where there are no faces at all.
 
     @property
     def is_cached(self) -> bool:
@@ -224,8 +224,8 @@ class Faces:
                 if self.wait_for(first + batch_size) < first + batch_size:
                     return
                 yield self[first + distributed.rank() : first + batch_size : distributed.size()]
-        order = np.random.default_rng([seed, epoch]).permutation(len(self))
-        faces = self
+        order: np.ndarray | torch.Tensor = np.random.default_rng([seed, epoch]).permutation(len(self))
+        faces: Faces | torch.Tensor = self
         if self._held is not None:
             faces, order = self._held, torch.from_numpy(order).to(self._held.device)
         for first in range(start * batch_size, len(order) - batch_size + 1, batch_size):
@@ -316,7 +316,8 @@ class Faces:
         ):
             file.truncate(self._state.count * FACE_BYTES)
             file.seek(0, os.SEEK_END)
-            arrived, batch = self._state.pictures, []
+            arrived = self._state.pictures
+            batch: list[Picture] = []
             decoding = decoder.submit(self._decode, batch, arrived)
             while not self._stop.is_set() and not self._is_enough():
                 before, decoded = batch, decoding
@@ -327,12 +328,12 @@ class Faces:
                 arrived += len(batch)
                 faces, skipped = decoded.result()
                 self._check_skipped(skipped)
-                file.write(faces)
+                file.write(faces.data)
                 file.flush()
                 os.fsync(file.fileno())
                 complete = wanted > 0 and not batch
                 if before or complete:
-                    chunk = (len(before), len(faces), zlib.crc32(faces))
+                    chunk = (len(before), len(faces), zlib.crc32(faces.data))
                     self._save_state(partial(self._extended, chunk=chunk, skipped=skipped, complete=complete))
 
     def _extended(self, state: State, chunk: Chunk, skipped: list[Skipped], complete: bool) -> State:
@@ -392,7 +393,7 @@ class Faces:
         face = picture = 0
         for number, (pictures, faces, checksum) in enumerate(state.chunks):
             if number not in self._checked and face < within.stop and within.start < face + faces:
-                if zlib.crc32(self._map[face : face + faces]) != checksum:
+                if zlib.crc32(self._map[face : face + faces].data) != checksum:
                     self._decode_again(state, number, face, picture)
                 self._checked.add(number)
             face, picture = face + faces, picture + pictures
@@ -408,11 +409,11 @@ class Faces:
             )
         with self._writing(), open(self._pixels_path, "r+b") as file:
             file.seek(face * FACE_BYTES)
-            file.write(decoded)
+            file.write(decoded.data)
             file.flush()
             os.fsync(file.fileno())
-        if zlib.crc32(decoded) != checksum:  # Another version of a decoder may differ by a grey level.
-            chunk = (pictures, faces, zlib.crc32(decoded))
+        if zlib.crc32(decoded.data) != checksum:  # Another version of a decoder may differ by a grey level.
+            chunk = (pictures, faces, zlib.crc32(decoded.data))
             self._save_state(lambda now: replace(now, chunks=(*now.chunks[:number], chunk, *now.chunks[number + 1 :])))
 
 

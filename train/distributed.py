@@ -125,6 +125,10 @@ def synchronise_batch_norm(network: nn.Module) -> None:
 class _GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation with the mean and the variance of all processes' batches, which have the same size."""
 
+    # Never None in the networks here.
+    momentum: float
+    num_batches_tracked: torch.Tensor
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(x)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import tyro
@@ -74,8 +74,8 @@ class GANTrainer(Trainer):
             torch.manual_seed(settings.seed)
             self.generator = Generator(settings.latent_size, settings.discrete_size, settings.hidden_size)
             self.discriminator = Discriminator(settings.hidden_size)
-        self.generator.to(device, memory_format=torch.channels_last)
-        self.discriminator.to(device, memory_format=torch.channels_last)
+        self.generator.to(device).to(memory_format=torch.channels_last)
+        self.discriminator.to(device).to(memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.generator)
         distributed.synchronise_batch_norm(self.discriminator)
         self.averaged = AveragedModel(
@@ -130,7 +130,7 @@ class GANTrainer(Trainer):
         return {}, {"samples": Grid(model(model.sample_latent(64, seed=self.settings.seed)))}
 
     def model(self) -> Generator:
-        return self.averaged.module
+        return cast(Generator, self.averaged.module)
 
 
 def _running_average(decay: float):

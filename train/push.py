@@ -57,12 +57,12 @@ def pushed_after(settings: Settings) -> Iterator[None]:
     Raises:
         TrainingError: at once, where pushing could not work.
     """
-    wanted = settings.push_to_hub is not None and distributed.is_main()
-    if wanted:
-        check_can_push(settings.push_to_hub)
+    repository = settings.push_to_hub if distributed.is_main() else None
+    if repository is not None:
+        check_can_push(repository)
     yield
-    if wanted:
-        print(push(settings.output.expanduser(), settings.push_to_hub, settings.private))
+    if repository is not None:
+        print(push(settings.output.expanduser(), repository, settings.private))
 
 
 def check_can_push(repository: str) -> None:

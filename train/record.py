@@ -9,7 +9,7 @@ from typing import Any
 from .errors import TrainingError
 
 # What run.json holds, the first three always.
-_DESCRIPTION = {
+_DESCRIPTION: dict[str, type | tuple[type, ...]] = {
     "kind": str,
     "command": str,
     "settings": dict,

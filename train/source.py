@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import fsspec
@@ -152,14 +152,14 @@ class TableSource(Source):
             saved = datasets.load_from_disk(str(self.folder))
             saved = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
             splits = {name: table.to_iterable_dataset() for name, table in saved.items()}
-            sizes = {name: len(table) for name, table in saved.items()}
+            sizes: dict[str, int | None] = {name: len(table) for name, table in saved.items()}
         else:
             splits = self._stream(columns)
             infos = next(iter(splits.values())).info.splits or {}
             sizes = {name: infos[name].num_examples if name in infos else None for name in splits}
         names = _choose(self.split, list(splits), self.dataset)
-        counts = [sizes[name] for name in names]
-        self.size = sum(counts) if all(counts) else None
+        counts = [size for name in names if (size := sizes[name])]
+        self.size = sum(counts) if len(counts) == len(names) else None
         chosen = [splits[name] for name in names]
         return chosen[0] if len(chosen) == 1 else datasets.concatenate_datasets(chosen)
 
@@ -223,7 +223,7 @@ def find_source(settings: DataSettings, split: str) -> Source:
                 f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached"
             ) from error
         print(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
-    return TableSource(settings, split, commit)
+    return TableSource(settings, split, cast(str, commit))  # Of a single data set the Hub tells it.
 
 
 def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
