@@ -18,6 +18,7 @@ from models.alignment import (
     align,
     cut,
     detect,
+    look,
     look_again,
 )
 from models.images import from_pil, open_image, to_pil, to_uint8
@@ -26,8 +27,8 @@ from tests.conftest import WEIGHTS as BUNDLED
 
 def landmarks(face: Image.Image) -> np.ndarray | None:
     """MTCNN's, of a 64 x 64 face, (5,) complex."""
-    found = detect(cut(to_uint8(face), Similarity(1)), LEAST_FRAMED_FACE)
-    return found[0][1] * 64 / FRAME_SIZE if found and found[0][0] > 0.999 else None
+    found = look(to_uint8(face), Similarity(1))
+    return found[0][1] if found and found[0][0] > 0.999 else None
 
 
 def distance(face: Image.Image) -> float:
@@ -65,7 +66,7 @@ def test_a_face_is_turned_upright_and_framed(faces, degrees):
     assert {(found.image.size, found.image.mode) for found in aligned} == {((64, 64), "RGB")}
     off = [abs((found.angle + degrees + 180) % 360 - 180) for found in aligned]
     assert np.median(off) < 3
-    assert np.median([distance(found.image) for found in aligned]) < 0.8
+    assert np.median([distance(found.image) for found in aligned]) < 1
     # Of real faces too a few are missed, or taken for faces the wrong way round.
     assert sum(found.faces == 1 and angle < 10 for found, angle in zip(aligned, off, strict=True)) >= len(faces) - 1
     assert np.median([difference(found.image, face) for found, face in zip(aligned, faces, strict=True)]) < 30

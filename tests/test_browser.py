@@ -424,17 +424,19 @@ def test_what_a_link_says_is_shown_as_text(visit):
     assert downloads == [download.value] and Image.open(download.value.path()).format == "GIF"
 
 
+# Where Spaces are shown.
+HUB = "https://huggingface.co"
+
 FRAME = """<script>onmessage = (event) => (window.heard ??= []).push([event.origin, event.data]);</script>
 <iframe src="{}" width="1000" height="800"></iframe>"""
 
 
-@pytest.mark.parametrize("origin, hears", [("https://huggingface.co", True), ("https://elsewhere.example", False)])
-def test_on_a_space_the_outer_address_follows(chromium, url, origin, hears):
+def test_on_a_space_the_outer_address_follows(chromium, url):
     context = chromium.new_context(permissions=["local-network-access"])
     page = context.new_page()
     inner = f"{url}?logs=build&seed=5&__theme=dark&__sign=secret#part"
-    page.route(f"{origin}/**", lambda route: route.fulfill(body=FRAME.format(inner), content_type="text/html"))
-    page.goto(f"{origin}/spaces/somebody/latent-faces")
+    page.route(f"{HUB}/**", lambda route: route.fulfill(body=FRAME.format(inner), content_type="text/html"))
+    page.goto(f"{HUB}/spaces/somebody/latent-faces")
     frame = next(frame for frame in page.frames if frame.url.startswith(url))
     frame.wait_for_function("window.latentFaces?.tab")
     frame.get_by_label("Temperature").first.fill("0.5")
@@ -443,13 +445,20 @@ def test_on_a_space_the_outer_address_follows(chromium, url, origin, hears):
     said = dict(parse_qsl(frame.evaluate("location.search.slice(1)")))
     wanted = {"logs": "build", "tab": "generate", "seed": "5", "temperature": "0.5", "__theme": "dark"}
     assert said == {**wanted, "__sign": "secret"} and frame.evaluate("location.hash") == "#part"
-    if hears:
-        page.wait_for_function("window.heard?.some(([, data]) => data.queryString?.includes('temperature=0.5'))")
-        sender, message = page.evaluate("heard.findLast(([, data]) => data.queryString)")
-        assert url.startswith(sender)
-        assert dict(parse_qsl(message["queryString"])) == wanted and message["hash"] == "#part"
-    else:
-        assert not page.evaluate("(window.heard ?? []).some(([, data]) => data.queryString)")
+    page.wait_for_function("window.heard?.some(([, data]) => data.queryString?.includes('temperature=0.5'))")
+    sender, message = page.evaluate("heard.findLast(([, data]) => data.queryString)")
+    assert url.startswith(sender)
+    assert dict(parse_qsl(message["queryString"])) == wanted and message["hash"] == "#part"
+    context.close()
+
+
+def test_nobody_elses_page_frames_it(chromium, url):
+    context = chromium.new_context(permissions=["local-network-access"])
+    page = context.new_page()
+    page.route(f"{FOREIGN}/**", lambda route: route.fulfill(body=FRAME.format(url), content_type="text/html"))
+    with page.expect_console_message(lambda message: "frame-ancestors" in message.text):
+        page.goto(f"{FOREIGN}/")
+    assert not any(frame.url.startswith(url) for frame in page.frames)
     context.close()
 
 
