@@ -27,6 +27,9 @@ from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features
 # What a result has scores of. Those by face features have the network of FACE_FEATURES, the others the settings' one.
 PARTS = ("generated", "generated_by_face_features", "reconstructed", "reconstructed_by_face_features")
 
+# What `scores.mean_and_interval` gives.
+Interval = dict[str, float | None]
+
 
 @dataclass(frozen=True)
 class EvaluationSettings(DataSettings):
@@ -153,13 +156,13 @@ def compare(generated: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
     }
 
 
-def over_seeds(results: Iterable[dict[str, float]]) -> dict[str, dict[str, float]]:
+def over_seeds(results: Iterable[dict[str, float]]) -> dict[str, Interval]:
     """Mean and 95 % interval of each score over the results of several seeds."""
     results = list(results)
     return {name: scores.mean_and_interval([result[name] for result in results]) for name in results[0]}
 
 
-def compare_draws(draws: Iterable[torch.Tensor], real: torch.Tensor, network: str) -> dict[str, dict[str, float]]:
+def compare_draws(draws: Iterable[torch.Tensor], real: torch.Tensor, network: str) -> dict[str, Interval]:
     """All scores, by a network's features, of images drawn with several seeds, each (n, 3, 64, 64) uint8.
 
     Args:
@@ -170,7 +173,7 @@ def compare_draws(draws: Iterable[torch.Tensor], real: torch.Tensor, network: st
 
 def score_samples(
     model: FaceModel, real: torch.Tensor, settings: EvaluationSettings, real_by_face: torch.Tensor | None = None
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> dict[str, dict[str, Interval]]:
     """Scores of faces drawn from the model's prior.
 
     Args:
@@ -189,22 +192,22 @@ def score_samples(
 
 def score_reconstructions(
     model: FaceModel, held_out: torch.Tensor, features: str, face_features: str | None = None
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> dict[str, dict[str, Interval]]:
     """Mean over held-out faces (n, 3, 64, 64) uint8, with intervals over faces."""
     reconstructed = decode(model, encode(model, held_out))
 
-    def feature_distance(network: str) -> dict[str, float]:
+    def feature_distance(network: str) -> Interval:
         distance = (extract(reconstructed, network) - extract(held_out, network)).norm(dim=1)
         return scores.mean_and_interval(distance.tolist())
 
-    by_pixels = {
+    its = {
         "psnr": scores.mean_and_interval(psnr(normalise(reconstructed), normalise(held_out)).tolist()),
         "ssim": scores.mean_and_interval(scores.ssim(reconstructed, held_out).tolist()),
         "feature_distance": feature_distance(features),
         "sharpness": scores.mean_and_interval([scores.sharpness(image[None]) for image in reconstructed]),
         "sharpness_of_originals": scores.mean_and_interval([scores.sharpness(image[None]) for image in held_out]),
     }
-    result = {"reconstructed": by_pixels}
+    result = {"reconstructed": its}
     if face_features:
         result["reconstructed_by_face_features"] = {"feature_distance": feature_distance(face_features)}
     return result

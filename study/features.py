@@ -164,7 +164,7 @@ def _extractor(name: str) -> FeatureExtractorBase:
     chosen = EXTRACTORS[name]
     try:
         return create_feature_extractor(chosen.name, [chosen.layer], cuda=torch.cuda.is_available(), verbose=False)
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # Each library has its own for a damaged file.
         reason = str(error).partition("\n")[0]
         raise TrainingError(f"--features {name}: its network cannot be loaded ({reason})") from error
 
