@@ -70,6 +70,8 @@ def test_a_model_is_scored(weights, small, tmp_path, capsys):
     by_face = result["generated_by_face_features"]
     assert by_face.keys() == result["generated"].keys() - {"sharpness"}
     assert by_face["frechet_distance"] != result["generated"]["frechet_distance"]
+    distances = [result[part]["feature_distance"] for part in ("reconstructed", "reconstructed_by_face_features")]
+    assert distances[0] != distances[1]
     assert result["protocol"]["face features"] == "age-resnet"
     assert result["protocol"]["training losses"] == "none of a network that scores"
     assert result["generated"]["frechet_distance"]["mean"] > 10
