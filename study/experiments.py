@@ -22,8 +22,8 @@ from models.images import denormalise, normalise
 from train.measure import latent_moments, psnr
 
 from . import scores
-from .evaluate import EvaluationSettings, compare, decode, encode, over_seeds
-from .features import extract
+from .evaluate import EvaluationSettings, compare, compare_draws, decode, encode, over_seeds
+from .features import FACE_FEATURES, extract
 
 # Means of the prior's distribution, or of the GAN's continuous half.
 MEANS = (-100, -50, -30, -20, -15, -10, -7, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
@@ -44,11 +44,13 @@ class References:
     Attributes:
         train, test: (n, 3, 64, 64) uint8.
         train_features: (n, size) of as many training faces as there are samples.
+        train_face_features: (n, 256) of the same, or None to do without scores by face features.
     """
 
     train: torch.Tensor
     test: torch.Tensor
     train_features: torch.Tensor
+    train_face_features: torch.Tensor | None = None
 
 
 def out_of_distribution(
@@ -150,6 +152,8 @@ def densities(model: FaceModel, faces: References, settings: EvaluationSettings)
         "fitted mixture": from_mixture,
     }
     result: dict[str, Any] = {"latents": latent_moments(torch.from_numpy(z)), "sampled": {}}
+    if faces.train_face_features is not None:
+        result["sampled_by_face_features"] = {}
     eigenvalues = np.linalg.eigvalsh(covariance)[::-1]
     scale = covariance.diagonal() ** 0.5
     correlations = (covariance / scale / scale[:, None])[np.triu_indices(len(mean), 1)]
@@ -162,16 +166,12 @@ def densities(model: FaceModel, faces: References, settings: EvaluationSettings)
         "variance_in_10_directions": float(eigenvalues[:10].sum() / eigenvalues.sum()),
     }
     for name, sample in samplers.items():
-        seeds = range(settings.seeds)
-        drawn = [decode(model, sample(settings.samples, seed)) for seed in seeds]
-        seen = [extract(images, settings.features) for images in drawn]
-        result["sampled"][name] = over_seeds(
-            {
-                **compare(points, faces.train_features),
-                "pixel_diversity": scores.mean_distance(images[:200]) / images[0].numel() ** 0.5,
-            }
-            for points, images in zip(seen, drawn)
+        draws = [decode(model, sample(settings.samples, seed)) for seed in range(settings.seeds)]
+        result["sampled"][name] = compare_draws(draws, faces.train_features, settings.features) | over_seeds(
+            {"pixel_diversity": scores.mean_distance(images[:200]) / images[0].numel() ** 0.5} for images in draws
         )
+        if faces.train_face_features is not None:
+            result["sampled_by_face_features"][name] = compare_draws(draws, faces.train_face_features, FACE_FEATURES)
     return result
 
 
@@ -289,21 +289,30 @@ def baselines(faces: References, settings: EvaluationSettings, size: int = 100) 
         numbers = np.random.default_rng(seed).standard_normal((settings.samples, size))
         return to_images(pca.inverse_transform(numbers * pca.explained_variance_**0.5))
 
+    draws = [pca_samples(seed) for seed in range(settings.seeds)]
     others = faces.train[count : 2 * count]
-    repeated = faces.train[:1].expand(count, -1, -1, -1)
-    return {
+
+    def other_faces(network: str, real: torch.Tensor) -> dict[str, float]:
+        return compare(extract(others, network), real[: len(others)])
+
+    def one_face(network: str, real: torch.Tensor) -> dict[str, float]:
+        return compare(extract(faces.train[:1], network).expand(count, -1).contiguous(), real)
+
+    real = faces.train_features
+    result: dict[str, Any] = {
         "PCA": {
             "psnr": scores.mean_and_interval(psnr(reconstructed.clamp(-1, 1), test).tolist()),
-            "generated": over_seeds(
-                compare(extract(pca_samples(seed), settings.features), faces.train_features)
-                for seed in range(settings.seeds)
-            ),
+            "generated": compare_draws(draws, real, settings.features),
         },
         "other training faces": {
-            **compare(extract(others, settings.features), faces.train_features[: len(others)]),
+            **other_faces(settings.features, real),
             "pixel_diversity": scores.mean_distance(others[:200]) / others[0].numel() ** 0.5,
         },
-        "one face repeated": compare(
-            extract(repeated[:1], settings.features).expand(count, -1).contiguous(), faces.train_features
-        ),
+        "one face repeated": one_face(settings.features, real),
     }
+    if faces.train_face_features is not None:
+        real = faces.train_face_features
+        result["PCA"]["generated_by_face_features"] = compare_draws(draws, real, FACE_FEATURES)
+        result["other training faces"]["by_face_features"] = other_faces(FACE_FEATURES, real)
+        result["one face repeated"]["by_face_features"] = one_face(FACE_FEATURES, real)
+    return result

@@ -25,7 +25,7 @@ from train.errors import TrainingError, run_command
 from train.record import write_whole
 
 from . import experiments, figures, sweep, verdicts
-from .evaluate import EvaluationSettings, evaluate, load_model
+from .evaluate import PARTS, EvaluationSettings, evaluate, load_model
 from .features import EXTRACTORS, extract, face_detector
 from .scores import SCORES, mean_and_interval
 
@@ -113,7 +113,12 @@ def _measure(names: list[str], settings: ReportSettings, command: str) -> None:
             f"{len(real.train) - 20} or less"
         )
     all_features = extract(real.train, settings.features)
-    faces = experiments.References(real.train, real.held_out.faces, all_features[: settings.samples].clone())
+    faces = experiments.References(
+        real.train,
+        real.held_out.faces,
+        all_features[: settings.samples].clone(),
+        settings.extract_face_features(real.train[: settings.samples]),
+    )
     protocol = settings.protocol(len(faces.train_features), real) | {"training faces": len(real.train)}
     protocol["data"] = settings.data_note or protocol["dataset"]
     # So that figures of a run that was stopped are not mistaken for those of the models before.
@@ -132,30 +137,36 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
     card = ModelCard.load(path)
     split = {"generated": protocol["reference"], "reconstructed": protocol["held out"]}
     lines, entries = [], []
-    for part, task in (("generated", "unconditional-image-generation"), ("reconstructed", "image-to-image")):
-        for name, value in result.get(part, {}).items():
+    tasks = {"generated": "unconditional-image-generation", "reconstructed": "image-to-image"}
+    by_face = protocol.get("face features")
+    for key in PARTS:
+        part, by_other, _ = key.partition("_by_face_features")
+        for name, value in result.get(key, {}).items():
             if name not in SCORES:
                 continue
             score = SCORES[name]
-            label = f"{score.title}, {part} faces"
+            label = f"{score.title}, {part} faces" + (", by face features" if by_other else "")
+            network = by_face if by_other else protocol["features"]
             lines.append(f"| {label} | {with_interval(value, max(2, score.digits))} |")
             entries.append(
                 EvalResult(
-                    task_type=task,
+                    task_type=tasks[part],
                     dataset_type=protocol["dataset"],
                     dataset_name=f"{protocol['data']}, {split[part]}",
-                    metric_type=name,
-                    metric_name=label + (f" ({protocol['features']} features)" if score.of_features else ""),
+                    metric_type=name + by_other,
+                    metric_name=label + (f" ({network} features)" if score.of_features else ""),
                     metric_value=round(value["mean"], 3),
                 )
             )
     card.data.model_name, card.data.eval_results = path.parent.name, entries
+    second = f"\nThose by face features are of {by_face} ({EXTRACTORS[by_face].description})." if by_face else ""
     caution = "" if EXTRACTORS[protocol["features"]].literature else ", and are no FID or KID of the literature"
     section = f"""## Scores
 
 {protocol["samples"]} generated faces against the {protocol["reference"]}, {len(protocol["seeds"])} seeds;
 reconstructions of the {protocol["held out"]}. The data: {protocol["data"]}. Distances are between
-features of {protocol["features"]}{caution}; ± 95 % confidence.
+features of {protocol["features"]}{caution}; ± 95 % confidence.{second}
+No network that scores was part of a training loss.
 The protocol and all other measurements are in the repository's docs/report.md.
 
 | | |
@@ -192,7 +203,7 @@ def _experiments(
         "scores": lambda: {
             name: {
                 "prior": {"mean": model.prior_mean, "variance": model.prior_variance},
-                **evaluate(model, faces.train_features, faces.test, settings),
+                **evaluate(model, faces.train_features, faces.test, settings, faces.train_face_features),
             }
             for name, model in models.items()
         },

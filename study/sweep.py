@@ -32,7 +32,7 @@ from train.settings import DataSettings
 
 from . import experiments, scores
 from .evaluate import EvaluationSettings, compare, decode, encode, load_model
-from .features import FeatureNetwork, extract
+from .features import FACE_FEATURES, FeatureNetwork, extract
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,10 @@ def score(settings: SweepSettings) -> dict[str, Any]:
     )
     real = its.real_faces(TRAINING_FACES)
     train, test = real.train, real.held_out.faces
-    faces = experiments.References(train, test, extract(train[: its.samples], its.features))
+    references = train[: its.samples]
+    faces = experiments.References(
+        train, test, extract(references, its.features), its.extract_face_features(references)
+    )
     rows = []
     for row in ROWS:
         for full_epochs in row.epochs:
@@ -280,6 +283,8 @@ def _models(row: Row, epochs: int, settings: SweepSettings) -> dict[int, Path]:
 def _score_model(model: FaceModel, faces: experiments.References, settings: EvaluationSettings) -> dict[str, Any]:
     generated = decode(model, model.sample_latent(settings.samples, seed=0))
     result: dict[str, Any] = compare(extract(generated, settings.features), faces.train_features)
+    if faces.train_face_features is not None:
+        result["by_face_features"] = compare(extract(generated, FACE_FEATURES), faces.train_face_features)
     # Whether far out the faces are alike, and on which side more so.
     for side, mean in (("prior", None), ("below", -100), ("above", 100)):
         images = decode(model, model.sample_latent(100, seed=0, mean=mean))

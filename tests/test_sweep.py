@@ -43,6 +43,7 @@ def test_a_sweep_trains_once_and_scores(arguments, tmp_path, monkeypatch):
     assert result["protocol"]["data"] == result["protocol"]["dataset"] and result["protocol"]["limit"] is None
     assert plain["runs"][0]["psnr"] > 5 and plain["runs"][0]["kernel_distance"] > 0
     assert "fitted mixture" in plain["runs"][0]["densities"]["sampled"]
+    assert plain["runs"][0]["by_face_features"]["frechet_distance"] > 0
 
     # Every seed that is there is scored, whatever is asked to be trained.
     monkeypatch.setattr(sweep, "MAINS", {})

@@ -255,6 +255,75 @@ def test_a_model_more_is_in_every_table(results):
     assert "**Not measured yet:** Toy autoencoder and New model." in page and page.count(toy) == 1
 
 
+def measured_by_face(results: dict) -> dict:
+    """The results with scores by face features: of the GAN 1 each, of the autoencoders 2, 3 and 4, of PCA 5."""
+    its = lambda value: {name: figure(value, 0.01) for name in results["baselines"]["PCA"]["generated"]}
+    results = copy.deepcopy(results)
+    results["scores"]["protocol"]["face features"] = "age-resnet"
+    for value, name in enumerate(("gan", "autoencoder", "matched-autoencoder", "shifted-autoencoder"), 1):
+        results["scores"][name]["generated_by_face_features"] = its(value)
+        if name != "gan":
+            results["scores"][name]["reconstructed_by_face_features"] = {"feature_distance": figure(value / 8, 0.01)}
+            sampled = results["densities"][name]["sampled"]
+            results["densities"][name]["sampled_by_face_features"] = {
+                density: its(value + number / 8) for number, density in enumerate(sampled)
+            }
+    results["baselines"]["PCA"]["generated_by_face_features"] = its(5)
+    results["baselines"]["other training faces"]["by_face_features"] = its(0.25)
+    results["baselines"]["one face repeated"]["by_face_features"] = its(99)
+    return results
+
+
+def test_the_second_yardstick_stands_beside_the_first(results):
+    old, new = both(results), both(measured_by_face(results))
+    assert "y face features" not in old and "No network that scores was part of a training loss." in old
+    assert "No network that scores was part of a training loss." in new
+    assert "features of age-resnet (256 numbers" in new and "Verdicts, and all else" in new
+    # Everything that was there is there, the verdicts too.
+    assert re.findall(r'^### "[^"]*".*', old, re.MULTILINE) == re.findall(r'^### "[^"]*".*', new, re.MULTILINE)
+
+    tables = {table.split(" |")[0]: table for table in re.findall(r"(?:^\|.*\n)+", new, re.MULTILINE)}
+    first_number = lambda line: line.split(" | ")[1]
+    lines = tables["| generated, by face features"].splitlines()[2:]
+    values = ["1.00", "2.00", "3.00", "4.00", "5.00", "0.25", "99.00"]
+    assert [first_number(line) for line in lines] == [f"{value} ± 0.01" for value in values]
+    lines = tables["| latents from, by face features"].splitlines()[2:]
+    assert [first_number(line)[:4] for line in lines[:5]] == ["2.00", "2.12", "2.25", "2.38", "3.00"]
+    assert "| feature distance | by face features | sharpness |" in tables["| reconstructed"]
+    assert len({line.count("|") for line in tables["| reconstructed"].splitlines()}) == 1
+    assert " | 0.4 ± 0.0 | " in tables["| reconstructed"]
+
+    assert "By face features they are better by Frechet distance and kernel distance; worse by precision" in new
+    sentence = (
+        "(5.0 ± 0.0), the Frechet distance by face features is smaller for the plain autoencoder (2.0 ± 0.0), the"
+    )
+    assert sentence in new
+    assert "(by face features better than it)" in new and "(by face features 4.12 ± 0.01 against 2.12 ± 0.01)" in new
+    assert re.search("a mixture of ten, .* has, by face features, a Frechet distance larger for the plain", new)
+
+
+def test_what_was_measured_before_the_second_yardstick_is_left_out(results):
+    new = measured_by_face(results)
+    new |= {name: results[name] for name in ("baselines", "densities")}
+    page = both(new)
+    assert "| generated, by face features |" in page and "| latents from, by face features |" not in page
+    assert len(re.findall(r"^\| one training face, repeated", page, re.MULTILINE)) == 1
+    assert "**Not all of one run:**" in page
+
+
+def test_a_sweep_has_both(results):
+    run = SWEPT | {"seed": 0, "by_face_features": {"frechet_distance": 77.25}}
+    rows = [{"name": name, "epochs": 5, "arguments": [], "runs": [run]} for name in ("gan-50+50, 5 epochs", "plain")]
+    results.pop("sweep_full", None)
+    results["sweep"] = {"protocol": swept_protocol(results, budget="small", limit=None), "rows": rows}
+    page = both(results)
+    tables = [table for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE) if " 77.2 |" in table]
+    assert [table.split(" |")[0] for table in tables] == ["| GAN: bits + continuous", "| autoencoder"]
+    assert all(len({line.count("|") for line in table.splitlines()}) == 1 for table in tables)
+    del run["by_face_features"]
+    assert "Frechet distance by face features" not in both(results)
+
+
 @pytest.mark.parametrize("name", ["gan", "shifted-autoencoder", "matched-autoencoder"])
 def test_no_model_is_needed(results, name):
     page = report.fill_in(results, {name: "Lone model"})
