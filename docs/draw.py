@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 REPOSITORY = Path(__file__).parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from models.history import load_history
 from models.images import to_pil
 from page import pictures, story
 from page.recipe import Recipe
@@ -47,6 +48,10 @@ def main() -> None:
         z = torch.cat([network.sample_latent(1, seed=0, mean=mean) for mean in MEANS])
         moved[name] = to_pil(network.decode(z))
     sheet(moved, tuple(f"mean {mean}" for mean in MEANS)).save(REPOSITORY / "docs/out-of-distribution.png")
+
+    history = load_history(REPOSITORY / "weights/gan")
+    epochs = {f"after epoch {epoch}": history.faces_after(epoch)[:8] for epoch in (1, history.epochs)}
+    sheet(epochs).save(REPOSITORY / "docs/gan-first-and-last-epoch.png")
 
     # Faces to try the page with, each with its recipe inside.
     examples = REPOSITORY / "page/examples"

@@ -24,14 +24,14 @@ EPOCHS_FILE = "epochs.webp"
 
 # A frame of the animation: faces row by row, with nothing between them.
 COLUMNS, ROWS = 8, 2
-FRAME_SIZE = (COLUMNS * IMAGE_SIZE, ROWS * IMAGE_SIZE)
-FRAME_MILLISECONDS = 200
+SHEET_SIZE = (COLUMNS * IMAGE_SIZE, ROWS * IMAGE_SIZE)
+EPOCH_MILLISECONDS = 200
 
 # Of training.json: of 50 epochs it has some 15 kB. And the epochs whose faces fit into memory, in 0.4 GB.
 MOST_BYTES, MOST_EPOCHS = 1_000_000, 2000
 
 # Of epochs.webp, for each epoch: ours take some 30 kB.
-MOST_FRAME_BYTES = 500_000
+MOST_EPOCH_BYTES = 500_000
 
 
 class History:
@@ -61,7 +61,7 @@ class History:
         self._decoded: tuple[list[int], np.ndarray] | None = None
         self._lock = threading.Lock()
 
-    def frame(self, epoch: int) -> list[Image.Image]:
+    def faces_after(self, epoch: int) -> list[Image.Image]:
         """What the same latents were after an epoch: 16 RGB images of 64 x 64.
 
         The first call decodes the whole animation, some 2 ms an epoch, since a frame of it can be had by way of
@@ -81,7 +81,7 @@ class History:
                 self._decoded = _decode(self._animation, self.epochs)
             starts, faces = self._decoded
         # An encoder makes one frame of epochs that look alike, and that frame lasts as long as they do together.
-        index = bisect_right(starts, (epoch - 1) * FRAME_MILLISECONDS) - 1
+        index = bisect_right(starts, (epoch - 1) * EPOCH_MILLISECONDS) - 1
         return [Image.fromarray(face) for face in faces[index]]
 
 
@@ -146,12 +146,12 @@ def _decode(path: Path, epochs: int) -> tuple[list[int], np.ndarray]:
     """When each frame of the animation starts, in ms, and its faces, (frames, 16, 64, 64, 3) uint8."""
     starts, frames = [], []
     try:
-        if path.stat().st_size > epochs * MOST_FRAME_BYTES:
+        if path.stat().st_size > epochs * MOST_EPOCH_BYTES:
             raise ValueError("another animation")
         with Image.open(path, formats=["WEBP"]) as animation:
             assert isinstance(animation, WebPImageFile)
             # Before anything is decoded: a small file can announce more than fits into memory.
-            if animation.size != FRAME_SIZE or not 1 <= animation.n_frames <= epochs:
+            if animation.size != SHEET_SIZE or not 1 <= animation.n_frames <= epochs:
                 raise ValueError("another animation")
             for index in range(animation.n_frames):
                 animation.seek(index)
@@ -159,7 +159,7 @@ def _decode(path: Path, epochs: int) -> tuple[list[int], np.ndarray]:
                 starts.append(animation.info["timestamp"])
                 frames.append(np.asarray(animation.convert("RGB")))
             # A still, made of epochs that all look alike, has no duration.
-            if animation.is_animated and starts[-1] + animation.info["duration"] != epochs * FRAME_MILLISECONDS:
+            if animation.is_animated and starts[-1] + animation.info["duration"] != epochs * EPOCH_MILLISECONDS:
                 raise ValueError("cut off")
     except Exception as error:  # Damage has many names: OSError, EOFError, DecompressionBombError, ...
         raise ValueError(f"{EPOCHS_FILE} is damaged: the faces of this model's training cannot be shown") from error

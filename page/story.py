@@ -208,7 +208,7 @@ def training(model: str, epoch: int) -> np.ndarray:
     """The same 16 latents as they were after an epoch, from 1; past the last, as they were after it."""
     found = history(model)
     epoch = min(whole(epoch, "The epoch", 1, MAX_EPOCHS), int(found.epochs))
-    return np.stack([pixels_of(face) for face in found.frame(epoch)])
+    return np.stack([pixels_of(face) for face in found.faces_after(epoch)])
 
 
 def in_words(mean: float, draws: dict[str, Draws]) -> str:

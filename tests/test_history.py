@@ -64,7 +64,7 @@ def test_faces_come_out_of_a_grid_as_they_went_in(tmp_path):
 def test_every_epoch_is_shown_by_its_first_sixteen_faces(tmp_path, epochs):
     story = told(tmp_path, epochs)
     for epoch in [*range(1, epochs + 1), 1]:
-        assert_shows(story.frame(epoch), epoch)
+        assert_shows(story.faces_after(epoch), epoch)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_epochs_that_look_alike_keep_their_places(tmp_path, alike):
     story = told(tmp_path, len(alike), paint=paint)
     assert Image.open(tmp_path / EPOCHS_FILE).n_frames == len(set(alike))
     for epoch in range(1, len(alike) + 1):
-        assert_shows(story.frame(epoch), epoch, paint)
+        assert_shows(story.faces_after(epoch), epoch, paint)
 
 
 def test_the_animation_is_one_for_browsers(tmp_path):
@@ -97,7 +97,7 @@ def test_there_is_no_epoch_before_the_first_or_after_the_last(tmp_path):
     story = told(tmp_path, 2)
     for epoch in (0, 3, -1):
         with pytest.raises(ValueError, match=f"epoch is {epoch}: .* 2"):
-            story.frame(epoch)
+            story.faces_after(epoch)
 
 
 def test_losses_are_thinned_to_means(tmp_path):
@@ -131,7 +131,7 @@ def test_an_unfinished_epoch_is_left_out(tmp_path):
     write_history(record, tmp_path)
     story = load_history(tmp_path)
     assert story.epochs == 2 and story.losses["step"] == [*range(1, 11)]
-    assert_shows(story.frame(2), 2)
+    assert_shows(story.faces_after(2), 2)
 
 
 def test_what_is_no_number_is_none(tmp_path):
@@ -236,17 +236,17 @@ def test_a_damaged_animation_is_refused_in_a_sentence(tmp_path, damage):
     assert len(story.losses["step"]) == 15
     for _ in range(2):
         with pytest.raises(ValueError, match="^epochs.webp is damaged: [a-z ']+$"):
-            story.frame(1)
+            story.faces_after(1)
 
 
 def test_any_epoch_follows_the_hand(tmp_path):
     """On a slider, where frames come in any order: a frame of a WebP can be had by way of those before it only."""
     story = told(tmp_path, 50)
-    story.frame(1)
+    story.faces_after(1)
     milliseconds = []
     for epoch in (50, 1, 49, 2, 50):
         began = time.perf_counter()
-        story.frame(epoch)
+        story.faces_after(epoch)
         milliseconds.append(1000 * (time.perf_counter() - began))
     assert min(milliseconds) < 5  # The smallest, since other processes may run beside.
 
@@ -270,8 +270,8 @@ def test_visitors_come_at_once(tmp_path, monkeypatch):
 
 def test_what_a_visitor_draws_on_a_face_stays_with_them(tmp_path):
     story = told(tmp_path, 1)
-    story.frame(1)[0].paste((255, 255, 255), (0, 0, 64, 64))
-    assert_shows(story.frame(1), 1)
+    story.faces_after(1)[0].paste((255, 255, 255), (0, 0, 64, 64))
+    assert_shows(story.faces_after(1), 1)
 
 
 UNFIT = {

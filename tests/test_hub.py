@@ -228,7 +228,7 @@ def away(monkeypatch, hub, how: str) -> None:
 
 
 def epochs_shown(loaded) -> int:
-    assert len(loaded.history.frame(loaded.history.epochs)) == 16
+    assert len(loaded.history.faces_after(loaded.history.epochs)) == 16
     return loaded.history.epochs
 
 
@@ -263,7 +263,7 @@ def test_a_model_is_shown_without_its_history_if_need_be(hub, published, bundled
     assert loaded.model.latent_size == 10 and loaded.origin.startswith(f"{REPOSITORY} at ")
     if (name, how) == ("epochs.webp", "damaged"):
         with pytest.raises(ValueError, match="epochs.webp is damaged"):
-            loaded.history.frame(1)
+            loaded.history.faces_after(1)
     else:
         assert loaded.history is None
 

@@ -243,5 +243,5 @@ def test_a_damaged_file_of_a_run_is_rebuilt_or_told_in_a_sentence(file, damage, 
         assert json.loads((run / "run.json").read_text())["kind"] == "gan"
         # What a page would show of it is there and sound, or it is not there.
         if history := load_history(run / "model"):
-            assert history.epochs == 3 and len(history.frame(3)) == 16
+            assert history.epochs == 3 and len(history.faces_after(3)) == 16
         assert (history is None) == (file in ("metrics.jsonl", "samples/epoch-0001.png", "samples/epoch-0002.png"))

@@ -84,7 +84,7 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
     for epoch in (1, 2):
         grid = Image.open(run / f"samples/epoch-{epoch:04d}.png")
         tenth = grid.crop((68, 68, 132, 132))
-        shown, drawn = (np.asarray(face.convert("L")).astype(int) for face in (story.frame(epoch)[9], tenth))
+        shown, drawn = (np.asarray(face.convert("L")).astype(int) for face in (story.faces_after(epoch)[9], tenth))
         assert np.abs(shown - drawn).mean() < 10  # Of noise, as yet; of another face's it is some 60.
 
 
@@ -153,7 +153,7 @@ def test_a_stopped_run_tells_of_the_epochs_that_are_done(arguments, tmp_path, mo
     with pytest.raises(Interrupted):
         gan.main(arguments(SMALL_GAN))
     story = load_history(tmp_path / "run/model")
-    assert story.epochs == 1 and story.losses["step"] == [1, 2, 3, 4, 5, 6] and len(story.frame(1)) == 16
+    assert story.epochs == 1 and story.losses["step"] == [1, 2, 3, 4, 5, 6] and len(story.faces_after(1)) == 16
     assert "](epochs.webp)" in (tmp_path / "run/model/README.md").read_text()
 
 

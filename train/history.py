@@ -58,7 +58,7 @@ def write_history(record: Record, folder: Path) -> None:
             written = Path(name)
             write_whole(written / TRAINING_FILE, json.dumps(training, allow_nan=False) + "\n")
             pictures.save_animation(frames, written / EPOCHS_FILE)
-            load_history(written).frame(1)
+            load_history(written).faces_after(1)
             for file in (TRAINING_FILE, EPOCHS_FILE):
                 os.replace(written / file, folder / file)
     except (ValueError, OverflowError, TrainingError) as error:

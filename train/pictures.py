@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torchvision.utils import save_image
 
-from models.history import COLUMNS, FRAME_MILLISECONDS, FRAME_SIZE, ROWS
+from models.history import COLUMNS, EPOCH_MILLISECONDS, ROWS, SHEET_SIZE
 from models.images import IMAGE_SIZE
 from models.loading import one_line
 
@@ -57,7 +57,7 @@ def read_faces(path: Path) -> Image.Image:
     except Exception as error:  # Damage has many names: OSError, SyntaxError, struct.error, DecompressionBombError ...
         raise ValueError(f"{path} cannot be read: {one_line(error)}") from error
     faces = pixels.reshape(ROWS, stride, COLUMNS, stride, 3)[:, :IMAGE_SIZE, :, :IMAGE_SIZE]
-    return Image.fromarray(faces.reshape(*FRAME_SIZE[::-1], 3))
+    return Image.fromarray(faces.reshape(*SHEET_SIZE[::-1], 3))
 
 
 def save_animation(frames: list[Image.Image], path: Path) -> None:
@@ -72,7 +72,7 @@ def save_animation(frames: list[Image.Image], path: Path) -> None:
         "WEBP",
         save_all=True,
         append_images=frames[1:],
-        duration=FRAME_MILLISECONDS,
+        duration=EPOCH_MILLISECONDS,
         quality=ANIMATION_QUALITY,
     )
     write_whole(path, buffer.getvalue())
