@@ -263,7 +263,7 @@ def test_visitors_come_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(history, "_decode", slow)
     epochs = [1 + number % 6 for number in range(24)]
     with ThreadPoolExecutor(8) as threads:
-        for epoch, faces in zip(epochs, threads.map(story.frame, epochs)):
+        for epoch, faces in zip(epochs, threads.map(story.faces_after, epochs)):
             assert_shows(faces, epoch)
     assert len(calls) == 1
 
