@@ -16,7 +16,7 @@ from page.recipe import Recipe
 from page.zoo import MODELS, load
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
-EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 8), ("Plain autoencoder", 0, 4))
+EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder", 0, 4))
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
 
