@@ -14,7 +14,7 @@ from page import story, zoo
 from page.recipe import Recipe
 from page.zoo import MODELS
 from tests.conftest import draw_face
-from tests.markup import FOREIGN, MARKUP, models_with_markup
+from tests.markup import EPOCHS, FOREIGN, MARKUP, models_with_markup
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect, Error = playwright.expect, playwright.Error
@@ -387,7 +387,7 @@ def assert_is_only_text(page) -> None:
 
 def test_what_a_hub_says_is_shown_as_text(visit, url_of_strangers_models):
     page = visit("?tab=training&epoch=3", at=url_of_strangers_models)
-    expect(page.get_by_text("After epoch 3 of 50. <img class=planted")).to_be_visible()
+    expect(page.get_by_text(f"After epoch 3 of {EPOCHS}. <img class=planted")).to_be_visible()
     expect(page.locator(".key.blue:visible")).to_contain_text("0<img class=planted")
     foot = page.locator("#origins")
     expect(foot).to_contain_text("GAN: <img class=planted")

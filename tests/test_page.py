@@ -23,7 +23,7 @@ from page import chart, curves, drawings, pictures, show, story, values, zoo
 from page.recipe import Recipe, sample
 from study import scores
 from tests.conftest import draw_face
-from tests.markup import MARKUP, folder_of_history, unchecked
+from tests.markup import EPOCHS, MARKUP, folder_of_history, unchecked
 from tests.serving import serving
 
 
@@ -294,7 +294,7 @@ def test_the_losses_are_drawn_in_their_colours_with_a_mark_at_the_epoch(tmp_path
     assert [x for x, _ in blue] == [x for x, _ in red] == [79, 150, 292]
     assert blue[1][1] < blue[2][1] < blue[0][1] < red[0][1] < red[1][1] < red[2][1] == 82
     mark = next(tag.attributes for tag in tags(html) if tag.attributes.get("class") == "mark")
-    assert float(mark["x1"]) == pytest.approx(8 + 284 * 10 / 50, abs=0.1)
+    assert float(mark["x1"]) == pytest.approx(8 + 284 * 10 / EPOCHS, abs=0.1)
 
 
 def with_history(monkeypatch, history: History) -> None:
@@ -318,8 +318,8 @@ def with_history(monkeypatch, history: History) -> None:
         {"losses": {"step": [True, False], "a": [True, False]}},
         {"losses": {"step": [1], "a": [1], "b": [2], "c": [3], "d": [4]}},
         {"losses": {"step": [1, 2], "": [1, 2]}},
-        {"epochs": 50.0},
-        {"epochs": 49.5},
+        {"epochs": float(EPOCHS)},
+        {"epochs": EPOCHS - 0.5},
         {"epochs": 0, "measurements": {"epoch": []}},
         {"note": None},
         {"note": {"a": [1]}},
@@ -337,7 +337,7 @@ def test_a_damaged_history_is_told_or_drawn_without_what_is_wrong(tmp_path, monk
         return
     (html,) = drawings.training("GAN", 3)
     assert len([tag for tag in tags(html) if tag.name == "img"]) == 16
-    assert "After epoch 3 of 50." in html and len(html) < 400_000
+    assert f"After epoch 3 of {EPOCHS}." in html and len(html) < 400_000
     for tag in tags(html):
         if tag.name == "polyline":
             for x, y in points(html, tag.attributes["class"]):
