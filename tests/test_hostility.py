@@ -1,5 +1,6 @@
 """What strangers send to a page that is public, and that it neither suffers from nor keeps."""
 
+import io
 import socket
 import tempfile
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
+from page import server
 from tests.serving import serving
 
 QUESTION = {"data": ["GAN", 0, 16, 1, ""]}
@@ -116,6 +119,49 @@ def test_who_never_fetches_an_answer_keeps_others_waiting_for_seconds_only(clien
             time.sleep(0.05)
         assert "event: complete" in client.get(f"/gradio_api/call/generate/{asked.json()['event_id']}").text
         assert time.monotonic() - began < 8
+
+
+def drawing(client: httpx.Client, tab: str, values: list) -> str:
+    """What the page's own JavaScript is answered."""
+    parts = client.get("/config").json()["components"]
+    component = next(part["id"] for part in parts if "draw" in part["props"].get("server_fns", []))
+    asked = {"data": [tab, values], "component_id": component, "fn_name": "draw", "session_hash": "someone"}
+    answer = client.post("/gradio_api/component_server", json=asked)
+    assert answer.status_code == 200
+    return "".join(answer.json())
+
+
+def uploaded(client: httpx.Client, content: bytes) -> dict:
+    (path,) = client.post("/gradio_api/upload", files={"files": ("photograph", content)}).json()
+    return {"path": path}
+
+
+def test_more_drawings_than_can_be_waited_for_are_told_so(client):
+    with ThreadPoolExecutor(120) as threads:
+        answers = list(
+            threads.map(
+                lambda seed: drawing(client, "generate", ["Plain autoencoder", seed, 4, 1, "", 1, 1]), range(120)
+            )
+        )
+    busy = [answer for answer in answers if server.BUSY in answer]
+    assert 0 < len(busy) < 60 and all('role="alert"' in answer for answer in busy)
+    assert all(answer.count("data:image/png") == 4 for answer in answers if server.BUSY not in answer)
+
+
+def test_photographs_keep_only_photographs_waiting(client):
+    """Eight of a few bytes, each of which takes a quarter of a gigabyte and a second to decode."""
+    picture = io.BytesIO()
+    Image.new("RGB", (5000, 5000)).save(picture, "WEBP", lossless=True, quality=0, method=0)
+    photographs = [uploaded(client, picture.getvalue()) for _ in range(10)]
+    with ThreadPoolExecutor(10) as threads:
+        answers = [threads.submit(drawing, client, "reconstruct", [photograph]) for photograph in photographs]
+        began, drawn = time.monotonic(), 0
+        while not all(answer.done() for answer in answers):
+            assert "data:image/png" in drawing(client, "generate", ["GAN", 1000 + drawn, 1, 1, "", 1, 1])
+            drawn += 1
+        assert drawn > 3 and (time.monotonic() - began) / drawn < 1
+    said = Counter(server.BUSY in answer.result() for answer in answers)
+    assert said == {True: 2, False: 8}
 
 
 def test_health_is_told_while_all_workers_are_busy(client):
