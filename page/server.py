@@ -260,7 +260,8 @@ class Line:
 
     def __init__(self, at_once: int, most_waiting: int):
         self._threads = anyio.CapacityLimiter(at_once)
-        self._most_waiting = most_waiting
+        self._most = at_once + most_waiting
+        self._here = 0
 
     async def serve(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """The function's result.
@@ -268,9 +269,13 @@ class Line:
         Raises:
             Busy: too many wait already.
         """
-        if self._threads.statistics().tasks_waiting >= self._most_waiting:
+        if self._here >= self._most:
             raise Busy(BUSY)
-        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
+        self._here += 1
+        try:
+            return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
+        finally:
+            self._here -= 1
 
 
 class Busy(Exception):
