@@ -45,8 +45,8 @@ BUSY = "The page is busy. Try again in a few seconds."
 # And how many of visitors' drawings, of which each browser asks for one at a time.
 MOST_DRAWINGS_WAITING = 64
 
-# Photographs wait for each other, as they are decoded one at a time, and keep nobody else waiting.
-PHOTOGRAPHS_AT_ONCE, MOST_PHOTOGRAPHS_WAITING = 2, 6
+# Photographs, of which each takes about a second, wait for each other only, as they are decoded one at a time.
+PHOTOGRAPHS_AT_ONCE, MOST_PHOTOGRAPHS_WAITING = 2, 3
 
 # Spaces are shown inside a frame of the Hub.
 FRAMES = "'self' https://huggingface.co https://*.hf.space"

@@ -131,13 +131,15 @@ async def load(settings: Settings, page: Served, label: str, ask: Ask, first_see
 class Minute:
     """What came in a minute of a soak: seconds of answers by their kind, and what went wrong."""
 
-    seconds: dict[str, list[float]] = field(default_factory=lambda: {"page": [], "endpoints": [], "health": []})
+    seconds: dict[str, list[float]] = field(
+        default_factory=lambda: {"page": [], "photographs": [], "endpoints": [], "health": []}
+    )
     busy: int = 0
     errors: list[str] = field(default_factory=list)
 
     def row(self, number: int, megabytes: float) -> str:
         cells = [str(number), str(sum(map(len, self.seconds.values()))), str(len(self.errors)), str(self.busy)]
-        for kind in ("page", "endpoints"):
+        for kind in ("page", "photographs", "endpoints"):
             cells += [f"{value:.2f}" for value in percentiles(self.seconds[kind])]
         cells += [f"{1000 * value:.0f}" for value in percentiles(self.seconds["health"])]
         return f"| {' | '.join(cells)} | {megabytes:.0f} |"
@@ -194,7 +196,7 @@ def mixture(config: dict) -> dict[str, tuple[float, str, Ask]]:
         "moved": (3, "page", draw("out-of-distribution", lambda seed: [seed % 200 - 100, seed, 6, "All of them"])),
         "training": (1, "page", draw("training", lambda seed: ["GAN", 1 + seed % 10])),
         "page": (1, "page", open_page),
-        "upload": (1, "page", upload),
+        "upload": (1, "photographs", upload),
         "endpoint": (2, "endpoints", endpoint),
     }
 
@@ -249,9 +251,9 @@ async def soak(settings: Settings, page: Served, config: dict) -> None:
 
 
 SOAK = """\
-| minute | answers | errors | told busy | page: median s | 95 % s | worst s | endpoints: median s | 95 % s | worst s \
+| minute | answers | errors | told busy | page: median s | 95 % s | worst s | photographs: median s | 95 % s | worst s | endpoints: median s | 95 % s | worst s \
 | health: median ms | 95 % ms | worst ms | memory MB |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def main(arguments: list[str] | None = None) -> None:
