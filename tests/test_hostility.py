@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from page import server
+from tests import hostility
 from tests.serving import serving
 
 QUESTION = {"data": ["GAN", 0, 16, 1, ""]}
@@ -210,3 +211,16 @@ def test_health_is_told_while_all_workers_are_busy(client):
         list(drawn)
     # The median, since other processes may run beside.
     assert sorted(seconds)[len(seconds) // 2] < 0.05
+
+
+def test_what_an_attack_loses_is_printed_and_ends_in_a_status(monkeypatch, capsys):
+    def lose(*_):
+        raise AssertionError("a photograph | is gone")
+
+    attacks = {"harmless": (2, lambda *_: "One sentence."), "worse": (0.1, lose)}
+    monkeypatch.setattr(hostility, "ATTACKS", attacks)
+    assert hostility.main(["--times", "3", "--seed", "5"]) == 1
+    *_, harmless, worse = capsys.readouterr().out.splitlines()
+    assert harmless == "| harmless | 6 | `One sentence.` | none |"
+    assert worse == "| worse | 1 | `-` | 1: AssertionError: a photograph / is gone |"
+    assert hostility.main(["--times", "1", "--seed", "5", "--only", "harmless"]) == 0
