@@ -522,13 +522,17 @@ def printed(name: str, row: Row, folder: str) -> str:
     """A row of a Markdown table, with the shortest of the most frequent sentences; `folder` is left out of it."""
     common = sorted((said for said, _ in row.said.most_common(3)), key=len)
     sentences = [said for said in common if not said.startswith("nothing")] or common or ["-"]
-    clean = lambda text: (
-        "".join(c if c.isprintable() else " " for c in text).replace("|", "/").replace("`", "'").replace(folder, "")
-    )
+
+    def clean(text: str) -> str:
+        printable = "".join(character if character.isprintable() else " " for character in text)
+        # Of a model that weights do not fit, its arguments fill a line.
+        short = re.sub(r"\(\{.*?\}\)", "", printable).replace(f"{folder}/", "")
+        return short.replace("|", "/").replace("`", "'")[:160]
+
     others = len(row.said) - 1
     more = f" and {others} other{'s' * (others > 1)}" if others > 0 else ""
-    lost = f"{len(row.lost)}: {clean(row.lost[0][:200])}" if row.lost else "none"
-    return f"| {name} | {row.tried} | `{clean(sentences[0][:160])}`{more} | {lost} |"
+    lost = f"{len(row.lost)}: {clean(row.lost[0])}" if row.lost else "none"
+    return f"| {name} | {row.tried} | `{clean(sentences[0])}`{more} | {lost} |"
 
 
 def main(arguments: list[str] | None = None) -> int:
