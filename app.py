@@ -18,6 +18,7 @@ from page import server
 
 server.give_back_freed_memory()
 if __name__ == "__main__":
+    server.without_matplotlib()
     TEMPORARY = server.own_temporary_folder()
 
 import gradio as gr

@@ -115,8 +115,8 @@ def _check(training: dict[str, Any]) -> None:
     steps_and_epochs = [*losses["step"], *measurements["epoch"]]
     drawn = [value for name, column in losses.items() if name != "step" for value in column]
     sound = [
-        isinstance(training["command"], str),
-        isinstance(training.get("note", ""), str),
+        _is_text(training["command"]),
+        _is_text(training.get("note", "")),
         all(map(_is_count, (epochs, training["images_seen"], training["steps_per_point"], *steps_and_epochs))),
         epochs <= MOST_EPOCHS,
         _is_number(training["seconds"]) and training["seconds"] >= 0,
@@ -132,6 +132,11 @@ def _check(training: dict[str, Any]) -> None:
     ]
     if not all(sound):
         raise ValueError("none that can be drawn")
+
+
+def _is_text(value: Any) -> bool:
+    # JSON can hold halves of characters, which no answer of a server can.
+    return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
 
 
 def _is_count(value: Any) -> bool:

@@ -16,9 +16,10 @@ from urllib.parse import parse_qs
 import gradio as gr
 from gradio.components import Component
 
-from . import show
+from . import server, show
 from .story import GONE
 from .values import choice, number, text, whole
+from .zoo import CORES
 
 Draw = Callable[..., list[str]]
 
@@ -70,6 +71,10 @@ class Screen:
             return self._complaint(str(error))
         return self._drawn(checked)
 
+    def reads_a_picture(self, values: list[Any]) -> bool:
+        """Whether an answer to these values decodes a file: where no link can set anything, an example if no upload."""
+        return not self.settings or any(isinstance(value, dict) for value in values)
+
     def _drawn(self, values: list[Any]) -> list[str]:
         try:
             return self.draw(*values)
@@ -105,10 +110,18 @@ def connect(screens: list[Screen], tabs: gr.Tabs) -> None:
     """Let the browser ask for drawings, and follow the link that opened the page."""
     by_name = {screen.name: screen for screen in screens}
 
-    def draw(question: Any) -> list[str]:
+    drawings = server.Line(4 * CORES, server.MOST_DRAWINGS_WAITING)
+    photographs = server.Line(server.PHOTOGRAPHS_AT_ONCE, server.MOST_PHOTOGRAPHS_WAITING)
+
+    async def draw(question: Any) -> list[str]:
         match question:
             case [str(name), list(values)] if name in by_name:
-                return by_name[name].answer(values)
+                screen = by_name[name]
+                line = photographs if screen.reads_a_picture(values) else drawings
+                try:
+                    return await line.serve(screen.answer, values)
+                except server.Busy as busy:
+                    return [show.complaint(str(busy))]
         return [show.complaint("This is no question that the page asks.")]
 
     def follow(query: Any) -> dict[str, Any]:

@@ -17,11 +17,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
+import anyio.to_thread
 from filelock import FileLock, Timeout
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
@@ -40,6 +42,12 @@ FORM_BYTES = 2**16
 MOST_WAITING = 16
 BUSY = "The page is busy. Try again in a few seconds."
 
+# And how many of visitors' drawings, of which each browser asks for one at a time.
+MOST_DRAWINGS_WAITING = 64
+
+# Photographs, of which each takes about a second, wait for each other only, as they are decoded one at a time.
+PHOTOGRAPHS_AT_ONCE, MOST_PHOTOGRAPHS_WAITING = 2, 3
+
 # Spaces are shown inside a frame of the Hub.
 FRAMES = "'self' https://huggingface.co https://*.hf.space"
 
@@ -48,6 +56,7 @@ TEMPORARY_SECONDS = 3600
 
 MOST_LOGGED_CHARACTERS = 300
 
+Result = TypeVar("Result")
 
 # glibc's mallopt: the size from which memory is asked of the system for itself, and given back when it is freed.
 _M_MMAP_THRESHOLD = -3
@@ -64,6 +73,15 @@ def give_back_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
             libc.mallopt(_M_MMAP_THRESHOLD, 2**23)
+
+
+def without_matplotlib() -> None:
+    """Have gradio draw without matplotlib, which this page has no use for.
+
+    Gradio looks for it at every answer to a program. Where it is installed, its import alone keeps everybody waiting
+    for a third of a second.
+    """
+    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]  # As the import system marks what is not there.
 
 
 def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
@@ -230,6 +248,38 @@ def _without_details(send: Send) -> Send:
             await send(message)
 
     return told
+
+
+class Line:
+    """Threads in which what visitors ask is done in turn.
+
+    Args:
+        at_once: how many threads.
+        most_waiting: whoever finds so many before them is not served.
+    """
+
+    def __init__(self, at_once: int, most_waiting: int):
+        self._threads = anyio.CapacityLimiter(at_once)
+        self._most = at_once + most_waiting
+        self._here = 0
+
+    async def serve(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """The function's result.
+
+        Raises:
+            Busy: too many wait already.
+        """
+        if self._here >= self._most:
+            raise Busy(BUSY)
+        self._here += 1
+        try:
+            return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
+        finally:
+            self._here -= 1
+
+
+class Busy(Exception):
+    """Too many ask at once; its text says so to visitors."""
 
 
 def own_temporary_folder() -> Path:

@@ -1,24 +1,34 @@
 """How the page bears many visitors at once.
 
     python -m tests.load [--clients 50] [--requests 2000]
+    python -m tests.load --clients 20 --minutes 30
 
-Starts `python app.py` and lets so many clients ask for 16 faces each, over and over with seeds of their own: first as
+Starts `python app.py`. The first lets so many clients ask for 16 faces each, over and over with seeds of their own: first as
 the page does, then through the endpoint `/generate`, without and with fetching its 16 files. Prints the percentiles of the
 seconds from asking to the answer, the errors, and the server's memory on the way.
+
+The second is a soak: for so many minutes each client draws on one tab or another, opens the page, uploads a photograph
+and has it reconstructed, or calls an endpoint and fetches its files, one after the other without a pause. Prints for
+each minute the errors, how many were told that the page is busy, the percentiles, and the memory of the server.
 """
 
 import asyncio
 import json
+import math
 import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from random import Random
+from typing import Annotated, Any
 
 import httpx
 import tyro
 
+from page.server import BUSY
+
+from .conftest import draw_face, encode
 from .serving import Served, serving
 
 FACES = 16
@@ -31,6 +41,7 @@ Ask = Callable[[httpx.AsyncClient, int, int], Awaitable[None]]
 class Settings:
     clients: Annotated[int, tyro.conf.arg(help="How many ask at the same time.")] = 50
     requests: Annotated[int, tyro.conf.arg(help="How many answers in all, for each of the three ways.")] = 2000
+    minutes: Annotated[int, tyro.conf.arg(help="For so long a mixture of all that visitors and programs do.")] = 0
 
 
 async def answer(client: httpx.AsyncClient, address: str, last_message: str) -> dict:
@@ -116,8 +127,142 @@ async def load(settings: Settings, page: Served, label: str, ask: Ask, first_see
         print(f"  {error}", file=sys.stderr)
 
 
+@dataclass
+class Minute:
+    """What came in a minute of a soak: seconds of answers by their kind, and what went wrong."""
+
+    seconds: dict[str, list[float]] = field(
+        default_factory=lambda: {"page": [], "photographs": [], "endpoints": [], "health": []}
+    )
+    busy: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def row(self, number: int, megabytes: float) -> str:
+        cells = [str(number), str(sum(map(len, self.seconds.values()))), str(len(self.errors)), str(self.busy)]
+        for kind in ("page", "photographs", "endpoints"):
+            cells += [f"{value:.2f}" for value in percentiles(self.seconds[kind])]
+        cells += [f"{1000 * value:.0f}" for value in percentiles(self.seconds["health"])]
+        return f"| {' | '.join(cells)} | {megabytes:.0f} |"
+
+
+def percentiles(seconds: list[float]) -> tuple[float, float, float]:
+    """The median, the 95th percentile and the largest."""
+    if len(seconds) < 2:
+        return (math.nan,) * 3
+    return statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1], max(seconds)
+
+
+class Busy(Exception):
+    """The page has said so."""
+
+
+def mixture(config: dict) -> dict[str, tuple[float, str, Ask]]:
+    """What visitors and programs do: how often, whom it concerns, and how it is asked."""
+    component = next(part["id"] for part in config["components"] if "draw" in part["props"].get("server_fns", []))
+
+    async def post(client: httpx.AsyncClient, function: str, data: object) -> Any:
+        asked = {"data": data, "component_id": component, "fn_name": function, "session_hash": "somebody"}
+        answer = await client.post("/gradio_api/component_server", json=asked)
+        answer.raise_for_status()
+        return answer.json()
+
+    def draw(tab: str, values: Callable[[int], list]) -> Ask:
+        async def ask(client: httpx.AsyncClient, _: int, seed: int) -> None:
+            drawn = "".join(await post(client, "draw", [tab, values(seed)]))
+            if BUSY in drawn:
+                raise Busy
+            if "data:image/" not in drawn:
+                raise RuntimeError(f"{tab}: {drawn[:200]}")
+
+        return ask
+
+    async def open_page(client: httpx.AsyncClient, _: int, seed: int) -> None:
+        (await client.get("/")).raise_for_status()
+        if (await post(client, "follow", f"?tab=generate&seed={seed}"))["values"] != {"seed": seed}:
+            raise RuntimeError("the link was not followed")
+
+    async def upload(client: httpx.AsyncClient, _: int, seed: int) -> None:
+        face = encode(draw_face(seed, (1200, 1600)), "JPEG")
+        sent = await client.post("/gradio_api/upload", files={"files": ("photograph.jpg", face)})
+        sent.raise_for_status()
+        await draw("reconstruct", lambda _: [{"path": sent.json()[0]}])(client, _, seed)
+
+    async def endpoint(client: httpx.AsyncClient, visitor: int, seed: int) -> None:
+        await by_endpoint(fetch=True)(client, visitor, seed)
+
+    return {
+        "generate": (6, "page", draw("generate", lambda seed: ["GAN", seed, FACES, 1, "", 1, 1])),
+        "interpolate": (2, "page", draw("interpolate", lambda seed: ["GAN", f"{seed}", "1", 11, "straight", "held"])),
+        "moved": (3, "page", draw("out-of-distribution", lambda seed: [seed % 200 - 100, seed, 6, "All of them"])),
+        "training": (1, "page", draw("training", lambda seed: ["GAN", 1 + seed % 10])),
+        "page": (1, "page", open_page),
+        "upload": (1, "photographs", upload),
+        "endpoint": (2, "endpoints", endpoint),
+    }
+
+
+async def soak(settings: Settings, page: Served, config: dict) -> None:
+    minutes = [Minute() for _ in range(settings.minutes)]
+    began = time.monotonic()
+    done = lambda: time.monotonic() - began >= 60 * settings.minutes
+    # What began in a minute counts there.
+    now = lambda: minutes[min(int((time.monotonic() - began) / 60), settings.minutes - 1)]
+    asks = mixture(config)
+
+    async def timed(client: httpx.AsyncClient, kind: str, ask: Ask, visitor: int, seed: int) -> None:
+        minute, start = now(), time.monotonic()
+        try:
+            await ask(client, visitor, seed)
+            minute.seconds[kind].append(time.monotonic() - start)
+        except Busy:
+            minute.busy += 1
+            await asyncio.sleep(1)
+        except (httpx.HTTPError, RuntimeError) as error:
+            minute.errors.append(f"{type(error).__name__} {error}")
+
+    async def visit(client: httpx.AsyncClient, visitor: int) -> None:
+        random = Random(visitor)
+        while not done():
+            (chosen,) = random.choices([*asks], [share for share, _, _ in asks.values()])
+            _, kind, ask = asks[chosen]
+            await timed(client, kind, ask, visitor, random.randrange(2**31))
+
+    async def health(client: httpx.AsyncClient, *_: int) -> None:
+        (await client.get("/health")).raise_for_status()
+
+    async def watch(client: httpx.AsyncClient) -> None:
+        while not done():
+            await timed(client, "health", health, 0, 0)
+            await asyncio.sleep(0.25)
+
+    async def tell() -> None:
+        for number, minute in enumerate(minutes, start=1):
+            # Whoever asked in it has been answered a few seconds later.
+            await asyncio.sleep(max(0, began + 60 * number + 5 - time.monotonic()))
+            print(minute.row(number, page.megabytes), flush=True)
+
+    async with httpx.AsyncClient(
+        base_url=page.url, timeout=60, limits=httpx.Limits(max_connections=None), trust_env=False
+    ) as client:
+        visits = [visit(client, visitor) for visitor in range(settings.clients)]
+        await asyncio.gather(*visits, watch(client), tell())
+    for error in sorted({error for minute in minutes for error in minute.errors})[:5]:
+        print(f"  {error}", file=sys.stderr)
+
+
+SOAK = """\
+| minute | answers | errors | told busy | page: median s | 95 % s | worst s | photographs: median s | 95 % s | worst s | endpoints: median s | 95 % s | worst s \
+| health: median ms | 95 % ms | worst ms | memory MB |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
 def main(arguments: list[str] | None = None) -> None:
     settings = tyro.cli(Settings, args=arguments, prog="python -m tests.load", description=__doc__)
+    if settings.minutes:
+        with serving() as page:
+            print(SOAK)
+            asyncio.run(soak(settings, page, httpx.get(f"{page.url}config", trust_env=False).json()))
+        return
     print(
         "| 16 faces | clients | requests | errors | median s | 95 % s | 99 % s | answers/s | processor ms each | memory MB, on the way |"
     )

@@ -25,24 +25,30 @@ MARKUP = (
 def models_with_markup(folder: Path) -> dict[str, LoadedModel]:
     """The bundled models, with markup in what their Hub tells of them."""
     return {
-        name: replace(loaded, origin=MARKUP, history=unchecked(folder_of_history(folder, MARKUP)))
+        name: replace(loaded, origin=MARKUP, history=unchecked(history_with_markup(folder)))
         for name, loaded in zoo.load_all().items()
     }
 
 
-def unchecked(folder: Path) -> History:
-    """A history as if its reader let everything pass, as text has to be text wherever it comes from."""
-    return History(json.loads((folder / TRAINING_FILE).read_text()), folder / EPOCHS_FILE)
-
-
-def folder_of_history(folder: Path, text: str, **changes: object) -> Path:
-    """A folder with the GAN's history, its texts and names replaced by one."""
+def history_with_markup(folder: Path) -> Path:
+    """A folder with the GAN's history, its texts replaced."""
     training = json.loads((WEIGHTS / "gan" / TRAINING_FILE).read_text())
-    losses, measurements = training["losses"], training["measurements"]
-    step, *columns = losses.values()
-    training["losses"] = {"step": step, **{f"loss{number}{text}_loss": column for number, column in enumerate(columns)}}
-    measurements[text] = measurements["seconds"]
-    training |= {"command": text, "note": text, text: text, **changes}
-    (folder / TRAINING_FILE).write_text(json.dumps(training))
+    step, *columns = training["losses"].values()
+    losses = {"step": step, **{f"{number}{MARKUP}_loss": column for number, column in enumerate(columns)}}
+    measurements = training["measurements"] | {MARKUP: training["measurements"]["seconds"]}
+    return history_with(
+        folder, losses=losses, measurements=measurements, command=MARKUP, note=MARKUP, **{MARKUP: MARKUP}
+    )
+
+
+def history_with(folder: Path, **changes: object) -> Path:
+    """A folder with the GAN's history, some of it replaced."""
+    training = json.loads((WEIGHTS / "gan" / TRAINING_FILE).read_text())
+    (folder / TRAINING_FILE).write_text(json.dumps(training | changes))
     shutil.copy(WEIGHTS / "gan" / EPOCHS_FILE, folder)
     return folder
+
+
+def unchecked(folder: Path) -> History:
+    """What `load_history` would refuse, for what must be safe without it too."""
+    return History(json.loads((folder / TRAINING_FILE).read_text()), folder / EPOCHS_FILE)

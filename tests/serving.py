@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,15 +44,27 @@ class Served:
 
 
 @contextmanager
-def serving(environment: Mapping[str, str] | None = None, folder: Path = REPOSITORY) -> Iterator[Served]:
-    """Run `python app.py` in a folder, with more variables in its environment, until the end of the context."""
-    with socket.socket() as free, tempfile.TemporaryDirectory() as temporary:
+def serving(
+    environment: Mapping[str, str] | None = None, folder: Path = REPOSITORY, log: Path | None = None
+) -> Iterator[Served]:
+    """Run `python app.py` in a folder, with more variables in its environment, until the end of the context.
+
+    Args:
+        log: takes what it writes about errors.
+    """
+    with (
+        socket.socket() as free,
+        tempfile.TemporaryDirectory() as temporary,
+        open(log, "w") if log else nullcontext() as errors,
+    ):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
         variables = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": temporary, **(environment or {})}
         began = time.monotonic()
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=folder, env=variables, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=errors
+        )
         try:
             url = f"http://127.0.0.1:{port}/"
             with httpx.Client(trust_env=False) as client:

@@ -303,6 +303,8 @@ UNFIT = {
     "markup in a measurement": {"measurements": {"epoch": [1, 2], "<b>": [20.0, 21.0]}},
     "a command that is none": {"command": None},
     "a note that is none": {"note": ["see"]},
+    "half a character in a command": {"command": "python \ud800"},
+    "half a character in a note": {"note": "\udfff"},
     "a negative time": {"seconds": -1},
     "no pictures seen": {"images_seen": 0},
     "points of no steps": {"steps_per_point": 0},

@@ -1,7 +1,10 @@
 """What strangers send to a page that is public, and that it neither suffers from nor keeps."""
 
+import asyncio
+import io
 import socket
 import tempfile
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
+from page import server
+from tests import hostility
 from tests.serving import serving
 
 QUESTION = {"data": ["GAN", 0, 16, 1, ""]}
@@ -118,6 +124,64 @@ def test_who_never_fetches_an_answer_keeps_others_waiting_for_seconds_only(clien
         assert time.monotonic() - began < 8
 
 
+def drawing(client: httpx.Client, tab: str, values: list) -> str:
+    """What the page's own JavaScript is answered."""
+    parts = client.get("/config").json()["components"]
+    component = next(part["id"] for part in parts if "draw" in part["props"].get("server_fns", []))
+    asked = {"data": [tab, values], "component_id": component, "fn_name": "draw", "session_hash": "someone"}
+    answer = client.post("/gradio_api/component_server", json=asked)
+    assert answer.status_code == 200
+    return "".join(answer.json())
+
+
+def uploaded(client: httpx.Client, content: bytes) -> dict:
+    (path,) = client.post("/gradio_api/upload", files={"files": ("photograph", content)}).json()
+    return {"path": path}
+
+
+def test_whoever_finds_too_many_before_them_is_told_so():
+    async def arrive() -> list:
+        line, done = server.Line(2, most_waiting=3), threading.Event()
+        served = [
+            asyncio.create_task(line.serve(lambda number: number if done.wait(5) else None, number))
+            for number in range(7)
+        ]
+        await asyncio.sleep(0.1)
+        done.set()
+        return [*await asyncio.gather(*served, return_exceptions=True), await line.serve(int, 7)]
+
+    answers = asyncio.run(arrive())
+    assert answers[:5] == [0, 1, 2, 3, 4] and answers[7] == 7
+    assert all(isinstance(answer, server.Busy) and str(answer) == server.BUSY for answer in answers[5:7])
+
+
+def test_the_page_says_when_too_many_ask_for_drawings(client):
+    values = ["Plain autoencoder", 0, 16, 1, "", 1, 1]
+    with ThreadPoolExecutor(150) as threads:
+        seeds = range(100, 250)
+        answers = list(threads.map(lambda seed: drawing(client, "generate", [values[0], seed, *values[2:]]), seeds))
+    drawn = [answer for answer in answers if server.BUSY not in answer]
+    assert len(drawn) >= server.MOST_DRAWINGS_WAITING
+    assert all(answer.count("data:image/png") == 16 for answer in drawn)
+    assert all('role="alert"' in answer for answer in answers if answer not in drawn)
+
+
+def test_photographs_keep_only_photographs_waiting(client):
+    """Six of a few bytes, each of which takes a quarter of a gigabyte and a second to decode."""
+    picture = io.BytesIO()
+    Image.new("RGB", (5000, 5000)).save(picture, "WEBP", lossless=True, quality=0, method=0)
+    photographs = [uploaded(client, picture.getvalue()) for _ in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        answers = [threads.submit(drawing, client, "reconstruct", [photograph]) for photograph in photographs]
+        seconds = []
+        while not all(answer.done() for answer in answers):
+            began = time.monotonic()
+            assert "data:image/png" in drawing(client, "generate", ["GAN", 1000 + len(seconds), 1, 1, "", 1, 1])
+            seconds.append(time.monotonic() - began)
+    assert len(seconds) > 3 and sorted(seconds)[len(seconds) // 2] < 1
+    assert all("<p" in answer.result() for answer in answers)
+
+
 def test_health_is_told_while_all_workers_are_busy(client):
     component = next(
         part["id"]
@@ -147,3 +211,16 @@ def test_health_is_told_while_all_workers_are_busy(client):
         list(drawn)
     # The median, since other processes may run beside.
     assert sorted(seconds)[len(seconds) // 2] < 0.05
+
+
+def test_what_an_attack_loses_is_printed_and_ends_in_a_status(monkeypatch, capsys):
+    def lose(*_):
+        raise AssertionError("a photograph | is gone")
+
+    attacks = {"harmless": (2, lambda *_: "One sentence."), "worse": (0.1, lose)}
+    monkeypatch.setattr(hostility, "ATTACKS", attacks)
+    assert hostility.main(["--times", "3", "--seed", "5"]) == 1
+    *_, harmless, worse = capsys.readouterr().out.splitlines()
+    assert harmless == "| harmless | 6 | `One sentence.` | none |"
+    assert worse == "| worse | 1 | `-` | 1: AssertionError: a photograph / is gone |"
+    assert hostility.main(["--times", "1", "--seed", "5", "--only", "harmless"]) == 0

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from models.history import History, load_history
+from models.history import load_history
 from page import chart, curves, drawings, pictures, show, story, values, zoo
 from page.recipe import Recipe, sample
 from study import scores
 from tests.conftest import draw_face
-from tests.markup import EPOCHS, MARKUP, folder_of_history, unchecked
+from tests.markup import EPOCHS, MARKUP, history_with, history_with_markup, unchecked
 from tests.serving import serving
 
 
@@ -287,7 +287,7 @@ def test_the_curves_of_a_model_show_what_was_measured_of_it():
 
 def test_the_losses_are_drawn_in_their_colours_with_a_mark_at_the_epoch(tmp_path):
     losses = {"step": [10, 20, 40], "generator_loss": [1.0, 3.0, 2.0], "discriminator_loss": [0.5, 0.25, 0.0]}
-    history = load_history(folder_of_history(tmp_path, "plain", losses=losses))
+    history = load_history(history_with(tmp_path, losses=losses))
     assert curves.loss_names(history) == {"blue": "generator", "red": "discriminator"}
     html = curves.loss_curve(history, 10)
     blue, red = points(html, "blue"), points(html, "red")
@@ -297,8 +297,8 @@ def test_the_losses_are_drawn_in_their_colours_with_a_mark_at_the_epoch(tmp_path
     assert float(mark["x1"]) == pytest.approx(8 + 284 * 10 / EPOCHS, abs=0.1)
 
 
-def with_history(monkeypatch, history: History) -> None:
-    loaded = {name: replace(model, history=history) for name, model in zoo.load_all().items()}
+def with_history(monkeypatch, folder, load=load_history) -> None:
+    loaded = {name: replace(model, history=load(folder)) for name, model in zoo.load_all().items()}
     monkeypatch.setattr(story, "load_all", lambda: loaded)
 
 
@@ -331,7 +331,7 @@ def with_history(monkeypatch, history: History) -> None:
 )
 def test_a_damaged_history_is_told_or_drawn_without_what_is_wrong(tmp_path, monkeypatch, changes):
     try:
-        with_history(monkeypatch, load_history(folder_of_history(tmp_path, "plain", **changes)))
+        with_history(monkeypatch, history_with(tmp_path, **changes))
     except ValueError as error:
         assert "damaged" in str(error)
         return
@@ -345,7 +345,9 @@ def test_a_damaged_history_is_told_or_drawn_without_what_is_wrong(tmp_path, monk
 
 
 def test_what_a_hub_says_is_text(tmp_path, monkeypatch):
-    with_history(monkeypatch, unchecked(folder_of_history(tmp_path, MARKUP)))
+    with pytest.raises(ValueError, match="damaged"):
+        load_history(history_with_markup(tmp_path))
+    with_history(monkeypatch, tmp_path, unchecked)
     (html,) = drawings.training("GAN", 3)
     assert {tag.name for tag in tags(html)} <= {"p", "span", "div", "figure", "img", "svg", "line", "polyline", "text"}
     assert all("planted" not in str(tag.attributes) for tag in tags(html))

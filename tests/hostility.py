@@ -1,0 +1,561 @@
+"""What strangers, disks and bits do to the page and to training, over and over.
+
+    python -m tests.hostility [--times 100] [--minutes 30] [--seed 7] [--only page]
+
+Makes each attack many times, with random values, and prints a row for each: how often, what was said to whoever
+suffers from it, and what was lost. An attack fails where a test's demand of the same kind does: the attacks are made of
+the tests' own helpers. The status is 1 if anything was lost.
+"""
+
+import html
+import io
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import httpx
+import pytest
+import tyro
+from PIL import Image
+
+from models import load
+from models.decoding import UnreadableImage
+from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
+from models.images import open_image
+from models.index import repository_name
+from page import server
+from page.hub import load_models
+
+from . import test_app, test_damaged_hub, test_history, test_hostility, test_images, test_models
+from .conftest import draw_face, encode
+from .loopback_hub import LoopbackHub, point_clients_at
+from .markup import MARKUP, history_with, history_with_markup
+from .serving import REPOSITORY, Served, serving
+
+
+@dataclass(frozen=True)
+class Settings:
+    times: Annotated[int, tyro.conf.arg(help="How often the cheap attacks are made; the costly ones more rarely.")] = (
+        100
+    )
+    minutes: Annotated[float, tyro.conf.arg(help="Begin anew until this has passed.")] = 0
+    seed: Annotated[int | None, tyro.conf.arg(help="Of the random values; told in the first line.")] = None
+    only: Annotated[str, tyro.conf.arg(help="Of the attacks, those whose names hold this.")] = ""
+
+
+@dataclass
+class World:
+    """What attacks need, made once it is needed."""
+
+    folder: Path
+    stack: ExitStack
+
+    @cached_property
+    def page(self) -> Served:
+        folder = self.folder / "page"
+        folder.mkdir()
+        served = self.stack.enter_context(serving({"GRADIO_TEMP_DIR": str(folder)}, log=self.folder / "log"))
+        test_hostility.answered(httpx.Client(base_url=served.url, timeout=60, trust_env=False))
+        return served
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        return self.stack.enter_context(httpx.Client(base_url=self.page.url, timeout=60, trust_env=False))
+
+    @cached_property
+    def model(self) -> Path:
+        folder = self.folder / "model"
+        test_models.TINY["generator"]().save_pretrained(folder)
+        return folder
+
+    @cached_property
+    def config(self) -> dict:
+        return json.loads((self.model / "config.json").read_text())
+
+    @cached_property
+    def weights(self) -> bytes:
+        return (self.model / "model.safetensors").read_bytes()
+
+    @cached_property
+    def history(self) -> Path:
+        folder = self.folder / "history"
+        folder.mkdir()
+        return history_with(folder)
+
+    @cached_property
+    def hub(self) -> LoopbackHub:
+        hub = self.stack.enter_context(LoopbackHub())
+        point_clients_at(hub, self.stack.enter_context(pytest.MonkeyPatch.context()), self.folder / "home")
+        return hub
+
+    @cached_property
+    def bundled(self) -> Path:
+        folder = self.folder / "bundled"
+        test_damaged_hub.small_generator(latent_size=12).save_pretrained(folder / "gan")
+        return folder
+
+
+# Makes an attack once; returns what was said to whoever suffers from it, raises AssertionError if anything is lost.
+Attack = Callable[[World, Random], str]
+
+
+@dataclass
+class Row:
+    """What came of an attack."""
+
+    tried: int = 0
+    said: Counter = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+
+
+ATTACKS: dict[str, tuple[float, Attack]] = {}
+
+
+def attack(name: str, share: float = 1) -> Callable[[Attack], Attack]:
+    """Name an attack, and say how often it is made: this share of the times that are asked for."""
+
+    def named(function: Attack) -> Attack:
+        ATTACKS[name] = share, function
+        return function
+
+    return named
+
+
+def sentence(error: BaseException) -> str:
+    said = str(error)
+    assert "\n" not in said and 0 < len(said) < 700, said
+    return said
+
+
+def refused(function: Callable, *arguments: object) -> str:
+    """What a ValueError says, which is the only thing that a stranger's file may do but be what it should be."""
+    try:
+        function(*arguments)
+    except ValueError as error:
+        return sentence(error)
+    return "nothing: it does no harm"
+
+
+@attack("models: a value of config.json")
+def config_value(world: World, random: Random) -> str:
+    other = random.choice([*test_models.OTHER_VALUES, random.uniform(-1e3, 1e3), random.randint(-100, 10**12), MARKUP])
+    (world.model / "model.safetensors").write_bytes(world.weights)
+    key = random.choice([*world.config, "crop", MARKUP])
+    (world.model / "config.json").write_text(json.dumps(world.config | {key: other}))
+    return refused(load, world.model)
+
+
+@attack("models: sizes of 10^5 to 10^9 in config.json")
+def config_size(world: World, random: Random) -> str:
+    key = random.choice(["latent_size", "hidden_size"])
+    (world.model / "config.json").write_text(json.dumps(world.config | {key: int(10 ** random.uniform(5, 9))}))
+    tracemalloc.start()
+    began = time.thread_time()
+    said = refused(load, world.model)
+    seconds, (_, peak) = time.thread_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6 and seconds < 0.5, f"{seconds:.2f} s, {peak / 1e6:.0f} MB"
+    return said
+
+
+@attack("models: changed bytes of model.safetensors", 5)
+def weight_bytes(world: World, random: Random) -> str:
+    (world.model / "config.json").write_text(json.dumps(world.config))
+    (world.model / "model.safetensors").write_bytes(mutated(world.weights, random, near=3000))
+    return refused(load, world.model)
+
+
+def mutated(content: bytes, random: Random, near: int | None = None) -> bytes:
+    """Cut or changed in places, those near the beginning if asked for."""
+    changed = bytearray(content[: random.randrange(1, len(content))] if random.random() < 0.2 else content)
+    for _ in range(random.randint(1, 8)):
+        changed[random.randrange(min(len(changed), near or len(changed)))] = random.randrange(256)
+    return bytes(changed)
+
+
+@attack("models: a header of gigabytes", 0.1)
+def large_header(world: World, random: Random) -> str:
+    (world.model / "config.json").write_text(json.dumps(world.config))
+    size = random.randint(10**6 + 1, 2**33)
+    with open(world.model / "model.safetensors", "wb") as file:
+        file.write(size.to_bytes(8, "little") + b"{")
+        file.truncate(size)  # A hole: no space is taken.
+    began = time.thread_time()
+    said = refused(load, world.model)
+    assert said.startswith("the weights") and time.thread_time() - began < 0.5
+    return said
+
+
+@attack("models: NaN, infinite, negative variance, int8 and bool weights", 0.2)
+def worthless_weights(world: World, random: Random) -> str:
+    import torch
+    from safetensors.torch import save_file
+
+    (world.model / "config.json").write_text(json.dumps(world.config))
+    name = random.choice(["layers.1.0.weight", "layers.2.1.running_mean", "layers.1.1.running_var", "layers.3.bias"])
+    number = random.choice([float("nan"), float("inf"), float("-inf")])
+    changes = [test_models.put(name, number), test_models.put("layers.1.1.running_var", -random.random())]
+    changes += [test_models.convert(kind) for kind in (torch.int8, torch.bool, torch.int64)]
+    save_file(test_models.damaged(random.choice(changes)), world.model / "model.safetensors")
+    said = refused(load, world.model)
+    assert said.startswith("the weights"), said
+    return said
+
+
+@attack("models: a damaged config.json on the Hub", 0.2)
+def hub_config(world: World, random: Random) -> str:
+    published = world.folder / "published"
+    test_damaged_hub.small_generator().save_pretrained(published)
+    content = random.choice([*test_damaged_hub.CONFIGS.values(), None])
+    config = published / "config.json"
+    config.write_bytes(mutated(config.read_bytes(), random) if content is None else content)
+    world.hub.add_folder("model", repository_name("tester", "gan"), published)
+    loaded = load_models(["gan"], world.bundled, "tester")["gan"]
+    if loaded.model.latent_size != 12:
+        return "nothing: it does no harm"
+    assert loaded.origin.startswith("bundled (") and len(loaded.origin) < 300
+    return loaded.origin
+
+
+@attack("histories: a damaged training.json")
+def history_record(world: World, random: Random) -> str:
+    training = json.loads((world.history / TRAINING_FILE).read_text())
+    changes = random.choice(
+        [*test_history.UNFIT.values(), {random.choice([*training, "losses"]): random.choice(test_app.JUNK)}]
+    )
+    path = world.folder / "damaged-history"
+    path.mkdir(exist_ok=True)
+    return refused(lambda: drawn(history_with(path, **changes)))
+
+
+def drawn(folder: Path) -> None:
+    from page import curves
+
+    found = load_history(folder)
+    assert found is not None
+    json.dumps([found.command, found.note, found.losses], allow_nan=False).encode()
+    f"{found.command}{found.note}".encode()
+    curves.loss_curve(found, 1)
+
+
+@attack("histories: markup in the names of losses", 0.1)
+def history_markup(world: World, _: Random) -> str:
+    path = world.folder / "markup"
+    path.mkdir(exist_ok=True)
+    said = refused(load_history, history_with_markup(path))
+    assert said.endswith("cannot be told"), said
+    return said
+
+
+@attack("histories: changed bytes of epochs.webp", 0.5)
+def history_animation(world: World, random: Random) -> str:
+    path = world.folder / "damaged-animation"
+    path.mkdir(exist_ok=True)
+    history_with(path)
+    (path / EPOCHS_FILE).write_bytes(mutated((world.history / EPOCHS_FILE).read_bytes(), random))
+    return refused(lambda: load_history(path).faces_after(1))
+
+
+@attack("pictures: changed bytes, in seven formats")
+def picture_bytes(world: World, random: Random) -> str:
+    format = random.choice(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO"])
+    content = encode(draw_face(random.randrange(1000), (96, 96)), format)
+    (world.folder / "picture").write_bytes(mutated(content, random))
+    try:
+        assert open_image(world.folder / "picture").mode == "RGB"
+    except UnreadableImage as error:
+        return sentence(error)
+    return "nothing: it is read"
+
+
+@attack("pictures: slow rather than large", 0.05)
+def slow_picture(world: World, random: Random) -> str:
+    (world.folder / "slow").write_bytes(random.choice([*test_images.SLOW.values()])())
+    began = test_images.used_by_children()
+    said = refused(open_image, world.folder / "slow")
+    seconds = test_images.used_by_children() - began
+    assert said != "nothing" and seconds < 3, f"{seconds:.1f} s"
+    return said
+
+
+@attack("page: eight pictures of 25 megapixels at once", 0.02)
+def eight_pictures(world: World, _: Random) -> str:
+    content = io.BytesIO()
+    Image.new("RGB", (5000, 5000)).save(content, "WEBP", lossless=True, quality=0, method=0)
+    photographs = [test_hostility.uploaded(world.client, content.getvalue()) for _ in range(8)]
+    # The face detector is imported for the first photograph, and stays.
+    test_hostility.drawing(world.client, "reconstruct", [None])
+    before, most, waited = of_the_family(world.page), 0.0, 0.0
+    with ThreadPoolExecutor(8) as threads:
+        answers = [
+            threads.submit(test_hostility.drawing, world.client, "reconstruct", [picture]) for picture in photographs
+        ]
+        while not all(answer.done() for answer in answers):
+            began = time.monotonic()
+            test_hostility.drawing(world.client, "generate", ["GAN", int(1e6 * began) % 2**32, 1, 1, "", 1, 1])
+            waited = max(waited, time.monotonic() - began)
+            most = max(most, of_the_family(world.page) - before)
+    assert waited < 3 and most < 600, f"others waited {waited:.1f} s, {most:.0f} MB more"
+    busy = sum(server.BUSY in answer.result() for answer in answers)
+    return f"{8 - busy} answered, {busy} told that the page is busy; others waited {waited:.1f} s; {most:.0f} MB more"
+
+
+def of_the_family(page: Served) -> float:
+    """Megabytes of the server and of the processes that it has started."""
+    listed = subprocess.run(
+        ["ps", "-o", "rss=", "--ppid", str(page.process.pid)], capture_output=True, text=True, check=False
+    )
+    return page.megabytes + sum(map(int, listed.stdout.split())) / 1024
+
+
+GOOD = {
+    "generate": ["Plain autoencoder", 0, 1, 1, "", 1, 1],
+    "interpolate": ["Plain autoencoder", "0", "1", 2, "straight", "relaxed", None, None],
+    "out-of-distribution": [0, 0, 1, "GAN"],
+    "experiment": [0],
+    "training": ["GAN", 1],
+}
+CALLS = {
+    "generate": ["Plain autoencoder", 0, 1, 1, ""],
+    "interpolate": ["Plain autoencoder", "0", "1", None, None, 2, "straight", "relaxed"],
+    "reconstruct": [None],
+    "out_of_distribution": [0, 0, 1],
+    "training": ["GAN", 1],
+}
+
+
+def junk(good: list, random: Random) -> list:
+    return test_app.spoilt(good, 1, random.randrange(2**32))[0]
+
+
+def text_of(answer: str) -> str:
+    return html.unescape(re.sub("<[^>]*>", "", answer))
+
+
+def component_server(world: World, function: str, question: object) -> object:
+    parts = world.client.get("/config").json()["components"]
+    component = next(part["id"] for part in parts if "draw" in part["props"].get("server_fns", []))
+    asked = {"data": question, "component_id": component, "fn_name": function, "session_hash": "somebody"}
+    # httpx's own JSON holds no NaN.
+    headers = {"Content-Type": "application/json"}
+    answer = world.client.post("/gradio_api/component_server", content=json.dumps(asked), headers=headers)
+    assert answer.status_code == 200, answer.status_code
+    return answer.json()
+
+
+@attack("page: junk on its own channel", 3)
+def channel(world: World, random: Random) -> str:
+    tab = random.choice([*GOOD])
+    first, *_ = component_server(world, "draw", random.choice([[tab, junk(GOOD[tab], random)]] * 9 + test_app.JUNK))
+    if 'role="alert"' not in first:
+        return "nothing: it does no harm"
+    test_app.assert_is_a_sentence(text_of(first))
+    return text_of(first)
+
+
+@attack("page: junk and markup in a link")
+def link(world: World, random: Random) -> str:
+    parts = {"tab": "generate", "seed": 0, "faces": 4, "face": 1, "bits": "", "model": "GAN", "mean": 0, "a": "0"}
+    values = junk([*parts.values()], random)
+    query = "&".join(f"{name}={value}" for name, value in zip(parts, values)).replace("\ud800", "%ed%a0%80")
+    problems = component_server(world, "follow", f"?{query}")["problems"]
+    assert "<img" not in problems and "<b" not in problems
+    return text_of(problems.partition("</p>")[0]) or "nothing: it does no harm"
+
+
+@attack("page: junk from a program", 0.5)
+def program(world: World, random: Random) -> str:
+    name = random.choice([*CALLS])
+    content = json.dumps({"data": junk(CALLS[name], random)})
+    headers = {"Content-Type": "application/json"}
+    asked = world.client.post(f"/gradio_api/call/{name}", content=content, headers=headers)
+    if asked.status_code in (400, 413, 422):  # No JSON, for one.
+        assert len(asked.text) < 1000
+        return f"status {asked.status_code}"
+    assert asked.status_code == 200, asked.text[:200]
+    told = world.client.get(f"/gradio_api/call/{name}/{asked.json()['event_id']}").text
+    assert "Traceback" not in told
+    if "event: complete" in told:
+        return "nothing: it does no harm"
+    assert "event: error" in told and len(told) < 1000, told[:200]
+    return json.loads(told.partition("data: ")[2].partition("\n")[0])["error"]
+
+
+@attack("page: uploads broken off", 0.3)
+def uploads(world: World, random: Random) -> str:
+    folder = world.folder / "page"
+    world.client.get("/health")
+    before = test_hostility.files(folder)
+    connection = test_hostility.half_an_upload(world.client)
+    time.sleep(random.uniform(0, 0.05))
+    connection.close()
+    time.sleep(0.1)
+    left = test_hostility.files(folder) - before
+    assert not left, f"{len(left)} files are left"
+    return "nothing: no file is left"
+
+
+@attack("page: forty callers who never fetch their answer", 0.02)
+def never_fetched(world: World, _: Random) -> str:
+    with ThreadPoolExecutor(40) as threads:
+        statuses = Counter(threads.map(lambda _: test_hostility.ask(world.client).status_code, range(40)))
+    assert set(statuses) <= {200, 503}, statuses
+    began = time.monotonic()
+    while (asked := test_hostility.ask(world.client)).status_code == 503:
+        time.sleep(0.1)
+    world.client.get(f"/gradio_api/call/generate/{asked.json()['event_id']}")
+    seconds = time.monotonic() - began
+    assert seconds < 8, f"the next waited {seconds:.1f} s"
+    return server.BUSY
+
+
+@attack("page: two hundred drawings at once", 0.02)
+def many_drawings(world: World, random: Random) -> str:
+    first = random.randrange(2**31)
+
+    def ask(seed: int) -> str:
+        with httpx.Client(base_url=world.page.url, timeout=60, trust_env=False) as client:
+            return test_hostility.drawing(client, "generate", ["GAN", seed, 16, 1, "", 1, 1])
+
+    with ThreadPoolExecutor(200) as threads:
+        answers = list(threads.map(ask, range(first, first + 200)))
+    assert all(server.BUSY in answer or answer.count("data:image/png") >= 16 for answer in answers)
+    assert any(server.BUSY in answer for answer in answers)
+    return server.BUSY
+
+
+@attack("page: foreign names of hosts", 0.5)
+def hosts(world: World, random: Random) -> str:
+    name = random.choice(
+        ["elsewhere.example", "localhost.evil.example", "127.0.0.1.evil.example", MARKUP[:40], "x" * 999]
+    )
+    answer = world.client.get(random.choice(["/", "/config", "/health"]), headers={"Host": name})
+    assert answer.status_code == 400 and len(answer.text) < 200, answer.status_code
+    return answer.text
+
+
+@attack("page: requests of megabytes", 0.1)
+def megabytes(world: World, random: Random) -> str:
+    path = random.choice(["call/generate", "component_server", "queue/join", "mcp/"])
+    content = b"x" * random.randint(2**20 + 1, 2**23)
+    answer = world.client.post(f"/gradio_api/{path}", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413 and len(answer.text) < 200
+    return answer.text
+
+
+@attack("page: killed with photographs on disk", 0.02)
+def killed(world: World, _: Random) -> str:
+    folder = world.folder / "killed"
+    folder.mkdir(exist_ok=True)
+    for end in (True, False):
+        with serving({"GRADIO_TEMP_DIR": str(folder)}, log=world.folder / "log of the killed") as page:
+            photographs = [path for path in folder.rglob("photograph.png") if path.is_file()]
+            assert not photographs, photographs
+            httpx.post(f"{page.url}gradio_api/upload", files={"files": ("photograph.png", b"x")}).raise_for_status()
+            if end:
+                page.process.kill()
+                page.process.wait()
+    return "nothing: they are gone at the next start"
+
+
+@attack("page: lines of its log, after all that", 0.01)
+def log(world: World, _: Random) -> str:
+    _ = world.page
+    lines = (world.folder / "log").read_text().splitlines()
+    longest = max(map(len, lines), default=0)
+    assert longest < 600 and not any(line.startswith("Traceback") for line in lines), f"{longest} characters"
+    return f"{len(lines)} lines, the longest of {longest} characters"
+
+
+def tested(file: str, names: str) -> Attack:
+    """An attack on a run of training, as a test makes it. (There are no random values in it.)"""
+
+    def run(world: World, _: Random) -> str:
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "", f"tests/{file}", "-k", names]
+        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        last = ended.stdout.strip().rpartition("\n")[2]
+        assert ended.returncode == 0, last
+        return f"as the tests demand ({last.partition(' ')[0]} of them)"
+
+    return run
+
+
+for _name, _file, _names in (
+    ("training: kills", "test_survival.py", "killed_again"),
+    ("training: a full disk", "test_survival.py", "disk"),
+    ("training: flipped bits of a checkpoint", "test_survival.py", "flipped_bit"),
+    ("training: flipped bits of the decoded cache", "test_data.py", "flipped_bits"),
+    ("training: damaged side files of a run", "test_survival.py", "damaged_file"),
+    ("training: impossible settings", "test_train.py", "impossible_setting"),
+):
+    attack(_name, 0.01)(tested(_file, _names))
+
+
+def made(settings: Settings, world: World, random: Random) -> Iterator[tuple[str, Row]]:
+    """Each attack by its name, and what came of it in one round of them all."""
+    for name, (share, function) in ATTACKS.items():
+        if settings.only in name:
+            row = Row()
+            for _ in range(max(1, round(share * settings.times))):
+                row.tried += 1
+                try:
+                    row.said[function(world, random)] += 1
+                except Exception as error:  # Whatever else it is, it is not what was promised.
+                    row.lost.append(f"{type(error).__name__}: {error}")
+            yield name, row
+
+
+def printed(name: str, row: Row, folder: str) -> str:
+    """A row of a Markdown table, with the shortest of the most frequent sentences; `folder` is left out of it."""
+    common = sorted((said for said, _ in row.said.most_common(3)), key=len)
+    sentences = [said for said in common if not said.startswith("nothing")] or common or ["-"]
+
+    def clean(text: str) -> str:
+        printable = "".join(character if character.isprintable() else " " for character in text)
+        # Of a model that weights do not fit, its arguments fill a line.
+        short = re.sub(r"\(\{.*?\}\)", "", printable).replace(f"{folder}/", "")
+        return short.replace("|", "/").replace("`", "'")[:160]
+
+    others = len(row.said) - 1
+    more = f" and {others} other{'s' * (others > 1)}" if others > 0 else ""
+    lost = f"{len(row.lost)}: {clean(row.lost[0])}" if row.lost else "none"
+    return f"| {name} | {row.tried} | `{clean(sentences[0])}`{more} | {lost} |"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    settings = tyro.cli(Settings, args=arguments, prog="python -m tests.hostility", description=__doc__)
+    seed = Random().randrange(10**6) if settings.seed is None else settings.seed
+    random, end = Random(seed), time.monotonic() + 60 * settings.minutes
+    rows: dict[str, Row] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        world = World(Path(folder), stack)
+        while True:
+            for name, row in made(settings, world, random):
+                total = rows.setdefault(name, Row())
+                total.tried += row.tried
+                total.said += row.said
+                total.lost += row.lost
+                print(f"{name}: {total.tried}, lost {len(total.lost)}", file=sys.stderr, flush=True)
+            if time.monotonic() >= end:
+                break
+    print(f"Seed {seed}.\n\n| fault | times tried | what was said | lost |\n|---|---|---|---|")
+    for name, row in rows.items():
+        print(printed(name, row, folder))
+    return int(any(row.lost for row in rows.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
