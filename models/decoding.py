@@ -31,7 +31,7 @@ MOST_PIXELS = 51_000_000
 
 # Only a JPEG can decode itself at a fraction of its size. Others take up to 16 bytes a pixel, 400 MB for these: a
 # camera's 24 megapixels fit.
-MOST_PIXELS_WHOLE = 25_000_000
+MOST_PIXELS_WHOLE = 24_500_000
 
 # Encoders write 10 scans of a progressive JPEG. Each costs a pass over the whole picture, however few bytes it has.
 MOST_SCANS = 40

@@ -169,7 +169,7 @@ def test_the_page_says_when_too_many_ask_for_drawings(client):
 def test_photographs_keep_only_photographs_waiting(client):
     """Six of a few bytes, each of which takes a quarter of a gigabyte and a second to decode."""
     picture = io.BytesIO()
-    Image.new("RGB", (5000, 5000)).save(picture, "WEBP", lossless=True, quality=0, method=0)
+    Image.new("RGB", (4900, 5000)).save(picture, "WEBP", lossless=True, quality=0, method=0)
     photographs = [uploaded(client, picture.getvalue()) for _ in range(6)]
     with ThreadPoolExecutor(6) as threads:
         answers = [threads.submit(drawing, client, "reconstruct", [photograph]) for photograph in photographs]

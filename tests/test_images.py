@@ -358,7 +358,7 @@ def test_an_animation_of_thousands_of_pictures_is_its_first(tmp_path):
 def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     """34 bytes that take 400 MB to decode: eight at once take no more, and none of it in this process."""
     path = tmp_path / "flat.webp"
-    Image.new("RGB", (5000, 5000)).save(path, lossless=True, quality=0, method=0)
+    Image.new("RGB", (4900, 5000)).save(path, lossless=True, quality=0, method=0)
     assert path.stat().st_size < 100
     at_once, most, lock = 0, 0, threading.Lock()
     run = images.subprocess.run
@@ -395,7 +395,7 @@ def test_whoever_waits_too_long_is_told_so(tmp_path, monkeypatch):
 
 def test_what_no_jpeg_can_be_is_refused_from_fewer_pixels_on(tmp_path):
     Image.new("1", (6000, 5000)).save(tmp_path / "large.png")
-    with pytest.raises(UnreadableImage, match="30 megapixels: 25 is the most, unless it is a JPEG"):
+    with pytest.raises(UnreadableImage, match="30 megapixels: 24 is the most, unless it is a JPEG"):
         open_image(tmp_path / "large.png")
     Image.new("L", (8192, 6144)).save(tmp_path / "phone.jpg")
     assert min(open_image(tmp_path / "phone.jpg", least_side=1024).size) >= 768
