@@ -152,7 +152,7 @@ def reconstruct(image: str | None) -> tuple[list[tuple[str, str]], dict[str, Any
     """Find the face in a photograph, bring it to CelebA's framing, and encode and decode it with each autoencoder.
 
     Args:
-        image: a photograph: any common format, at most 50 megapixels.
+        image: a photograph: any common format; a JPEG of at most 51 megapixels, others of 24.
 
     Returns:
         The 64 x 64 crop that the networks see, then each autoencoder's version of it, with captions; and the numbers

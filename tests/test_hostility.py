@@ -3,6 +3,7 @@
 import asyncio
 import io
 import socket
+import statistics
 import tempfile
 import threading
 import time
@@ -196,9 +197,12 @@ def test_health_is_told_while_all_workers_are_busy(client):
             seed += 1
             question = ["generate", ["GAN", 100 * seed + visitor, 16, 1, "", 1, 1]]
             asked = {"data": question, "component_id": component, "fn_name": "draw", "session_hash": f"v{visitor}"}
+            began = time.monotonic()
             assert client.post("/gradio_api/component_server", json=asked).status_code == 200
+            drawing_seconds.append(time.monotonic() - began)
 
-    seconds = []
+    seconds: list[float] = []
+    drawing_seconds: list[float] = []
     with ThreadPoolExecutor(12) as threads:
         drawn = threads.map(draw, range(12))
         with httpx.Client(base_url=client.base_url, trust_env=False) as probe:
@@ -209,8 +213,8 @@ def test_health_is_told_while_all_workers_are_busy(client):
                 seconds.append(time.monotonic() - began)
                 time.sleep(0.02)
         list(drawn)
-    # The median, since other processes may run beside.
-    assert sorted(seconds)[len(seconds) // 2] < 0.05
+    # As a ratio, since other processes may run beside; in milliseconds, tests.load prints it.
+    assert statistics.median(seconds) < statistics.median(drawing_seconds) / 3
 
 
 def test_what_an_attack_loses_is_printed_and_ends_in_a_status(monkeypatch, capsys):
