@@ -166,7 +166,7 @@ def test_the_scale_runs_from_end_to_end_and_the_mark_moves_along_it():
     assert places[0] == 0 and places[2] == 0.5 and places[4] == 1 and places == sorted(places)
     here, there = curves.far_curve("GAN", 0), curves.far_curve("GAN", 50)
     assert here != there and here.partition('class="mark"')[0] == there.partition('class="mark"')[0]
-    assert 0 <= curves.face_share("Matched autoencoder", 60) < 0.1 < curves.face_share("Matched autoencoder", 0) <= 1
+    assert 0 <= curves.face_share("Plain autoencoder", 60) < 0.1 < curves.face_share("Plain autoencoder", 0) <= 1
 
 
 def test_a_mean_at_which_faces_have_collapsed_is_called_so():

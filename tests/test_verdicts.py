@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,10 +108,25 @@ def test_which_side_goes_with_the_seed():
     assert verdicts.goes_with_seed({0: (3, 6), 1: (4, 6)}) is None is verdicts.goes_with_seed({0: (6, 6)})
 
 
+DOCS = Path(__file__).parent.parent / "docs"
+
+
 @pytest.fixture
 def results():
-    """The repository's own."""
-    return report._read_results(Path(__file__).parent.parent / "docs")
+    """The repository's own, as they would be without the second yardstick."""
+    return without_face_features(report._read_results(DOCS))
+
+
+def without_face_features(result: Any) -> Any:
+    if isinstance(result, list):
+        return [without_face_features(value) for value in result]
+    if not isinstance(result, dict):
+        return result
+    return {
+        key: without_face_features(value)
+        for key, value in result.items()
+        if "by_face_features" not in str(key) and key != "face features"
+    }
 
 
 def heading(page: str, start: str) -> str:
@@ -380,7 +396,7 @@ def test_a_half_finished_sweep_says_what_is_missing(results):
     assert "**Training helps** the GAN: refuted." in page and "split** cannot be told with a seed each" in page
 
 
-def test_the_committed_report_is_what_its_results_say(results):
-    page = (Path(__file__).parent.parent / "docs/report.md").read_text()
-    assert page == report.fill_in(results, TITLES)
-    assert json.loads((Path(__file__).parent.parent / "docs/results/scores.json").read_text())["command"] in page
+def test_the_committed_report_is_what_its_results_say():
+    page = (DOCS / "report.md").read_text()
+    assert page == report.fill_in(report._read_results(DOCS), TITLES)
+    assert json.loads((DOCS / "results/scores.json").read_text())["command"] in page
