@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 
@@ -119,8 +120,6 @@ def test_a_traced_model_takes_any_number_of_pictures(name):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MODELS)
 def test_models_export_to_onnx(name, tmp_path):
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
     model, x = model_and_input(name)
     torch.onnx.export(model, (x,), tmp_path / "model.onnx", dynamic_shapes=({0: torch.export.Dim("count")},))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
