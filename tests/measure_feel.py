@@ -16,7 +16,7 @@ from tests.serving import serving
 
 # Tab, label of a slider, and what tells in the answer's HTML which position it is the answer to.
 SLIDERS = {
-    "Out of distribution, all four": ("?tab=out-of-distribution", "Mean of the latents", "data-mean"),
+    "Out of distribution, every model": ("?tab=out-of-distribution", "Mean of the latents", "data-mean"),
     "Out of distribution, one model": ("?tab=out-of-distribution&models=GAN", "Mean of the latents", "data-mean"),
 }
 
