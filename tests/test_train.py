@@ -91,13 +91,14 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_networks_train_as_the_others_do(arguments, tmp_path):
-    own = COMMANDS["plain"][2]
+    # Calm, as Adam's first steps are the gradients' signs, which rounding decides where one is next to nothing.
+    own = [*COMMANDS["plain"][2], "--learning-rate", "0.001"]
     for output, more in (("eager", []), ("compiled", ["--compile"])):
         autoencoder.main(arguments([*own, *more], output, epochs=1))
     eager, compiled = (
         [line["pixel_loss"] for line in losses(tmp_path / output)[:6]] for output in ("eager", "compiled")
     )
-    assert compiled == pytest.approx(eager, rel=5e-3)
+    assert compiled == pytest.approx(eager, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["gan", "matched"])
