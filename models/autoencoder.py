@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from .base import FaceModel, check_prior, check_sizes
+from .blocks import fold_whitening
 
 
 class Autoencoder(FaceModel):
@@ -80,29 +81,16 @@ class Autoencoder(FaceModel):
         """Images (n, 3, 64, 64) in [-1, 1] to their reconstructions, of the same shape."""
         return self.decode(self.encode(x))
 
-    @torch.no_grad()
     def whiten(self, z: torch.Tensor) -> None:
         """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
 
-        The change is folded into the layers on both sides of the latent: no reconstruction changes. To draw from the
-        prior is then to draw from a Gaussian fitted to the latents (Ghosh et al. 2020, arXiv:1903.12436).
+        To draw from the prior is then to draw from a Gaussian fitted to the latents (Ghosh et al. 2020,
+        arXiv:1903.12436). No reconstruction changes.
 
         Args:
             z: (n, latent_size) latents of many faces, n well over latent_size.
         """
-        # In float64, which the GPU of a Mac has not, so on the CPU.
-        exact = lambda tensor: tensor.cpu().double()
-        z, encoding, decoding = exact(z), self.encoder[-1], self.decoder[0]
-        covariance, mean = torch.cov(z.T), z.mean(0)
-        # A number that the encoder does not use has no variance to scale; the ridge keeps it finite.
-        ridge = 1e-6 * covariance.trace() / self.latent_size * torch.eye(self.latent_size, dtype=z.dtype)
-        root = torch.linalg.cholesky(covariance + ridge) / self.prior_variance**0.5
-        # New latents are root^-1 (z - mean) + prior_mean; the decoder's first layer undoes it.
-        weight = exact(decoding.weight)
-        decoding.bias.copy_(exact(decoding.bias) + weight @ (mean - root.sum(1) * self.prior_mean))
-        decoding.weight.copy_(weight @ root)
-        encoding.bias.copy_(torch.linalg.solve(root, exact(encoding.bias) - mean) + self.prior_mean)
-        encoding.weight.copy_(torch.linalg.solve(root, exact(encoding.weight)))
+        fold_whitening(self.encoder[-1], self.decoder[0], z, self.prior_mean, self.prior_variance)
 
     def _initialise(self) -> None:
         """Weights that keep the signal's size from layer to layer (He et al. 2015, arXiv:1502.01852).

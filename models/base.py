@@ -1,5 +1,6 @@
 """What every model here can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -135,12 +136,14 @@ class FaceModel(PretrainedModel):
     Attributes:
         latent_size: numbers in one latent.
         discrete_size: how many of them are bits, -1 or +1; they come last.
+        attributes: the names of what `with_attributes` can change: of the first bits, or of directions.
         prior_mean, prior_variance: of the normal distribution that the others are drawn from.
         encodes: whether it has `encode`, from images to latents.
     """
 
     latent_size: int
     discrete_size: int = 0
+    attributes: tuple[str, ...] = ()
     prior_mean: float
     prior_variance: float
     encodes: ClassVar[bool] = False
@@ -185,8 +188,16 @@ class FaceModel(PretrainedModel):
         variance = self.prior_variance if variance is None else variance
         z = latents.sample_normal(count, self.continuous_size, seed, mean, variance)
         if self.discrete_size:
-            z = torch.cat([z, latents.sample_bits(count, self.discrete_size, seed)], dim=1)
+            z = torch.cat([z, self._sample_bits(count, seed)], dim=1)
         return z.to(self.device)
+
+    def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
+        return latents.sample_bits(count, self.discrete_size, seed)
+
+    def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
+        """Latents (n, latent_size) of the same faces with other attributes, where the model has `attributes`."""
+        self._check_attributes(attributes)
+        return z.clone()
 
     def interpolate(
         self,
@@ -243,12 +254,13 @@ class FaceModel(PretrainedModel):
         mean: float | None = None,
         variance: float | None = None,
         batch_size: int | None = None,
+        attributes: Mapping[str, float] | None = None,
     ) -> list[Image.Image]:
         """Draw latents as `sample_latent` does and decode them, `batch_size` at a time, into 64 x 64 PIL images.
 
-        On the CPU by way of `speed.accelerate`, whose rounding may move a pixel by one grey level.
+        With `attributes` they are changed as `with_attributes` does. On the CPU by way of `speed.accelerate`, whose rounding may move a pixel by one grey level.
         """
-        z = self._check_latent(self.sample_latent(count, seed, mean, variance))
+        z = self.with_attributes(self._check_latent(self.sample_latent(count, seed, mean, variance)), attributes or {})
         plain = self.training or self.device.type != "cpu" or self.dtype != torch.float32
         layers = self.decoder_layers if plain else accelerate(self.decoder_layers)
         size = (
@@ -261,6 +273,21 @@ class FaceModel(PretrainedModel):
             raise ValueError(f"z has shape {tuple(z.shape)}: this model takes (n, {self.latent_size})")
         return z.to(self.dtype)
 
+    def _check_attributes(self, attributes: Mapping[str, float], most: float = 1e6) -> dict[int, float]:
+        """The values by each attribute's number; ValueError unless all are known and none is beyond -most and most."""
+        values = {}
+        for name, value in attributes.items():
+            if name not in self.attributes:
+                known = f"it knows {', '.join(self.attributes)}" if self.attributes else "it knows none"
+                raise ValueError(f"there is no attribute {str(name)[:60]!r}: {known}")
+            number = 2.0 * value - 1 if isinstance(value, bool) else value
+            if not (isinstance(number, (int, float)) and -most <= number <= most):
+                raise ValueError(
+                    f"{name} is {str(value)[:60]}: it must be true, false, or a number between {-most:g} and {most:g}"
+                )
+            values[self.attributes.index(name)] = float(number)
+        return values
+
 
 def check_prior(mean: float, variance: float) -> None:
     """Raise ValueError unless a normal distribution of this mean and variance can be a prior."""
@@ -268,6 +295,12 @@ def check_prior(mean: float, variance: float) -> None:
         raise ValueError(f"prior_mean is {mean}: it must be a number between -1e6 and 1e6")
     if not 0 < variance < 1e6:
         raise ValueError(f"prior_variance is {variance}: it must be more than 0 and less than 1e6")
+
+
+def check_names(names: Sequence[str], most: int) -> None:
+    """Raise ValueError unless these are names for attributes, all different, and no more than `most`."""
+    if len(names) > most or len(set(names)) < len(names) or not all(0 < len(name) <= 100 for name in names):
+        raise ValueError(f"attributes has {len(names)} names: they must be all different, and {most} at most")
 
 
 def check_sizes(**sizes: int) -> None:

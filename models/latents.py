@@ -19,7 +19,7 @@ Seed = SupportsIndex | Sequence[SupportsIndex] | None
 
 # Each kind of draw has a stream of its own: moving the split between the halves must not reshuffle the bits. (Training
 # mirrors its faces by stream 1.)
-_NORMAL_STREAM, _BITS_STREAM = 0, 2
+_NORMAL_STREAM, _BITS_STREAM, _INDEX_STREAM = 0, 2, 3
 
 
 def sample_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance: float = 1.0) -> torch.Tensor:
@@ -37,8 +37,18 @@ def sample_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance
 
 def sample_bits(count: int, size: int, seed: Seed) -> torch.Tensor:
     """Independent fair bits, (count, size) float32, each -1 or +1: mean 0 and variance 1, like a standard normal."""
-    uniform = _generator(seed, _BITS_STREAM).random((whole_number("count", count), size), dtype=np.float32)
-    return torch.from_numpy(np.where(uniform < 0.5, np.float32(-1), np.float32(1)))
+    return torch.from_numpy(np.where(uniform_for_bits(count, size, seed) < 0.5, np.float32(-1), np.float32(1)))
+
+
+def uniform_for_bits(count: int, size: int, seed: Seed) -> np.ndarray:
+    """What bits are made of: (count, size) float32 in [0, 1), a fair bit is +1 from 0.5 on."""
+    return _generator(seed, _BITS_STREAM).random((whole_number("count", count), size), dtype=np.float32)
+
+
+def sample_indices(count: int, shares: np.ndarray, seed: Seed) -> np.ndarray:
+    """Independent draws of an index, (count,), each with the share that it has in `shares`."""
+    uniform = _generator(seed, _INDEX_STREAM).random(whole_number("count", count))
+    return np.searchsorted(np.cumsum(shares)[:-1], uniform, side="right")
 
 
 def interpolate(

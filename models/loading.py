@@ -244,6 +244,8 @@ def _fits(value: Any, kind: Any) -> bool:
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, option) for option in options)
+    if origin is tuple and options[-1] is ...:
+        return isinstance(value, (list, tuple)) and all(_fits(entry, options[0]) for entry in value)
     if origin is tuple:
         return isinstance(value, (list, tuple)) and len(value) == len(options) and all(map(_fits, value, options))
     if kind is float:
@@ -254,6 +256,8 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def _described(kind: Any) -> str:
     options = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple and options[-1] is ...:
+        return f"a list, each of it {_described(options[0])}"
     if typing.get_origin(kind) is tuple:
         return f"{len(options)} of: {_described(options[0])}"
     return " or ".join(map(_described, options)) if options else _JSON_TYPES[kind]

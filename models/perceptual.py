@@ -1,0 +1,121 @@
+"""The autoencoder of today: wider than the reports', trained to look right, with a prior fitted to its latents."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from . import latents
+from .base import FaceModel, Seed, check_names, check_prior, check_sizes
+from .blocks import falling, fold_whitening, rising
+
+
+class PerceptualAutoencoder(FaceModel):
+    """Four convolutions and a fully connected layer down to a latent, and five transposed ones up to a face.
+
+    Its latents are whitened: over the training faces their numbers have the prior's mean and variance, and are
+    uncorrelated. They are no Gaussian for all that, so draws come from a mixture of Gaussians fitted to them (Ghosh et
+    al. 2020, arXiv:1903.12436).
+
+    Args:
+        latent_size: numbers in one latent.
+        encoder_channels: at 32, 16, 8 and 4 pixels.
+        channels: of the decoder, at 4, 8, 16, 32 and 64 pixels.
+        components: of the mixture.
+        attributes: the names of the directions.
+        prior_mean, prior_variance: of the whole mixture.
+
+    Attributes:
+        mixture_logits, mixture_means, mixture_roots: (components,), (components, latent_size) and (components,
+            latent_size, latent_size): the logarithms of the components' shares, up to a constant, their means, and the
+            lower triangular roots of their covariances.
+        directions: (attributes, latent_size): by how much a latent differs, on average, between faces that have an
+            attribute and faces that do not, all other attributes being equal.
+    """
+
+    model_type = "perceptual-autoencoder"
+    encodes = True
+
+    def __init__(
+        self,
+        latent_size: int = 100,
+        encoder_channels: tuple[int, int, int, int] = (48, 96, 192, 256),
+        channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32),
+        components: int = 10,
+        attributes: tuple[str, ...] = (),
+        prior_mean: float = 0.0,
+        prior_variance: float = 1.0,
+    ):
+        super().__init__()
+        check_sizes(
+            latent_size=latent_size,
+            components=components,
+            **{"each of channels": min(channels), "each of encoder_channels": min(encoder_channels)},
+        )
+        check_names(attributes, most=1000)
+        check_prior(prior_mean, prior_variance)
+        self.latent_size, self.attributes = latent_size, tuple(attributes)
+        self.prior_mean, self.prior_variance = prior_mean, prior_variance
+        self.encoder = falling(encoder_channels, latent_size)
+        # The first layer is what whitening is undone in.
+        self.decoder = nn.Sequential(nn.Linear(latent_size, latent_size), *rising(latent_size, channels))
+        self.mixture_logits = nn.Buffer(torch.zeros(components))
+        self.mixture_means = nn.Buffer(torch.full((components, latent_size), float(prior_mean)))
+        self.mixture_roots = nn.Buffer(torch.eye(latent_size).repeat(components, 1, 1) * prior_variance**0.5)
+        self.directions = nn.Buffer(torch.zeros(len(attributes), latent_size))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size)."""
+        return self.encoder(self._check_images(x))
+
+    @property
+    def decoder_layers(self) -> nn.Sequential:
+        return self.decoder
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, 64, 64) in [-1, 1] to their reconstructions, of the same shape."""
+        return self.decode(self.encode(x))
+
+    def sample_latent(
+        self, count: int, seed: Seed = None, mean: float | None = None, variance: float | None = None
+    ) -> torch.Tensor:
+        """Draw latents from the mixture, moved and stretched as a whole to another mean or variance.
+
+        The noise and the component belong to the seed: moving the mean moves the same faces.
+
+        Args and returns as of `FaceModel.sample_latent`.
+        """
+        mean = self.prior_mean if mean is None else mean
+        variance = self.prior_variance if variance is None else variance
+        latents.sample_normal(0, 1, 0, mean, variance)  # Complains, as every draw does, of what are no such numbers.
+        noise = latents.sample_normal(count, self.latent_size, seed)
+        shares = self.mixture_logits.cpu().double().softmax(0).numpy()
+        means, roots = self.mixture_means.cpu(), self.mixture_roots.cpu().tril()
+        z = torch.empty_like(noise)
+        # A face at a time, so that it does not depend on how many are drawn with it.
+        for i, component in enumerate(latents.sample_indices(count, shares, seed)):
+            z[i] = means[component] + roots[component] @ noise[i]
+        stretch = (float(variance) / self.prior_variance) ** 0.5
+        return ((z - self.prior_mean) * stretch + float(mean)).to(self.device)
+
+    def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
+        """Latents (n, latent_size) moved along the directions of these attributes.
+
+        1 (or True) moves by the difference between faces that have the attribute and faces that do not, -1 (or False)
+        the other way.
+
+        Raises:
+            ValueError: it has no direction of that name, or a number is beyond what a latent can hold.
+        """
+        z = self._check_latent(z).clone()
+        for index, value in self._check_attributes(attributes).items():
+            z = z + value * self.directions[index]
+        return z
+
+    def whiten(self, z: torch.Tensor) -> None:
+        """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
+
+        Args:
+            z: (n, latent_size) latents of many faces, n well over latent_size.
+        """
+        fold_whitening(self.encoder[-1], self.decoder[0], z, self.prior_mean, self.prior_variance)
