@@ -114,8 +114,7 @@ class AttributeDiscriminator(PretrainedModel):
         widths = [3, hidden_size, 2 * hidden_size, 4 * hidden_size, 8 * hidden_size]
         kinds = [nn.Conv2d, nn.Conv2d, nn.Conv2d, HalvingConv2d]
         convolutions = [
-            kind(wide, narrow, 4, 2, 1, bias=kind is nn.Conv2d)
-            for kind, wide, narrow in zip(kinds, widths, widths[1:])
+            kind(wide, narrow, 4, 2, 1, bias=kind is nn.Conv2d) for kind, wide, narrow in zip(kinds, widths, widths[1:])
         ]
         self.layers = nn.Sequential(
             *(layer for convolution in convolutions for layer in (convolution, nn.LeakyReLU(0.2, inplace=True))),

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,11 +10,11 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from models import Autoencoder, interpolate
+from models import Autoencoder, FaceModel, PerceptualAutoencoder, interpolate
 from models.images import normalise
 
 from . import distributed
-from .data import open_faces, open_held_out
+from .data import Faces, open_faces, open_held_out
 from .errors import TrainingError, run_command
 from .loop import Trainer, train
 from .losses import mmd, moments, pixel_loss
@@ -100,24 +101,18 @@ class AutoencoderTrainer(Trainer):
     Args:
         settings: of the run.
         held_out: (n, 3, 64, 64) uint8 faces that training does not see.
-        reference: (n, 3, 64, 64) uint8 faces of the training set, to whiten the plain autoencoder's latents by.
+        faces: of the training set, the first of which whiten the plain autoencoder's latents.
     """
 
     settings: AutoencoderSettings
 
-    def __init__(self, settings: AutoencoderSettings, held_out: torch.Tensor, reference: torch.Tensor):
-        self.settings = settings
-        self.held_out, self.reference = (normalise(x.to(settings.torch_device)) for x in (held_out, reference))
+    def __init__(self, settings: AutoencoderSettings, held_out: torch.Tensor, faces: Faces):
+        self.settings, self.faces = settings, faces
+        self.held_out = normalise(held_out.to(settings.torch_device))
         # The weights come from the seed without touching the global state.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.autoencoder = Autoencoder(
-                settings.latent_size,
-                settings.hidden_size,
-                matching=settings.match if settings.is_matched else None,
-                prior_mean=PRIOR_MEAN if settings.prior_mean is None else settings.prior_mean,
-                prior_variance=PRIOR_VARIANCE if settings.prior_variance is None else settings.prior_variance,
-            )
+            self.autoencoder = self.build()
         self.autoencoder.to(settings.torch_device).to(memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.autoencoder)
         if settings.compile:
@@ -135,6 +130,16 @@ class AutoencoderTrainer(Trainer):
             parameters = [parameter for parameter in parameters if parameter.ndim != 2]
             self.optimizers["muon"] = torch.optim.Muon(matrices, rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
         self.optimizers["adam"] = torch.optim.Adam(parameters, rate, fused=True)
+
+    def build(self) -> Autoencoder | PerceptualAutoencoder:
+        settings = self.settings
+        return Autoencoder(
+            settings.latent_size,
+            settings.hidden_size,
+            matching=settings.match if settings.is_matched else None,
+            prior_mean=PRIOR_MEAN if settings.prior_mean is None else settings.prior_mean,
+            prior_variance=PRIOR_VARIANCE if settings.prior_variance is None else settings.prior_variance,
+        )
 
     def parts(self) -> dict[str, Any]:
         return {"autoencoder": self.autoencoder, **self.optimizers}
@@ -154,21 +159,28 @@ class AutoencoderTrainer(Trainer):
         with self.settings.autocast:
             z = model.encode(images)
             reconstruction = model.decode(z)
-        losses = {"pixel_loss": pixel_loss(reconstruction, images)}
-        loss = losses["pixel_loss"]
-        if self.settings.is_matched:
-            if model.matching == "mmd":
-                prior = model.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step))
-                losses["matching_loss"] = mmd(distributed.gather(z), prior, model.prior_variance)
-            else:
-                losses["matching_loss"] = moments(distributed.gather(z), model.prior_mean, model.prior_variance)
-            loss = loss + self.settings.match_weight * losses["matching_loss"]
+        losses, loss = self.losses(images, z, reconstruction, step)
         self.autoencoder.zero_grad(set_to_none=True)
         loss.backward()
         distributed.average_gradients(self.autoencoder)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
+
+    def losses(
+        self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Each loss by its name, and what is minimised."""
+        model, settings = self.autoencoder, self.settings
+        losses = {"pixel_loss": pixel_loss(reconstruction, images)}
+        if not settings.is_matched:
+            return losses, losses["pixel_loss"]
+        if model.matching == "mmd":
+            prior = model.sample_latent(settings.batch_size, seed=(settings.seed, step))
+            losses["matching_loss"] = mmd(distributed.gather(z), prior, model.prior_variance)
+        else:
+            losses["matching_loss"] = moments(distributed.gather(z), model.prior_mean, model.prior_variance)
+        return losses, losses["pixel_loss"] + settings.match_weight * losses["matching_loss"]
 
     @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
@@ -178,7 +190,7 @@ class AutoencoderTrainer(Trainer):
             # Nothing in a plain autoencoder's loss fixes where its latents lie or how far apart: draws from the prior
             # would all decode to one face, or to none. The kept model has its latents whitened, training does not.
             model = self.whitened = copy.deepcopy(model)
-            model.whiten(torch.cat([model.encode(part) for part in self.reference.split(500)]))
+            self.place(model)
         z = model.encode(images)
         reconstruction = model.decode(z)
 
@@ -197,7 +209,17 @@ class AutoencoderTrainer(Trainer):
             measured |= {f"raw_{key}": value for key, value in raw.items()}
         return measured, grids
 
-    def model(self) -> Autoencoder:
+    def place(self, model: Autoencoder | PerceptualAutoencoder) -> None:
+        """Put the latents of a model that is to be kept where its prior is."""
+        model.whiten(self.latents(model, REFERENCE_FACES))
+
+    def latents(self, model: Autoencoder | PerceptualAutoencoder, most: int) -> torch.Tensor:
+        """Of the first training faces, as many as there are and at most so many: (n, latent_size)."""
+        device, count = self.settings.torch_device, min(most, self.faces.wait_for(most))
+        parts = [slice(first, min(first + 500, count)) for first in range(0, count, 500)]
+        return torch.cat([model.encode(normalise(self.faces[part].to(device))) for part in parts])
+
+    def model(self) -> FaceModel:
         return self.whitened if self._whitens else self.autoencoder.eval()
 
     @property
@@ -205,20 +227,32 @@ class AutoencoderTrainer(Trainer):
         return self.settings.whiten and not self.settings.is_matched
 
 
-def main(arguments: list[str] | None = None) -> None:
-    settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
+def train_autoencoder(
+    settings: Any, kind: str, trainer: Callable[[Any, torch.Tensor, Faces], AutoencoderTrainer]
+) -> None:
+    """Open the data and train.
+
+    Args:
+        settings: with `held_out_split` and `held_out`.
+        kind: of the run.
+        trainer: makes one of settings, held-out faces (n, 3, 64, 64) uint8, and the training faces.
+    """
     with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
         held_out = open_held_out(settings, settings.held_out_split, settings.held_out)
         # As it is: the record and the card tell of it.
         settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
-        with open_faces(settings, held_out.skip) as faces, Run("autoencoder", settings) as run:
+        with open_faces(settings, held_out.skip) as faces, Run(kind, settings) as run:
             if faces.crop != held_out.crop:
                 raise TrainingError(
                     f"the splits {settings.split!r} and {held_out.split!r} hold pictures of different sizes, and would "
                     "be cropped differently: give --crop"
                 )
-            reference = faces[: faces.wait_for(REFERENCE_FACES)][:REFERENCE_FACES]
-            train(AutoencoderTrainer(settings, held_out.faces, reference), faces, run)
+            train(trainer(settings, held_out.faces, faces), faces, run)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    settings = tyro.cli(AutoencoderSettings, args=arguments, prog="python -m train.autoencoder", description=__doc__)
+    train_autoencoder(settings, "autoencoder", AutoencoderTrainer)
 
 
 if __name__ == "__main__":

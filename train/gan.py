@@ -79,7 +79,7 @@ class GANTrainer(Trainer):
         distributed.synchronise_batch_norm(self.generator)
         distributed.synchronise_batch_norm(self.discriminator)
         self.averaged = AveragedModel(
-            self.generator, multi_avg_fn=_running_average(settings.average), use_buffers=True
+            self.generator, multi_avg_fn=running_average(settings.average), use_buffers=True
         ).eval()
         if settings.compile:
             self.generator.layers.compile()
@@ -133,7 +133,7 @@ class GANTrainer(Trainer):
         return cast(Generator, self.averaged.module)
 
 
-def _running_average(decay: float):
+def running_average(decay: float):
     """An average that forgets its first, random weights: with n updates behind it, it weighs at most the last n."""
 
     @torch.no_grad()

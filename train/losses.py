@@ -3,6 +3,8 @@
 Everything is computed in float32: the networks may run in bfloat16, the distances between their outputs may not.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -23,6 +25,23 @@ def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> 
 def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy of generated faces called real: the non-saturating loss (Goodfellow et al. 2014)."""
     return F.softplus(-fake_logits.float()).mean()
+
+
+def relativistic_loss(wanted_higher: torch.Tensor, wanted_lower: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of telling, of two faces' logits (n,), which is to be the higher, pair by pair."""
+    return F.softplus(wanted_lower.float() - wanted_higher.float()).mean()
+
+
+def gradient_penalty(discriminate: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """Mean squared length of a discriminator's gradient (Mescheder et al. 2018, arXiv:1801.04406).
+
+    Args:
+        discriminate: from images (n, 3, 64, 64) to logits (n,).
+        images: in [-1, 1], real or generated.
+    """
+    images = images.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminate(images).sum(), images, create_graph=True)
+    return gradient.float().square().sum((1, 2, 3)).mean()
 
 
 def pixel_loss(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,209 @@
+"""Train the GAN whose bits are the data set's attributes: python -m train.attribute_gan --help"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+import tyro
+from torch.optim.swa_utils import AveragedModel
+
+from models import AttributeDiscriminator, AttributeGenerator
+
+from . import distributed
+from .data import Faces, open_faces
+from .errors import TrainingError, run_command
+from .gan import running_average
+from .loop import Trainer, train
+from .losses import gradient_penalty, relativistic_loss
+from .pictures import Grid
+from .priors import fit_attributes
+from .push import pushed_after
+from .run import Run
+from .settings import Settings, check_range
+
+
+@dataclass(frozen=True)
+class AttributeGANSettings(Settings):
+    """Every label of the data set, such as CelebA's 40 attributes, becomes a bit of the latent."""
+
+    output: Path = Path("runs/attribute-gan")
+    epochs: int = 40
+
+    batch_size: int = 32
+    """Faces in one step. At equal time many small steps get further than few large ones."""
+
+    learning_rate: float = 0.0002
+    """Adam's in the first half of the epochs; it falls to 0 over the second along a cosine."""
+
+    discrete_size: int = 50
+    """How many of the latent's numbers are bits, first the attributes, then free ones; the others are normal."""
+
+    hidden_size: int = 64
+    """Channels of the discriminator's first layer."""
+
+    adam_betas: tuple[float, float] = (0.5, 0.99)
+    """Adam's decay rates."""
+
+    average: float = 0.999
+    """The generator that is kept is a running average of the trained one's weights over some 1 / (1 - average) steps."""
+
+    attribute_weight: float = 0.2
+    """Of the losses by which the discriminator learns to tell attributes, and the generator to show them."""
+
+    penalty: float = 0.5
+    """Of the squared gradient of the discriminator, at real and at generated faces."""
+
+    penalty_every: int = 16
+    """Steps from one penalty, which costs as much as a step, to the next; it weighs as many times more."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.discrete_size <= self.latent_size:
+            raise TrainingError(
+                f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
+            )
+        check_range("hidden_size", self.hidden_size, 1, 512)
+        check_range("attribute_weight", self.attribute_weight, 0, 1000)
+        check_range("penalty", self.penalty, 0, 1000)
+        check_range("penalty_every", self.penalty_every, 1, 100_000)
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise TrainingError(
+                f"--adam-betas is {' '.join(map(str, self.adam_betas))}: both must be 0 or more and less than 1"
+            )
+        if not 0 <= self.average < 1:
+            raise TrainingError(f"--average is {self.average}: it must be 0 or more and less than 1")
+
+
+class AttributeGANTrainer(Trainer):
+    """Generator against discriminator, both updated from one pass of the faces through the discriminator.
+
+    Each real face is compared with a generated one, and neither judged by itself (Jolicoeur-Martineau 2019,
+    arXiv:1807.00734); with penalties on the gradients at both that has a place to settle, and leaves out no faces
+    (Huang et al. 2024, arXiv:2501.05441).
+
+    Args:
+        settings: of the run.
+        faces: the training faces, whose labels become bits.
+    """
+
+    settings: AttributeGANSettings
+
+    def __init__(self, settings: AttributeGANSettings, faces: Faces):
+        self.settings, self.faces = settings, faces
+        names = faces.label_names
+        if len(names) > settings.discrete_size:
+            raise TrainingError(
+                f"--discrete-size is {settings.discrete_size}: {settings.dataset} has {len(names)} labels, a bit each"
+            )
+        device = settings.torch_device
+        # The weights come from the seed without touching the global state.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.generator = AttributeGenerator(settings.latent_size, settings.discrete_size, names)
+            self.discriminator = AttributeDiscriminator(len(names), settings.hidden_size)
+        self.generator.to(device).to(memory_format=torch.channels_last)
+        self.discriminator.to(device).to(memory_format=torch.channels_last)
+        distributed.synchronise_batch_norm(self.generator)
+        self.averaged = AveragedModel(
+            self.generator, multi_avg_fn=running_average(settings.average), use_buffers=True
+        ).eval()
+        if settings.compile:
+            self.generator.layers.compile()
+            self.discriminator.layers.compile()
+
+        def adam(network: torch.nn.Module) -> torch.optim.Adam:
+            return torch.optim.Adam(network.parameters(), settings.learning_rate, settings.adam_betas, fused=True)
+
+        self.optimizers = {
+            "generator_optimizer": adam(self.generator),
+            "discriminator_optimizer": adam(self.discriminator),
+        }
+
+    def parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "averaged": self.averaged,
+            **self.optimizers,
+        }
+
+    def begin_epoch(self, epoch: int) -> None:
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate(epoch, self.settings.epochs)
+
+    def learning_rate(self, epoch: int, epochs: int) -> float:
+        second_half = max(0.0, min(1.0, 2 * (epoch - 1) / epochs - 1))
+        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * second_half))
+
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        settings, discriminator = self.settings, self.discriminator
+        z = self.generator.sample_latent(settings.batch_size, seed=(settings.seed, step))
+        z = distributed.mine(z).to(images.device)
+        # Those of the real faces: as they occur, and the same for the two that are compared.
+        first = self.generator.continuous_size
+        z[:, first : first + labels.shape[1]] = labels
+        with settings.autocast:
+            fake = self.generator(z)
+        # A leaf, so that the generator's gradient is taken at its pictures, by a loss of its own.
+        shown = fake.detach().float().requires_grad_(True)
+        with settings.autocast:
+            real_logits, real_attributes = discriminator(images, labels)
+            fake_logits, fake_attributes = discriminator(shown, labels)
+        losses = {
+            "generator_loss": relativistic_loss(fake_logits, real_logits),
+            "discriminator_loss": relativistic_loss(real_logits, fake_logits),
+        }
+        generator_loss, discriminator_loss = losses.values()
+        if labels.shape[1]:
+            on = (labels + 1) / 2
+            losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, on)
+            shown_attribute_loss = F.binary_cross_entropy_with_logits(fake_attributes, on)
+            discriminator_loss = discriminator_loss + settings.attribute_weight * losses["attribute_loss"]
+            generator_loss = generator_loss + settings.attribute_weight * shown_attribute_loss
+
+        (gradient,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
+        discriminator.zero_grad(set_to_none=True)
+        discriminator_loss.backward()
+        if step % settings.penalty_every == 0 and settings.penalty:
+            weight = settings.penalty / 2 * settings.penalty_every
+            for pictures in (images, shown):
+                with settings.autocast:
+                    penalty = gradient_penalty(lambda x: discriminator(x, labels)[0], pictures)
+                (weight * penalty).backward()
+        distributed.average_gradients(discriminator)
+        self.optimizers["discriminator_optimizer"].step()
+
+        self.generator.zero_grad(set_to_none=True)
+        fake.backward(gradient.to(fake.dtype))
+        distributed.average_gradients(self.generator)
+        self.optimizers["generator_optimizer"].step()
+        self.averaged.update_parameters(self.generator)
+        return {name: value.detach() for name, value in losses.items()}
+
+    @torch.inference_mode()
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
+        model = self.model()
+        fit_attributes(model, self.faces.labels(slice(None)))
+        return {}, {"samples": Grid(model(model.sample_latent(64, seed=self.settings.seed)))}
+
+    def model(self) -> AttributeGenerator:
+        return cast(AttributeGenerator, self.averaged.module)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    settings = tyro.cli(AttributeGANSettings, args=arguments, prog="python -m train.attribute_gan", description=__doc__)
+    with (
+        distributed.joined(settings.torch_device, settings.batch_size),
+        pushed_after(settings),
+        open_faces(settings) as faces,
+        Run("attribute_gan", settings) as run,
+    ):
+        train(AttributeGANTrainer(settings, faces), faces, run)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,108 @@
+"""Train the autoencoder of today: python -m train.perceptual_autoencoder --help"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from models import PerceptualAutoencoder
+
+from .autoencoder import AutoencoderTrainer, train_autoencoder
+from .data import Faces
+from .errors import TrainingError, run_command
+from .losses import pixel_loss
+from .perceptual import PerceptualDistance
+from .priors import fit_directions, fit_mixture
+from .settings import Settings, check_range
+
+
+@dataclass(frozen=True)
+class PerceptualAutoencoderSettings(Settings):
+    output: Path = Path("runs/perceptual-autoencoder")
+    epochs: int = 40
+    batch_size: int = 64
+
+    learning_rate: float = 0.002
+    """Of all optimizers in the first epoch; it falls to 0 along a cosine."""
+
+    perceptual_weight: float = 0.1
+    """Of the perceptual distance, beside a mean squared pixel error of weight 1. 0 does without."""
+
+    optimizer: Literal["muon", "adam"] = "muon"
+    """Of the matrices of the fully connected layers; everything else is Adam's."""
+
+    components: int = 10
+    """Gaussians in the mixture that is fitted to the latents, and drawn from."""
+
+    held_out_split: str = "valid"
+    """Where the faces of the pictures and measurements come from. Where there is no such split, the first faces of
+    the training split, at most a tenth of it, are kept out of training."""
+
+    held_out: int = 500
+    """How many of them, at most."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.held_out < 2:
+            raise TrainingError(f"--held-out is {self.held_out}: it must be 2 or more")
+        check_range("perceptual_weight", self.perceptual_weight, 0, 1000)
+        check_range("components", self.components, 1, 1000)
+
+
+class PerceptualAutoencoderTrainer(AutoencoderTrainer):
+    """Pixel error and perceptual distance; after each epoch a prior and directions are fitted to the latents.
+
+    Args as of AutoencoderTrainer.
+    """
+
+    settings: PerceptualAutoencoderSettings  # type: ignore[assignment]
+
+    def __init__(self, settings: PerceptualAutoencoderSettings, held_out: torch.Tensor, faces: Faces):
+        self.distance = PerceptualDistance().to(settings.torch_device) if settings.perceptual_weight else None
+        super().__init__(settings, held_out, faces)
+
+    def build(self) -> PerceptualAutoencoder:
+        settings = self.settings
+        return PerceptualAutoencoder(
+            settings.latent_size, components=settings.components, attributes=self.faces.label_names
+        )
+
+    def losses(
+        self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        losses = {"pixel_loss": pixel_loss(reconstruction, images)}
+        if self.distance is None:
+            return losses, losses["pixel_loss"]
+        # Half of the batch, which is in random order: the same on average, and the distance is the dearest of all.
+        some = slice(max(1, len(images) // 2))
+        with self.settings.autocast:
+            losses["perceptual_loss"] = self.distance(reconstruction[some], images[some])
+        return losses, losses["pixel_loss"] + self.settings.perceptual_weight * losses["perceptual_loss"]
+
+    def place(self, model: PerceptualAutoencoder) -> None:  # type: ignore[override]
+        z = self.latents(model, len(self.faces))
+        model.whiten(z)
+        z = self.latents(model, len(self.faces))
+        fit_mixture(model, z, self.settings.seed)
+        if model.attributes:
+            fit_directions(model, z, self.faces.labels(slice(None)))
+
+    @property
+    def _whitens(self) -> bool:
+        return True
+
+
+def main(arguments: list[str] | None = None) -> None:
+    settings = tyro.cli(
+        PerceptualAutoencoderSettings,
+        args=arguments,
+        prog="python -m train.perceptual_autoencoder",
+        description=__doc__,
+    )
+    train_autoencoder(settings, "perceptual_autoencoder", PerceptualAutoencoderTrainer)
+
+
+if __name__ == "__main__":
+    run_command(main)
