@@ -1,5 +1,7 @@
 """What several of the networks are made of."""
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -15,7 +17,7 @@ def rising(latent_size: int, channels: tuple[int, ...]) -> nn.Sequential:
     Args:
         channels: at 4, 8, 16, 32 and 64 pixels.
     """
-    widths = list(zip(channels, channels[1:]))
+    widths = itertools.pairwise(channels)
     # No biases: the batch normalisation that follows would subtract them again.
     doubling = [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False) for wide, narrow in widths]
     convolutions = [PixelConvTranspose2d(latent_size, channels[0], 4, bias=False), *doubling]
