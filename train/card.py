@@ -6,7 +6,7 @@ from typing import Any, cast
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import TemplateError
 
-from models import Autoencoder, FaceModel
+from models import FaceModel
 from models.history import EPOCHS_FILE
 
 from .errors import TrainingError
@@ -84,6 +84,7 @@ def _card(
         location=location,
         data=" ".join((settings.get("data_note") or where).replace("|", "/").split()),
         is_celeba=is_celeba,
+        attributes=[name.replace("_", " ") for name in model.attributes],
         epoch=epoch,
         epochs_before=description.get("epochs_before"),
         settings=settings,
@@ -94,20 +95,73 @@ def _card(
 
 def _story(model: FaceModel, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[str, str, str, str, str]:
     """Title, summary, the latent, the loss and the optimiser in words."""
-    normal = f"N({model.prior_mean:g}, {model.prior_variance:g})"
-    rate = settings["learning_rate"]
-    if not isinstance(model, Autoencoder):
-        average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
-        first, second = settings["adam_betas"]
-        return (
-            "Latent Faces: GAN with a half-discrete latent",
-            "A small DCGAN-like generator of 64 x 64 faces. Half of its latent is continuous, half of it bits.",
-            f"{model.latent_size} numbers: {model.continuous_size} from {normal}, then {model.discrete_size} fair bits.",
-            "binary cross-entropy from logits; the generator's is the non-saturating one",
-            f"Adam, learning rate {rate:g}, betas ({first}, {second}){average}",
-        )
+    stories = {
+        "generator": _gan,
+        "autoencoder": _autoencoder,
+        "attribute-generator": _attribute_gan,
+        "perceptual-autoencoder": _perceptual_autoencoder,
+    }
+    return stories[model.model_type](model, settings, epoch)
+
+
+def _gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
+    first, second = settings["adam_betas"]
+    return (
+        "Latent Faces: GAN with a half-discrete latent",
+        "A small DCGAN-like generator of 64 x 64 faces. Half of its latent is continuous, half of it bits.",
+        f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}, then {model.discrete_size} fair "
+        "bits.",
+        "binary cross-entropy from logits; the generator's is the non-saturating one",
+        f"Adam, learning rate {settings['learning_rate']:g}, betas ({first}, {second}){average}",
+    )
+
+
+def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
+    first, second = settings["adam_betas"]
+    names, free = model.attributes, model.discrete_size - len(model.attributes)
+    drawn = f", then {len(names)} bits that are attributes, drawn as they occur together among the training faces"
+    return (
+        "Latent Faces: GAN whose bits are attributes" if names else "Latent Faces: GAN with free bits",
+        "A small generator of 64 x 64 faces. "
+        + (f"{len(names)} bits of its latent were taught what they mean." if names else "A part of its latent is bits."),
+        f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}{drawn if names else ''}, then {free} "
+        "fair bits.",
+        f"relativistic binary cross-entropy, pair by pair; gradient penalties of {settings['penalty']:g} at real and at "
+        f"generated faces, every {settings['penalty_every']} steps"
+        + (f"; {settings['attribute_weight']:g} x cross-entropy of the attributes" if names else ""),
+        f"Adam, learning rate {settings['learning_rate']:g}, falling to 0 over the second half along a cosine, betas "
+        f"({first}, {second}){average}",
+    )
+
+
+def _perceptual_autoencoder(
+    model: Any, settings: dict[str, Any], epoch: dict[str, Any]
+) -> tuple[str, str, str, str, str]:
+    weight = settings["perceptual_weight"]
+    distance = f" + {weight:g} x perceptual distance (shift-tolerant LPIPS, AlexNet)" if weight else ""
+    return (
+        "Latent Faces: perceptual autoencoder",
+        "A small autoencoder of 64 x 64 faces, trained to look right, with a prior fitted to its latents.",
+        f"{model.latent_size} numbers, whitened after training to {_normal(model)} each. Sampling draws from a mixture "
+        f"of {len(model.mixture_logits)} Gaussians fitted to the training faces' latents.",
+        f"mean squared pixel error{distance}",
+        _optimiser(settings),
+    )
+
+
+def _optimiser(settings: dict[str, Any]) -> str:
     optimisers = "Adam" if settings.get("optimizer") == "adam" else "Muon for matrices, Adam for the rest"
-    optimiser = f"{optimisers}, learning rate {rate:g} falling to 0 along a cosine"
+    return f"{optimisers}, learning rate {settings['learning_rate']:g} falling to 0 along a cosine"
+
+
+def _normal(model: FaceModel) -> str:
+    return f"N({model.prior_mean:g}, {model.prior_variance:g})"
+
+
+def _autoencoder(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    normal = _normal(model)
     if model.matching is None:
         placed = "Training knew no prior, and the latents lie where it left them: draws from the prior may be no faces."
         if "raw_latent_mean" in epoch:
@@ -123,7 +177,7 @@ def _story(model: FaceModel, settings: dict[str, Any], epoch: dict[str, Any]) ->
             "A small autoencoder of 64 x 64 faces, trained on pixel error alone.",
             f"{model.latent_size} numbers. {placed}",
             "mean squared pixel error",
-            optimiser,
+            _optimiser(settings),
         )
     kind = "shifted" if model.prior_mean else "matched"
     distance = {"mmd": "kernel MMD", "moments": "distance of the first four moments"}[model.matching]
@@ -132,5 +186,5 @@ def _story(model: FaceModel, settings: dict[str, Any], epoch: dict[str, Any]) ->
         f"A small autoencoder of 64 x 64 faces whose latents are matched to {normal} (mean and variance).",
         f"{model.latent_size} numbers, each matched to {normal}.",
         f"mean squared pixel error + {settings['match_weight']:g} x {distance} between a batch's latents and the prior",
-        optimiser,
+        _optimiser(settings),
     )
