@@ -134,15 +134,18 @@ class AttributeDiscriminator(PretrainedModel):
     def forward(self, x: torch.Tensor, attributes: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (n, 3, 64, 64) in [-1, 1] and their attributes (n, attributes), -1 or +1, to logits.
 
+        Without attributes the images are judged by themselves.
+
         Returns:
             Those of the pair being real (n,) and, of the images alone, of each attribute (n, attributes), in float32.
         """
         features = self.layers(self._check_images(x))
         spread = features.float().var(0, unbiased=False).add(1e-8).sqrt().mean().expand(len(x), 1)
         logits = self.realness(torch.cat([features, spread.to(features.dtype)], dim=1)).flatten().float()
-        if self.projection is None:
+        if self.attributes is None:
             return logits, logits.new_empty(len(x), 0)
-        logits = logits + (self.projection(attributes) * features).sum(1).float()
+        if attributes is not None:
+            logits = logits + (self.projection(attributes.to(features.dtype)) * features).sum(1).float()
         return logits, self.attributes(features).float()
 
 

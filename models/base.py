@@ -110,7 +110,7 @@ class PretrainedModel(
     def _kind_of(cls, config: dict[str, Any], where: str) -> type[Self]:
         """The class that a config is of, this one or one derived from it."""
         name = config.get("model_type")
-        if name is None:  # Saved before config.json named it.
+        if name is None and "attributes" not in config:  # Saved before config.json named it.
             name = "generator" if "discrete_size" in config else "autoencoder" if "matching" in config else None
             name = name or ("discriminator" if config.keys() - {"model_type"} == {"hidden_size"} else None)
         kind = PretrainedModel._classes.get(name) if isinstance(name, str) else None

@@ -90,7 +90,7 @@ class PerceptualAutoencoder(FaceModel):
         latents.sample_normal(0, 1, 0, mean, variance)  # Complains, as every draw does, of what are no such numbers.
         noise = latents.sample_normal(count, self.latent_size, seed)
         shares = self.mixture_logits.cpu().double().softmax(0).numpy()
-        means, roots = self.mixture_means.cpu(), self.mixture_roots.cpu().tril()
+        means, roots = self.mixture_means.cpu().float(), self.mixture_roots.cpu().float().tril()
         z = torch.empty_like(noise)
         # A face at a time, so that it does not depend on how many are drawn with it.
         for i, component in enumerate(latents.sample_indices(count, shares, seed)):

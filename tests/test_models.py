@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 import pickle
 import time
 import tracemalloc
@@ -11,14 +12,35 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models import Autoencoder, Discriminator, Generator, load, speed
+from models import (
+    AttributeDiscriminator,
+    AttributeGenerator,
+    Autoencoder,
+    Discriminator,
+    Generator,
+    PerceptualAutoencoder,
+    load,
+    speed,
+)
 from models.base import PretrainedModel
+from models.images import to_pil
 
 TINY = {
     "generator": lambda: Generator(latent_size=10, discrete_size=4, hidden_size=4, prior_mean=1.0),
     "discriminator": lambda: Discriminator(hidden_size=4),
     "autoencoder": lambda: Autoencoder(10, 8, (4, 4, 4), matching="moments", prior_mean=-3.0, prior_variance=0.5),
+    "attribute-generator": lambda: AttributeGenerator(10, 5, ("Smiling", "Hat"), (4, 4, 4, 4, 4)),
+    "attribute-discriminator": lambda: AttributeDiscriminator(2, 4, 8),
+    "perceptual-autoencoder": lambda: PerceptualAutoencoder(
+        10, (4, 4, 4, 4), (4, 4, 4, 4, 4), 3, ("Smiling", "Hat"), prior_mean=1.0
+    ),
 }
+
+
+def logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What a network makes of its input; the first, where that is more than one."""
+    y = network(x)
+    return y[0] if isinstance(y, tuple) else y
 
 
 def kinds(network: nn.Module) -> list[str]:
@@ -58,11 +80,11 @@ def test_the_discriminators_last_halving_is_a_convolution_with_its_gradients():
         assert mine.abs().max() > 0.01 and torch.allclose(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["generator", "autoencoder"])
+@pytest.mark.parametrize("kind", [name for name in TINY if "discriminator" not in name])
 def test_accelerated_layers_draw_what_the_layers_draw(kind):
     torch.manual_seed(0)
     model = TINY[kind]()
-    for _ in range(3):  # Batch normalisation gets statistics to be folded.
+    for _ in range(100):  # Batch normalisation gets statistics to be folded.
         model.decode(model.sample_latent(64, seed=1))
     model.eval()
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
@@ -72,9 +94,16 @@ def test_accelerated_layers_draw_what_the_layers_draw(kind):
     assert x.std() > 0.01 and torch.allclose(x, y, atol=1e-5)
 
 
-def test_whitening_changes_latents_but_no_reconstruction():
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: Autoencoder(10, 64, (4, 4, 4), prior_mean=1.0, prior_variance=2.0),
+        lambda: PerceptualAutoencoder(10, (4, 4, 4, 4), (4, 4, 4, 4, 4), prior_mean=1.0, prior_variance=2.0),
+    ],
+)
+def test_whitening_changes_latents_but_no_reconstruction(model):
     torch.manual_seed(0)
-    model = Autoencoder(10, 64, (4, 4, 4), prior_mean=1.0, prior_variance=2.0).eval()
+    model = model().eval()
     x = torch.rand(200, 3, 64, 64) * 2 - 1
     before = model(x)
     model.whiten(model.encode(x))
@@ -85,13 +114,119 @@ def test_whitening_changes_latents_but_no_reconstruction():
 
 
 def test_shapes_and_ranges():
-    generator, discriminator, autoencoder = (build() for build in TINY.values())
+    generator, discriminator, autoencoder = (TINY[name]() for name in ("generator", "discriminator", "autoencoder"))
     x = generator(generator.sample_latent(2, seed=0))
     assert x.shape == (2, 3, 64, 64) and x.abs().max() <= 1
     assert discriminator(x).shape == (2,)
     assert torch.equal(discriminator.eval().probability(x), discriminator(x).sigmoid())
     assert autoencoder.encode(x).shape == (2, 10)
     assert autoencoder(x).shape == x.shape
+    generator, discriminator, autoencoder = (build() for name, build in TINY.items() if "-" in name)
+    z = generator.sample_latent(2, seed=0)
+    x = generator(z)
+    assert x.shape == (2, 3, 64, 64) and x.abs().max() <= 1
+    logits, attributes = discriminator(x, z[:, 5:7])
+    assert logits.shape == (2,) and attributes.shape == (2, 2)
+    assert autoencoder.encode(x).shape == (2, 10)
+    assert autoencoder(x).shape == x.shape
+
+
+def test_a_projection_discriminator_tells_a_face_from_the_same_with_other_attributes():
+    """By a number that is linear in the attributes, whose own logits do not depend on what is claimed."""
+    torch.manual_seed(0)
+    discriminator = AttributeDiscriminator(3, 4, 8)
+    x, none = torch.rand(4, 3, 64, 64), torch.zeros(4, 3)
+    base, seen = discriminator(x, none)
+    effect = [discriminator(x, none + one)[0] - base for one in torch.eye(3)]
+    logits, seen_again = discriminator(x, torch.tensor([[1.0, -1.0, 1.0]]).repeat(4, 1))
+    assert torch.allclose(logits - base, effect[0] - effect[1] + effect[2], atol=1e-4)
+    assert min(change.abs().max() for change in effect) > 1e-3
+    assert torch.equal(seen, seen_again)
+
+
+def test_attributes_are_drawn_as_they_occur_together():
+    """The first with a probability of 0.9; the second is nearly always what the first is; the third is a fair bit."""
+    model = AttributeGenerator(10, 5, ("first", "second"), (4, 4, 4, 4, 4))
+    model.attribute_bias[0] = math.log(9)
+    model.attribute_weight[1, 0] = 4
+    model.attribute_weight[0, 1] = 100  # Above the diagonal, where nothing is read.
+    bits = model.sample_latent(20_000, seed=0)[:, 5:]
+    assert set(bits.unique().tolist()) == {-1, 1}
+    assert abs(((bits[:, 0] + 1) / 2).mean() - 0.9) < 0.01
+    assert abs((bits[:, 0] == bits[:, 1]).float().mean() - 1 / (1 + math.exp(-4))) < 0.005
+    assert bits[:, 2:].mean(0).abs().max() < 0.03
+    assert torch.equal(model.sample_latent(7, seed=0)[:, 5:], bits[:7])
+
+
+def test_without_a_prior_of_attributes_the_latents_are_the_plain_gans():
+    plain, named = Generator(10, 5, 4), AttributeGenerator(10, 5, ("first", "second"), (4, 4, 4, 4, 4))
+    assert torch.equal(plain.sample_latent(50, seed=3), named.sample_latent(50, seed=3))
+
+
+def test_attributes_of_a_gan_are_bits_and_nothing_else_changes():
+    model = TINY["attribute-generator"]().eval()
+    z = model.sample_latent(6, seed=0)
+    changed = model.with_attributes(z, {"Hat": True, "Smiling": False})
+    assert torch.equal(changed[:, 6], torch.ones(6)) and torch.equal(changed[:, 5], -torch.ones(6))
+    assert torch.equal(changed[:, [0, 1, 2, 3, 4, 7, 8, 9]], z[:, [0, 1, 2, 3, 4, 7, 8, 9]])
+    assert torch.equal(model.sample_latent(6, seed=0), z)
+    asked = model.generate(6, seed=0, attributes={"Hat": 1, "Smiling": -1})
+    assert [face.tobytes() for face in asked] == [face.tobytes() for face in to_pil(model(changed))]
+
+
+def test_attributes_of_an_autoencoder_are_directions():
+    model = TINY["perceptual-autoencoder"]().eval()
+    nn.init.normal_(model.directions)
+    z = model.sample_latent(6, seed=0)
+    changed = model.with_attributes(z, {"Hat": 2.5, "Smiling": False})
+    assert torch.allclose(changed, z + 2.5 * model.directions[1] - model.directions[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["attribute-generator", "perceptual-autoencoder"])
+@pytest.mark.parametrize(
+    "attributes", [{"Beard": True}, {"Hat": "yes"}, {"Hat": float("nan")}, {"Hat": 1e9}, {"x" * 1000: 1}, {3: True}]
+)
+def test_attributes_that_there_are_not_are_named(name, attributes):
+    with pytest.raises(ValueError, match="there is no attribute|Hat is") as error:
+        TINY[name]().generate(1, seed=0, attributes=attributes)
+    assert len(str(error.value)) < 200
+
+
+def test_a_model_without_attributes_says_so():
+    with pytest.raises(ValueError, match="no attribute 'Smiling': it knows none"):
+        TINY["generator"]().generate(1, seed=0, attributes={"Smiling": True})
+
+
+def mixture() -> PerceptualAutoencoder:
+    """Two components at 10 and at -10, three to one, the first correlated; as a whole of mean 5, as its prior says."""
+    model = PerceptualAutoencoder(4, (4, 4, 4, 4), (4, 4, 4, 4, 4), 2, prior_mean=5.0, prior_variance=4.0)
+    model.mixture_logits.copy_(torch.tensor([math.log(3.0), 0.0]))
+    model.mixture_means.copy_(torch.tensor([[10.0] * 4, [-10.0] * 4]))
+    model.mixture_roots[0] = torch.tensor([[1.0, 0, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    model.mixture_roots[1] = torch.eye(4) * 3
+    return model
+
+
+def test_latents_are_drawn_from_the_mixture():
+    z = mixture().sample_latent(20_000, seed=0)
+    first = z[:, 0] > 0
+    assert abs(first.float().mean() - 0.75) < 0.01
+    assert torch.allclose(z[first].mean(0), torch.full((4,), 10.0), atol=0.05)
+    expected = torch.eye(4)
+    expected[0, 1] = expected[1, 0] = 0.8
+    assert torch.allclose(torch.cov(z[first].T), expected, atol=0.05)
+    assert torch.allclose(torch.cov(z[~first].T), 9 * torch.eye(4), atol=0.5)
+    assert torch.equal(mixture().sample_latent(7, seed=0), z[:7])
+
+
+def test_another_mean_and_variance_move_and_stretch_the_mixture_as_a_whole():
+    z, moved = mixture().sample_latent(50, seed=1), mixture().sample_latent(50, seed=1, mean=100, variance=16)
+    assert torch.allclose(moved, (z - 5) * 2 + 100, atol=1e-4)
+    assert torch.equal(mixture().sample_latent(3, seed=1, variance=0), torch.full((3, 4), 5.0))
+    with pytest.raises(ValueError, match="variance"):
+        mixture().sample_latent(3, variance=-1)
+    with pytest.raises(ValueError, match="mean"):
+        mixture().sample_latent(3, mean=float("nan"))
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -217,6 +352,7 @@ ALLOWED = {
     "model_type": [None],  # Models saved before config.json named it have none.
     "crop": [None],
 }
+NOT_WITH_ATTRIBUTES = {"discrete_size": [], "model_type": []}
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -224,13 +360,14 @@ def test_a_value_that_a_config_cannot_have_is_named(name, saved):
     for key in (*json.loads(Path(saved(name), "config.json").read_text()), "crop"):
         for value in OTHER_VALUES:
             folder = saved(name, **{key: value})
-            if any(value == allowed and type(value) is type(allowed) for allowed in ALLOWED.get(key, [])):
+            allowed = NOT_WITH_ATTRIBUTES.get(key, ALLOWED.get(key, [])) if "-" in name else ALLOWED.get(key, [])
+            if any(value == other and type(value) is type(other) for other in allowed):
                 PretrainedModel.from_pretrained(folder)
                 continue
             with pytest.raises(ValueError) as error:
                 PretrainedModel.from_pretrained(folder)
             said = str(error.value)
-            assert key in said or "size mismatch" in said, (key, value)
+            assert key in said or "size mismatch" in said or "attributes has 2 names" in said, (key, value)
             assert len(said) < 700 and "\n" not in said, (key, value)
 
 
@@ -298,7 +435,9 @@ def test_a_config_that_an_editor_marked_is_read(tmp_path):
 
 @pytest.mark.parametrize("value", ["unet", 3, ["generator"]])
 def test_an_unknown_kind_of_model_is_refused(value, saved):
-    with pytest.raises(ValueError, match="has model_type .*: it must be one of autoencoder, discriminator, generator"):
+    with pytest.raises(
+        ValueError, match="has model_type .*: it must be one of attribute-discriminator, .*autoencoder, .*"
+    ):
         load(saved("generator", model_type=value))
 
 
@@ -444,14 +583,16 @@ def test_another_default_type_changes_nothing_of_a_saved_model(dtype, tmp_path):
     for name, build in TINY.items():
         build().save_pretrained(tmp_path / name)
         model = PretrainedModel.from_pretrained(tmp_path / name)
-        expected[name] = model.generate(4, seed=0) if name != "discriminator" else model(torch.zeros(2, 3, 64, 64))
+        expected[name] = (
+            model.generate(4, seed=0) if "discriminator" not in name else logits(model, torch.zeros(2, 3, 64, 64))
+        )
     torch.set_default_dtype(dtype)
     try:
         for name, build in TINY.items():
             model = PretrainedModel.from_pretrained(tmp_path / name)
             assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-            if name == "discriminator":
-                assert torch.equal(model(torch.zeros(2, 3, 64, 64, dtype=torch.float32)), expected[name])
+            if "discriminator" in name:
+                assert torch.equal(logits(model, torch.zeros(2, 3, 64, 64, dtype=torch.float32)), expected[name])
                 continue
             assert model.sample_latent(2, seed=0).dtype == torch.float32
             for face, other in zip(model.generate(4, seed=0), expected[name], strict=True):
@@ -466,10 +607,10 @@ def test_another_default_type_changes_nothing_of_a_saved_model(dtype, tmp_path):
 @pytest.mark.parametrize("name", TINY)
 def test_models_are_copied_and_pickled(name):
     model = TINY[name]().eval()
-    x = torch.randn(2, 10) if name == "generator" else torch.randn(2, 3, 64, 64)
+    x = torch.randn(2, 10) if "generator" in name else torch.randn(2, 3, 64, 64)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert torch.equal(other(x), model(x))
-        if name != "discriminator":
+        assert torch.equal(logits(other, x), logits(model, x))
+        if "discriminator" not in name:
             assert other.generate(2, seed=0) == model.generate(2, seed=0)
 
 
@@ -481,9 +622,12 @@ def test_models_of_other_precisions_take_what_is_given_to_them(name, dtype):
     if name == "discriminator":
         assert model(x).dtype == model.probability(x).dtype == dtype
         return
+    if name == "attribute-discriminator":
+        assert all(output.dtype == torch.float32 for output in model(x, torch.ones(2, 2)))
+        return
     assert len(model.generate(2, seed=0)) == 2
     assert model.decode(torch.zeros(2, 10)).dtype == dtype
-    if name == "autoencoder":
+    if model.encodes:
         assert model(x).shape == x.shape
 
 

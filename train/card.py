@@ -125,7 +125,9 @@ def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) 
     return (
         "Latent Faces: GAN whose bits are attributes" if names else "Latent Faces: GAN with free bits",
         "A small generator of 64 x 64 faces. "
-        + (f"{len(names)} bits of its latent were taught what they mean." if names else "A part of its latent is bits."),
+        + (
+            f"{len(names)} bits of its latent were taught what they mean." if names else "A part of its latent is bits."
+        ),
         f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}{drawn if names else ''}, then {free} "
         "fair bits.",
         f"relativistic binary cross-entropy, pair by pair; gradient penalties of {settings['penalty']:g} at real and at "
