@@ -81,7 +81,7 @@ class Autoencoder(FaceModel):
         """Images (n, 3, 64, 64) in [-1, 1] to their reconstructions, of the same shape."""
         return self.decode(self.encode(x))
 
-    def whiten(self, z: torch.Tensor) -> None:
+    def whiten(self, z: torch.Tensor) -> torch.Tensor:
         """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
 
         To draw from the prior is then to draw from a Gaussian fitted to the latents (Ghosh et al. 2020,
@@ -89,8 +89,11 @@ class Autoencoder(FaceModel):
 
         Args:
             z: (n, latent_size) latents of many faces, n well over latent_size.
+
+        Returns:
+            The same latents as they are now.
         """
-        fold_whitening(self.encoder[-1], self.decoder[0], z, self.prior_mean, self.prior_variance)
+        return fold_whitening(self.encoder[-1], self.decoder[0], z, self.prior_mean, self.prior_variance)
 
     def _initialise(self) -> None:
         """Weights that keep the signal's size from layer to layer (He et al. 2015, arXiv:1502.01852).

@@ -45,12 +45,17 @@ def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def fold_whitening(encoding: nn.Linear, decoding: nn.Linear, z: torch.Tensor, mean: float, variance: float) -> None:
+def fold_whitening(
+    encoding: nn.Linear, decoding: nn.Linear, z: torch.Tensor, mean: float, variance: float
+) -> torch.Tensor:
     """Give latents a mean and a variance, uncorrelated, by the layers on both sides of them; nothing else changes.
 
     Args:
         encoding, decoding: the layer that makes latents, and the one that takes them.
         z: (n, latent_size) latents of many faces, n well over latent_size.
+
+    Returns:
+        The same latents as they are now, (n, latent_size) float64 on the CPU.
     """
     # In float64, which the GPU of a Mac has not, so on the CPU.
     exact = lambda tensor: tensor.cpu().double()
@@ -65,3 +70,4 @@ def fold_whitening(encoding: nn.Linear, decoding: nn.Linear, z: torch.Tensor, me
     decoding.weight.copy_(weight @ root)
     encoding.bias.copy_(torch.linalg.solve(root, exact(encoding.bias) - centre) + mean)
     encoding.weight.copy_(torch.linalg.solve(root, exact(encoding.weight)))
+    return torch.linalg.solve(root, (z - centre).T).T + mean

@@ -41,7 +41,7 @@ class PerceptualAutoencoder(FaceModel):
         latent_size: int = 100,
         encoder_channels: tuple[int, int, int, int] = (48, 96, 192, 256),
         channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32),
-        components: int = 10,
+        components: int = 20,
         attributes: tuple[str, ...] = (),
         prior_mean: float = 0.0,
         prior_variance: float = 1.0,
@@ -112,10 +112,13 @@ class PerceptualAutoencoder(FaceModel):
             z = z + value * self.directions[index]
         return z
 
-    def whiten(self, z: torch.Tensor) -> None:
+    def whiten(self, z: torch.Tensor) -> torch.Tensor:
         """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
 
         Args:
             z: (n, latent_size) latents of many faces, n well over latent_size.
+
+        Returns:
+            The same latents as they are now.
         """
-        fold_whitening(self.encoder[-1], self.decoder[0], z, self.prior_mean, self.prior_variance)
+        return fold_whitening(self.encoder[-1], self.decoder[0], z, self.prior_mean, self.prior_variance)

@@ -18,6 +18,10 @@ from .priors import fit_directions, fit_mixture
 from .settings import Settings, check_range
 
 
+# Whose latents the prior is fitted to after each epoch but the last, for which it is all of them.
+FITTED_FACES = 10_000
+
+
 @dataclass(frozen=True)
 class PerceptualAutoencoderSettings(Settings):
     output: Path = Path("runs/perceptual-autoencoder")
@@ -33,7 +37,7 @@ class PerceptualAutoencoderSettings(Settings):
     optimizer: Literal["muon", "adam"] = "muon"
     """Of the matrices of the fully connected layers; everything else is Adam's."""
 
-    components: int = 10
+    components: int = 20
     """Gaussians in the mixture that is fitted to the latents, and drawn from."""
 
     held_out_split: str = "valid"
@@ -62,6 +66,7 @@ class PerceptualAutoencoderTrainer(AutoencoderTrainer):
     def __init__(self, settings: PerceptualAutoencoderSettings, held_out: torch.Tensor, faces: Faces):
         self.distance = PerceptualDistance().to(settings.torch_device) if settings.perceptual_weight else None
         super().__init__(settings, held_out, faces)
+        self.is_last = True
 
     def build(self) -> PerceptualAutoencoder:
         settings = self.settings
@@ -81,13 +86,16 @@ class PerceptualAutoencoderTrainer(AutoencoderTrainer):
             losses["perceptual_loss"] = self.distance(reconstruction[some], images[some])
         return losses, losses["pixel_loss"] + self.settings.perceptual_weight * losses["perceptual_loss"]
 
+    def begin_epoch(self, epoch: int) -> None:
+        super().begin_epoch(epoch)
+        self.is_last = epoch == self.settings.epochs
+
     def place(self, model: PerceptualAutoencoder) -> None:  # type: ignore[override]
-        z = self.latents(model, len(self.faces))
-        model.whiten(z)
-        z = self.latents(model, len(self.faces))
+        most = len(self.faces) if self.is_last else FITTED_FACES
+        z = model.whiten(self.latents(model, most))
         fit_mixture(model, z, self.settings.seed)
         if model.attributes:
-            fit_directions(model, z, self.faces.labels(slice(None)))
+            fit_directions(model, z, self.faces.labels(slice(len(z))))
 
     @property
     def _whitens(self) -> bool:
