@@ -110,8 +110,10 @@ def _gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[s
     return (
         "Latent Faces: GAN with a half-discrete latent",
         "A small DCGAN-like generator of 64 x 64 faces. Half of its latent is continuous, half of it bits.",
-        f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}, then {model.discrete_size} fair "
-        "bits.",
+        (
+            f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}, then {model.discrete_size} fair "
+            "bits."
+        ),
         "binary cross-entropy from logits; the generator's is the non-saturating one",
         f"Adam, learning rate {settings['learning_rate']:g}, betas ({first}, {second}){average}",
     )
@@ -128,13 +130,17 @@ def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) 
         + (
             f"{len(names)} bits of its latent were taught what they mean." if names else "A part of its latent is bits."
         ),
-        f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}{drawn if names else ''}, then {free} "
-        "fair bits.",
+        (
+            f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}{drawn if names else ''}, then {free} "
+            "fair bits."
+        ),
         f"relativistic binary cross-entropy, pair by pair; gradient penalties of {settings['penalty']:g} at real and at "
         f"generated faces, every {settings['penalty_every']} steps"
         + (f"; {settings['attribute_weight']:g} x cross-entropy of the attributes" if names else ""),
-        f"Adam, learning rate {settings['learning_rate']:g}, falling to 0 over the second half along a cosine, betas "
-        f"({first}, {second}){average}",
+        (
+            f"Adam, learning rate {settings['learning_rate']:g}, falling to 0 over the second half along a cosine, betas "
+            f"({first}, {second}){average}"
+        ),
     )
 
 
@@ -146,8 +152,10 @@ def _perceptual_autoencoder(
     return (
         "Latent Faces: perceptual autoencoder",
         "A small autoencoder of 64 x 64 faces, trained to look right, with a prior fitted to its latents.",
-        f"{model.latent_size} numbers, whitened after training to {_normal(model)} each. Sampling draws from a mixture "
-        f"of {len(model.mixture_logits)} Gaussians fitted to the training faces' latents.",
+        (
+            f"{model.latent_size} numbers, whitened after training to {_normal(model)} each. Sampling draws from a mixture "
+            f"of {len(model.mixture_logits)} Gaussians fitted to the training faces' latents."
+        ),
         f"mean squared pixel error{distance}",
         _optimiser(settings),
     )

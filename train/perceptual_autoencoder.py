@@ -17,7 +17,6 @@ from .perceptual import PerceptualDistance
 from .priors import fit_directions, fit_mixture
 from .settings import Settings, check_range
 
-
 # Whose latents the prior is fitted to after each epoch but the last, for which it is all of them.
 FITTED_FACES = 10_000
 
