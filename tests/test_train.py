@@ -16,22 +16,30 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
-from models import Autoencoder, Generator
+from models import AttributeGenerator, Autoencoder, Generator, PerceptualAutoencoder, load
 from models.history import load_history
-from train import autoencoder, gan, pictures
+from tests.conftest import draw_face
+from train import attribute_gan, autoencoder, gan, perceptual_autoencoder, pictures
+from train.attribute_gan import AttributeGANTrainer
 from train.autoencoder import AutoencoderTrainer
 from train.errors import Interrupted, TrainingError
 from train.gan import GANTrainer
+from train.perceptual_autoencoder import PerceptualAutoencoderTrainer
 
 SMALL = ["--batch-size", "8", "--latent-size", "10", "--precision", "fp32"]
 SMALL_GAN = [*SMALL, "--hidden-size", "4", "--discrete-size", "5"]
 SMALL_AUTOENCODER = [*SMALL, "--hidden-size", "8", "--held-out", "16"]
+CHANNELS = ["--channels", *["4"] * 5]
+SMALL_ATTRIBUTE_GAN = [*SMALL_GAN, *CHANNELS, "--penalty-every", "2"]
+SMALL_PERCEPTUAL = [*SMALL, *CHANNELS, "--encoder-channels", *["4"] * 4, "--held-out", "16", "--components", "2"]
 
 COMMANDS = {
     "gan": (gan.main, GANTrainer, SMALL_GAN),
     "plain": (autoencoder.main, AutoencoderTrainer, SMALL_AUTOENCODER),
     "matched": (autoencoder.main, AutoencoderTrainer, [*SMALL_AUTOENCODER, "--prior-mean", "0"]),
     "shifted": (autoencoder.main, AutoencoderTrainer, [*SMALL_AUTOENCODER, "--prior-mean", "-3", "--match", "moments"]),
+    "attribute gan": (attribute_gan.main, AttributeGANTrainer, SMALL_ATTRIBUTE_GAN),
+    "perceptual": (perceptual_autoencoder.main, PerceptualAutoencoderTrainer, SMALL_PERCEPTUAL),
 }
 
 
@@ -59,12 +67,23 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
     assert [line["step"] for line in steps] == list(range(1, 13))  # 48 faces, 8 a step, twice
     assert steps[-1]["images_seen"] == 96
     assert Image.open(run / "loss.png").width > 100
-    series = ["samples"] if name == "gan" else ["samples", "reconstructions", "interpolations"]
+    series = ["samples"] if "gan" in name else ["samples", "reconstructions", "interpolations"]
     for folder in series:
         assert [path.name for path in sorted((run / folder).iterdir())] == ["epoch-0001.png", "epoch-0002.png"]
     if name == "gan":
         model = Generator.from_pretrained(run / "model")
         assert (model.latent_size, model.discrete_size) == (10, 5)
+    elif name == "attribute gan":
+        model = AttributeGenerator.from_pretrained(run / "model")
+        assert (model.latent_size, model.discrete_size, model.attributes) == (10, 5, ("Smiling",))
+        assert all("attribute_loss" in line for line in steps)
+        on = (model.sample_latent(1000, seed=0)[:, 5] > 0).float().mean()
+        assert on == pytest.approx(0.5, abs=0.05)  # Every second face smiles.
+    elif name == "perceptual":
+        model = PerceptualAutoencoder.from_pretrained(run / "model")
+        assert model.attributes == ("Smiling",) and all("perceptual_loss" in line for line in steps)
+        z = model.sample_latent(5000, seed=0)
+        assert z.mean(0).abs().max() < 0.3 and z.var(0).mean() == pytest.approx(1, abs=0.2)
     else:
         model = Autoencoder.from_pretrained(run / "model")
         assert Image.open(run / "interpolations/epoch-0001.png").size == (11 * 66 + 2, 8 * 66 + 2)
@@ -80,7 +99,7 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
     assert "The same 16 latents after every epoch:\n\n![" in card and "](epochs.webp)" in card
     story = load_history(run / "model")
     assert (story.epochs, story.images_seen) == (2, 96) and "--dataset path/to/celeba0" in story.command
-    assert len(story.losses["step"]) == 12 and ("held_out_psnr" in story.measurements) == (name != "gan")
+    assert len(story.losses["step"]) == 12 and ("held_out_psnr" in story.measurements) == ("gan" not in name)
     for epoch in (1, 2):
         grid = Image.open(run / f"samples/epoch-{epoch:04d}.png")
         tenth = grid.crop((68, 68, 132, 132))
@@ -101,7 +120,7 @@ def test_compiled_networks_train_as_the_others_do(arguments, tmp_path):
     assert compiled == pytest.approx(eager, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["gan", "matched"])
+@pytest.mark.parametrize("name", ["gan", "matched", "attribute gan", "perceptual"])
 @pytest.mark.parametrize("stop_at", [3, 6, 9])
 def test_a_stopped_run_resumes_as_if_it_had_not_been(name, stop_at, arguments, tmp_path, monkeypatch):
     """Stopped in the first epoch, at its end and in the second: the same losses and weights to the last bit."""
@@ -111,10 +130,10 @@ def test_a_stopped_run_resumes_as_if_it_had_not_been(name, stop_at, arguments, t
     step = trainer.step
     with monkeypatch.context() as patch:
 
-        def interrupted(self, images, number):
+        def interrupted(self, images, number, labels):
             if number == stop_at - 1:
                 os.kill(os.getpid(), signal.SIGINT)
-            return step(self, images, number)
+            return step(self, images, number, labels)
 
         patch.setattr(trainer, "step", interrupted)
         with pytest.raises(Interrupted, match=f"step {stop_at}.*--resume"):
@@ -166,7 +185,7 @@ def test_pictures_are_read_again_once_a_run_and_not_once_an_epoch(arguments, mon
     assert len(paths) == 3
 
 
-@pytest.mark.parametrize("name", ["gan", "plain"])
+@pytest.mark.parametrize("name", ["gan", "plain", "attribute gan", "perceptual"])
 def test_resuming_a_finished_run_writes_its_history(name, arguments, tmp_path):
     """For runs from before there was one: their folders hold all that it takes."""
     main, _, own = COMMANDS[name]
@@ -339,6 +358,46 @@ def test_an_impossible_setting_of_an_autoencoder_is_named(wrong, arguments, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    ["--channels 4 4 4 4 0", "--discrete-size 11", "--penalty -1", "--penalty-every 0", "--attribute-weight nan"],
+)
+def test_an_impossible_setting_of_an_attribute_gan_is_named(wrong, arguments, tmp_path):
+    assert error(attribute_gan.main, [*arguments(SMALL_ATTRIBUTE_GAN), *wrong.split()]).startswith(wrong.split()[0])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["--encoder-channels 4 4 4 0", "--components 0", "--perceptual-weight -1", "--held-out 1"]
+)
+def test_an_impossible_setting_of_a_perceptual_autoencoder_is_named(wrong, arguments, tmp_path):
+    told = error(perceptual_autoencoder.main, [*arguments(SMALL_PERCEPTUAL), *wrong.split()])
+    assert told.startswith(wrong.split()[0]) and not (tmp_path / "run").exists()
+
+
+def test_more_labels_than_bits_are_told(arguments):
+    own = [*SMALL, *CHANNELS, "--discrete-size", "0"]
+    assert error(attribute_gan.main, arguments(own)).startswith("--discrete-size is 0")
+
+
+def test_more_components_than_faces_are_told(arguments):
+    told = error(perceptual_autoencoder.main, arguments([*SMALL_PERCEPTUAL, "--components", "49"], epochs=1))
+    assert told == "--components is 49: there are 48 faces only"
+
+
+def test_a_set_without_labels_makes_a_gan_with_free_bits(celeba, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(16):
+        draw_face(number).save(folder / f"{number}.png")
+    folders = ["--dataset", str(folder), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
+    attribute_gan.main([*SMALL_ATTRIBUTE_GAN, *folders, "--epochs", "1"])
+    model = load(tmp_path / "run/model")
+    assert model.attributes == () and model.discrete_size == 5 and len(model.generate(2, seed=0)) == 2
+    card = (tmp_path / "run/model/README.md").read_text()
+    assert "free bits" in card and "Attractive" not in card
+
+
 def test_a_run_goes_on_where_it_and_its_faces_have_moved(celeba, arguments, tmp_path, capsys):
     moved = shutil.copytree(celeba, tmp_path / "moved")  # With other times, and so another fingerprint.
     gan.main(arguments(SMALL_GAN, epochs=1))
@@ -398,7 +457,7 @@ class WithoutDouble(TorchFunctionMode):
         return result
 
 
-@pytest.mark.parametrize("name", ["gan", "matched", "shifted"])
+@pytest.mark.parametrize("name", ["gan", "matched", "shifted", "attribute gan"])
 def test_training_without_float64(name, arguments, tmp_path):
     main, _, own = COMMANDS[name]
     with WithoutDouble():

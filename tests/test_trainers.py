@@ -10,12 +10,17 @@ from PIL import Image
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from models import Generator
+from models import Generator, PerceptualAutoencoder
 from models.images import crop, normalise
 from tests.conftest import draw_face
 from train import gan, loop, pictures
+from train.attribute_gan import AttributeGANSettings, AttributeGANTrainer
 from train.autoencoder import AutoencoderSettings, AutoencoderTrainer
 from train.gan import GANSettings, GANTrainer
+from train.losses import gradient_penalty
+from train.perceptual import PerceptualDistance
+from train.perceptual_autoencoder import PerceptualAutoencoderSettings, PerceptualAutoencoderTrainer
+from train.priors import fit_directions, fit_mixture
 
 SMALL = {"batch_size": 16, "latent_size": 10, "precision": "fp32", "device": "cpu"}
 
@@ -38,13 +43,47 @@ def gan_trainer(**settings) -> GANTrainer:
 
 def autoencoder_trainer(pixels: torch.Tensor, **settings) -> AutoencoderTrainer:
     settings = {**SMALL, "hidden_size": 16, "epochs": 4, **settings}
-    return AutoencoderTrainer(AutoencoderSettings(**settings), held_out=pixels, reference=pixels)
+    return AutoencoderTrainer(AutoencoderSettings(**settings), held_out=pixels, faces=InMemory(pixels))
+
+
+class InMemory:
+    """As `Faces`, of a tensor; every second one smiles, every fourth is a hat's."""
+
+    label_names = ("Smiling", "Hat")
+
+    def __init__(self, pixels: torch.Tensor):
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index) -> torch.Tensor:
+        return self.pixels[index]
+
+    def wait_for(self, count: int) -> int:
+        return len(self.pixels)
+
+    def labels(self, index) -> torch.Tensor:
+        number = torch.arange(len(self.pixels))
+        return torch.stack([(number % 2 == 0) * 2 - 1, (number % 4 == 0) * 2 - 1], dim=1).to(torch.int8)[index]
+
+
+def attribute_gan_trainer(pixels: torch.Tensor, **settings) -> AttributeGANTrainer:
+    small = {"hidden_size": 4, "discrete_size": 5, "channels": (4,) * 5, "learning_rate": 0.002}
+    return AttributeGANTrainer(AttributeGANSettings(**{**SMALL, **small, **settings}), InMemory(pixels))
+
+
+def perceptual_trainer(pixels: torch.Tensor, **settings) -> PerceptualAutoencoderTrainer:
+    small = {"encoder_channels": (4,) * 4, "channels": (4,) * 5, "components": 2, "epochs": 4}
+    settings = PerceptualAutoencoderSettings(**{**SMALL, **small, **settings})
+    return PerceptualAutoencoderTrainer(settings, pixels, InMemory(pixels))
 
 
 def trained(trainer, images: torch.Tensor, steps: int) -> list[dict[str, float]]:
     """The losses of so many steps."""
     trainer.begin_epoch(1)
-    return [{name: loss.item() for name, loss in trainer.step(images, step).items()} for step in range(steps)]
+    labels = InMemory(images).labels(slice(None)).float()
+    return [{name: loss.item() for name, loss in trainer.step(images, step, labels).items()} for step in range(steps)]
 
 
 def weights(network: nn.Module) -> torch.Tensor:
@@ -107,7 +146,7 @@ def test_both_networks_move_at_the_learning_rate(images):
 )
 def test_the_running_average_of_known_weights(decay, after_two, after_three):
     layer = nn.Linear(1, 1, bias=False)
-    averaged = AveragedModel(layer, multi_avg_fn=gan._running_average(decay))
+    averaged = AveragedModel(layer, multi_avg_fn=gan.running_average(decay))
     found = []
     for weight in (1.0, 2.0, 3.0):
         nn.init.constant_(layer.weight, weight)
@@ -133,6 +172,65 @@ def test_a_gans_picture_is_of_the_same_latents_after_every_epoch(images):
     assert measured == {} and grids.keys() == {"samples"}
     expected = trainer.model()(trainer.model().sample_latent(64, seed=3))
     assert torch.equal(grids["samples"].faces, expected.detach()) and grids["samples"].columns == 8
+
+
+# The GAN with named bits.
+
+
+def test_a_generator_learns_to_be_called_more_real_than_real_faces(pixels, images):
+    trainer = attribute_gan_trainer(pixels)
+    trainer.begin_epoch(1)
+    trainer.optimizers["discriminator_optimizer"].param_groups[0]["lr"] = 0.0
+    labels = trainer.faces.labels(slice(None)).float()
+    losses = [trainer.step(images, step, labels)["generator_loss"].item() for step in range(30)]
+    assert losses[-1] < losses[0] - 0.05
+
+
+def test_a_discriminator_learns_real_from_generated_and_to_tell_attributes(pixels, images):
+    trainer = attribute_gan_trainer(pixels)
+    trainer.begin_epoch(1)
+    trainer.optimizers["generator_optimizer"].param_groups[0]["lr"] = 0.0
+    labels = trainer.faces.labels(slice(None)).float()
+    losses = [{name: x.item() for name, x in trainer.step(images, step, labels).items()} for step in range(60)]
+    assert losses[-1]["discriminator_loss"] < losses[0]["discriminator_loss"] / 2
+    assert losses[-1]["attribute_loss"] < 0.6  # Of chance alone it is 0.63: half smile, a quarter has a hat.
+
+
+def test_a_step_gives_the_generator_the_labels_of_the_batch_and_free_bits(pixels, images, monkeypatch):
+    trainer, seen = attribute_gan_trainer(pixels), []
+    forward = trainer.generator.forward
+    monkeypatch.setattr(trainer.generator, "forward", lambda z: seen.append(z.clone()) or forward(z))
+    labels = trainer.faces.labels(slice(None)).float()
+    trainer.step(images, 0, labels)
+    (z,) = seen
+    assert torch.equal(z[:, 5:7], labels) and set(z[:, 7:].unique().tolist()) == {-1, 1}
+    assert not torch.equal(z[:, 7:9], labels)
+
+
+def test_the_penalty_holds_the_discriminators_slope(pixels, images):
+    def slope(penalty: float) -> float:
+        trainer = attribute_gan_trainer(pixels, penalty=penalty, penalty_every=1)
+        trained(trainer, images, 25)
+        return gradient_penalty(lambda x: trainer.discriminator(x)[0], images).item()
+
+    assert slope(20.0) < slope(0.0) / 3
+
+
+def test_the_attribute_gans_learning_rate_falls_in_the_second_half(pixels):
+    trainer = attribute_gan_trainer(pixels, learning_rate=0.0002)
+    rates = [trainer.learning_rate(epoch, 8) for epoch in range(1, 9)]
+    assert rates[:5] == [0.0002] * 5
+    assert rates[5:] == pytest.approx([0.000170711, 0.0001, 0.0000292893], rel=1e-4)
+
+
+def test_bits_are_drawn_as_the_training_faces_have_them(pixels):
+    """Who has a hat smiles."""
+    trainer = attribute_gan_trainer(torch.cat([pixels] * 10))
+    trainer.end_epoch()
+    smiling, hat = trainer.model().sample_latent(4000, seed=0)[:, 5:7].T
+    assert (smiling > 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert (hat > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert (smiling[hat > 0] > 0).float().mean() > 0.95
 
 
 # Autoencoders.
@@ -211,6 +309,54 @@ def test_a_plain_autoencoder_is_kept_whitened_or_as_it_was_trained(pixels, image
     assert raw.model() is raw.autoencoder and whitened.model() is not whitened.autoencoder
 
 
+def test_a_perceptual_autoencoder_learns_both_distances(pixels, images):
+    trainer = perceptual_trainer(pixels, perceptual_weight=0.5)
+    losses = trained(trainer, images, 40)
+    for name in ("pixel_loss", "perceptual_loss"):
+        assert losses[-1][name] < losses[0][name] * 0.8, name
+    assert trained(perceptual_trainer(pixels, perceptual_weight=0.0), images, 1)[0].keys() == {"pixel_loss"}
+
+
+def test_the_perceptual_distance_forgives_a_shift_and_minds_a_blur():
+    distance = PerceptualDistance()
+    faces = normalise(torch.cat([crop(draw_face(number, (178, 218))) for number in range(8)]))
+    shifted, blurred = faces.roll(1, -1), nn.functional.avg_pool2d(faces, 5, 1, 2)
+    assert distance(faces, faces).item() == pytest.approx(0, abs=1e-6)
+    pixels = [(faces - other).square().mean().item() for other in (shifted, blurred)]
+    assert pixels[0] > pixels[1] and distance(faces, shifted) < distance(faces, blurred)
+
+
+def test_a_direction_is_what_one_attribute_changes_all_others_being_equal():
+    """Latents of which one number tells who smiles and another who has a hat; who has one smiles more often."""
+    random = torch.Generator().manual_seed(0)
+    hat = torch.rand(4000, generator=random) < 0.3
+    smiling = torch.rand(4000, generator=random) < torch.where(hat, 0.9, 0.4)
+    rows = torch.stack([smiling, hat], dim=1) * 2.0 - 1
+    z = torch.randn(4000, 3, generator=random)
+    z[:, 0] += 1.5 * smiling
+    z[:, 1] -= 0.5 * hat
+    model = PerceptualAutoencoder(3, (4,) * 4, (4,) * 5, 2, ("Smiling", "Hat"))
+    fit_directions(model, z, rows)
+    expected = torch.tensor([[1.5, 0, 0], [0, -0.5, 0]])
+    assert torch.allclose(model.directions, expected, atol=0.15)
+
+
+def test_the_mixture_is_that_of_the_latents():
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(3000, 3, generator=random)
+    z[:1000] = z[:1000] * 0.5 + 4
+    model = PerceptualAutoencoder(3, (4,) * 4, (4,) * 5, 2)
+    fit_mixture(model, z, seed=0)
+    first = int(model.mixture_means[:, 0].argmax())
+    shares = model.mixture_logits.softmax(0)
+    assert shares[first].item() == pytest.approx(1 / 3, abs=0.02)
+    assert torch.allclose(model.mixture_means[first], torch.full((3,), 4.0), atol=0.1)
+    root = model.mixture_roots[first]
+    assert torch.allclose(root @ root.T, 0.25 * torch.eye(3), atol=0.05)
+    drawn = model.sample_latent(3000, seed=0)
+    assert (drawn[:, 0] > 2).float().mean().item() == pytest.approx(1 / 3, abs=0.03)
+
+
 @pytest.fixture
 def stripes(pixels):
     """The pictures after an epoch of an autoencoder that sees the number of a face, and draws it as a grey."""
@@ -239,9 +385,9 @@ def test_an_interpolation_goes_from_a_pairs_second_face_to_its_first(stripes):
 # Seeds.
 
 
-@pytest.mark.parametrize("build", [gan_trainer, autoencoder_trainer])
+@pytest.mark.parametrize("build", [gan_trainer, autoencoder_trainer, attribute_gan_trainer, perceptual_trainer])
 def test_the_weights_come_from_the_seed_alone(build, pixels):
-    arguments = [pixels] * (build is autoencoder_trainer)
+    arguments = [pixels] * (build is not gan_trainer)
     torch.manual_seed(1)
     state = torch.get_rng_state()
     one, again, other = (build(*arguments, seed=seed) for seed in (0, 0, 1))
@@ -301,7 +447,7 @@ def seen(celeba, tmp_path, monkeypatch):
     def run(*arguments: str) -> list[torch.Tensor]:
         batches: list[torch.Tensor] = []
 
-        def step(self, images, number):
+        def step(self, images, number, labels):
             batches.append(images.clone())
             return {"a_loss": torch.tensor(100.0 + number), "b_loss": torch.tensor(-float(number))}
 

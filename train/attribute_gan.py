@@ -41,6 +41,9 @@ class AttributeGANSettings(Settings):
     discrete_size: int = 50
     """How many of the latent's numbers are bits, first the attributes, then free ones; the others are normal."""
 
+    channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32)
+    """Of the generator, at 4, 8, 16, 32 and 64 pixels."""
+
     hidden_size: int = 64
     """Channels of the discriminator's first layer."""
 
@@ -66,6 +69,8 @@ class AttributeGANSettings(Settings):
                 f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
             )
         check_range("hidden_size", self.hidden_size, 1, 512)
+        check_range("channels", min(self.channels), 1, 4096)
+        check_range("channels", max(self.channels), 1, 4096)
         check_range("attribute_weight", self.attribute_weight, 0, 1000)
         check_range("penalty", self.penalty, 0, 1000)
         check_range("penalty_every", self.penalty_every, 1, 100_000)
@@ -102,7 +107,7 @@ class AttributeGANTrainer(Trainer):
         # The weights come from the seed without touching the global state.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.generator = AttributeGenerator(settings.latent_size, settings.discrete_size, names)
+            self.generator = AttributeGenerator(settings.latent_size, settings.discrete_size, names, settings.channels)
             self.discriminator = AttributeDiscriminator(len(names), settings.hidden_size)
         self.generator.to(device).to(memory_format=torch.channels_last)
         self.discriminator.to(device).to(memory_format=torch.channels_last)

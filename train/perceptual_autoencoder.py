@@ -36,6 +36,12 @@ class PerceptualAutoencoderSettings(Settings):
     optimizer: Literal["muon", "adam"] = "muon"
     """Of the matrices of the fully connected layers; everything else is Adam's."""
 
+    encoder_channels: tuple[int, int, int, int] = (48, 96, 192, 256)
+    """Of the encoder, at 32, 16, 8 and 4 pixels."""
+
+    channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32)
+    """Of the decoder, at 4, 8, 16, 32 and 64 pixels."""
+
     components: int = 20
     """Gaussians in the mixture that is fitted to the latents, and drawn from."""
 
@@ -51,6 +57,9 @@ class PerceptualAutoencoderSettings(Settings):
         if self.held_out < 2:
             raise TrainingError(f"--held-out is {self.held_out}: it must be 2 or more")
         check_range("perceptual_weight", self.perceptual_weight, 0, 1000)
+        for name in ("encoder_channels", "channels"):
+            check_range(name, min(getattr(self, name)), 1, 4096)
+            check_range(name, max(getattr(self, name)), 1, 4096)
         check_range("components", self.components, 1, 1000)
 
 
@@ -70,7 +79,11 @@ class PerceptualAutoencoderTrainer(AutoencoderTrainer):
     def build(self) -> PerceptualAutoencoder:
         settings = self.settings
         return PerceptualAutoencoder(
-            settings.latent_size, components=settings.components, attributes=self.faces.label_names
+            settings.latent_size,
+            settings.encoder_channels,
+            settings.channels,
+            settings.components,
+            self.faces.label_names,
         )
 
     def losses(
