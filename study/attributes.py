@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
         (see(faces.train, networks), train),
         (see(faces.held_out.faces, networks), held_out),
     )
-    result = {
+    result: dict[str, Any] = {
         "judges": judges.described(),
         "attributes": measure(model, judges, settings.latents, settings.seed),
         "protocol": settings.protocol(len(faces.train), faces) | {"latents": settings.latents, "seed": settings.seed},

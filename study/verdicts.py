@@ -172,7 +172,7 @@ def is_rare(attribute: dict[str, Any]) -> bool:
 # Of attributes with names.
 
 
-def works(area: Figure) -> bool:
+def works(area: Any) -> bool:
     """Whether an attribute is told with such an area under the ROC curve."""
     return area["mean"] >= WORKS
 
@@ -283,7 +283,8 @@ def against_bars(results: dict[str, Any], names: Sequence[str]) -> list[dict[str
         encodes = "reconstructed" in scores[model]
         rivals = [name for name in names if is_reported(scores[name]) and ("reconstructed" in scores[name]) == encodes]
         for bar in BARS:
-            floor, what, score = 0.0, SCORES[bar.score].title, SCORES[bar.score]
+            floor: float | None = 0.0
+            what, score = SCORES[bar.score].title, SCORES[bar.score]
             if bar.part.endswith("_by_face_features"):
                 others = results["baselines"]["other training faces"].get("by_face_features")
                 floor, what = others[bar.score] if others else None, f"{what} by face features, less the floor"
