@@ -47,11 +47,11 @@ def sheet(rows: dict[str, list[Image.Image]], headings: tuple[str, ...] = ()) ->
 
 
 def bits(model: FaceModel, names: list[str], seed: int = 0) -> Image.Image:
-    """Of each attribute eight faces without it, and below them the same with it."""
+    """Of each attribute eight faces with its bit off, and below them the same with it on."""
     rows = {}
     for name in names:
-        for word, value in (("without", False), ("with", True)):
-            rows[f"{word} {name_of(name)}"] = model.generate(8, seed=seed, attributes={name: value})
+        for word, value in (("off", False), ("on", True)):
+            rows[f"{name_of(name)}: {word}"] = model.generate(8, seed=seed, attributes={name: value})
     return sheet(rows)
 
 
@@ -63,7 +63,7 @@ def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (0, 
         ]
         for name in names
     }
-    return sheet(rows, tuple(f"{step:+g}" for _ in seeds for step in STEPS))
+    return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in seeds for step in STEPS))
 
 
 def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What is said of named attributes: exact for models whose bits do what the test says, and the report's words for it."""
 
 import copy
+import importlib
 import json
 import re
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from models import AttributeGenerator, Generator, PerceptualAutoencoder
 from models.images import denormalise
@@ -313,3 +315,53 @@ def test_what_was_not_measured_is_said_and_left_out(results):
         assert "the data set has no labels of its faces" in page and "### What the" not in page
         assert "bits told apart" not in page and "| New GAN | kernel distance |" in page
         results.pop("named_attributes", None)  # As in results from before.
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_report_measures_the_models_that_there_are(labelled, small, unlabelled, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "face_detector", lambda: None)
+    weights, folder = tmp_path / "weights", tmp_path / "docs"
+    Generator(6, 3, 4).save_pretrained(weights / "gan")
+    save_model(weights / "named")
+    (weights / "index.json").write_text(json.dumps({"gan": "GAN", "named": "Named GAN"}))
+    for number in range(8, 48):
+        draw_face(number).save(tmp_path / f"people/{number}.png")
+    arguments = ["--weights", str(weights), "--output", str(folder), "--samples", "20", "--seeds", "1", "--draws", "2"]
+    report.main([*(small if labelled else unlabelled), *arguments])
+    measured = json.loads((folder / "results/named-attributes.json").read_text())
+    page = (folder / "report.md").read_text()
+    assert "Not in the reports: the named GAN." in page and "| Named GAN | recall |" in page
+    assert (folder / "flipped-bits-named.png").is_file()
+    assert list(measured["models"]) == (["named"] if labelled else [])
+    assert ("### What the bits of the named GAN do" in page) == labelled
+    assert ("the data set has no labels of its faces" in page) != labelled
+    if labelled:
+        assert measured["latents"] == 20 and measured["models"]["named"]["Smiling"]["area"]["interval"] > 0
+        assert page.count("Not to be judged, since regressions do not tell them of real faces: ") == 1
+
+
+# The pictures.
+
+
+def test_strips_show_attributes_that_work_off_above_on(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    draw = importlib.import_module("draw")
+    names = ("Bald", "Smiling", "Male")
+    named = AttributeGenerator(7, 5, names, channels=(2, 2, 2, 2, 2)).eval()
+    moved = PerceptualAutoencoder(7, (2,) * 4, (2,) * 5, components=2, attributes=names).eval()
+    shown = []
+    for its in (named, moved):
+        its.generate = lambda count, seed, attributes: (
+            shown.append((seed, attributes)) or [Image.new("RGB", (64, 64))] * count
+        )
+    results = {"judges": {name: {"area": figure(0.9)} for name in names}, "models": {}}
+    results["models"]["named"] = {"Bald": measured(0.8), "Smiling": measured(0.6), "Male": measured(0.95)}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    draw.draw_attributes(
+        {"named": named, "moved": moved, "plain": Generator(4, 2, 4)}, tmp_path / "results.json", tmp_path
+    )
+    assert {path.name for path in tmp_path.glob("*.png")} == {"named-bits.png", "moved-directions.png"}
+    assert shown[:4] == [(0, {name: value}) for name in ("Male", "Bald") for value in (False, True)]
+    # Nobody has measured the other.
+    assert [next(iter(its)) for _, its in shown[4::10]] == ["Smiling", "Male", "Bald"]
+    assert [its["Smiling"] for _, its in shown[4:14]] == [-2, -1, 0, 1, 2] * 2
