@@ -112,8 +112,9 @@ def training_step(trainer: Trainer, faces: Faces, settings: Settings) -> Callabl
 
     def step() -> None:
         nonlocal count
-        images = prepare(next(batches), settings, count)
-        losses.append(torch.stack(list(trainer.step(images, count).values())))
+        pixels, labels = next(batches)
+        images = prepare(pixels, settings, count)
+        losses.append(torch.stack(list(trainer.step(images, count, labels.to(images.device, images.dtype)).values())))
         count += 1
         if len(losses) == STEPS_PER_READ:
             torch.stack(losses).tolist()
@@ -232,6 +233,7 @@ def _stopwatches() -> Iterator[dict[str, float]]:
     with ExitStack() as stack:
         for part, owner, name in (
             ("data: reading", Faces, "__getitem__"),
+            ("data: reading", Faces, "labels"),
             ("data: to floats", sys.modules[__name__], "prepare"),
             ("backward", torch.Tensor, "backward"),
             ("optimiser", torch.optim.Adam, "step"),

@@ -80,11 +80,11 @@ def test_a_limit_and_a_skip_cut_the_same_cache(celeba, tmp_path):
 
 def test_batches_are_the_same_streamed_or_cached_and_resume_anywhere(celeba, tmp_path):
     with Faces(source(celeba, tmp_path), tmp_path / "a") as faces:
-        streamed = [list(faces.batches(epoch, 10, seed=3)) for epoch in (1, 2)]
+        streamed = [[batch.pixels for batch in faces.batches(epoch, 10, seed=3)] for epoch in (1, 2)]
     with Faces(source(celeba, tmp_path), tmp_path / "a") as faces:
-        cached = [list(faces.batches(epoch, 10, seed=3)) for epoch in (1, 2)]
-        tail = list(faces.batches(2, 10, seed=3, start=3))
-        third = torch.cat(list(faces.batches(3, 10, seed=3)))
+        cached = [[batch.pixels for batch in faces.batches(epoch, 10, seed=3)] for epoch in (1, 2)]
+        tail = [batch.pixels for batch in faces.batches(2, 10, seed=3, start=3)]
+        third = torch.cat([batch.pixels for batch in faces.batches(3, 10, seed=3)])
     assert [len(epoch) for epoch in streamed] == [4, 4]
     for one, two in zip(streamed, cached):
         assert all(map(torch.equal, one, two))
@@ -97,7 +97,9 @@ def test_faces_held_by_a_device_come_in_the_same_batches(celeba, tmp_path):
         read = list(faces.batches(2, 10, seed=3))
         assert faces.hold(torch.device("cpu"))
         held = list(faces.batches(2, 10, seed=3))
-    assert len(held) == 4 and all(map(torch.equal, read, held))
+    assert len(held) == 4
+    for one, two in zip(read, held):
+        assert torch.equal(one.pixels, two.pixels) and torch.equal(one.labels, two.labels)
 
 
 def test_a_changed_folder_gets_a_cache_of_its_own(celeba, tmp_path):
@@ -370,7 +372,13 @@ def lay_out_celeba(folder, layout):
     (folder / file).parent.mkdir(exist_ok=True)
     text = "image_id,partition\n" + partition.replace(" ", ",") if file.endswith("csv") else partition
     (folder / file).write_text(text)
-    (folder / "list_attr_celeba.txt").write_text("6\nSmiling\n000001.jpg 1\n")
+    attributes = "".join(f"{number + 1:06}.jpg -1  {number % 2 * 2 - 1}\n" for number in range(6))
+    attributes = f"6\nBald Male\n{attributes}"
+    if layout == "Kaggle":
+        attributes = attributes.replace("6\nBald", "image_id Bald").replace("  ", " ").replace(" ", ",")
+    attribute_file = file.replace("Eval", "Anno").replace("eval_partition", "attr_celeba")
+    (folder / attribute_file).parent.mkdir(exist_ok=True)
+    (folder / attribute_file).write_text(attributes)
     return folder / given
 
 
@@ -382,6 +390,10 @@ def test_celebas_own_partition_is_heeded(layout, tmp_path):
     folder = lay_out_celeba(tmp_path / "celeba", layout)
     for split, numbers in (("train", [0, 1]), ("valid", [2, 3]), ("test", [4, 5])):
         assert numbers_of(folder, tmp_path / "cache", split) == numbers
+        with open_split(DataSettings(dataset=str(folder), cache_dir=tmp_path / "cache"), split) as faces:
+            assert faces.label_names == ("Bald", "Male")
+            assert faces.labels(slice(2)).tolist() == [[-1, -1], [-1, 1]]
+    assert not any(word in faces.source.description for word in ("1 .csv", "1 .txt", "2 .csv", "2 .txt"))
 
 
 def test_of_celebas_pictures_there_twice_the_aligned_ones_are_taken(tmp_path):
@@ -597,7 +609,7 @@ def test_flipped_bits_of_the_cache_are_noticed_and_mended(celeba, tmp_path, monk
         assert torch.equal(faces[10:20], before[10:20]) and "damaged" not in capsys.readouterr().out
         assert torch.equal(faces[20:30], before[20:30])
         assert capsys.readouterr().out.count("Faces 20 to 29 of the cache") == 1
-        assert torch.equal(torch.cat(list(faces.batches(2, 1, 0))).sum(), before[:45].sum())
+        assert torch.equal(torch.cat([batch.pixels for batch in faces.batches(2, 1, 0)]).sum(), before[:45].sum())
         told = capsys.readouterr().out
         assert "Faces 0 to 9 " in told and "Faces 40 to 47 " in told and told.count("\n") == 2
     with Faces(source(celeba, tmp_path), tmp_path) as faces:

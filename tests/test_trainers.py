@@ -301,7 +301,7 @@ def seen(celeba, tmp_path, monkeypatch):
     def run(*arguments: str) -> list[torch.Tensor]:
         batches: list[torch.Tensor] = []
 
-        def step(self, images, number):
+        def step(self, images, number, labels):
             batches.append(images.clone())
             return {"a_loss": torch.tensor(100.0 + number), "b_loss": torch.tensor(-float(number))}
 

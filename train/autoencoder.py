@@ -154,7 +154,7 @@ class AutoencoderTrainer(Trainer):
         progress = min(1, (epoch - 1) / epochs)
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         model = self.autoencoder
         with self.settings.autocast:
             z = model.encode(images)

@@ -1,9 +1,10 @@
 """Faces, from wherever they are: streamed once, decoded once, kept as 64 x 64 bytes.
 
-A background thread reads a source, decodes, crops and appends to a cache file, 12,288 bytes a face. Training reads the
-file behind it: the first epoch follows the stream, later ones touch neither network nor decoder. A state file beside it
-counts the faces that are safely on disk, so that a fill that was cut short goes on where it stopped, and keeps a
-checksum of each chunk of them, so that a disk that does not keep its word is noticed.
+A background thread reads a source, decodes, crops and appends to a cache file, 12,288 bytes a face, and to another
+beside it the face's labels, a byte each. Training reads the files behind it: the first epoch follows the stream, later
+ones touch neither network nor decoder. A state file beside them counts the faces that are safely on disk, so that a
+fill that was cut short goes on where it stopped, and keeps a checksum of each chunk of them, so that a disk that does
+not keep its word is noticed.
 """
 
 import itertools
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, BinaryIO, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from . import distributed
 from .errors import TrainingError
 from .folder import SPLIT_NAMES, Picture, canonical, printable
 from .settings import DataSettings, Settings
-from .source import Source, UnknownSplit, find_source
+from .source import Source, UnknownSplit, find_source, most_damaged
 
 FACE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 FACE_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
@@ -42,13 +43,10 @@ CHUNK = 1024
 CELEBA_SIZES = ((178, 218), (89, 109))
 CELEBA_CROP = 140 / 178
 
-# Pictures that may be damaged before a run stops: this share of them, and a few in any case.
-MOST_DAMAGED, FEW_DAMAGED = 0.01, 5
-
 # Damaged pictures that are told by name.
 TOLD = 10
 
-# Of a chunk: pictures of the source, faces made of them, and the faces' checksum.
+# Of a chunk: pictures of the source, faces made of them, and the checksum of these and their labels.
 Chunk = tuple[int, int, int]
 
 # A damaged picture: its number in the source, its name, and what is wrong.
@@ -61,6 +59,7 @@ class State:
 
     Attributes:
         crop: how the pictures are cropped; None before the first.
+        label_names: of the labels that each face has.
         chunks: as they were appended.
         skipped: the damaged pictures among those of the source.
         expected: pictures in the source, where that is known.
@@ -68,6 +67,7 @@ class State:
     """
 
     crop: float | None = None
+    label_names: tuple[str, ...] = ()
     chunks: tuple[Chunk, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     expected: int | None = None
@@ -92,8 +92,20 @@ class State:
         return replace(left, skipped=tuple(entry for entry in self.skipped if entry[0] < left.pictures))
 
 
+class Batch(NamedTuple):
+    """Faces and what is known of them.
+
+    Attributes:
+        pixels: (n, 3, 64, 64) uint8.
+        labels: (n, k) int8, -1 or 1; k is 0 where the data set has none.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+
+
 class Faces:
-    """The faces of a source as uint8 tensors, readable while a background thread still fills the cache.
+    """The faces of a source and their labels as tensors, readable while a background thread still fills the cache.
 
     Args:
         source: where they come from.
@@ -119,13 +131,14 @@ class Faces:
     ):
         self.source, self.limit, self.skip, self.strict = source, limit, skip, strict
         self._folder = Path(cache_dir).expanduser() / source.cache_name
-        self._pixels_path, self._state_path = self._folder / "faces.u8", self._folder / "state.json"
+        self._pixels_path, self._labels_path = self._folder / "faces.u8", self._folder / "labels.i8"
+        self._state_path = self._folder / "state.json"
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._filler: threading.Thread | None = None
-        self._map = np.empty((0, *FACE_SHAPE), np.uint8)
-        self._held: torch.Tensor | None = None
+        self._map, self._labels_map = np.empty((0, *FACE_SHAPE), np.uint8), np.empty((0, 0), np.int8)
+        self._held: Batch | None = None
         self._checked: set[int] = set()  # The chunks whose checksums were right.
         self._state = self._read_state()
         self._crop = source.crop or self._state.crop
@@ -145,6 +158,12 @@ class Faces:
         """The share of the shorter side of each picture that is seen; waits for the first."""
         self.wait_for(1)
         return cast(float, self._state.crop)  # None only where there are no faces at all.
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Of the labels that every face has, none where the data set has none; waits for the first face."""
+        self.wait_for(1)
+        return self._state.label_names
 
     @property
     def is_cached(self) -> bool:
@@ -181,15 +200,29 @@ class Faces:
 
     def __getitem__(self, index: slice | np.ndarray) -> torch.Tensor:
         """Faces that are there already: (n, 3, 64, 64) uint8."""
+        there = self._checked_range(index)
+        return torch.from_numpy(np.array(self._map[there][index]))
+
+    def labels(self, index: slice | np.ndarray) -> torch.Tensor:
+        """Those of faces that are there already: (n, len(label_names)) int8, -1 or 1."""
+        there = self._checked_range(index)
+        return torch.from_numpy(np.array(self._labels_map[there][index]))
+
+    def _checked_range(self, index: slice | np.ndarray) -> slice:
+        """Of the mapped files, where the faces are that are there already; the indexed ones are as they were written."""
         with self._changed:
             state, count = self._state, self._available()
         first, end = (self.skip, self.skip + count) if count else (0, 0)
         if end > len(self._map):
             self._map = np.memmap(self._pixels_path, np.uint8, mode="r", shape=(state.count, *FACE_SHAPE))
+            self._labels_map = np.empty((state.count, 0), np.int8)
+            if state.label_names:  # An empty file cannot be mapped.
+                shape = (state.count, len(state.label_names))
+                self._labels_map = np.memmap(self._labels_path, np.int8, mode="r", shape=shape)
         if len(self._checked) < len(state.chunks):
             within = range(first, end)[index] if isinstance(index, slice) else range(first, end)
             self._check(state, within)
-        return torch.from_numpy(np.array(self._map[first:end][index]))
+        return slice(first, end)
 
     def hold(self, device: torch.device) -> bool:
         """Wait for all faces and keep them in the device's memory, from where `batches` then takes them.
@@ -206,12 +239,12 @@ class Faces:
             held = torch.empty((count, *FACE_SHAPE), dtype=torch.uint8, device=device)
             for first in range(0, count, CHUNK):
                 held[first : first + CHUNK] = self[first : first + CHUNK].to(device)
-            self._held = held
+            self._held = Batch(held, self.labels(slice(count)).to(device))
         return True
 
-    def batches(self, epoch: int, batch_size: int, seed: int, start: int = 0) -> Iterator[torch.Tensor]:
-        """One epoch's batches, the last short one left out, each (batch_size, 3, 64, 64) uint8, on the CPU unless
-        another device holds the faces; of several processes, each gets its rows of every batch.
+    def batches(self, epoch: int, batch_size: int, seed: int, start: int = 0) -> Iterator[Batch]:
+        """One epoch's batches, the last short one left out, each of batch_size faces and their labels, on the CPU
+        unless another device holds them; of several processes, each gets its rows of every batch.
 
         Epoch 1 follows the data set's own order, because it may still be arriving; every later one is shuffled by
         `seed` and `epoch` alone. The batches are the same whether the faces were cached before or not.
@@ -223,13 +256,18 @@ class Faces:
             for first in itertools.count(start * batch_size, batch_size):
                 if self.wait_for(first + batch_size) < first + batch_size:
                     return
-                yield self[first + distributed.rank() : first + batch_size : distributed.size()]
+                rows = slice(first + distributed.rank(), first + batch_size, distributed.size())
+                yield Batch(self[rows], self.labels(rows))
         order: np.ndarray | torch.Tensor = np.random.default_rng([seed, epoch]).permutation(len(self))
-        faces: Faces | torch.Tensor = self
-        if self._held is not None:
-            faces, order = self._held, torch.from_numpy(order).to(self._held.device)
+        held = self._held
+        if held is not None:
+            order = torch.from_numpy(order).to(held.pixels.device)
         for first in range(start * batch_size, len(order) - batch_size + 1, batch_size):
-            yield faces[distributed.mine(order[first : first + batch_size])]
+            mine = distributed.mine(order[first : first + batch_size])
+            if held is None:
+                yield Batch(self[mine], self.labels(mine))
+            else:
+                yield Batch(held.pixels[mine], held.labels[mine])
 
     def __enter__(self) -> Self:
         return self
@@ -257,8 +295,13 @@ class Faces:
             del described["source"]
             for name in ("chunks", "skipped"):
                 described[name] = tuple(map(tuple, described[name]))
+            described["label_names"] = tuple(described["label_names"])
+            state = State(**described)
             # Faces past the count may be half written; of a file shorter than its count, the end is filled again.
-            return State(**described).on_disk(self._pixels_path.stat().st_size // FACE_BYTES)
+            faces = self._pixels_path.stat().st_size // FACE_BYTES
+            if state.label_names:
+                faces = min(faces, self._labels_path.stat().st_size // len(state.label_names))
+            return state.on_disk(faces)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return State()  # Nothing there, or of another version, or damaged.
 
@@ -309,13 +352,12 @@ class Faces:
         pictures = self.source.pictures(self._state.pictures)
         with (
             self._writing(),
-            open(self._pixels_path, "r+b" if self._pixels_path.exists() else "w+b") as file,
+            _open_to_append(self._pixels_path, self._state.count * FACE_BYTES) as pixels_file,
+            _open_to_append(self._labels_path, self._state.count * len(self._state.label_names)) as labels_file,
             # One thread: small pictures are decoded in such short turns that more of them wait for the interpreter's
             # lock. While it decodes one chunk, this one writes the chunk before.
             ThreadPoolExecutor(1) as decoder,
         ):
-            file.truncate(self._state.count * FACE_BYTES)
-            file.seek(0, os.SEEK_END)
             arrived = self._state.pictures
             batch: list[Picture] = []
             decoding = decoder.submit(self._decode, batch, arrived)
@@ -326,26 +368,33 @@ class Faces:
                 batch = self._read(pictures, wanted)
                 decoding = decoder.submit(self._decode, batch, arrived)
                 arrived += len(batch)
-                faces, skipped = decoded.result()
+                faces, labels, skipped = decoded.result()
                 self._check_skipped(skipped)
-                file.write(faces.data)
-                file.flush()
-                os.fsync(file.fileno())
+                _write(pixels_file, faces)
+                _write(labels_file, labels)
                 complete = wanted > 0 and not batch
                 if before or complete:
-                    chunk = (len(before), len(faces), zlib.crc32(faces.data))
+                    chunk = (len(before), len(faces), _checksum_of(faces, labels))
                     self._save_state(partial(self._extended, chunk=chunk, skipped=skipped, complete=complete))
 
     def _extended(self, state: State, chunk: Chunk, skipped: list[Skipped], complete: bool) -> State:
         return State(
-            self._crop, (*state.chunks, chunk), (*state.skipped, *skipped), self.source.size or state.expected, complete
+            self._crop,
+            state.label_names if state.chunks else self.source.label_names,
+            (*state.chunks, chunk),
+            (*state.skipped, *skipped),
+            self.source.size or state.expected,
+            complete,
         )
 
     def _read(self, pictures: Iterator[Picture], count: int) -> list[Picture]:
         try:
-            return list(itertools.islice(pictures, count))
+            read = list(itertools.islice(pictures, count))
         except Exception as error:
             raise self._in_words(error) from error
+        if read and self._state.chunks and self.source.label_names != self._state.label_names:
+            raise TrainingError(f"the cache {self._folder} holds other labels than {self.source.dataset}: delete it")
+        return read
 
     def _in_words(self, error: Exception) -> TrainingError:
         if isinstance(error, TrainingError):
@@ -354,8 +403,9 @@ class Faces:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         return TrainingError(f"cannot read split {self.source.split!r} of {self.source.dataset}: {reason}")
 
-    def _decode(self, pictures: list[Picture], first: int) -> tuple[np.ndarray, list[Skipped]]:
+    def _decode(self, pictures: list[Picture], first: int) -> tuple[np.ndarray, np.ndarray, list[Skipped]]:
         faces = np.empty((len(pictures), *FACE_SHAPE), np.uint8)
+        labels = np.empty((len(pictures), len(self.source.label_names)), np.int8)
         count, skipped = 0, []
         for number, picture in enumerate(pictures, first):
             try:
@@ -365,9 +415,9 @@ class Faces:
                 continue
             if self._crop is None:
                 self._crop = crop_by_itself(pixels)
-            faces[count] = resize_and_crop(pixels, self._crop)[0].numpy()
+            faces[count], labels[count] = resize_and_crop(pixels, self._crop)[0].numpy(), picture.labels
             count += 1
-        return faces[:count], skipped
+        return faces[:count], labels[:count], skipped
 
     def _check_skipped(self, skipped: list[Skipped]) -> None:
         """Tell of damaged pictures, and raise TrainingError if there are too many of them."""
@@ -379,7 +429,7 @@ class Faces:
                 more = "; further ones are counted only" if number == TOLD else ""
                 print(f"{name} cannot be read and is left out: {reason}{more}", flush=True)
         pictures = self.source.size or self._state.pictures + CHUNK
-        most = max(FEW_DAMAGED, int(MOST_DAMAGED * pictures))
+        most = most_damaged(pictures)
         if told + len(skipped) > most:
             raise TrainingError(
                 f"{self.source.dataset}: more than {most} pictures cannot be read, the last of them {skipped[-1][1]}: "
@@ -393,7 +443,8 @@ class Faces:
         face = picture = 0
         for number, (pictures, faces, checksum) in enumerate(state.chunks):
             if number not in self._checked and face < within.stop and within.start < face + faces:
-                if zlib.crc32(self._map[face : face + faces].data) != checksum:
+                there = slice(face, face + faces)
+                if _checksum_of(self._map[there], self._labels_map[there]) != checksum:
                     self._decode_again(state, number, face, picture)
                 self._checked.add(number)
             face, picture = face + faces, picture + pictures
@@ -402,18 +453,19 @@ class Faces:
         pictures, faces, checksum = state.chunks[number]
         self._crop = state.crop
         print(f"Faces {face} to {face + faces - 1} of the cache {self._folder} are damaged: decoding them again.")
-        decoded, _ = self._decode(self._read(self.source.pictures(picture), pictures), picture)
+        decoded, labels, _ = self._decode(self._read(self.source.pictures(picture), pictures), picture)
         if len(decoded) != faces:
             raise TrainingError(
                 f"the cache {self._folder} is damaged, and {self.source.dataset} holds other pictures now: delete it"
             )
         with self._writing(), open(self._pixels_path, "r+b") as file:
             file.seek(face * FACE_BYTES)
-            file.write(decoded.data)
-            file.flush()
-            os.fsync(file.fileno())
-        if zlib.crc32(decoded.data) != checksum:  # Another version of a decoder may differ by a grey level.
-            chunk = (pictures, faces, zlib.crc32(decoded.data))
+            _write(file, decoded)
+        with self._writing(), open(self._labels_path, "r+b") as file:
+            file.seek(face * len(state.label_names))
+            _write(file, labels)
+        if _checksum_of(decoded, labels) != checksum:  # Another version of a decoder may differ by a grey level.
+            chunk = (pictures, faces, _checksum_of(decoded, labels))
             self._save_state(lambda now: replace(now, chunks=(*now.chunks[:number], chunk, *now.chunks[number + 1 :])))
 
 
@@ -518,6 +570,27 @@ def describe_crop(crop: float) -> str:
         return "the centre square, as wide as the shorter side"
     share = "140/178" if crop == CELEBA_CROP else f"{crop:g}"
     return f"the centre square, {share} of the shorter side wide"
+
+
+@contextmanager
+def _open_to_append(path: Path, size: int) -> Iterator[BinaryIO]:
+    """A file, there or not, of which all but the first bytes is cut off."""
+    with open(path, "r+b" if path.exists() else "w+b") as file:
+        file.truncate(size)
+        file.seek(0, os.SEEK_END)
+        yield file
+
+
+def _write(file: BinaryIO, rows: np.ndarray) -> None:
+    """Until it is on disk."""
+    if rows.size:
+        file.write(rows.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _checksum_of(faces: np.ndarray, labels: np.ndarray) -> int:
+    return zlib.crc32(labels.tobytes(), zlib.crc32(faces.data))
 
 
 def _checksum(described: dict[str, Any]) -> int:

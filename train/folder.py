@@ -1,11 +1,13 @@
-"""A folder of pictures: every one below it, in zip files too, and the split that each belongs to."""
+"""A folder of pictures: every one below it, in zip files too, the split that each belongs to, and its labels."""
 
 import functools
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import os
+import statistics
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -40,6 +43,17 @@ _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 PARTITION = {"0": "train", "1": "valid", "2": "test"}
 
+# CelebA's own attributes: their names, and a line for each picture of -1 and 1; Kaggle's begins without the count.
+ATTRIBUTE_FILES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
+
+# Where these files lie on CelebA's own site: beside the pictures' folder, or in folders beside it.
+_PLACES = ("", "Eval", "Anno")
+
+# Classes of more kinds are identities, or no classes at all.
+MOST_CLASSES = 50
+
+NO_LABELS = np.empty(0, np.int8)
+
 
 class Picture(NamedTuple):
     """A picture that is not decoded yet.
@@ -47,10 +61,14 @@ class Picture(NamedTuple):
     Attributes:
         name: what people know it by: its path below the folder, or its row.
         file: a path, the bytes, what returns them, or None for an empty row.
+        labels: -1 or 1 for each of the source's labels: (k,) int8.
+        problem: why its labels are not known, in a few words: it is as good as damaged.
     """
 
     name: str
     file: str | Path | bytes | Callable[[], bytes] | None
+    labels: np.ndarray = NO_LABELS
+    problem: str | None = None
 
     def pixels(self) -> torch.Tensor:
         """(1, 3, height, width) uint8, upright and opaque.
@@ -58,6 +76,8 @@ class Picture(NamedTuple):
         Raises:
             ValueError: whatever is wrong with it, in a few words.
         """
+        if self.problem:
+            raise ValueError(self.problem)
         try:
             content = self.file() if callable(self.file) else self.file
         except Exception as error:  # Archives and networks have their own ways to fail.
@@ -73,11 +93,14 @@ class Folder:
 
     Attributes:
         splits: pictures by split, sorted by name.
+        label_names: of the labels that pictures have, by split; none of a split whose pictures have none.
         left_out: how many files of each kind are not among them.
-        fingerprint: changes when a picture is added, removed, resized, rewritten, or put into another split.
+        fingerprint: changes when a picture is added, removed, resized, rewritten, or put into another split, or when
+            its labels change.
     """
 
     splits: dict[str, list[Picture]] = field(default_factory=dict)
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     fingerprint: str = ""
 
@@ -142,11 +165,15 @@ def scan(folder: Path, files: list[tuple[str, Path]], left_out: Counter[str]) ->
     Where CelebA's partition file is among them, or beside a folder of CelebA's own naming, it says what is train,
     valid and test. Otherwise folders of those names do, and all other pictures are train.
 
+    Labels are CelebA's attributes, where its file of them is there too; otherwise, where all pictures of a split lie in
+    two to 50 folders directly below the split's own, as train/cat and train/dog, the names of these.
+
     Raises:
-        TrainingError: the partition file holds no partition.
+        TrainingError: the partition file holds no partition, or the file of attributes no attributes.
     """
     found: list[tuple[str, tuple, Picture]] = []  # Name, what changes when it is rewritten, and the picture.
-    partition_file = _find_partition(folder, files)
+    partition_file = _find_list(folder, files, PARTITION_FILES)
+    attribute_file = _find_list(folder, files, ATTRIBUTE_FILES)
     for name, path in files:
         extension = path.suffix.lower()
         if extension in extensions():
@@ -162,7 +189,7 @@ def scan(folder: Path, files: list[tuple[str, Path]], left_out: Counter[str]) ->
                 left_out[".zip (unpacked beside it)"] += 1
             else:
                 found.extend(_in_zip(name, path, left_out))
-        elif path != partition_file:
+        elif path not in (partition_file, attribute_file):
             left_out[_kind(extension)] += 1
     found.sort(key=lambda entry: entry[0])
     split_of = (
@@ -177,6 +204,13 @@ def scan(folder: Path, files: list[tuple[str, Path]], left_out: Counter[str]) ->
         if its:
             result.splits[split] = [picture for _, _, picture in its]
             digest.update(json.dumps([split, *((name, stamp) for name, stamp, _ in its)]).encode())
+    if attribute_file is not None:
+        _label_by_attributes(result, attribute_file)
+    elif partition_file is None:
+        _label_by_classes(result)
+    for split, names in result.label_names.items():
+        digest.update(json.dumps([split, names]).encode())
+        digest.update(b"".join(picture.labels.tobytes() or b"?" for picture in result.splits[split]))
     result.fingerprint = digest.hexdigest()[:40]
     return result
 
@@ -233,33 +267,32 @@ def _in_zip(name: str, path: Path, left_out: Counter[str]) -> Iterator[tuple[str
 
 
 def _split_by_folders(name: str) -> str:
-    for part in PurePosixPath(name).parts[:-1]:
-        if split := _SPLITS.get(part.lower().removesuffix(".zip")):
-            return split
-    return "train"
+    return next(filter(None, map(_split_of_folder, PurePosixPath(name).parts[:-1])), "train")
 
 
-def _find_partition(folder: Path, files: list[tuple[str, Path]]) -> Path | None:
+def _split_of_folder(folder: str) -> str | None:
+    return _SPLITS.get(folder.lower().removesuffix(".zip"))
+
+
+def _find_list(folder: Path, files: list[tuple[str, Path]], names: tuple[str, ...]) -> Path | None:
+    """A file that says something of every picture, by its name."""
     for _, path in files:
-        if path.name in PARTITION_FILES:
+        if path.name in names:
             return path
     # CelebA's pictures alone, named as torchvision and as its own site have them, with the file outside.
     outside = []
     folder = folder.resolve()
     if folder.name == "Img" or folder.name.startswith("img_align_celeba"):
-        outside = [folder.parent, folder.parent / "Eval", folder.parent.parent, folder.parent.parent / "Eval"]
-    paths = (place / name for place in outside for name in PARTITION_FILES)
+        outside = [above / place for above in (folder.parent, folder.parent.parent) for place in _PLACES]
+    paths = (place / name for place in outside for name in names)
     return next((path for path in paths if path.is_file()), None)
 
 
 def _split_by_partition(names: list[str], file: Path, left_out: Counter[str]) -> dict[str, str]:
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise TrainingError(f"{file} cannot be read: {error.strerror}") from error
-    words = [line.replace(",", " ").split() for line in lines]
     partition = {
-        PurePosixPath(word[0]).stem: PARTITION[word[1]] for word in words if len(word) == 2 and word[1] in PARTITION
+        PurePosixPath(words[0]).stem: PARTITION[words[1]]
+        for words in _read_list(file)
+        if len(words) == 2 and words[1] in PARTITION
     }
     if not partition:
         raise TrainingError(f"{file} has no line such as '000001.jpg 0': restore it, or move it away")
@@ -274,3 +307,56 @@ def _split_by_partition(names: list[str], file: Path, left_out: Counter[str]) ->
         else:
             chosen[stem] = name
     return {name: partition[stem] for stem, name in chosen.items()}
+
+
+def _label_by_attributes(found: Folder, file: Path) -> None:
+    lines = [words for words in _read_list(file) if len(words) > 1 or not words[0].isdecimal()]
+    names, rows = (lines[0], lines[1:]) if lines else ([], [])
+    if rows and len(names) == statistics.mode(map(len, rows)):  # With a name for the column of pictures.
+        names = names[1:]
+    attributes = {
+        PurePosixPath(words[0]).stem: np.array([word == "1" for word in words[1:]], np.int8) * 2 - 1
+        for words in rows
+        if len(words) == len(names) + 1 and {"-1", "0", "1"}.issuperset(words[1:])
+    }
+    if not names or not attributes:
+        raise TrainingError(f"{file} has no names and no line such as '000001.jpg -1 1': restore it, or move it away")
+    problem = f"{file.name} has no line of it, or a damaged one."
+    for split, pictures in found.splits.items():
+        found.label_names[split] = tuple(names)
+        for number, picture in enumerate(pictures):
+            labels = attributes.get(PurePosixPath(picture.name).stem)
+            pictures[number] = picture._replace(problem=problem) if labels is None else picture._replace(labels=labels)
+
+
+def _label_by_classes(found: Folder) -> None:
+    classes = {split: [_class_folder(picture.name) for picture in found.splits[split]] for split in found.splits}
+    names: list[str] = []
+    for split, its in classes.items():
+        known = {name for name in its if name is not None}
+        if None in its or not (known.issubset(names) if names else 2 <= len(known) <= MOST_CLASSES):
+            continue
+        names = names or sorted(known)
+        found.label_names[split] = tuple(map(printable, names))
+        labels = dict(zip(names, np.eye(len(names), dtype=np.int8) * 2 - 1))
+        found.splits[split] = [
+            picture._replace(labels=labels[name]) for picture, name in zip(found.splits[split], its) if name is not None
+        ]
+
+
+def _class_folder(name: str) -> str | None:
+    """The folder directly below that of a picture's split; None where there is none, or a zip file instead."""
+    *folders, _ = PurePosixPath(name).parts
+    for folder, below in itertools.pairwise(folders):
+        if _split_of_folder(folder):
+            return None if below.lower().endswith(".zip") else below
+    return None
+
+
+def _read_list(file: Path) -> list[list[str]]:
+    """The words of its lines, whether blanks or commas are between them; empty lines left out."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise TrainingError(f"{file} cannot be read: {error.strerror}") from error
+    return [words for line in lines if (words := line.replace(",", " ").split())]

@@ -99,7 +99,7 @@ class GANTrainer(Trainer):
             "discriminator_optimizer": self.discriminator_optimizer,
         }
 
-    def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         z = distributed.mine(self.generator.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step)))
         with self.settings.autocast:
             fake = self.generator(z)

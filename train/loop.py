@@ -57,8 +57,9 @@ class Trainer(ABC):
         return self.settings.learning_rate
 
     @abstractmethod
-    def step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        """Update the networks from images (n, 3, 64, 64) in [-1, 1]; returns scalar losses, still on the device.
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Update the networks from images (n, 3, 64, 64) in [-1, 1] and their labels (n, k), -1 or 1, k being 0 where
+        the data set has none; returns scalar losses, still on the device.
 
         Of several processes each gets its rows of the batch, and the updates are those of the whole batch.
 
@@ -138,8 +139,10 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
             if position.epoch > 1 and settings.torch_device.type == "cuda":
                 faces.hold(settings.torch_device)
             started = time.monotonic()
-            for pixels in faces.batches(position.epoch, settings.batch_size, settings.seed, start=position.batch):
-                losses = trainer.step(prepare(pixels, settings, position.step), position.step)
+            batches = faces.batches(position.epoch, settings.batch_size, settings.seed, start=position.batch)
+            for pixels, labels in batches:
+                images = prepare(pixels, settings, position.step)
+                losses = trainer.step(images, position.step, labels.to(images.device, images.dtype))
                 now = time.monotonic()
                 position.advance(settings.batch_size, now - started)
                 started = now

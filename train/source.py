@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder of them, or the tables of a data set on the Hub or in a folder.
+"""Where pictures and their labels come from: a folder, or the tables of a data set on the Hub or in a folder.
 
 A source is one split of one revision, pinned, so that what is cached of it can be told from anything else.
 """
@@ -14,11 +14,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, Self, cast
 
 import datasets
 import fsspec
 import httpx2
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi
@@ -34,7 +35,7 @@ from models.images import IMAGE_SIZE
 
 from . import distributed
 from .errors import TrainingError
-from .folder import Folder, Picture, canonical, files_below, fingerprint, scan
+from .folder import MOST_CLASSES, NO_LABELS, Folder, Picture, canonical, files_below, fingerprint, printable, scan
 from .settings import DataSettings
 
 # Seconds in which a Hub that is there has answered; left to its own retries, the client takes minutes to give up.
@@ -44,6 +45,12 @@ HUB_TIMEOUT = 10
 ROWS = 1024
 
 TABLE_EXTENSIONS = (".parquet", ".arrow")
+
+# Of what a cache holds and how: another version has caches of its own.
+CACHE_VERSION = 2
+
+# Pictures that may be damaged before a run stops: this share of them, and a few in any case.
+MOST_DAMAGED, FEW_DAMAGED = 0.01, 5
 
 
 class UnknownSplit(TrainingError):
@@ -60,10 +67,12 @@ class Source(ABC):
 
     Attributes:
         size: how many pictures there are, damaged ones among them; None as long as that is not known.
+        label_names: of the labels that its pictures have; known once the first of them is there.
         description: what a folder holds, in a few words; None where nobody counted.
     """
 
     size: int | None = None
+    label_names: tuple[str, ...] = ()
     description: str | None = None
 
     def __init__(self, settings: DataSettings, split: str, revision: str):
@@ -83,6 +92,7 @@ class Source(ABC):
             "dataset": str(self.folder.resolve()) if self.folder else self.dataset,
             **{name: getattr(self, name) for name in ("revision", "split", "column", "config", "crop")},
             "image_size": IMAGE_SIZE,
+            "version": CACHE_VERSION,
         }
 
     @property
@@ -109,21 +119,39 @@ class FolderSource(Source):
         names = _choose(split, list(folder.splits), self.dataset)
         self._pictures = list(itertools.chain.from_iterable(folder.splits[name] for name in names))
         self.size = len(self._pictures)
+        labelled = {folder.label_names.get(name, ()) for name in names}
+        if len(labelled) == 1:
+            (self.label_names,) = labelled
+        else:  # Where some have none, all have none.
+            self._pictures = [picture._replace(labels=NO_LABELS) for picture in self._pictures]
 
     def pictures(self, start: int = 0) -> Iterator[Picture]:
         return iter(self._pictures[start:])
 
 
 class TableSource(Source):
-    """Tables with a column of images, which `datasets` reads."""
+    """Tables with a column of images, which `datasets` reads.
+
+    Labels are columns of booleans, of integers that are 0 and 1 or -1 and 1, and of classes, at most 50. What the
+    integers are, and whether a column says enough to be a label, is seen in the first rows.
+    """
 
     def pictures(self, start: int = 0) -> Iterator[Picture]:
-        column, rows = self._with_images()
-        rows = rows.cast_column(column, datasets.Image(decode=False)).skip(start).with_format("arrow")
+        column, candidates, rows = self._with_images()
+        tables = _tables(rows.cast_column(column, datasets.Image(decode=False)).skip(start))
+        first = next(tables, None)
+        if first is None:
+            return
+        # Wherever the stream goes on, its first rows are the data set's.
+        head = next(_tables(self._load_alone(list(candidates)))) if start and candidates else first
+        seen = (_LabelColumn.seen_in(head, name, feature) for name, feature in candidates.items())
+        columns = [known for known in seen if known is not None]
+        self.label_names = _names_of(columns)
         number = start
-        for table in rows.iter(ROWS):
-            for image in table.column(column).to_pylist():
-                yield _picture(number, image)
+        for table in itertools.chain([first], tables):
+            labels, problems = _read_labels(table, columns)
+            for row, image in enumerate(table.column(column).to_pylist()):
+                yield _picture(number, image)._replace(labels=labels[row], problem=problems.get(row))
                 number += 1
 
     def columns(self, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -131,13 +159,20 @@ class TableSource(Source):
         names = tuple(name for name in names if name in (rows.column_names or ()))
         return iter(rows.select_columns(list(names)) if names else ())
 
-    def _with_images(self) -> tuple[str, datasets.IterableDataset]:
-        """The column of images and the rows, of which only that column is read where the format allows it."""
-        rows = self._load([self.column])
-        if rows.features is None or self.column in rows.features:
-            return self.column, rows.select_columns([self.column])
-        # There is no such column, and what was loaded has none at all.
-        features = self._load(None).features or {}
+    def _with_images(self) -> tuple[str, dict[str, Any], datasets.IterableDataset]:
+        """The column of images, the features of those that may be labels, and the rows of these columns alone."""
+        features = self._load(None).features
+        column = self._image_column(features or {self.column: None})
+        labels = {name: feature for name, feature in (features or {}).items() if _may_hold_labels(feature)}
+        return column, labels, self._load_alone([column, *labels])
+
+    def _load_alone(self, columns: list[str]) -> datasets.IterableDataset:
+        """Where the format allows it, no other columns are read."""
+        return self._load(columns).select_columns(columns)
+
+    def _image_column(self, features: dict[str, Any]) -> str:
+        if self.column in features:
+            return self.column
         images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
         images = images or [name for name, feature in features.items() if _may_hold_images(feature)]
         if len(images) != 1:
@@ -145,7 +180,7 @@ class TableSource(Source):
             raise TrainingError(f"--image-column {self.column}: {self.dataset} has no such column; {choices}")
         if distributed.is_main():
             print(f"The images are taken from column {images[0]!r} of {self.dataset}, the only one that has any.")
-        return images[0], self._load(images).select_columns(images)
+        return images[0]
 
     def _load(self, columns: list[str] | None) -> datasets.IterableDataset:
         if self.folder and _was_saved_to_disk(self.folder):
@@ -293,6 +328,94 @@ def _may_hold_images(feature: Any) -> bool:
     if isinstance(feature, dict):
         return "bytes" in feature
     return isinstance(feature, datasets.Image) or getattr(feature, "dtype", None) in ("binary", "large_binary")
+
+
+def _tables(rows: datasets.IterableDataset) -> Iterator[pa.Table]:
+    return iter(rows.with_format("arrow").iter(ROWS))
+
+
+def _may_hold_labels(feature: Any) -> bool:
+    """Of a column, by its type alone."""
+    if isinstance(feature, datasets.ClassLabel):
+        return 2 <= feature.num_classes <= MOST_CLASSES
+    return isinstance(feature, datasets.Value) and (
+        pa.types.is_boolean(feature.pa_type) or pa.types.is_integer(feature.pa_type)
+    )
+
+
+class _LabelColumn(NamedTuple):
+    """A column of labels.
+
+    Attributes:
+        column: its name.
+        classes: one label each, but of two the second alone; empty where the column is the label.
+        values: what it may hold.
+        labels: of each value: (len(values), k) int8, -1 and 1.
+    """
+
+    column: str
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    labels: np.ndarray
+
+    @classmethod
+    def seen_in(cls, head: pa.Table, name: str, feature: Any) -> Self | None:
+        """By the first rows. None if it is no label, or unknown of more pictures than may be damaged."""
+        held = head.column(name).to_pylist()
+        seen = set(held) - {None}
+        if isinstance(feature, datasets.ClassLabel):
+            labels = np.eye(feature.num_classes, dtype=np.int8) * 2 - 1
+            labels = labels[:, 1:] if len(labels) == 2 else labels
+            known = cls(name, tuple(feature.names[-labels.shape[1] :]), tuple(range(len(labels))), labels)
+        elif pa.types.is_boolean(feature.pa_type) or seen in ({0, 1}, {-1, 1}, {-1}):
+            # Integers that are all 0 or all 1 may be classes in their order, of which others follow.
+            known = cls(name, (), (-1 if -1 in seen else 0, 1), np.array([[-1], [1]], np.int8))
+        else:
+            return None
+        unknown = sum(value not in known.values for value in held)
+        return known if unknown <= most_damaged(len(held)) and unknown < len(held) else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.classes or (self.column,)
+
+    def read(self, table: pa.Table) -> tuple[np.ndarray, dict[int, str]]:
+        """The labels of its rows, (n, k), and what is wrong with those that have none, by row."""
+        held = table.column(self.column).to_pylist()
+        place_of = {value: place for place, value in enumerate(self.values)}
+        problems = {row: self._problem(value) for row, value in enumerate(held) if value not in place_of}
+        return self.labels[[place_of.get(value, 0) for value in held]], problems
+
+    def _problem(self, value: int | None) -> str:
+        if value is None:
+            return f"Column {self.column!r} says nothing of it."
+        choices = "a class" if self.classes else f"{self.values[0]} or 1 as in the first rows"
+        return f"Column {self.column!r} holds {value}, which is not {choices}."
+
+
+def _names_of(columns: list[_LabelColumn]) -> tuple[str, ...]:
+    """Of all labels; a class that is called as another label is has its column's name before its own."""
+    count = Counter(name for column in columns for name in column.names)
+    return tuple(
+        printable(f"{column.column} {name}" if column.classes and count[name] > 1 else name)
+        for column in columns
+        for name in column.names
+    )
+
+
+def _read_labels(table: pa.Table, columns: list[_LabelColumn]) -> tuple[np.ndarray, dict[int, str]]:
+    """Of the rows of a table: (n, k) int8, and what is wrong with those that have none, by row."""
+    labels, problems = [np.empty((len(table), 0), np.int8)], {}
+    for column in columns:
+        its_labels, its_problems = column.read(table)
+        labels.append(its_labels)
+        problems.update(its_problems)
+    return np.concatenate(labels, axis=1), problems
+
+
+def most_damaged(pictures: int) -> int:
+    """How many of so many pictures may be damaged before a run stops."""
+    return max(FEW_DAMAGED, int(MOST_DAMAGED * pictures))
 
 
 def _picture(number: int, image: dict[str, Any] | None) -> Picture:
