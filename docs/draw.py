@@ -1,5 +1,6 @@
 """Draw the pictures of the README from the bundled models: python docs/draw.py"""
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,15 +10,23 @@ from PIL import Image, ImageDraw, ImageFont
 REPOSITORY = Path(__file__).parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from models import FaceModel
 from models.history import load_history
 from models.images import to_pil
 from page import pictures, story
 from page.recipe import Recipe
 from page.zoo import MODELS, load
+from study.attributes import kind_of
+from study.verdicts import best_first, name_of
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
 EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder", 0, 4))
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
+
+# Attributes that an eye can tell: the first five of them that work are drawn.
+TOLD_BY_EYE = ("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Wearing_Hat", "Bangs", "Gray_Hair", "Heavy_Makeup")
+TOLD_BY_EYE += ("Bald", "Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open")
+STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
 def sheet(rows: dict[str, list[Image.Image]], headings: tuple[str, ...] = ()) -> Image.Image:
@@ -37,6 +46,45 @@ def sheet(rows: dict[str, list[Image.Image]], headings: tuple[str, ...] = ()) ->
     return picture
 
 
+def bits(model: FaceModel, names: list[str], seed: int = 0) -> Image.Image:
+    """Of each attribute eight faces with its bit off, and below them the same with it on."""
+    rows = {}
+    for name in names:
+        for word, value in (("off", False), ("on", True)):
+            rows[f"{name_of(name)}: {word}"] = model.generate(8, seed=seed, attributes={name: value})
+    return sheet(rows)
+
+
+def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (0, 1)) -> Image.Image:
+    """Two faces drawn from the prior, each moved along the direction of each attribute."""
+    rows = {
+        name_of(name): [
+            face for seed in seeds for step in STEPS for face in model.generate(1, seed=seed, attributes={name: step})
+        ]
+        for name in names
+    }
+    return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in seeds for step in STEPS))
+
+
+def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:
+    """A picture for each model whose bits or directions have names.
+
+    Args:
+        models: by the names of their folders.
+        results: what study.report measured.
+    """
+    measured = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"models": {}}
+    for name, model in models.items():
+        # What nobody has measured may work.
+        told, known = model.attributes, measured["models"].get(name)
+        if known:
+            told = [attribute for attribute, its in best_first(known, measured["judges"]).items() if its["works"]]
+        chosen = [attribute for attribute in TOLD_BY_EYE if attribute in told][:5]
+        if chosen:
+            picture = bits(model, chosen) if model.discrete_size else directions(model, chosen)
+            picture.save(folder / f"{name}-{kind_of(model)}.png")
+
+
 @torch.inference_mode()
 def main() -> None:
     faces = {name: load(name).generate(8, seed=0) for name in MODELS}
@@ -48,6 +96,9 @@ def main() -> None:
         z = torch.cat([network.sample_latent(1, seed=0, mean=mean) for mean in MEANS])
         moved[name] = to_pil(network.decode(z))
     sheet(moved, tuple(f"mean {mean}" for mean in MEANS)).save(REPOSITORY / "docs/out-of-distribution.png")
+
+    networks = {folder: load(name) for name, folder in MODELS.items()}
+    draw_attributes(networks, REPOSITORY / "docs/results/named-attributes.json", REPOSITORY / "docs")
 
     history = load_history(REPOSITORY / "weights/gan")
     epochs = {f"after epoch {epoch}": history.faces_after(epoch)[:8] for epoch in (1, history.epochs)}

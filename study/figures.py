@@ -11,6 +11,7 @@ from models.base import FaceModel
 from train.pictures import save_grid
 
 from .evaluate import decode
+from .verdicts import REPORTED
 
 # The means that autoencoders are drawn from: the reports' two priors, of one variance.
 FACE_MEANS, FACE_VARIANCE = (0.0, -3.0), 2.0
@@ -108,13 +109,13 @@ def _save(figure: Figure, path: Path) -> None:
 def draw_faces(models: dict[str, FaceModel], folder: Path) -> None:
     """Grids of generated faces: each autoencoder at both means, and what the strongest bits of a model change.
 
-    The autoencoders' has a row for each of FACE_MEANS, model after model. The flipped bits', a file for each model that
+    The autoencoders', the reports' kind, has a row for each of FACE_MEANS, model after model. The flipped bits', a file for each model that
     has bits, has a row for each of four faces: the face, and the same with one bit flipped, the strongest first.
     """
     rows = [
         decode(model, model.sample_latent(10, seed=1, mean=mean, variance=FACE_VARIANCE))
         for model in models.values()
-        if model.encodes
+        if model.encodes and model.model_type in REPORTED
         for mean in FACE_MEANS
     ]
     if rows:

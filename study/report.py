@@ -24,7 +24,7 @@ from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
 from train.record import write_whole
 
-from . import experiments, figures, sweep, verdicts
+from . import attributes, experiments, figures, sweep, verdicts
 from .evaluate import PARTS, EvaluationSettings, evaluate, load_model
 from .features import EXTRACTORS, extract, face_detector
 from .scores import SCORES, mean_and_interval
@@ -34,6 +34,9 @@ ATTRIBUTES = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses"
 
 # What the report is made from, beside the sweeps: a JSON file each.
 MEASUREMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
+
+# And, where there are models beyond the reports', what their attributes with names do.
+NAMED_ATTRIBUTES = "named-attributes"
 
 
 @dataclass(frozen=True)
@@ -191,17 +194,34 @@ def _experiments(
         print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
     autoencoders = {name: model for name, model in models.items() if model.encodes}
     features, draws = settings.features, settings.draws
+    label_names, train_labels = settings.labels(settings.split, len(all_features), held_out.skip)
+    _, test_labels = settings.labels(held_out.split, len(faces.test))
 
     def labels() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        train = settings.attributes(settings.split, ATTRIBUTES, len(all_features), held_out.skip)
-        test = settings.attributes(held_out.split, ATTRIBUTES, len(faces.test))
-        both = {name: (train[name], test[name]) for name in train.keys() & test.keys()}
+        columns = {name: label_names.index(name) for name in ATTRIBUTES if name in label_names}
+        both = {name: (train_labels[:, i] > 0, test_labels[:, i] > 0) for name, i in columns.items()}
         # One that all faces have, or none, teaches nothing.
-        return {name: both[name] for name in ATTRIBUTES if name in both and all(0 < x.mean() < 1 for x in both[name])}
+        return {name: pair for name, pair in both.items() if all(0 < has.mean() < 1 for has in pair)}
+
+    def named_attributes() -> dict[str, Any]:
+        named = {name: model for name, model in models.items() if model.attributes}
+        result: dict[str, Any] = {
+            "networks": settings.networks,
+            "latents": min(attributes.LATENTS, settings.samples),
+            "kinds": {name: attributes.kind_of(model) for name, model in named.items()},
+        }
+        if not named or not label_names:
+            return result | {"judges": {}, "models": {}}
+        train = attributes.see(faces.train, settings.networks[1:], all_features)
+        test = attributes.see(faces.test, settings.networks)
+        judges = attributes.Judges.learn(label_names, settings.networks, (train, train_labels), (test, test_labels))
+        measured = {name: attributes.measure(model, judges, result["latents"]) for name, model in named.items()}
+        return result | {"judges": judges.described(), "models": measured}
 
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "scores": lambda: {
             name: {
+                "model_type": model.model_type,
                 "prior": {"mean": model.prior_mean, "variance": model.prior_variance},
                 **evaluate(model, faces.train_features, faces.test, settings, faces.train_face_features),
             }
@@ -217,6 +237,7 @@ def _experiments(
         "densities": lambda: {
             name: experiments.densities(model, faces, replace(settings, seeds=min(settings.seeds, 3)))
             for name, model in autoencoders.items()
+            if model.model_type in verdicts.REPORTED
         },
         "bits": lambda: {
             name: experiments.bits(model, draws, features) for name, model in models.items() if model.discrete_size
@@ -224,10 +245,11 @@ def _experiments(
         "attributes": lambda: experiments.survivals(autoencoders, faces, all_features, labels(), features),
         "memorisation": lambda: experiments.memorisation(models, faces, settings.held_out, features, all_features),
         "baselines": lambda: experiments.baselines(faces, settings),
+        NAMED_ATTRIBUTES: named_attributes,
     }
-    for experiment in MEASUREMENTS:
+    for experiment, run in runs.items():
         began = time.monotonic()
-        result = runs[experiment]()
+        result = run()
         print(f"{experiment}: {time.monotonic() - began:.0f} s", flush=True)
         yield experiment, result
     figures.draw_faces(models, settings.output)
@@ -259,6 +281,7 @@ def fill_in(results: dict[str, Any], titles: dict[str, str]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "attribute": verdicts.name_of,
         "pm": with_interval,
         "called": lambda name: verdicts.called(models[name]),
         "percent": lambda share: f"{share:.0%}",
@@ -275,11 +298,17 @@ def fill_in(results: dict[str, Any], titles: dict[str, str]) -> str:
         "v": verdicts,
     }
     protocol = results["scores"]["protocol"]
+    encoding = [name for name in models if "reconstructed" in results["scores"][name]]
+    optional = [NAMED_ATTRIBUTES] if _key(NAMED_ATTRIBUTES) in results else []
     context = {
         "models": models,
-        "encoding": [name for name in models if "reconstructed" in results["scores"][name]],
+        "encoding": encoding,
+        # The reports' claims are about these.
+        "claimed": [name for name in encoding if verdicts.is_reported(results["scores"][name])],
+        "beyond": [name for name in models if not verdicts.is_reported(results["scores"][name])],
+        "bars": verdicts.against_bars(results, list(models)),
         "unmeasured": [title for name, title in titles.items() if name not in models],
-        "other_runs": [name for name in MEASUREMENTS if results[_key(name)]["protocol"] != protocol],
+        "other_runs": [name for name in (*MEASUREMENTS, *optional) if results[_key(name)]["protocol"] != protocol],
         "measured": {
             _key(name): {key: value for key, value in results[_key(name)].items() if key not in ("protocol", "command")}
             for name in MEASUREMENTS
@@ -291,11 +320,12 @@ def fill_in(results: dict[str, Any], titles: dict[str, str]) -> str:
 def _is_measured(name: str, results: dict[str, Any]) -> bool:
     """Whether a model has results of every kind, as the models of a run that was not stopped have."""
     everywhere = ["scores", "out_of_distribution", "memorisation"]
-    if "reconstructed" in results["scores"].get(name, {}):
+    scores = results["scores"].get(name, {})
+    if "reconstructed" in scores and verdicts.is_reported(scores):
         everywhere.append("densities")
-    attributes = [its for its in results["attributes"].values() if isinstance(its, dict) and "originals" in its]
+    survived = [its for its in results["attributes"].values() if isinstance(its, dict) and "originals" in its]
     return all(name in results[key] for key in everywhere) and (
-        "densities" not in everywhere or all(name in its for its in attributes)
+        "reconstructed" not in scores or all(name in its for its in survived)
     )
 
 

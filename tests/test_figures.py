@@ -82,7 +82,7 @@ def test_a_sweeps_first_row_is_at_the_top():
 class Painter:
     """Paints a latent in one grey: its shade, and its latent's weighted sum."""
 
-    latent_size, device = 12, torch.device("cpu")
+    latent_size, device, model_type = 12, torch.device("cpu"), "autoencoder"
 
     def __init__(self, shade: float, encodes: bool = True, discrete_size: int = 0):
         self.shade, self.encodes, self.discrete_size = shade, encodes, discrete_size
