@@ -142,7 +142,7 @@ class AttributeDiscriminator(PretrainedModel):
         features = self.layers(self._check_images(x))
         spread = features.float().var(0, unbiased=False).add(1e-8).sqrt().mean().expand(len(x), 1)
         logits = self.realness(torch.cat([features, spread.to(features.dtype)], dim=1)).flatten().float()
-        if self.attributes is None:
+        if self.attributes is None or self.projection is None:
             return logits, logits.new_empty(len(x), 0)
         if attributes is not None:
             logits = logits + (self.projection(attributes.to(features.dtype)) * features).sum(1).float()

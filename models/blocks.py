@@ -46,7 +46,7 @@ def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
 
 @torch.no_grad()
 def fold_whitening(
-    encoding: nn.Linear, decoding: nn.Linear, z: torch.Tensor, mean: float, variance: float
+    encoding: nn.Module, decoding: nn.Module, z: torch.Tensor, mean: float, variance: float
 ) -> torch.Tensor:
     """Give latents a mean and a variance, uncorrelated, by the layers on both sides of them; nothing else changes.
 

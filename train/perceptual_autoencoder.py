@@ -2,27 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 import tyro
 
 from models import PerceptualAutoencoder
 
-from .autoencoder import AutoencoderTrainer, train_autoencoder
 from .data import Faces
-from .errors import TrainingError, run_command
+from .errors import run_command
 from .losses import pixel_loss
 from .perceptual import PerceptualDistance
 from .priors import fit_directions, fit_mixture
-from .settings import Settings, check_range
+from .reconstruction import ReconstructionSettings, ReconstructionTrainer, train_autoencoder
+from .settings import check_range
 
 # Whose latents the prior is fitted to after each epoch but the last, for which it is all of them.
 FITTED_FACES = 10_000
 
 
 @dataclass(frozen=True)
-class PerceptualAutoencoderSettings(Settings):
+class PerceptualAutoencoderSettings(ReconstructionSettings):
     output: Path = Path("runs/perceptual-autoencoder")
     epochs: int = 40
     batch_size: int = 64
@@ -30,11 +29,8 @@ class PerceptualAutoencoderSettings(Settings):
     learning_rate: float = 0.002
     """Of all optimizers in the first epoch; it falls to 0 along a cosine."""
 
-    perceptual_weight: float = 0.1
+    perceptual_weight: float = 0.03
     """Of the perceptual distance, beside a mean squared pixel error of weight 1. 0 does without."""
-
-    optimizer: Literal["muon", "adam"] = "muon"
-    """Of the matrices of the fully connected layers; everything else is Adam's."""
 
     encoder_channels: tuple[int, int, int, int] = (48, 96, 192, 256)
     """Of the encoder, at 32, 16, 8 and 4 pixels."""
@@ -45,17 +41,8 @@ class PerceptualAutoencoderSettings(Settings):
     components: int = 20
     """Gaussians in the mixture that is fitted to the latents, and drawn from."""
 
-    held_out_split: str = "valid"
-    """Where the faces of the pictures and measurements come from. Where there is no such split, the first faces of
-    the training split, at most a tenth of it, are kept out of training."""
-
-    held_out: int = 500
-    """How many of them, at most."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.held_out < 2:
-            raise TrainingError(f"--held-out is {self.held_out}: it must be 2 or more")
         check_range("perceptual_weight", self.perceptual_weight, 0, 1000)
         for name in ("encoder_channels", "channels"):
             check_range(name, min(getattr(self, name)), 1, 4096)
@@ -63,13 +50,11 @@ class PerceptualAutoencoderSettings(Settings):
         check_range("components", self.components, 1, 1000)
 
 
-class PerceptualAutoencoderTrainer(AutoencoderTrainer):
+class PerceptualAutoencoderTrainer(ReconstructionTrainer):
     """Pixel error and perceptual distance; after each epoch a prior and directions are fitted to the latents.
 
-    Args as of AutoencoderTrainer.
+    Args as of `ReconstructionTrainer`.
     """
-
-    settings: PerceptualAutoencoderSettings  # type: ignore[assignment]
 
     def __init__(self, settings: PerceptualAutoencoderSettings, held_out: torch.Tensor, faces: Faces):
         self.distance = PerceptualDistance().to(settings.torch_device) if settings.perceptual_weight else None
@@ -102,7 +87,7 @@ class PerceptualAutoencoderTrainer(AutoencoderTrainer):
         super().begin_epoch(epoch)
         self.is_last = epoch == self.settings.epochs
 
-    def place(self, model: PerceptualAutoencoder) -> None:  # type: ignore[override]
+    def place(self, model: PerceptualAutoencoder) -> None:
         most = len(self.faces) if self.is_last else FITTED_FACES
         z = model.whiten(self.latents(model, most))
         fit_mixture(model, z, self.settings.seed)
@@ -110,7 +95,7 @@ class PerceptualAutoencoderTrainer(AutoencoderTrainer):
             fit_directions(model, z, self.faces.labels(slice(len(z))))
 
     @property
-    def _whitens(self) -> bool:
+    def places(self) -> bool:
         return True
 
 
