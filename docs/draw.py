@@ -24,8 +24,10 @@ EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder",
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
 # Attributes that an eye can tell: the first five of them that work are drawn.
-TOLD_BY_EYE = ("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Wearing_Hat", "Bangs", "Gray_Hair", "Heavy_Makeup")
-TOLD_BY_EYE += ("Bald", "Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open")
+TOLD_BY_EYE = (
+    *("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Wearing_Hat", "Bangs", "Gray_Hair", "Heavy_Makeup"),
+    *("Bald", "Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open"),
+)
 STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
@@ -76,7 +78,7 @@ def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -
     measured = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"models": {}}
     for name, model in models.items():
         # What nobody has measured may work.
-        told, known = model.attributes, measured["models"].get(name)
+        told, known = list(model.attributes), measured["models"].get(name)
         if known:
             told = [attribute for attribute, its in best_first(known, measured["judges"]).items() if its["works"]]
         chosen = [attribute for attribute in TOLD_BY_EYE if attribute in told][:5]

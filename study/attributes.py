@@ -81,45 +81,34 @@ class Judges:
     @classmethod
     def learn(
         cls,
-        names: tuple[str, ...],
+        labels: dict[str, tuple[np.ndarray, np.ndarray]],
         networks: tuple[str, ...],
-        train: tuple[torch.Tensor, np.ndarray],
-        held_out: tuple[torch.Tensor, np.ndarray],
+        train: torch.Tensor,
+        held_out: torch.Tensor,
     ) -> Self:
-        """Regressions from real faces; an attribute that all have, on either side, or none, is left out.
+        """Regressions from real faces.
 
         Args:
-            train, held_out: features (n, size) by the networks, and labels (n, len(names)), more than 0 for on.
+            labels: by attribute, whether each training face and each held-out one has it, as `labels_of` gives them.
+            train, held_out: features (n, size) of these by the networks.
         """
-        (seen, labels), (seen_held_out, labels_held_out) = train, held_out
-        kept, weights, biases, areas = [], [], [], []
-        for number, (on, on_held_out) in enumerate(zip(labels.T > 0, labels_held_out.T > 0)):
-            if on.all() or on_held_out.all() or not (on.any() and on_held_out.any()):
-                continue
+        weights, biases, areas = [], [], []
+        for on, on_held_out in labels.values():
             # The strength is that of the regressions on reconstructions.
             regression = make_pipeline(
                 StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
-            ).fit(seen.numpy(), on)
+            ).fit(train.numpy(), on)
             scaler, logistic = regression[0], regression[1]
             weight = logistic.coef_[0] / scaler.scale_
             weights.append(weight)
             biases.append(logistic.intercept_[0] - weight @ scaler.mean_)
-            area = float(roc_auc_score(on_held_out, regression.decision_function(seen_held_out.numpy())))
+            area = float(roc_auc_score(on_held_out, regression.decision_function(held_out.numpy())))
             areas.append(scores.area_and_interval(area, int(on_held_out.sum()), int((~on_held_out).sum())))
-            kept.append(number)
-        size = seen.shape[1]
-        weight = torch.from_numpy(np.array(weights).reshape(-1, size)).float().T
+        weight = torch.from_numpy(np.array(weights).reshape(-1, train.shape[1])).float().T
         bias = torch.tensor(biases, dtype=torch.float32)
-        deviation = (seen_held_out @ weight + bias).numpy().std(0)
-        return cls(
-            tuple(names[number] for number in kept),
-            networks,
-            weight,
-            bias,
-            torch.from_numpy(deviation),
-            tuple(float((labels[:, number] > 0).mean()) for number in kept),
-            tuple(areas),
-        )
+        deviation = torch.from_numpy((held_out @ weight + bias).numpy().std(0))
+        shares = tuple(float(on.mean()) for on, _ in labels.values())
+        return cls(tuple(labels), networks, weight, bias, deviation, shares, tuple(areas))
 
     def see(self, images: torch.Tensor) -> torch.Tensor:
         """Features (n, size) of images (n, 3, 64, 64) uint8."""
@@ -227,31 +216,22 @@ def main(arguments: list[str] | None = None) -> None:
         raise TrainingError(f"{settings.model} has no attributes with names: give a model whose config.json has some")
     faces = settings.real_faces(settings.training_faces)
     tell_of_crop(model, faces)
-    names, train = settings.labels(settings.split, len(faces.train), faces.held_out.skip)
-    _, held_out = settings.labels(faces.held_out.split, len(faces.held_out.faces))
-    if not set(names) & set(model.attributes):
-        known = f"only {', '.join(names)[:200]}" if names else "none at all"
+    labels = settings.labels_of(faces)
+    if not set(labels) & set(model.attributes):
+        known = (
+            f"those it has are {', '.join(labels)[:200]}" if labels else "it has none that some have and some do not"
+        )
         raise TrainingError(
-            f"--dataset {settings.dataset}: its faces have no labels of {settings.model}'s attributes, {known}; they "
+            f"--dataset {settings.dataset}: its faces have no labels of {settings.model}'s attributes ({known}); they "
             "are judged by regressions on labelled faces"
         )
     networks = settings.networks
-    judges = Judges.learn(
-        names,
-        networks,
-        (see(faces.train, networks), train),
-        (see(faces.held_out.faces, networks), held_out),
-    )
+    judges = Judges.learn(labels, networks, see(faces.train, networks), see(faces.held_out.faces, networks))
     result: dict[str, Any] = {
         "judges": judges.described(),
         "attributes": measure(model, judges, settings.latents, settings.seed),
         "protocol": settings.protocol(len(faces.train), faces) | {"latents": settings.latents, "seed": settings.seed},
     }
-    if not any(result["attributes"].values()):
-        raise TrainingError(
-            f"--dataset {settings.dataset}: all of its faces have each of {settings.model}'s attributes, or none has; "
-            "take more faces, by --training-faces and --held-out"
-        )
     print(describe(result, kind_of(model)))
     for name, value in result["protocol"].items():
         print(f"{name + ':':<16} {value}")

@@ -1,6 +1,5 @@
 """Score a model's faces, reconstructions and latents: python -m study.evaluate --help"""
 
-import itertools
 import json
 import sys
 from collections.abc import Iterable
@@ -74,22 +73,20 @@ class ComparisonSettings(DataSettings):
         with open_split(self, self.split, count, held_out.skip) as faces:
             return RealFaces(faces[: faces.wait_for(count)], held_out, faces.crop)
 
-    def labels(self, split: str, count: int, skip: int = 0) -> tuple[tuple[str, ...], np.ndarray]:
-        """The names of the data set's labels, and those of the first faces of a split, `skip` left out: (n, names)
-        int8, -1 or +1. No names where it has no labels."""
+    def labels(self, split: str, count: int, skip: int = 0) -> dict[str, np.ndarray]:
+        """Whether the first faces of a split, `skip` left out, have each of the data set's labels: name -> (n,) bool;
+        empty where it has none."""
         with open_split(self, split, count, skip) as faces:
-            count = faces.wait_for(count)
-            damaged = {number for number, _, _ in faces.skipped}
-            features = faces.source._load(None).features if hasattr(faces.source, "_load") else {}
-            names = tuple(name for name, feature in features.items() if getattr(feature, "dtype", None) == "bool")
-            rows = (row for number, row in enumerate(faces.source.columns(names)) if number not in damaged)
-            chosen = [[row[name] for name in names] for row in itertools.islice(rows, skip, skip + count)]
-            return names, np.where(np.array(chosen, dtype=bool).reshape(len(chosen), len(names)), 1, -1).astype(np.int8)
+            rows = faces.labels(slice(faces.wait_for(count))).numpy() > 0
+            return dict(zip(faces.label_names, rows.T))
 
-    def attributes(self, split: str, names: tuple[str, ...], count: int, skip: int = 0) -> dict[str, np.ndarray]:
-        """Some labels of the first faces of a split, `skip` left out: name -> (n,) bool; those that the data set has."""
-        known, rows = self.labels(split, count, skip)
-        return {name: rows[:, known.index(name)] > 0 for name in names if name in known}
+    def labels_of(self, real: "RealFaces") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """By label, that of each training face and that of each held-out one, where both have it. One that all have on
+        either side, or none, is left out: it teaches nothing, or shows nothing."""
+        train = self.labels(self.split, len(real.train), real.held_out.skip)
+        held_out = self.labels(real.held_out.split, len(real.held_out.faces))
+        both = {name: (train[name], held_out[name]) for name in train if name in held_out}
+        return {name: pair for name, pair in both.items() if all(has.any() and not has.all() for has in pair)}
 
     def protocol(self, references: int, real: "RealFaces") -> dict[str, Any]:
         """What a result must say for its numbers to be compared with others."""

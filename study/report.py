@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import torch
 import tyro
 from huggingface_hub import EvalResult, ModelCard
@@ -19,13 +18,12 @@ from huggingface_hub import EvalResult, ModelCard
 from models import FaceModel
 from models.index import read_index
 from models.loading import WEIGHTS_FILE
-from train.data import HeldOut
 from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
 from train.record import write_whole
 
 from . import attributes, experiments, figures, sweep, verdicts
-from .evaluate import PARTS, EvaluationSettings, evaluate, load_model
+from .evaluate import PARTS, EvaluationSettings, RealFaces, evaluate, load_model
 from .features import EXTRACTORS, extract, face_detector
 from .scores import SCORES, mean_and_interval
 
@@ -129,7 +127,7 @@ def _measure(names: list[str], settings: ReportSettings, command: str) -> None:
         name: hashlib.sha256((settings.weights / name / WEIGHTS_FILE).read_bytes()).hexdigest()[:12] for name in names
     }
 
-    for name, result in _experiments(models, faces, real.held_out, all_features, settings):
+    for name, result in _experiments(models, faces, real, all_features, settings):
         text = json.dumps({"protocol": protocol, "command": command, **result}, indent=1)
         (settings.output / "results").mkdir(parents=True, exist_ok=True)
         write_whole(settings.output / "results" / f"{name}.json", text + "\n")
@@ -184,7 +182,7 @@ The protocol and all other measurements are in the repository's docs/report.md.
 def _experiments(
     models: dict[str, FaceModel],
     faces: experiments.References,
-    held_out: HeldOut,
+    real: RealFaces,
     all_features: torch.Tensor,
     settings: ReportSettings,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -194,14 +192,8 @@ def _experiments(
         print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
     autoencoders = {name: model for name, model in models.items() if model.encodes}
     features, draws = settings.features, settings.draws
-    label_names, train_labels = settings.labels(settings.split, len(all_features), held_out.skip)
-    _, test_labels = settings.labels(held_out.split, len(faces.test))
-
-    def labels() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        columns = {name: label_names.index(name) for name in ATTRIBUTES if name in label_names}
-        both = {name: (train_labels[:, i] > 0, test_labels[:, i] > 0) for name, i in columns.items()}
-        # One that all faces have, or none, teaches nothing.
-        return {name: pair for name, pair in both.items() if all(0 < has.mean() < 1 for has in pair)}
+    labels = settings.labels_of(real)
+    some_labels = {name: labels[name] for name in ATTRIBUTES if name in labels}
 
     def named_attributes() -> dict[str, Any]:
         named = {name: model for name, model in models.items() if model.attributes}
@@ -210,11 +202,11 @@ def _experiments(
             "latents": min(attributes.LATENTS, settings.samples),
             "kinds": {name: attributes.kind_of(model) for name, model in named.items()},
         }
-        if not named or not label_names:
+        if not named or not labels:
             return result | {"judges": {}, "models": {}}
         train = attributes.see(faces.train, settings.networks[1:], all_features)
         test = attributes.see(faces.test, settings.networks)
-        judges = attributes.Judges.learn(label_names, settings.networks, (train, train_labels), (test, test_labels))
+        judges = attributes.Judges.learn(labels, settings.networks, train, test)
         measured = {name: attributes.measure(model, judges, result["latents"]) for name, model in named.items()}
         return result | {"judges": judges.described(), "models": measured}
 
@@ -242,7 +234,7 @@ def _experiments(
         "bits": lambda: {
             name: experiments.bits(model, draws, features) for name, model in models.items() if model.discrete_size
         },
-        "attributes": lambda: experiments.survivals(autoencoders, faces, all_features, labels(), features),
+        "attributes": lambda: experiments.survivals(autoencoders, faces, all_features, some_labels, features),
         "memorisation": lambda: experiments.memorisation(models, faces, settings.held_out, features, all_features),
         "baselines": lambda: experiments.baselines(faces, settings),
         NAMED_ATTRIBUTES: named_attributes,

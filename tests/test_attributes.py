@@ -5,17 +5,20 @@ import importlib
 import json
 import re
 
+import datasets
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from datasets import Dataset, Features, Value
 from PIL import Image
 
 from models import AttributeGenerator, Generator, PerceptualAutoencoder
 from models.images import denormalise
 from study import attributes, report, verdicts
 from study.attributes import Judges
-from tests.conftest import draw_face
+from study.evaluate import ComparisonSettings
+from tests.conftest import draw_face, encode
 from tests.test_verdicts import DOCS, TITLES, figure, heading
 from train.errors import TrainingError
 
@@ -63,9 +66,9 @@ def judges(model):
     faces = paint(z, {name: {name: 1.0} for name in QUARTERS})
     faces += 0.02 * torch.randn(faces.shape, generator=torch.Generator().manual_seed(0))
     seen = attributes.see(denormalise(faces), NETWORKS)
-    labels = z[:, 2:6].numpy().astype(np.int8)
-    labels[:, 3] = np.random.default_rng(0).choice([-1, 1], 600)
-    return Judges.learn(NAMES, NETWORKS, (seen[:300], labels[:300]), (seen[300:], labels[300:]))
+    labels = dict(zip(NAMES, z[:, 2:6].T.numpy() > 0))
+    labels["Unseen"] = np.random.default_rng(0).random(600) < 0.5
+    return Judges.learn({name: (on[:300], on[300:]) for name, on in labels.items()}, NETWORKS, seen[:300], seen[300:])
 
 
 def test_regressions_tell_of_real_faces_what_is_in_them(judges):
@@ -101,9 +104,8 @@ def test_identity_is_a_share_of_what_two_faces_differ_by(model, judges):
 
 
 def test_without_face_features_identity_is_not_measured(model, judges):
-    few = Judges.learn(
-        NAMES[:1], NETWORKS[:1], *[(torch.eye(4).repeat(5, 12), np.array([[1], [1], [-1], [-1]] * 5))] * 2
-    )
+    on = np.array([True, True, False, False] * 5)
+    few = Judges.learn({"Painted": (on, on)}, NETWORKS[:1], *[torch.eye(4).repeat(5, 12)] * 2)
     its = attributes.measure(model, few, latents=4)
     assert its.pop("Idle") is its.pop("Leaky") is its.pop("Unseen") is None
     (its,) = its.values()
@@ -124,13 +126,24 @@ def test_a_direction_goes_a_step_to_either_side(model, judges):
     assert result["Painted"]["area"]["mean"] > 0.5
 
 
-def test_what_all_faces_have_or_none_is_left_out():
-    seen, labels = torch.randn(40, 3), np.ones((40, 3), np.int8)
-    labels[:20, 1], labels[20:, 2] = -1, -1
-    judges = Judges.learn(("Always", "Once", "In half"), NETWORKS, (seen, labels), (seen[10:30], labels[10:30]))
-    assert judges.names == ("Once", "In half")
-    # Nobody who is held out lacks it.
-    assert Judges.learn(("A", "B", "C"), NETWORKS, (seen, labels), (seen[:20], labels[:20])).names == ()
+def test_labels_are_those_of_the_faces_and_what_all_have_or_none_is_left_out(tmp_path):
+    for split, columns in (
+        ("train", {"Smiling": [True, False] * 3, "Bald": [False] * 5 + [True], "Human": [True] * 6}),
+        ("test", {"Bald": [True, False, False], "Smiling": [False, False, True], "Human": [True, False, True]}),
+    ):
+        count = len(columns["Bald"])
+        columns["image"] = [{"bytes": encode(draw_face(number), "PNG"), "path": None} for number in range(count)]
+        features = Features({name: Value("bool") for name in columns} | {"image": datasets.Image()})
+        Dataset.from_dict(columns, features).to_parquet(tmp_path / f"data/{split}-00000-of-00001.parquet")
+    settings = ComparisonSettings(dataset=str(tmp_path), cache_dir=tmp_path / "cache")
+    pairs = settings.labels_of(settings.real_faces(6))
+    assert {name: [its.tolist() for its in pair] for name, pair in pairs.items()} == {
+        "Smiling": [[True, False] * 3, [False, False, True]],
+        "Bald": [[False] * 5 + [True], [True, False, False]],
+    }
+    # None of the first four is bald.
+    assert list(settings.labels_of(settings.real_faces(4))) == ["Smiling"]
+    assert settings.labels("train", 2, skip=3)["Smiling"].tolist() == [False, True]
 
 
 @pytest.fixture
@@ -170,8 +183,8 @@ def test_what_cannot_be_judged_is_said_in_a_sentence(small, unlabelled, tmp_path
     model = save_model(tmp_path / "model")
     for arguments, message in (
         ([str(tmp_path / "gan"), *small], "gan has no attributes with names"),
-        ([model, *unlabelled], "people: its faces have no labels of .*model's attributes, none at all"),
-        ([save_model(tmp_path / "other", ("Winking",)), *small], "attributes, only .*Smiling"),
+        ([model, *unlabelled], "people: its faces have no labels of .*model's attributes .it has none that"),
+        ([save_model(tmp_path / "other", ("Winking",)), *small], "attributes .those it has are Smiling"),
         ([model, *small, "--latents", "1"], "--latents is 1"),
         ([model, *small, "--seed", "-1"], "--seed is -1"),
         ([model, *small, "--training-faces", "2"], "--training-faces is 2"),

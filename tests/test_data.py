@@ -519,9 +519,9 @@ def test_empty_and_damaged_rows_are_named_and_do_not_shift_what_follows(tmp_path
             assert torch.equal(faces[: len(faces)], torch.stack([expected(number) for number in numbers]))
     told = capsys.readouterr().out
     assert "row 3 cannot be read and is left out: It is empty." in told and "row 7 (000007.png) cannot" in told
-    smiling = settings.attributes("train", ("Smiling",), 6)["Smiling"]
+    smiling = settings.labels("train", 6)["Smiling"]
     assert smiling.tolist() == [False, False, False, False, False, True]
-    assert settings.attributes("train", ("Smiling",), 2, skip=4)["Smiling"].tolist() == [False, True]
+    assert settings.labels("train", 2, skip=4)["Smiling"].tolist() == [False, True]
 
 
 def test_more_damaged_pictures_than_a_few_stop_the_run(tmp_path):
