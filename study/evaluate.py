@@ -1,6 +1,5 @@
 """Score a model's faces, reconstructions and latents: python -m study.evaluate --help"""
 
-import itertools
 import json
 import sys
 from collections.abc import Iterable
@@ -79,11 +78,9 @@ class EvaluationSettings(DataSettings):
         """CelebA's attributes of the first faces of a split, `skip` left out: name -> (n,) bool; those that the data
         set has."""
         with open_split(self, split, count, skip) as faces:
-            faces.wait_for(count)
-            damaged = {number for number, _, _ in faces.skipped}
-            rows = (row for number, row in enumerate(faces.source.columns(names)) if number not in damaged)
-            chosen = list(itertools.islice(rows, skip, skip + count))
-        return {name: np.array([bool(row[name]) for row in chosen]) for name in (chosen[0] if chosen else ())}
+            labels = faces.labels(slice(faces.wait_for(count))).numpy() > 0
+            known = dict(zip(faces.label_names, labels.T))
+        return {name: known[name] for name in names if name in known}
 
     def protocol(self, references: int, real: "RealFaces") -> dict[str, Any]:
         """What a result must say for its numbers to be compared with others."""

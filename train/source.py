@@ -105,10 +105,6 @@ class Source(ABC):
     def pictures(self, start: int = 0) -> Iterator[Picture]:
         """All of them from one on, in an order that is always the same. `size` is set by then if it is ever known."""
 
-    def columns(self, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-        """What a table says of each picture, in the same order: those of the columns that there are."""
-        return iter(())
-
 
 class FolderSource(Source):
     """Picture files."""
@@ -153,11 +149,6 @@ class TableSource(Source):
             for row, image in enumerate(table.column(column).to_pylist()):
                 yield _picture(number, image)._replace(labels=labels[row], problem=problems.get(row))
                 number += 1
-
-    def columns(self, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-        rows = self._load(None)
-        names = tuple(name for name in names if name in (rows.column_names or ()))
-        return iter(rows.select_columns(list(names)) if names else ())
 
     def _with_images(self) -> tuple[str, dict[str, Any], datasets.IterableDataset]:
         """The column of images, the features of those that may be labels, and the rows of these columns alone."""
