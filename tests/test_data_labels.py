@@ -172,7 +172,7 @@ def test_labels_are_dropped_with_damaged_pictures_and_limits_and_skips_cut_both(
 
 
 @pytest.mark.parametrize("harm", ["cut", "labels half written", "labels short", "labels gone", "pixels short"])
-def test_a_fill_that_was_cut_goes_on_with_the_same_labels(harm, tmp_path, monkeypatch):
+def test_a_fill_that_was_cut_goes_on_with_the_same_labels(harm, tmp_path, monkeypatch, capsys):
     """What the integers mean is seen in the first rows; those where the fill goes on, all 1, would not say."""
     monkeypatch.setattr(data, "CHUNK", 4)
     monkeypatch.setattr(source, "ROWS", 4)
@@ -196,7 +196,7 @@ def test_a_fill_that_was_cut_goes_on_with_the_same_labels(harm, tmp_path, monkey
         assert numbers(batch.pixels) == list(range(20)) and faces.label_names == ("Late", "Odd", "High")
         assert batch.labels[:, 0].tolist() == [-1] * 8 + [1] * 12
         assert corresponds(data.Batch(batch.pixels, batch.labels[:, 1:]))
-    assert path.stat().st_size == 20 * 3
+    assert path.stat().st_size == 20 * 3 and capsys.readouterr().out == ""
     with open_split(settings(tmp_path), "train") as faces:
         assert faces.is_cached and torch.equal(everything(faces).labels, batch.labels)
 
@@ -222,6 +222,16 @@ def test_a_data_set_that_was_saved_to_disk_has_labels(tmp_path):
     loaded.save_to_disk(tmp_path / "mine")
     with open_split(settings(tmp_path), "train") as faces:
         assert corresponds(everything(faces)) and faces.label_names == ("Odd", "High")
+
+
+def test_of_tables_with_different_columns_only_common_labels_are_taken(tmp_path):
+    write_table(tmp_path / "tables/train.parquet", range(4), Hat=(Value("bool"), lambda number: True), **ATTRIBUTES)
+    write_table(tmp_path / "tables/test.parquet", range(4, 8), **ATTRIBUTES)
+    tables = {split: Dataset.from_parquet(str(tmp_path / f"tables/{split}.parquet")) for split in ("train", "test")}
+    datasets.DatasetDict(tables).save_to_disk(tmp_path / "mine")
+    for split, names in (("train", 3), ("test", 2), ("train+test", 2), ("test+train", 2)):
+        with open_split(settings(tmp_path), split) as faces:
+            assert len(faces.label_names) == names and (names == 3 or corresponds(everything(faces)))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +337,8 @@ def test_attributes_of_celeba_are_in_the_caches_name(tmp_path):
     write_celeba(tmp_path / "mine", "8\nOdd High\n" + LINES)
     before = find_source(settings(tmp_path), "train").cache_name
     assert find_source(settings(tmp_path), "train").cache_name == before
-    write_celeba(tmp_path / "mine", "8\nOdd High\n" + LINES.replace("7.jpg 1 1", "7.jpg 1 -1"))
+    lines = "8\nOdd High\n" + LINES.replace("7.jpg 1 1", "7.jpg 1 -1")
+    (tmp_path / "mine/list_attr_celeba.txt").write_text(lines)
     assert find_source(settings(tmp_path), "train").cache_name != before
 
 
