@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
@@ -23,6 +24,9 @@ from .priors import fit_attributes
 from .push import pushed_after
 from .run import Run
 from .settings import Settings, check_range
+
+# Which of the random streams of (seed, step) turns labels over; others draw latents and mirror faces.
+_TURN_STREAM = 4
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,13 @@ class AttributeGANSettings(Settings):
     attribute_weight: float = 0.2
     """Of the losses by which the discriminator learns to tell attributes, and the generator to show them."""
 
+    late_attribute_weight: float = 5.0
+    """The same in the second half of the epochs, when there are faces to show them."""
+
+    late_flips: float = 0.05
+    """Share of the bits of attributes that are turned over in what the second half asks of the generator. Attributes
+    occur together, makeup with lipstick and without a beard: a bit alone does little that was never alone in training."""
+
     penalty: float = 0.5
     """Of the squared gradient of the discriminator, at real and at generated faces."""
 
@@ -72,6 +83,8 @@ class AttributeGANSettings(Settings):
         check_range("channels", min(self.channels), 1, 4096)
         check_range("channels", max(self.channels), 1, 4096)
         check_range("attribute_weight", self.attribute_weight, 0, 1000)
+        check_range("late_attribute_weight", self.late_attribute_weight, 0, 1000)
+        check_range("late_flips", self.late_flips, 0, 1)
         check_range("penalty", self.penalty, 0, 1000)
         check_range("penalty_every", self.penalty_every, 1, 100_000)
         if not all(0 <= beta < 1 for beta in self.adam_betas):
@@ -136,6 +149,7 @@ class AttributeGANTrainer(Trainer):
         }
 
     def begin_epoch(self, epoch: int) -> None:
+        self.is_late = epoch > self.settings.epochs / 2
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(epoch, self.settings.epochs)
@@ -148,36 +162,37 @@ class AttributeGANTrainer(Trainer):
         settings, discriminator = self.settings, self.discriminator
         z = self.generator.sample_latent(settings.batch_size, seed=(settings.seed, step))
         z = distributed.mine(z).to(images.device)
-        # Those of the real faces: as they occur, and the same for the two that are compared.
+        # Those of the real faces: as they occur, and all but the same for the two that are compared.
+        wanted = self._flipped(labels, step) if self.is_late else labels
         first = self.generator.continuous_size
-        z[:, first : first + labels.shape[1]] = labels
+        z[:, first : first + labels.shape[1]] = wanted
         with settings.autocast:
             fake = self.generator(z)
         # A leaf, so that the generator's gradient is taken at its pictures, by a loss of its own.
         shown = fake.detach().float().requires_grad_(True)
         with settings.autocast:
             real_logits, real_attributes = discriminator(images, labels)
-            fake_logits, fake_attributes = discriminator(shown, labels)
+            fake_logits, fake_attributes = discriminator(shown, wanted)
         losses = {
             "generator_loss": relativistic_loss(fake_logits, real_logits),
             "discriminator_loss": relativistic_loss(real_logits, fake_logits),
         }
         generator_loss, discriminator_loss = losses.values()
         if labels.shape[1]:
-            on = (labels + 1) / 2
-            losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, on)
-            shown_attribute_loss = F.binary_cross_entropy_with_logits(fake_attributes, on)
-            discriminator_loss = discriminator_loss + settings.attribute_weight * losses["attribute_loss"]
-            generator_loss = generator_loss + settings.attribute_weight * shown_attribute_loss
+            weight = settings.late_attribute_weight if self.is_late else settings.attribute_weight
+            losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, (labels + 1) / 2)
+            losses["shown_attribute_loss"] = F.binary_cross_entropy_with_logits(fake_attributes, (wanted + 1) / 2)
+            discriminator_loss = discriminator_loss + weight * losses["attribute_loss"]
+            generator_loss = generator_loss + weight * losses["shown_attribute_loss"]
 
         (gradient,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
         discriminator.zero_grad(set_to_none=True)
         discriminator_loss.backward()
         if step % settings.penalty_every == 0 and settings.penalty:
             weight = settings.penalty / 2 * settings.penalty_every
-            for pictures in (images, shown):
+            for pictures, theirs in ((images, labels), (shown, wanted)):
                 with settings.autocast:
-                    penalty = gradient_penalty(lambda x: discriminator(x, labels)[0], pictures)
+                    penalty = gradient_penalty(lambda x, theirs=theirs: discriminator(x, theirs)[0], pictures)
                 (weight * penalty).backward()
         distributed.average_gradients(discriminator)
         self.optimizers["discriminator_optimizer"].step()
@@ -188,6 +203,14 @@ class AttributeGANTrainer(Trainer):
         self.optimizers["generator_optimizer"].step()
         self.averaged.update_parameters(self.generator)
         return {name: value.detach() for name, value in losses.items()}
+
+    def _flipped(self, labels: torch.Tensor, step: int) -> torch.Tensor:
+        """Labels of which a share is turned over."""
+        shape = (self.settings.batch_size, labels.shape[1])
+        turned = (
+            np.random.default_rng([self.settings.seed, step, _TURN_STREAM]).random(shape) < self.settings.late_flips
+        )
+        return torch.where(torch.from_numpy(distributed.mine(turned)).to(labels.device), -labels, labels)
 
     @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:

@@ -76,14 +76,14 @@ class Picture(NamedTuple):
         Raises:
             ValueError: whatever is wrong with it, in a few words.
         """
-        if self.problem:
-            raise ValueError(self.problem)
         try:
             content = self.file() if callable(self.file) else self.file
         except Exception as error:  # Archives and networks have their own ways to fail.
             raise ValueError(getattr(error, "strerror", None) or one_line(error)) from error
         if not content:
             raise ValueError("It is empty.")
+        if self.problem:
+            raise ValueError(self.problem)
         return read_pixels(io.BytesIO(content) if isinstance(content, bytes) else content, _readable_formats())
 
 

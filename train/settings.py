@@ -25,7 +25,8 @@ def check_range(name: str, value: float, least: float, most: float, above: bool 
 class DataSettings:
     dataset: str = "flwrlabs/celeba"
     """A data set on the Hub, or a local folder: parquet files in the Hub's layout, CelebA as its own site lays it out,
-    or any pictures, in zip files too. Folders called train, valid and test are splits; otherwise all is train."""
+    or any pictures, in zip files too. Folders called train, valid and test are splits; otherwise all is train. Columns
+    of bits or classes, CelebA's own attributes and folders of classes in those of splits are labels."""
 
     revision: str | None = None
     """Branch, tag or commit of the data set on the Hub."""
@@ -47,7 +48,7 @@ class DataSettings:
     """Stop at the first damaged picture. Otherwise up to 1 % of them, or five, are named and left out."""
 
     cache_dir: Path = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "latent-faces"
-    """Where decoded faces are kept, 12 kB each."""
+    """Where decoded faces are kept, 12 kB each, and their labels."""
 
     def __post_init__(self) -> None:
         if self.crop is not None:

@@ -152,14 +152,19 @@ class TableSource(Source):
 
     def _with_images(self) -> tuple[str, dict[str, Any], datasets.IterableDataset]:
         """The column of images, the features of those that may be labels, and the rows of these columns alone."""
-        features = self._load(None).features
+        features, *others = [rows.features for rows in self._load(None)]
         column = self._image_column(features or {self.column: None})
-        labels = {name: feature for name, feature in (features or {}).items() if _may_hold_labels(feature)}
+        labels = {
+            name: feature
+            for name, feature in (features or {}).items()
+            if _may_hold_labels(feature) and all((other or {}).get(name) == feature for other in others)
+        }
         return column, labels, self._load_alone([column, *labels])
 
     def _load_alone(self, columns: list[str]) -> datasets.IterableDataset:
         """Where the format allows it, no other columns are read."""
-        return self._load(columns).select_columns(columns)
+        chosen = [rows.select_columns(columns) for rows in self._load(columns)]
+        return chosen[0] if len(chosen) == 1 else datasets.concatenate_datasets(chosen)
 
     def _image_column(self, features: dict[str, Any]) -> str:
         if self.column in features:
@@ -173,7 +178,8 @@ class TableSource(Source):
             print(f"The images are taken from column {images[0]!r} of {self.dataset}, the only one that has any.")
         return images[0]
 
-    def _load(self, columns: list[str] | None) -> datasets.IterableDataset:
+    def _load(self, columns: list[str] | None) -> list[datasets.IterableDataset]:
+        """The rows of each of the splits that are meant."""
         if self.folder and _was_saved_to_disk(self.folder):
             saved = datasets.load_from_disk(str(self.folder))
             saved = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
@@ -186,8 +192,7 @@ class TableSource(Source):
         names = _choose(self.split, list(splits), self.dataset)
         counts = [size for name in names if (size := sizes[name])]
         self.size = sum(counts) if len(counts) == len(names) else None
-        chosen = [splits[name] for name in names]
-        return chosen[0] if len(chosen) == 1 else datasets.concatenate_datasets(chosen)
+        return [splits[name] for name in names]
 
     def _stream(self, columns: list[str] | None) -> datasets.IterableDatasetDict:
         where = str(self.folder or self.dataset)
