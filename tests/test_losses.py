@@ -1,8 +1,17 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from train.losses import discriminator_loss, generator_loss, mmd, moments
+from train.losses import (
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    mmd,
+    moments,
+    relativistic_loss,
+)
 from train.measure import latent_moments, psnr
 
 
@@ -20,6 +29,23 @@ def test_the_gans_losses_are_binary_cross_entropies():
         F.binary_cross_entropy(fake.sigmoid(), torch.ones(32)).item(), rel=1e-4
     )
     assert torch.isfinite(discriminator_loss(torch.tensor([-1e4]), torch.tensor([1e4])))
+
+
+def test_a_relativistic_loss_compares_pair_by_pair():
+    higher, lower = torch.tensor([2.0, -1.0, 1e4]), torch.tensor([1.0, 1.0, -1e4])
+    expected = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2)) + 0) / 3
+    assert relativistic_loss(higher, lower).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_penalty_is_the_mean_squared_slope():
+    """Of 2 a x + b y at images of all 3: the squared length of (2 a, b), which the labels scale; and it has a gradient."""
+    weight = torch.tensor([1.5, -0.5], requires_grad=True)
+    images, scale = torch.full((2, 3, 64, 64), 3.0), torch.tensor([1.0, 2.0])
+    discriminate = lambda x, scale: scale * (2 * weight[0] * x[:, 0, 0, 0] + weight[1] * x[:, 2, 5, 5])
+    penalty = gradient_penalty(discriminate, images, scale)
+    assert penalty.item() == pytest.approx((9 + 0.25) * (1 + 4) / 2)
+    penalty.backward()
+    assert weight.grad.tolist() == pytest.approx([2 * 4 * 1.5 * 2.5, 2 * -0.5 * 2.5])
 
 
 def test_mmd_is_unbiased():

@@ -164,10 +164,10 @@ def history_files(run) -> tuple[dict, bytes]:
 def test_a_stopped_run_tells_of_the_epochs_that_are_done(arguments, tmp_path, monkeypatch):
     step = GANTrainer.step
 
-    def interrupted(self, images, number):
+    def interrupted(self, images, number, labels):
         if number == 8:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self, images, number)
+        return step(self, images, number, labels)
 
     monkeypatch.setattr(GANTrainer, "step", interrupted)
     with pytest.raises(Interrupted):
@@ -298,8 +298,8 @@ def test_weights_that_are_no_numbers_are_never_saved(arguments, tmp_path, monkey
     """The last step of an epoch may spoil them, and its loss be a number."""
     step = GANTrainer.step
 
-    def spoiling(self, images, number):
-        losses = step(self, images, number)
+    def spoiling(self, images, number, labels):
+        losses = step(self, images, number, labels)
         if number == 11:
             torch.nn.init.constant_(next(self.discriminator.parameters()), float("inf"))
         return losses

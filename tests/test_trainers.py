@@ -207,6 +207,22 @@ def test_a_step_gives_the_generator_the_labels_of_the_batch_and_free_bits(pixels
     assert not torch.equal(z[:, 7:9], labels)
 
 
+def test_the_second_half_of_the_epochs_asks_for_faces_with_some_attributes_turned_over(pixels, images, monkeypatch):
+    trainer = attribute_gan_trainer(pixels, epochs=4, late_flips=0.3)
+    asked = []
+    forward = trainer.generator.forward
+    monkeypatch.setattr(trainer.generator, "forward", lambda z: asked.append(z[:, 5:7].clone()) or forward(z))
+    labels = trainer.faces.labels(slice(None)).float()
+    for epoch, late in ((1, False), (2, False), (3, True), (4, True)):
+        trainer.begin_epoch(epoch)
+        asked.clear()
+        for step in range(20):
+            trainer.step(images, step, labels)
+        turned = torch.stack([(rows != labels).float() for rows in asked])
+        assert turned.mean().item() == pytest.approx(0.3 if late else 0, abs=0.06)
+        assert not late or not torch.equal(turned[0], turned[1])
+
+
 def test_the_penalty_holds_the_discriminators_slope(pixels, images):
     def slope(penalty: float) -> float:
         trainer = attribute_gan_trainer(pixels, penalty=penalty, penalty_every=1)

@@ -192,7 +192,7 @@ class AttributeGANTrainer(Trainer):
             weight = settings.penalty / 2 * settings.penalty_every
             for pictures, theirs in ((images, labels), (shown, wanted)):
                 with settings.autocast:
-                    penalty = gradient_penalty(lambda x, theirs=theirs: discriminator(x, theirs)[0], pictures)
+                    penalty = gradient_penalty(lambda x, labels: discriminator(x, labels)[0], pictures, theirs)
                 (weight * penalty).backward()
         distributed.average_gradients(discriminator)
         self.optimizers["discriminator_optimizer"].step()

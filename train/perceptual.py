@@ -28,7 +28,8 @@ class PerceptualDistance(nn.Module):
             raise TrainingError(
                 f"--perceptual-weight needs {error.name}: pip install --group train, or give it as 0"
             ) from error
-        self.network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
+        with torch.random.fork_rng(devices=[]):  # It draws weights before it loads them.
+            self.network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
