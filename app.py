@@ -25,7 +25,7 @@ import gradio as gr
 
 from page import drawings, endpoints, labels, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE
-from page.screen import Attributes, Screen, connect, picture, script
+from page.screen import Screen, attributes_line, connect, picture, script
 from page.show import foreign, html
 from page.values import MOST_CHARACTERS
 from page.zoo import CORES, MODELS, directions, load, load_all, prior_of, with_bits, zero_gpu
@@ -159,7 +159,7 @@ def generate_tab(ends: Ends) -> Screen:
                 label="What does one bit change? Bit",
             )
             strip = picture("generate", 3)
-        bits, attributes = gr.Textbox("", visible="hidden"), Attributes("", visible="hidden")
+        bits, attributes = gr.Textbox("", visible="hidden"), attributes_line()
         face = gr.Number(1, precision=0, minimum=1, maximum=MAX_FACES, visible="hidden")
 
         settings = {
@@ -273,7 +273,7 @@ def reconstruct_tab() -> Screen:
             if sliders:
                 direction_sliders(sliders)
             reconstructions = picture("reconstruct", 1)
-        attributes = Attributes("", visible="hidden")
+        attributes = attributes_line()
         drawn = [moved, reconstructions]
         screen = Screen("reconstruct", settings, drawings.reconstructions, [*sliders, image], drawn, remembers=True)
         endpoint(endpoints.reconstruct, [image, attributes], {"faces": gallery, "numbers": gr.JSON})

@@ -78,12 +78,13 @@ def effect_of(model: str, seed: int, count: int, temperature: float, bits: str, 
     off, on = story.flip_bit(model, seed, count, temperature, bits, bit, attributes, most=FACES_WITH_A_BIT)
     change = np.abs(on.astype(int) - off)
     name = story.bit_name(model, bit)
+    is_named = name != f"bit {bit}"
     rows = {
-        f"{name} at -1": off,
-        f"{name} at +1": on,
+        (f"{name}: off" if is_named else f"{name} at -1"): off,
+        (f"{name}: on" if is_named else f"{name} at +1"): on,
         "difference x 3": (3 * change).clip(0, 255).astype(np.uint8),
     }
-    named = f"Bit {bit}" if name == f"bit {bit}" else f"Bit {bit}, {name},"
+    named = f"Bit {bit}, {name}," if is_named else f"Bit {bit}"
     return show.labelled_strips(rows) + show.sentence(f"{named} moves a pixel by {change.mean():.1f} grey levels.")
 
 

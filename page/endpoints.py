@@ -137,7 +137,7 @@ def flip_bit(
     """
     off, on = story.flip_bit(model, seed, count, temperature, bits, bit, _known(model, attributes))
     change = np.abs(on.astype(int) - off).mean()
-    numbers = {"change": round(float(change), 2), "name": story.bit_name(model, bit)}
+    numbers: dict[str, float | str] = {"change": round(float(change), 2), "name": story.bit_name(model, bit)}
     return list(map(_png, off)), list(map(_png, on)), numbers
 
 

@@ -90,7 +90,7 @@ def write(values: Mapping[str, float]) -> str:
 
 def item(name: str, value: float) -> str:
     """An attribute's part of a line."""
-    written = {1: name, -1: f"no {name}"}.get(value) or f"{name}={value!r}".removesuffix(".0")
+    written = name if value == 1 else f"no {name}" if value == -1 else f"{name}={value!r}".removesuffix(".0")
     quoted = '"' in written or "," in written
     return '"{}"'.format(written.replace('"', '""')) if quoted else written
 

@@ -24,12 +24,6 @@ from .zoo import CORES
 Draw = Callable[..., list[str]]
 
 
-class Attributes(gr.Textbox):
-    """What faces are to have, as a line; a program may send a mapping for it."""
-
-    is_template = True
-
-
 @dataclass
 class Screen:
     """One tab.
@@ -115,6 +109,15 @@ def picture(screen: str, index: int, js: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(js_on_load=f"latentFaces.mount('{screen}', {index}, element); {js}", **options)
 
 
+def attributes_line() -> gr.Textbox:
+    """What faces are to have, as a line that the browser keeps; a program may send a mapping for it."""
+    return gr.Textbox("", visible="hidden", elem_classes=_ATTRIBUTES)
+
+
+# Not a class of its own: gradio would write a file beside this one for it.
+_ATTRIBUTES = "line-of-attributes"
+
+
 def connect(screens: list[Screen], tabs: gr.Tabs) -> None:
     """Let the browser ask for drawings, and follow the link that opened the page."""
     by_name = {screen.name: screen for screen in screens}
@@ -178,7 +181,7 @@ def check(component: Component, value: Any, what: str) -> Any:
             return kind(value, what, component.minimum, component.maximum)
         case gr.Dropdown() | gr.Radio():
             return choice(value, what, [str(name) for _, name in component.choices])
-        case Attributes():
+        case gr.Textbox() if _ATTRIBUTES in component.elem_classes:
             return labels.line(value, what)
         case gr.Image():
             return _uploaded(value, Path(component.GRADIO_CACHE))

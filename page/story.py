@@ -68,8 +68,9 @@ def bits_of(model: str, recipe: Recipe) -> str:
 def in_code(model: str, seed: int, count: int, temperature: float, attributes: Mapping[str, float]) -> str:
     """How another program draws the faces of `generate`, in Python."""
     network = load(model)
+    shown = {1: "True", -1: "False"}
     wishes = (
-        f"{json.dumps(name, ensure_ascii=False)}: { {1: 'True', -1: 'False'}.get(value, f'{value:g}') }"
+        f"{json.dumps(name, ensure_ascii=False)}: {shown[int(value)] if value in shown else f'{value:g}'}"
         for name, value in attributes.items()
     )
     others = f", variance={network.prior_variance * temperature**2:.6g}" if temperature != 1 else ""
