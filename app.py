@@ -135,11 +135,10 @@ def generate_tab(ends: Ends) -> Screen:
             dice(seed)
             count = gr.Slider(1, MAX_FACES, 16, step=1, label="Faces")
             temperature = gr.Slider(0, MAX_TEMPERATURE, 1, step=0.05, label="Temperature")
-        faces = picture("generate", 0, CHOOSE)
+        faces, named = picture("generate", 0, CHOOSE), picture("generate", 1, SWITCH)
         with gr.Row():
             senders = [gr.Button(f"Chosen face → {end} of Interpolate", size="sm") for end in "AB"]
             download = gr.Button("Download chosen face (PNG)", size="sm")
-        named = picture("generate", 1, SWITCH)
         with gr.Column() as discrete:
             gr.Markdown(
                 "### The discrete half\nHalf of a GAN's latent is bits. Those without a name are here, as the chosen "

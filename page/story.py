@@ -208,10 +208,10 @@ def reconstruct(path: str) -> Reconstructions:
         shown = (Reconstruction.GAIN * difference).clip(0, 255).astype(np.uint8)
         psnr = 10 * math.log10(255**2 / error) if error else math.inf
         results[name] = Reconstruction(np.stack([face, shown]), psnr, latent)
-    _REMEMBERED[path] = aligned, results
+    found = _REMEMBERED[path] = aligned, results
     for oldest in list(_REMEMBERED)[:-_MOST_REMEMBERED]:
         _REMEMBERED.pop(oldest, None)
-    return aligned, results
+    return found
 
 
 def with_attributes(results: Mapping[str, Reconstruction], attributes: Mapping[str, float]) -> dict[str, np.ndarray]:
