@@ -260,17 +260,24 @@ def reconstruct_tab() -> Screen:
             image = photograph("A face", height=320)
             examples(image)
         with gr.Column(scale=2):
-            moved = picture("reconstruct", 0, elem_classes="moved")
             # A link names each, beside whatever else it carries.
             settings = {
                 f"attribute.{name}": gr.Slider(
-                    -labels.MOST_STEPS, labels.MOST_STEPS, 0, step=0.1, label=labels.title(name), render=False
+                    -labels.MOST_STEPS,
+                    labels.MOST_STEPS,
+                    0,
+                    step=0.1,
+                    label=labels.title(name),
+                    min_width=200,
+                    render=False,
                 )
                 for name in directions()
             }
             sliders = [*settings.values()]
-            if sliders:
-                direction_sliders(sliders)
+            with gr.Column():  # The moved face stays in sight to its end.
+                moved = picture("reconstruct", 0, elem_classes="moved")
+                if sliders:
+                    direction_sliders(sliders)
             reconstructions = picture("reconstruct", 1)
         attributes = attributes_line()
         drawn = [moved, reconstructions]
