@@ -148,10 +148,12 @@ def _check_fits(model: FaceModel, like: FaceModel) -> None:
     """
     if type(model) is not type(like):
         raise ValueError(f"the model there is of the kind {type(model).__name__}, not {type(like).__name__}")
-    if model.discrete_size != like.discrete_size:  # Links hold bits by their places.
+    if bool(model.discrete_size) != bool(like.discrete_size):
         raise ValueError(
             f"its latents have {model.discrete_size} bits; those of the bundled model {like.discrete_size}"
         )
+    if bool(model.attributes) != bool(like.attributes):
+        raise ValueError(f"it knows {len(model.attributes)} attributes, the bundled model {len(like.attributes)}")
     # The experiment gives several autoencoders the same latents.
     if model.encodes and model.latent_size != like.latent_size:
         raise ValueError(

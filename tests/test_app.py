@@ -468,6 +468,7 @@ def test_junk_in_a_link_is_told_in_sentences(ask):
         "model": "GAN",
         "mean": 0,
         "a": "0",
+        "attributes": "Smiling",
         "__x": 1,
     }
     for values in spoilt([*parts.values()], 150, seed=0):

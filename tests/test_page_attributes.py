@@ -1,6 +1,7 @@
 """Attributes on the page: the line that says them, the switches, the sliders, and what a stranger calls them."""
 
 import json
+import math
 import re
 import shutil
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import AttributeGenerator
+from models import AttributeGenerator, PerceptualAutoencoder
+from models.index import repository_name
 from page import drawings, labels, screen, story, zoo
-from page.hub import load_models
+from page.hub import _check_fits, load_models
 from page.recipe import Recipe, sample
 from tests.markup import STRANGE_NAMES, models_with_markup
 from tests.test_page import tags
@@ -118,6 +120,43 @@ def test_what_works_best_comes_first(tmp_path):
     loaded = load_models(["gan"], tmp_path)["gan"]
     order = labels.best_first(labels.names_of(loaded.model), loaded.areas)
     assert order == ["Smiling", "Young", "No_Beard", "5_o_Clock_Shadow"]
+
+
+@pytest.fixture
+def offered(hub, tmp_path):
+    """A function that puts a model on the Hub in the place of a bundled one, and loads what a page would show."""
+    model_of(*NAMES).save_pretrained(tmp_path / "bundled/gan")
+
+    def load_what_is_shown(model: AttributeGenerator, measured: bytes | None = None):
+        model.save_pretrained(tmp_path / "there")
+        if measured is not None:
+            (tmp_path / "there/attributes.json").write_bytes(measured)
+        hub.add_folder("model", repository_name("tester", "gan"), tmp_path / "there")
+        return load_models(["gan"], tmp_path / "bundled", "tester")["gan"]
+
+    return load_what_is_shown
+
+
+@pytest.mark.parametrize(
+    "measured, areas", [(None, {}), (b"{", {}), (b'{"Bald": {"area": 0.75}, "Hat": {"area": [1]}}', {"Bald": 0.75})]
+)
+def test_a_model_of_the_hub_brings_its_own_attributes(offered, measured, areas):
+    loaded = offered(model_of("Bald", "Hat"), measured)
+    assert loaded.model.attributes == ("Bald", "Hat") and loaded.areas == areas
+    assert "tester/latent-faces-gan" in loaded.origin
+
+
+def test_a_model_of_the_hub_without_attributes_does_not_take_the_place_of_one_with_some(offered):
+    loaded = offered(model_of())
+    assert loaded.model.attributes == NAMES and "it knows 0 attributes, the bundled model 4" in loaded.origin
+
+
+def test_directions_that_are_no_numbers_are_refused():
+    model = PerceptualAutoencoder(12, (4, 4, 4, 4), (4, 4, 4, 4, 4), components=2, attributes=NAMES).eval()
+    _check_fits(model, model)
+    model.directions[1, 3] = math.inf
+    with pytest.raises(ValueError, match="attributes are no numbers"):
+        _check_fits(model, model)
 
 
 def test_people_read_words():
@@ -267,8 +306,8 @@ def test_a_link_that_sets_a_slider_beyond_its_range_is_told():
     import app
 
     page = app.build()
-    names = [name for name in zoo.directions()]
-    sliders = [block for block in page.blocks.values() if getattr(block, "label", "") == labels.title(names[0])]
+    name = labels.title(zoo.directions()[0])
+    sliders = [block for block in page.blocks.values() if getattr(block, "label", "") == name]
     assert [(slider.minimum, slider.maximum) for slider in sliders] == [(-3, 3)]
     with pytest.raises(ValueError, match="from -3 to 3"):
         screen.check(sliders[0], 4, "The attribute")
