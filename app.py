@@ -23,11 +23,12 @@ if __name__ == "__main__":
 
 import gradio as gr
 
-from page import drawings, endpoints, story
+from page import drawings, endpoints, labels, story
 from page.recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE
-from page.screen import Screen, connect, picture, script
+from page.screen import Screen, attributes_line, connect, picture, script
 from page.show import foreign, html
-from page.zoo import CORES, MODELS, load, load_all, prior_of, with_bits, zero_gpu
+from page.values import MOST_CHARACTERS
+from page.zoo import CORES, MODELS, directions, load, load_all, prior_of, with_bits, zero_gpu
 
 PAGE = Path(__file__).parent / "page"
 
@@ -47,7 +48,9 @@ class Ends:
     model: gr.Dropdown = field(default_factory=lambda: model_choice(render=False))
     recipes: list[gr.Textbox] = field(
         default_factory=lambda: [
-            gr.Textbox(str(seed), label=f"{end}: seed, or seed/face", max_length=200, min_width=120, render=False)
+            gr.Textbox(
+                str(seed), label=f"{end}: seed, or seed/face", max_length=MOST_CHARACTERS, min_width=120, render=False
+            )
             for seed, end in enumerate("AB")
         ]
     )
@@ -79,7 +82,11 @@ class Page(gr.Blocks):
         return super().launch(*arguments, **{**limits, **options})
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *others: Any, **options: Any) -> list[Any]:
-        """As gradio's, but what is wrong with a program's arguments is told in a line, and not logged at all."""
+        """As gradio's, but what is wrong with a program's arguments is told in a line, and not logged at all.
+
+        What a program leaves out at the end is as it is on arrival, as with gradio's own clients.
+        """
+        inputs = [*inputs, *(block.value for block in block_fn.inputs[len(inputs) :])]
         try:
             return await super().preprocess_data(block_fn, inputs, *others, **options)
         except Exception as error:
@@ -128,26 +135,30 @@ def generate_tab(ends: Ends) -> Screen:
             dice(seed)
             count = gr.Slider(1, MAX_FACES, 16, step=1, label="Faces")
             temperature = gr.Slider(0, MAX_TEMPERATURE, 1, step=0.05, label="Temperature")
-        faces = picture("generate", 0, CHOOSE)
+        faces, named = picture("generate", 0, CHOOSE), picture("generate", 1, SWITCH)
         with gr.Row():
             senders = [gr.Button(f"Chosen face → {end} of Interpolate", size="sm") for end in "AB"]
             download = gr.Button("Download chosen face (PNG)", size="sm")
         with gr.Column() as discrete:
             gr.Markdown(
-                "### The discrete half\nHalf of the GAN's latent is bits, here those of the chosen face. Flip one, and "
-                "all faces have it so; free it, and each has its own again."
+                "### The discrete half\nHalf of a GAN's latent is bits. Those without a name are here, as the chosen "
+                "face has them. Flip one, and all faces have it so; free it, and each has its own again."
             )
-            panel = picture("generate", 1, SWITCH)
+            panel = picture("generate", 2, SWITCH)
             with gr.Row():
                 hold, free = (
                     gr.Button("Hold all bits of the chosen face", size="sm"),
                     gr.Button("Let all go", size="sm"),
                 )
             bit = gr.Slider(
-                1, max(2, load(with_bits()).discrete_size), 1, step=1, label="What does one bit change? Bit"
+                1,
+                max([2, *(load(name).discrete_size for name in with_bits())]),
+                1,
+                step=1,
+                label="What does one bit change? Bit",
             )
-            strip = picture("generate", 2)
-        bits = gr.Textbox("", visible="hidden")
+            strip = picture("generate", 3)
+        bits, attributes = gr.Textbox("", visible="hidden"), attributes_line()
         face = gr.Number(1, precision=0, minimum=1, maximum=MAX_FACES, visible="hidden")
 
         settings = {
@@ -158,19 +169,26 @@ def generate_tab(ends: Ends) -> Screen:
             "bits": bits,
             "face": face,
             "bit": bit,
+            "attributes": attributes,
         }
-        screen = Screen("generate", settings, drawings.generated, [*settings.values()], [faces, panel, strip], True)
+        outputs = [faces, named, panel, strip]
+        screen = Screen("generate", settings, drawings.generated, [*settings.values()], outputs, True)
 
         faces.choose(None, None, face, js="() => latentFaces.face")
         panel.turn(None, bits, [bits, bit], js="(bits) => latentFaces.turn(bits)")
+        named.turn(
+            None,
+            [attributes, bits, bit],
+            [attributes, bits, bit],
+            js="(...values) => latentFaces.turnAttribute(...values)",
+        )
         hold.click(None, None, bits, js="() => latentFaces.holdAll()")
-        free.click(None, None, bits, js="() => ''")
-        having_bits = [name for name in MODELS if load(name).discrete_size]
+        free.click(None, None, [bits, attributes], js="() => ['', '']")
         model.change(
             None,
             model,
             discrete,
-            js=f"(model) => ({{__type__: 'update', visible: {json.dumps(having_bits)}.includes(model)}})",
+            js=f"(model) => ({{__type__: 'update', visible: {json.dumps(with_bits())}.includes(model)}})",
         )
         download.click(None, [model, seed], js="(model, seed) => latentFaces.downloadFace(`${model} ${seed}`)")
         for sender, recipe, image in zip(senders, ends.recipes, ends.photographs):
@@ -182,10 +200,14 @@ def generate_tab(ends: Ends) -> Screen:
                 js="async (model) => [model, await latentFaces.recipe(), null]",
             )
 
-        endpoint(endpoints.generate, [model, seed, count, temperature, bits], {"faces": gallery, "numbers": gr.JSON})
+        endpoint(
+            endpoints.generate,
+            [model, seed, count, temperature, bits, attributes],
+            {"faces": gallery, "numbers": gr.JSON},
+        )
         endpoint(
             endpoints.flip_bit,
-            [seed, count, temperature, bits, bit],
+            [seed, count, temperature, bits, bit, model, attributes],
             {"at -1": gallery, "at +1": gallery, "numbers": gr.JSON},
         )
     return screen
@@ -238,10 +260,46 @@ def reconstruct_tab() -> Screen:
             image = photograph("A face", height=320)
             examples(image)
         with gr.Column(scale=2):
-            reconstructions = picture("reconstruct", 0)
-        screen = Screen("reconstruct", {}, drawings.reconstructions, [image], [reconstructions])
-        endpoint(endpoints.reconstruct, [image], {"faces": gallery, "numbers": gr.JSON})
+            # A link names each, beside whatever else it carries.
+            settings = {
+                f"attribute.{name}": gr.Slider(
+                    -labels.MOST_STEPS,
+                    labels.MOST_STEPS,
+                    0,
+                    step=0.1,
+                    label=labels.title(name),
+                    min_width=200,
+                    render=False,
+                )
+                for name in directions()
+            }
+            sliders = [*settings.values()]
+            with gr.Column():  # The moved face stays in sight to its end.
+                moved = picture("reconstruct", 0, elem_classes="moved")
+                if sliders:
+                    direction_sliders(sliders)
+            reconstructions = picture("reconstruct", 1)
+        attributes = attributes_line()
+        drawn = [moved, reconstructions]
+        screen = Screen("reconstruct", settings, drawings.reconstructions, [*sliders, image], drawn, remembers=True)
+        endpoint(endpoints.reconstruct, [image, attributes], {"faces": gallery, "numbers": gr.JSON})
     return screen
+
+
+def direction_sliders(sliders: list[gr.Slider]) -> None:
+    """Sliders for the attributes of a photograph, the best in sight."""
+    best, others = sliders[: labels.BEST], sliders[labels.BEST :]
+    with gr.Row(elem_classes="directions"):
+        for slider in best:
+            slider.render()
+    if others:
+        with gr.Accordion(f"More attributes ({len(others)})", open=False), gr.Row(elem_classes="directions"):
+            for slider in others:
+                slider.render()
+    with gr.Row():
+        back = gr.Button("All back to the photograph's own", size="sm", scale=0, min_width=240)
+        back.click(None, None, sliders, js=f"() => Array({len(sliders)}).fill(0)")
+    gr.Markdown(f"1 is by what faces that have an attribute differ from those that do not. {labels.WHAT_THEY_ARE}")
 
 
 def moved_tab() -> Screen:

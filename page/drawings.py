@@ -2,13 +2,14 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from . import curves, pictures, show, story
+from . import curves, labels, pictures, show, story
 from .recipe import Recipe
 from .story import Discrete, Way
-from .zoo import MODELS, load, prior_of, side_by_side
+from .zoo import MODELS, attributes_of, directions, load, prior_of, side_by_side
 
 # The choice of all models at once, among their names.
 ALL = "All of them"
@@ -22,42 +23,69 @@ EXAMPLES = {
 FACES_WITH_A_BIT = 6
 
 
-def generated(model: str, seed: int, count: int, temperature: float, bits: str, face: int, bit: int) -> list[str]:
-    """The grid of faces, the switches of the chosen one's bits, and what one bit changes."""
-    network = load(model)
-    faces = faces_of(model, seed, count, temperature, bits)
+def generated(
+    model: str, seed: int, count: int, temperature: float, bits: str, face: int, bit: int, attributes: str = ""
+) -> list[str]:
+    """The grid of faces, the attributes they can be given, the switches of the chosen one's bits that have no names,
+    and what one bit changes."""
+    network, unknown = load(model), list[str]()
+    values = labels.read(attributes, network, unknown) if network.attributes else {}
+    attributes = labels.write(values)
+    faces = faces_of(model, seed, count, temperature, bits, attributes)
+    named = ""
+    if network.attributes:
+        code = story.in_code(model, seed, count, temperature, values)
+        named = _attributes(model, bits, values, unknown) + show.code(code)
     if not network.discrete_size:
-        return [faces, "", ""]
-    recipe = Recipe(seed, min(face, count), temperature, bits)
-    return [
-        faces,
-        show.switches(story.bits_of(model, recipe), bits),
-        effect_of(model, seed, count, temperature, bits, bit),
-    ]
+        return [faces, named, "", ""]
+    recipe = Recipe(seed, min(face, count), temperature, bits, attributes)
+    switches = show.switches(story.bits_of(model, recipe), bits, first=len(network.attributes) + 1)
+    bit = min(bit, network.discrete_size)
+    return [faces, named, switches, effect_of(model, seed, count, temperature, bits, bit, attributes)]
+
+
+def _attributes(model: str, bits: str, values: dict[str, float], unknown: list[str]) -> str:
+    """The switches of a model's attributes.
+
+    Args:
+        values: of those that are set, beside those that are held by `bits`.
+        unknown: what was asked for in vain.
+    """
+    network, names = load(model), attributes_of(model)
+    numbers = {name: number for number, name in enumerate(network.attributes, start=1) if network.discrete_size}
+    held = {
+        name: {"+": 1.0, "-": -1.0}[bits[at - 1]] for name, at in numbers.items() if bits[at - 1 : at] in ("+", "-")
+    }
+    complaint = f"The {story.in_a_sentence(model)} knows no {', '.join(map(show.foreign, unknown[:5]))}."
+    switches = show.attributes(names, held | values, numbers, labels.BEST)
+    return switches + (show.complaint(complaint) if unknown else "")
 
 
 # What one control changes is not drawn anew for another's sake.
 @lru_cache(maxsize=32)
-def faces_of(model: str, seed: int, count: int, temperature: float, bits: str) -> str:
+def faces_of(model: str, seed: int, count: int, temperature: float, bits: str, attributes: str) -> str:
     """A grid of faces that can be chosen from."""
-    pixels = story.generate(model, seed, count, temperature, bits)
-    recipes = [Recipe(seed, number, temperature, bits) for number in range(1, len(pixels) + 1)]
+    pixels = story.generate(model, seed, count, temperature, bits, attributes)
+    recipes = [Recipe(seed, number, temperature, bits, attributes) for number in range(1, len(pixels) + 1)]
     names = [f"Face {recipe.face} of {len(pixels)}, {model}, seed {seed}" for recipe in recipes]
     texts = [story.signature(model, recipe) for recipe in recipes]
     return show.choice_of_faces(pixels, names, texts, list(map(str, recipes)))
 
 
 @lru_cache(maxsize=32)
-def effect_of(model: str, seed: int, count: int, temperature: float, bits: str, bit: int) -> str:
+def effect_of(model: str, seed: int, count: int, temperature: float, bits: str, bit: int, attributes: str) -> str:
     """The first faces with a bit at -1 and at +1, and the difference."""
-    off, on = story.flip_bit(model, seed, count, temperature, bits, bit, most=FACES_WITH_A_BIT)
+    off, on = story.flip_bit(model, seed, count, temperature, bits, bit, attributes, most=FACES_WITH_A_BIT)
     change = np.abs(on.astype(int) - off)
+    name = story.bit_name(model, bit)
+    is_named = name != f"bit {bit}"
     rows = {
-        f"bit {bit} at -1": off,
-        f"bit {bit} at +1": on,
+        (f"{name}: off" if is_named else f"{name} at -1"): off,
+        (f"{name}: on" if is_named else f"{name} at +1"): on,
         "difference x 3": (3 * change).clip(0, 255).astype(np.uint8),
     }
-    return show.labelled_strips(rows) + show.sentence(f"Bit {bit} moves a pixel by {change.mean():.1f} grey levels.")
+    named = f"Bit {bit}, {name}," if is_named else f"Bit {bit}"
+    return show.labelled_strips(rows) + show.sentence(f"{named} moves a pixel by {change.mean():.1f} grey levels.")
 
 
 def path(
@@ -79,17 +107,28 @@ def walk_as_gif(
     return pictures.data_uri(pictures.gif(walk.smooth_faces), "image/gif")
 
 
-def reconstructions(image: str | None) -> list[str]:
-    """A photograph as the networks see it, and each autoencoder's version of it."""
+def reconstructions(*chosen: Any) -> list[str]:
+    """A photograph as the networks see it and with other attributes, and each autoencoder's version of it.
+
+    Args:
+        chosen: how far to go in each of the directions, then the photograph, if there is one.
+    """
+    *moves, image = chosen
     aligned, results = story.reconstruct(image or next(iter(EXAMPLES.values())))
     note = aligned.note if image else "Upload a face, or take one with the camera. Until then, one that the GAN drew:"
-    seen = show.faces(story.pixels_of(aligned.image)[None], ["What the networks see"], 1, ["What the networks see"])
-    rows = [show.html('<div class="seen">{}</div>', seen)]
+    moved = story.with_attributes(results, dict(zip(directions(), moves, strict=True)))
+    captions = ["What the networks see", *(f"{name}, moved" for name in moved)]
+    pixels = np.stack([story.pixels_of(aligned.image), *moved.values()])
+    rows = []
     for name, result in results.items():
-        names = [f"Reconstruction by the {name.lower()}", f"Where the {name.lower()} differs"]
-        captions = [f"{name}: {result.psnr:.1f} dB", f"difference x {result.GAIN}"]
-        rows.append(show.html("<div>{}</div>", show.faces(result.faces, names, 2, captions)))
-    return [show.sentence(note) + show.html('<div class="reconstructions">{}</div>', show.together(rows))]
+        said = story.in_a_sentence(name)
+        names = [f"Reconstruction by the {said}", f"Where the {said} differs"]
+        under = [f"{name}: {result.psnr:.1f} dB", f"difference x {result.GAIN}"]
+        rows.append(show.html("<div>{}</div>", show.faces(result.faces, names, 2, under)))
+    return [
+        show.sentence(note) + show.html('<div class="seen">{}</div>', show.faces(pixels, captions, 2, captions)),
+        show.html('<div class="reconstructions">{}</div>', show.together(rows)),
+    ]
 
 
 def moved(mean: float, seed: int, count: int, shown: str) -> list[str]:
@@ -122,7 +161,11 @@ def experiment(seed: int) -> list[str]:
     """The plain and the shifted autoencoder's faces from the same draws."""
     results = story.experiment(seed)
     return [
-        show.faces(pixels, [f"Face {number} of the {name.lower()}" for number in range(1, len(pixels) + 1)], columns=4)
+        show.faces(
+            pixels,
+            [f"Face {number} of the {story.in_a_sentence(name)}" for number in range(1, len(pixels) + 1)],
+            columns=4,
+        )
         for name, pixels in results.items()
     ]
 

@@ -17,12 +17,12 @@ import numpy as np
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
-from . import curves, pictures, story
+from . import curves, labels, pictures, story
 from .recipe import Recipe
 from .screen import check
 from .show import html
 from .story import Discrete, Way
-from .zoo import MODELS, with_bits
+from .zoo import MODELS, autoencoders, load, with_attributes
 
 
 def answering(function: Callable[..., Any], inputs: list[Component]) -> Callable[..., Any]:
@@ -79,7 +79,9 @@ def _png(pixels: np.ndarray, **text: str) -> str:
     return _file(pictures.png(pixels, **text), "face.png")
 
 
-def generate(model: str, seed: int, count: int, temperature: float, bits: str) -> tuple[list[str], dict[str, float]]:
+def generate(
+    model: str, seed: int, count: int, temperature: float, bits: str, attributes: str
+) -> tuple[list[str], dict[str, float]]:
     """Draw faces of 64 x 64 pixels from a model's own prior. The same arguments always give the same faces.
 
     Args:
@@ -87,20 +89,38 @@ def generate(model: str, seed: int, count: int, temperature: float, bits: str) -
         seed: a whole number from 0 to 4,294,967,295.
         count: how many faces, from 1 to 64.
         temperature: multiplies the standard deviation of the draws: 1 is the prior, less gives more typical faces.
-        bits: for the GAN, 50 characters that hold its bits: "+", "-", or "." for a bit that is drawn; empty for none.
+        bits: for the GANs, 50 characters that hold the bits: "+", "-", or "." for a bit that is drawn; empty for none.
+        attributes: what all faces are to have or not, for the models that know attributes: a line such as
+            "Smiling, no Eyeglasses", or a mapping such as {"Smiling": true, "Eyeglasses": false}. The faces are those
+            that the seed gives without it, otherwise unchanged.
 
     Returns:
         The faces as PNG files that name their model and recipe, and their diversity: the root mean square difference
         of two faces in grey levels (0 to 255), averaged over all pairs.
     """
-    faces = story.generate(model, seed, count, temperature, bits)
-    recipes = (Recipe(seed, number, temperature, bits) for number in range(1, len(faces) + 1))
+    attributes = _known(model, attributes)
+    faces = story.generate(model, seed, count, temperature, bits, attributes)
+    recipes = (Recipe(seed, number, temperature, bits, attributes) for number in range(1, len(faces) + 1))
     files = [_png(face, **story.signature(model, recipe)) for face, recipe in zip(faces, recipes)]
     return files, {"diversity": round(pictures.diversity(faces), 2)}
 
 
-def flip_bit(seed: int, count: int, temperature: float, bits: str, bit: int) -> tuple[list, list, dict[str, float]]:
-    """Show what one bit of the GAN's latent changes: the same faces with it at -1 and at +1.
+def _known(model: str, attributes: str) -> str:
+    """A line of attributes in the model's own words.
+
+    Raises:
+        ValueError: the model has none of that name, or none at all.
+    """
+    if attributes and model not in with_attributes():
+        knowing = " or the ".join(map(story.in_a_sentence, with_attributes())) or "a model that does"
+        raise ValueError(f"The {story.in_a_sentence(model)} knows no attributes: choose the {knowing}.")
+    return labels.write(labels.read(attributes, load(model)))
+
+
+def flip_bit(
+    seed: int, count: int, temperature: float, bits: str, bit: int, model: str, attributes: str
+) -> tuple[list, list, dict[str, float | str]]:
+    """Show what one bit of a GAN's latent changes: the same faces with it at -1 and at +1.
 
     Args:
         seed: a whole number from 0 to 4,294,967,295.
@@ -108,13 +128,17 @@ def flip_bit(seed: int, count: int, temperature: float, bits: str, bit: int) -> 
         temperature: multiplies the standard deviation of the continuous half; 1 is the prior.
         bits: 50 characters that hold the other bits: "+", "-", or "." for a bit that is drawn; empty for none.
         bit: which bit, from 1 to 50.
+        model: "GAN", or "Attribute GAN", most of whose bits have names.
+        attributes: what all faces are to have, as for generate.
 
     Returns:
-        The faces with the bit at -1, the faces with it at +1, and the mean absolute difference in grey levels.
+        The faces with the bit at -1, the faces with it at +1, and the mean absolute difference in grey levels with
+        the bit's name.
     """
-    off, on = story.flip_bit(with_bits(), seed, count, temperature, bits, bit)
+    off, on = story.flip_bit(model, seed, count, temperature, bits, bit, _known(model, attributes))
     change = np.abs(on.astype(int) - off).mean()
-    return list(map(_png, off)), list(map(_png, on)), {"change": round(float(change), 2)}
+    numbers: dict[str, float | str] = {"change": round(float(change), 2), "name": story.bit_name(model, bit)}
+    return list(map(_png, off)), list(map(_png, on)), numbers
 
 
 def interpolate(
@@ -148,21 +172,36 @@ def interpolate(
     return list(map(_png, path.faces)), walk, {"notes": path.notes}
 
 
-def reconstruct(image: str | None) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Find the face in a photograph, bring it to CelebA's framing, and encode and decode it with each autoencoder.
 
     Args:
         image: a photograph: any common format; a JPEG of at most 51 megapixels, others of 24.
+        attributes: what the face is to have more or less of, from -3 to 3: a line such as "Smiling=1.5, no Bangs", or a
+            mapping such as {"Smiling": 1.5, "Bangs": -1}. 1 is by what faces differ that have an attribute from those
+            that do not. Empty for the reconstructions alone.
 
     Returns:
-        The 64 x 64 crop that the networks see, then each autoencoder's version of it, with captions; and the numbers
+        The 64 x 64 crop that the networks see, each autoencoder's version of it and, where attributes were asked for,
+        the version with these, by each autoencoder that knows them, all with captions; and the numbers
         of faces found, a note on the crop, and each version's PSNR in decibels (more is closer).
     """
     if image is None:
         raise ValueError("There is no image: send a photograph of a face.")
+    moves = dict[str, float]()
+    if attributes:
+        knowing = [name for name in autoencoders() if name in with_attributes()]
+        if not knowing:
+            raise ValueError("No autoencoder here knows attributes: leave them out.")
+        for name in knowing:
+            moves |= labels.read(attributes, load(name))
     aligned, results = story.reconstruct(image)
     shown = [(_png(story.pixels_of(aligned.image)), "What the networks see")]
     shown += [(_png(result.faces[0]), f"{name}: {result.psnr:.1f} dB") for name, result in results.items()]
+    if attributes:
+        wishes = labels.write(moves)
+        moved = story.with_attributes(results, moves)
+        shown += [(_png(face), f"{name}, moved: {wishes}") for name, face in moved.items()]
     psnr = {name: round(result.psnr, 2) for name, result in results.items()}
     return shown, {"faces": aligned.faces, "note": aligned.note, "psnr": psnr}
 

@@ -5,9 +5,10 @@ seconds to show that it is there, and what it then sends is used only if it is w
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, TimeoutError
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,8 @@ from models.history import EPOCHS_FILE, TRAINING_FILE, History, load_history
 from models.images import IMAGE_SIZE
 from models.index import repository_name
 from models.loading import DamagedDownload
+
+from .labels import ATTRIBUTES_FILE, read_areas
 
 # A Hub that is there answers a request for a file's headers in a fraction of a second.
 PROBE_SECONDS = 2.0
@@ -58,11 +61,13 @@ class LoadedModel:
         origin: a phrase for people, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
         history: of its training. None where there is none, or none that could be had in time: another model's, such
             as the bundled one's, would show faces that this model never made.
+        areas: how well its attributes work, of those of which that was measured.
     """
 
     model: FaceModel
     origin: str
     history: History | None
+    areas: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_models(names: Iterable[str], folder: Path, hub: str | None = None) -> dict[str, LoadedModel]:
@@ -94,7 +99,8 @@ def load_models(names: Iterable[str], folder: Path, hub: str | None = None) -> d
 
 
 def _load_folder(folder: Path, origin: str) -> LoadedModel:
-    return _with_history(load(folder), origin, lambda: load_history(folder))
+    loaded = _with_history(load(folder), origin, lambda: load_history(folder))
+    return replace(loaded, areas=read_areas(folder / ATTRIBUTES_FILE))
 
 
 def _with_history(model: FaceModel, origin: str, load: Callable[[], History | None]) -> LoadedModel:
@@ -146,6 +152,8 @@ def _check_fits(model: FaceModel, like: FaceModel) -> None:
         raise ValueError(
             f"its latents have {model.discrete_size} bits; those of the bundled model {like.discrete_size}"
         )
+    if bool(model.attributes) != bool(like.attributes):
+        raise ValueError(f"it knows {len(model.attributes)} attributes, the bundled model {len(like.attributes)}")
     # The experiment gives several autoencoders the same latents.
     if model.encodes and model.latent_size != like.latent_size:
         raise ValueError(
@@ -157,6 +165,9 @@ def _check_fits(model: FaceModel, like: FaceModel) -> None:
             raise ValueError("what it draws are no pictures")
         if model.encodes and not model.encode(faces).isfinite().all():
             raise ValueError("what it makes of pictures are no numbers")
+        moved = model.with_attributes(model.sample_latent(1, seed=0), dict.fromkeys(model.attributes, 1.0))
+        if not moved.isfinite().all():
+            raise ValueError("what it makes of attributes are no numbers")
 
 
 def _pull(repository: str, revision: str | None) -> LoadedModel:
@@ -188,7 +199,12 @@ def _pull(repository: str, revision: str | None) -> LoadedModel:
 
     model, commit = _within(DOWNLOAD_DEADLINE, download)
     # With a deadline of its own: a Hub that breaks off here has the model shown nevertheless.
-    return _with_history(model, f"{repository} at {commit[:7]}", lambda: _within(HISTORY_DEADLINE, download_history))
+    loaded = _with_history(model, f"{repository} at {commit[:7]}", lambda: _within(HISTORY_DEADLINE, download_history))
+    if model.attributes:
+        with suppress(Exception):  # Their order is then the model's own.
+            path = _within(HISTORY_DEADLINE, lambda: _fetch(repository, ATTRIBUTES_FILE, commit))
+            return replace(loaded, areas=read_areas(path))
+    return loaded
 
 
 def _fetch(repository: str, name: str, revision: str | None) -> Path:
@@ -210,7 +226,8 @@ def _from_cache(repository: str, revision: str | None, absence: Exception) -> Lo
     model = load(repository, revision=revision, local_files_only=True)
     folder = Path(path).parent
     origin = f"{repository} at {folder.name[:7]}, cached (the Hub is away)"
-    return _with_history(model, origin, lambda: load_history(folder))
+    loaded = _with_history(model, origin, lambda: load_history(folder))
+    return replace(loaded, areas=read_areas(folder / ATTRIBUTES_FILE))
 
 
 def _within(seconds: float, function: Callable[[], Result]) -> Result:

@@ -82,7 +82,9 @@ window.latentFaces = {
       else if (old.nodeName !== node.nodeName) old.replaceWith(node);
       else if (node.nodeType === Node.TEXT_NODE) old.nodeValue !== node.nodeValue && (old.nodeValue = node.nodeValue);
       else {
-        for (const { name } of [...old.attributes]) if (!node.hasAttribute(name)) old.removeAttribute(name);
+        // Whether details are open is their reader's.
+        const stays = (name) => name === "open" || node.hasAttribute(name);
+        for (const { name } of [...old.attributes]) if (!stays(name)) old.removeAttribute(name);
         for (const { name, value } of node.attributes) {
           if (old.getAttribute(name) !== value) old.setAttribute(name, value);
         }
@@ -160,31 +162,53 @@ window.latentFaces = {
     return (await this.chosen()).dataset.recipe;
   },
 
-  // The bits of the chosen face, as its switches show them.
+  // The bits of the chosen face, those with names too.
   async holdAll() {
     await this.chosen();
-    return [...document.querySelectorAll('[data-action="flip"]')]
-      .map((button) => (button.getAttribute("aria-pressed") === "true" ? "+" : "-"))
-      .join("");
+    return document.querySelector(".bits").dataset.bits;
   },
 
   // Remember which of the switches was pressed, if it was one.
   press(element) {
-    this.pressed = element.closest("button[data-bit]");
+    this.pressed = element.closest("button[data-action], button[data-item]");
     return this.pressed;
   },
 
   // The held bits after the press, and which bit it was: a switch flips its bit and holds it, a lock holds or frees it.
   turn(bits) {
     const { bit, action } = this.pressed.dataset;
-    const switches = [...document.querySelectorAll('[data-action="flip"]')];
-    const on = switches[bit - 1].getAttribute("aria-pressed") === "true";
-    const held = [...(bits || ".".repeat(switches.length))];
+    const now = this.pressed.closest(".bits").dataset.bits;
+    const on = now[bit - 1] === "+";
+    const held = [...(bits || ".".repeat(now.length))];
     if (action === "flip") held[bit - 1] = on ? "-" : "+";
     else if (held[bit - 1] === ".") held[bit - 1] = on ? "+" : "-";
     else held[bit - 1] = ".";
-    const all = held.join("");
-    return [/[+-]/.test(all) ? all : "", Number(bit)];
+    return [this.heldBits(held), Number(bit)];
+  },
+
+  heldBits(held) {
+    return held.some((bit) => bit !== ".") ? held.join("") : "";
+  },
+
+  // The wished attributes after the press, the held bits, and which bit it was: a side of a switch takes the place of
+  // whatever was wished for its attribute, and the same side again takes the wish back.
+  turnAttribute(attributes, bits, bit) {
+    const { item, sign, bit: own } = this.pressed.dataset;
+    const wishes = (attributes.match(/(?:"(?:[^"]|"")*"|[^,"])+/g) ?? []).map((wish) => wish.trim()).filter(Boolean);
+    const others = wishes.filter((wish) => this.attributeOf(wish) !== this.attributeOf(item));
+    const held = [...bits];
+    const was = wishes.includes(item) || (others.length === wishes.length && own && held[own - 1] === sign);
+    if (own && held.length) held[own - 1] = ".";
+    return [(was ? others : [...others, item]).join(", "), this.heldBits(held), Number(own || bit)];
+  },
+
+  // Which attribute a wish such as "no Eyeglasses" or "young=0.5" is about.
+  attributeOf(wish) {
+    return wish
+      .replace(/^("?)no /i, "$1")
+      .replace(/=[^=",]*("?)$/, "$1")
+      .replaceAll("_", " ")
+      .toLowerCase();
   },
 
   roll() {

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs
 import gradio as gr
 from gradio.components import Component
 
-from . import server, show
-from .story import GONE
+from . import labels, server, show
+from .story import GONE, is_remembered
 from .values import choice, number, text, whole
 from .zoo import CORES
 
@@ -36,6 +36,7 @@ class Screen:
         inputs: the components of its arguments: the settings, then what no link can carry.
         outputs: made by `picture`.
         on_arrival: whether the page arrives with its pictures. Other tabs draw theirs when they are first opened.
+        remembers: whether drawing opens a photograph once only.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Screen:
     inputs: list[Component]
     outputs: list[gr.HTML]
     on_arrival: bool = False
+    remembers: bool = False
 
     def __post_init__(self):
         if self.on_arrival:
@@ -72,8 +74,9 @@ class Screen:
         return self._drawn(checked)
 
     def reads_a_picture(self, values: list[Any]) -> bool:
-        """Whether an answer to these values decodes a file: where no link can set anything, an example if no upload."""
-        return not self.settings or any(isinstance(value, dict) for value in values)
+        """Whether an answer to these values decodes an upload. The examples are small, and remembered."""
+        uploads = [str(value.get("path")) for value in values if isinstance(value, dict)]
+        return any(not (self.remembers and is_remembered(path)) for path in uploads)
 
     def _drawn(self, values: list[Any]) -> list[str]:
         try:
@@ -96,14 +99,23 @@ class Screen:
         return values, problems
 
 
-def picture(screen: str, index: int, js: str = "") -> gr.HTML:
+def picture(screen: str, index: int, js: str = "", **options: Any) -> gr.HTML:
     """What shows one of a screen's results.
 
     Args:
         index: which one.
         js: more to be run when it appears, with its `element` and `trigger`.
     """
-    return gr.HTML(js_on_load=f"latentFaces.mount('{screen}', {index}, element); {js}")
+    return gr.HTML(js_on_load=f"latentFaces.mount('{screen}', {index}, element); {js}", **options)
+
+
+def attributes_line() -> gr.Textbox:
+    """What faces are to have, as a line that the browser keeps; a program may send a mapping for it."""
+    return gr.Textbox("", visible="hidden", elem_classes=_ATTRIBUTES)
+
+
+# Not a class of its own: gradio would write a file beside this one for it.
+_ATTRIBUTES = "line-of-attributes"
 
 
 def connect(screens: list[Screen], tabs: gr.Tabs) -> None:
@@ -148,7 +160,9 @@ def script(screens: list[Screen]) -> str:
         screen.name: {name: component.value for name, component in screen.settings.items()} for screen in screens
     }
     code = Path(__file__).with_name("page.js").read_text()
-    return f"<script>{code}\nlatentFaces.settingsOnArrival = {json.dumps(settings)};</script>"
+    # Settings may be called by what a model's maker wrote, which must not end the script.
+    arrival = json.dumps(settings).replace("<", "\\u003c")
+    return f"<script>{code}\nlatentFaces.settingsOnArrival = {arrival};</script>"
 
 
 def check(component: Component, value: Any, what: str) -> Any:
@@ -167,6 +181,8 @@ def check(component: Component, value: Any, what: str) -> Any:
             return kind(value, what, component.minimum, component.maximum)
         case gr.Dropdown() | gr.Radio():
             return choice(value, what, [str(name) for _, name in component.choices])
+        case gr.Textbox() if _ATTRIBUTES in component.elem_classes:
+            return labels.line(value, what)
         case gr.Image():
             return _uploaded(value, Path(component.GRADIO_CACHE))
     return text(value, what)

@@ -3,11 +3,12 @@
 All HTML of the page is made by `html` below: what comes from a Hub, a link or a picture can only be text in it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from markupsafe import Markup
 
+from . import labels
 from .pictures import data_uri, moving_webp, png, side_by_side, webp
 
 # Of a text that somebody else wrote.
@@ -91,12 +92,13 @@ def loop(pixels: np.ndarray, name: str) -> Markup:
     )
 
 
-def switches(bits: str, held: str) -> Markup:
+def switches(bits: str, held: str, first: int = 1) -> Markup:
     """The bits of a face as switches, each with a lock.
 
     Args:
         bits: "+" or "-" each.
         held: "." where a bit is free, "+" or "-" where every face has it so; empty for all free.
+        first: the first that gets a switch, from 1.
     """
     held = held or "." * len(bits)
     items = (
@@ -110,8 +112,62 @@ def switches(bits: str, held: str) -> Markup:
             locked=str(hold != ".").lower(),
         )
         for number, (bit, hold) in enumerate(zip(bits, held), start=1)
+        if number >= first
     )
-    return html('<div class="bits" role="group" aria-label="Bits of the chosen face">{}</div>', together(items))
+    return html(
+        '<div class="bits" role="group" aria-label="Bits of the chosen face" data-bits="{}">{}</div>',
+        bits,
+        together(items),
+    )
+
+
+def attributes(names: list[str], values: Mapping[str, float], numbers: Mapping[str, int], best: int) -> Markup:
+    """A switch with two sides for each attribute: on, off, or neither, where each face has it as it was drawn.
+
+    Args:
+        values: of those that are set, 1 for on, -1 for off.
+        numbers: of those that are bits, which, from 1.
+        best: how many are in sight; the others open.
+    """
+    switches = []
+    for name in names:
+        value, title = values.get(name, 0.0), labels.title(name)
+        off, on = (
+            html(
+                '<button type="button" data-item="{}" data-sign="{}" data-bit="{}" aria-pressed="{}" aria-label="{}">{}'
+                "</button>",
+                labels.item(name, side),
+                sign,
+                numbers.get(name, ""),
+                str(value == side).lower(),
+                f"{title}: {said}",
+                mark,
+            )
+            for side, sign, said, mark in ((-1, "-", "off", "✕"), (1, "+", "on", "✓"))
+        )
+        shown = title if value in (-1, 0, 1) else f"{title} {value:g}"
+        switches.append(html('<span class="attribute">{}<bdi>{}</bdi>{}</span>', off, shown, on))
+    others = sum(name in values for name in names[best:])
+    set_of_them = f", {others} of them set" if others else ""
+    more = html(
+        "<details><summary>More attributes ({}{})</summary><div>{}</div></details>",
+        len(names) - best,
+        set_of_them,
+        together(switches[best:]),
+    )
+    return html(
+        '<section class="attributes" aria-label="Attributes"><h3>Attributes</h3><p>✓ gives one to all faces, ✕ takes it '
+        "from all; pressed again, each has it as it was drawn. What else is in a face stays.</p><div>{}</div>{}"
+        "<p>{}</p></section>",
+        together(switches[:best]),
+        more if len(names) > best else "",
+        labels.WHAT_THEY_ARE,
+    )
+
+
+def code(text: str) -> Markup:
+    """A line of a program."""
+    return html('<pre class="code"><code>{}</code></pre>', text)
 
 
 def sentence(text: str) -> Markup:

@@ -3,7 +3,9 @@
 Faces are (n, 64, 64, 3) uint8. Bad input raises ValueError with a sentence for whoever sent it.
 """
 
+import json
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,10 +20,11 @@ from models.alignment import Aligned, align
 from models.history import History
 from models.images import from_pil, open_image
 
+from . import labels
 from .pictures import diversity
 from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, sample
 from .values import number, whole
-from .zoo import autoencoders, decode, encode, load, load_all
+from .zoo import attributes_of, autoencoders, decode, encode, load, load_all
 
 EXPERIMENT = ("Plain autoencoder", "Shifted autoencoder")
 MAX_STEPS, SMOOTH_STEPS = 21, 24
@@ -49,9 +52,9 @@ def signature(model: str, recipe: Recipe) -> dict[str, str]:
 
 # What several parts of a tab show of the same faces is decoded once.
 @lru_cache(maxsize=16)
-def generate(model: str, seed: int, count: int, temperature: float, bits: str) -> np.ndarray:
+def generate(model: str, seed: int, count: int, temperature: float, bits: str = "", attributes: str = "") -> np.ndarray:
     """The first `count` faces of a seed; shared, so not to be written to."""
-    faces = decode(model, _draw(model, seed, count, temperature, bits))
+    faces = decode(model, _draw(model, seed, count, temperature, bits, attributes))
     faces.setflags(write=False)
     return faces
 
@@ -62,8 +65,34 @@ def bits_of(model: str, recipe: Recipe) -> str:
     return "".join("+" if bit > 0 else "-" for bit in recipe.latent(network)[network.continuous_size :])
 
 
+def in_code(model: str, seed: int, count: int, temperature: float, attributes: Mapping[str, float]) -> str:
+    """How another program draws the faces of `generate`, in Python."""
+    network = load(model)
+    shown = {1: "True", -1: "False"}
+    wishes = (
+        f"{json.dumps(name, ensure_ascii=False)}: {shown[int(value)] if value in shown else f'{value:g}'}"
+        for name, value in attributes.items()
+    )
+    others = f", variance={network.prior_variance * temperature**2:.6g}" if temperature != 1 else ""
+    others += f", attributes={{{', '.join(wishes)}}}" if attributes else ""
+    return f"model.generate({count}, seed={seed}{others})"
+
+
+def bit_name(model: str, bit: int) -> str:
+    """What a bit, from 1, is called: by its attribute if it has one."""
+    names = load(model).attributes
+    return labels.title(names[bit - 1]) if bit <= len(names) else f"bit {bit}"
+
+
 def flip_bit(
-    model: str, seed: int, count: int, temperature: float, bits: str, bit: int, most: int = MAX_FACES
+    model: str,
+    seed: int,
+    count: int,
+    temperature: float,
+    bits: str,
+    bit: int,
+    attributes: str = "",
+    most: int = MAX_FACES,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The faces of `generate` with one bit at -1 and at +1.
 
@@ -75,9 +104,13 @@ def flip_bit(
     if not network.discrete_size:
         raise ValueError(f"The {model} has no bits.")
     index = network.continuous_size + whole(bit, "The bit", 1, network.discrete_size) - 1
-    z = _draw(model, seed, count, temperature, bits)[:most]
-    # Each face has its bit at one of the two values already.
-    faces, is_on = generate(model, seed, count, temperature, bits)[:most], z[:, index] > 0
+    z = _draw(model, seed, count, temperature, bits, attributes)[:most]
+    is_on = z[:, index] > 0
+    if (z[:, index].abs() == 1).all():  # Each face has its bit at one of the two values already.
+        faces = generate(model, seed, count, temperature, bits, attributes)[:most]
+    else:
+        z[:, index] = torch.where(is_on, 1.0, -1.0)
+        faces = decode(model, z)
     z[:, index] *= -1
     flipped = decode(model, z)
     on = is_on.numpy()[:, None, None, None]
@@ -137,28 +170,62 @@ class Reconstruction:
     Attributes:
         faces: (2, 64, 64, 3): the reconstruction, and where it differs: the absolute difference, times `GAIN`.
         psnr: decibels.
+        latent: (1, latent_size), of the face.
     """
 
     faces: np.ndarray
     psnr: float
+    latent: torch.Tensor
 
     GAIN = 2
 
 
-def reconstruct(path: str) -> tuple[Aligned, dict[str, Reconstruction]]:
+Reconstructions = tuple[Aligned, dict[str, Reconstruction]]
+
+# A photograph is looked for a face once, not at every movement of a slider: so many of the last ones are remembered,
+# each as the 64 x 64 pixels that the networks see and what they make of them.
+_REMEMBERED, _MOST_REMEMBERED = dict[str, Reconstructions](), 32
+
+
+def is_remembered(path: str) -> bool:
+    """Whether `reconstruct` answers for this photograph without opening it."""
+    return path in _REMEMBERED
+
+
+def reconstruct(path: str) -> Reconstructions:
     """Bring a photograph to CelebA's framing; encode and decode it with each autoencoder, by its name."""
+    if remembered := _REMEMBERED.get(path):
+        return remembered
     aligned = align(_open(path))
     seen = pixels_of(aligned.image)
     x = from_pil(aligned.image)
     results = {}
     for name in autoencoders():
-        face = decode(name, encode(name, x))[0]
+        latent = encode(name, x)
+        face = decode(name, latent)[0]
         difference = np.abs(face.astype(np.int16) - seen)
         error = np.square(difference.astype(np.float64)).mean()
         shown = (Reconstruction.GAIN * difference).clip(0, 255).astype(np.uint8)
         psnr = 10 * math.log10(255**2 / error) if error else math.inf
-        results[name] = Reconstruction(np.stack([face, shown]), psnr)
-    return aligned, results
+        results[name] = Reconstruction(np.stack([face, shown]), psnr, latent)
+    found = _REMEMBERED[path] = aligned, results
+    for oldest in list(_REMEMBERED)[:-_MOST_REMEMBERED]:
+        _REMEMBERED.pop(oldest, None)
+    return found
+
+
+def with_attributes(results: Mapping[str, Reconstruction], attributes: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """The reconstructions with other attributes, (64, 64, 3) each, by those autoencoders that know any.
+
+    Args:
+        attributes: how far to go in the direction of each; those that an autoencoder does not know stay as they are.
+    """
+    faces = {}
+    for name, result in results.items():
+        if known := attributes_of(name):
+            moves = {attribute: value for attribute, value in attributes.items() if attribute in known}
+            faces[name] = decode(name, load(name).with_attributes(result.latent, moves))[0]
+    return faces
 
 
 @dataclass(frozen=True)
@@ -232,8 +299,13 @@ def in_words(mean: float, draws: dict[str, Draws]) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    named = [f"the {name if name == 'GAN' else name.lower()}" for name in names]
+    named = [f"the {in_a_sentence(name)}" for name in names]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}" if named else ""
+
+
+def in_a_sentence(model: str) -> str:
+    """A model's name within a sentence: "plain autoencoder", but "GAN"."""
+    return model if model[:2].isupper() else model[:1].lower() + model[1:]
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:
@@ -248,10 +320,10 @@ def experiment(seed: int, count: int = 16) -> dict[str, np.ndarray]:
     return {name: decode(name, z) for name in EXPERIMENT}
 
 
-def _draw(model: str, seed: int, count: int, temperature: float, bits: str) -> torch.Tensor:
+def _draw(model: str, seed: int, count: int, temperature: float, bits: str, attributes: str) -> torch.Tensor:
     temperature = number(temperature, "The temperature", 0, MAX_TEMPERATURE)
     seed, count = whole(seed, "The seed", 0, MAX_SEED), whole(count, "The number of faces", 1, MAX_FACES)
-    return sample(load(model), seed, count, temperature, bits)
+    return sample(load(model), seed, count, temperature, bits, attributes)
 
 
 def _open(path: str) -> Image.Image:

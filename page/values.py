@@ -37,14 +37,12 @@ def choice(value: Any, what: str, choices: Sequence[str]) -> str:
     return value
 
 
-def text(value: Any, what: str) -> str:
+def text(value: Any, what: str, most: int = MOST_CHARACTERS) -> str:
     """A short line of text; nothing is an empty one."""
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > MOST_CHARACTERS or not value.isprintable():
-        raise ValueError(
-            f"{what} cannot be {said(value)}: write one line of text, of at most {said(MOST_CHARACTERS)} characters."
-        )
+    if not isinstance(value, str) or len(value) > most or not value.isprintable():
+        raise ValueError(f"{what} cannot be {said(value)}: write one line of text, of at most {said(most)} characters.")
     return value
 
 

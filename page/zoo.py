@@ -12,11 +12,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from models import FaceModel
+from models import FaceModel, PerceptualAutoencoder
 from models.images import denormalise
 from models.index import read_index
 from models.speed import accelerate
 
+from . import labels
 from .hub import LoadedModel, load_models
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -60,16 +61,35 @@ def autoencoders() -> list[str]:
     return [name for name in MODELS if load(name).encodes]
 
 
-def with_bits() -> str:
-    """The first model whose latents have bits."""
-    return next(name for name in MODELS if load(name).discrete_size)
+def with_bits() -> list[str]:
+    """The models whose latents have bits."""
+    return [name for name in MODELS if load(name).discrete_size]
+
+
+def with_attributes() -> list[str]:
+    """The models that know attributes."""
+    return [name for name in MODELS if labels.names_of(load(name))]
+
+
+def attributes_of(name: str) -> list[str]:
+    """The attributes that a model knows, those that work best first."""
+    return labels.best_first(labels.names_of(load(name)), load_all()[name].areas)
+
+
+def directions() -> list[str]:
+    """The attributes that a photograph can be given, by whichever of the autoencoders, those that work best first."""
+    return list(dict.fromkeys(attribute for name in autoencoders() for attribute in attributes_of(name)))
 
 
 def prior_of(model: FaceModel) -> str:
     """The model's prior in words, from its own config."""
     normal = f"N({model.prior_mean:g}, {model.prior_variance:g})"
     if model.discrete_size:
-        return f"{model.continuous_size} numbers from {normal}, {model.discrete_size} bits"
+        named = f", {len(model.attributes)} of them attributes" if model.attributes else ""
+        return f"{model.continuous_size} numbers from {normal}, {model.discrete_size} bits{named}"
+    if isinstance(model, PerceptualAutoencoder):
+        count = len(model.mixture_logits)
+        return f"{model.latent_size} numbers from a mixture of {count} Gaussians, as a whole like {normal}"
     return f"{model.latent_size} numbers from {normal}"
 
 

@@ -292,16 +292,19 @@ def slow_picture(world: World, random: Random) -> str:
 
 
 @attack("page: eight pictures of 24 megapixels at once", 0.02)
-def eight_pictures(world: World, _: Random) -> str:
-    content = io.BytesIO()
-    Image.new("RGB", (4900, 5000)).save(content, "WEBP", lossless=True, quality=0, method=0)
-    photographs = [test_hostility.uploaded(world.client, content.getvalue()) for _ in range(8)]
+def eight_pictures(world: World, random: Random) -> str:
+    photographs = []
+    for _ in range(8):  # None like another, as the page remembers them.
+        content, colour = io.BytesIO(), tuple(random.randbytes(3))
+        Image.new("RGB", (4900, 5000), colour).save(content, "WEBP", lossless=True, quality=0, method=0)
+        photographs.append(test_hostility.uploaded(world.client, content.getvalue()))
     # The face detector is imported for the first photograph, and stays.
-    test_hostility.drawing(world.client, "reconstruct", [None])
+    test_hostility.drawing(world.client, "reconstruct", test_hostility.reconstruct(None))
     before, most, waited = of_the_family(world.page), 0.0, 0.0
     with ThreadPoolExecutor(8) as threads:
         answers = [
-            threads.submit(test_hostility.drawing, world.client, "reconstruct", [picture]) for picture in photographs
+            threads.submit(test_hostility.drawing, world.client, "reconstruct", test_hostility.reconstruct(picture))
+            for picture in photographs
         ]
         while not all(answer.done() for answer in answers):
             began = time.monotonic()

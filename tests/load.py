@@ -26,6 +26,7 @@ from typing import Annotated, Any
 import httpx
 import tyro
 
+from page import zoo
 from page.server import BUSY
 
 from .conftest import draw_face, encode
@@ -185,7 +186,8 @@ def mixture(config: dict) -> dict[str, tuple[float, str, Ask]]:
         face = encode(draw_face(seed, (1200, 1600)), "JPEG")
         sent = await client.post("/gradio_api/upload", files={"files": ("photograph.jpg", face)})
         sent.raise_for_status()
-        await draw("reconstruct", lambda _: [{"path": sent.json()[0]}])(client, _, seed)
+        sliders = [0] * len(zoo.directions())
+        await draw("reconstruct", lambda _: [*sliders, {"path": sent.json()[0]}])(client, _, seed)
 
     async def endpoint(client: httpx.AsyncClient, visitor: int, seed: int) -> None:
         await by_endpoint(fetch=True)(client, visitor, seed)

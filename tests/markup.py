@@ -1,5 +1,6 @@
 """Markup in every text that a page takes from somebody else."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -23,11 +24,32 @@ MARKUP = (
 
 
 def models_with_markup(folder: Path) -> dict[str, LoadedModel]:
-    """The bundled models, with markup in what their Hub tells of them."""
-    return {
-        name: replace(loaded, origin=MARKUP, history=unchecked(history_with_markup(folder)))
-        for name, loaded in zoo.load_all().items()
-    }
+    """The bundled models, with markup in what their Hub tells of them and in their attributes' names."""
+    history = unchecked(history_with_markup(folder))
+    models = {name: replace(loaded, origin=MARKUP, history=history) for name, loaded in zoo.load_all().items()}
+    for name, loaded in models.items():
+        if count := len(loaded.model.attributes):
+            model = copy.copy(loaded.model)
+            model.attributes = tuple([*STRANGE_NAMES, *(f"{number} {MARKUP}"[:100] for number in range(count))][:count])
+            models[name] = replace(loaded, model=model)
+    return models
+
+
+# Names that config.json may give to attributes: as long as they may be, of the grammar's own characters, and none that
+# a line of text can hold.
+STRANGE_NAMES = [
+    100 * "W",
+    f'{MARKUP[:90]}" , =',
+    "</script><script>planted=1</script>",
+    "no beard, no glasses",
+    "__proto__",
+    "7",
+    "a\nb",
+    "\ud800",
+    "\u202egnilims",
+    "___",
+    "a=1",
+]
 
 
 def history_with_markup(folder: Path) -> Path:

@@ -27,6 +27,9 @@ from tests.markup import MARKUP
 
 README = WEIGHTS.parent / "README.md"
 
+# The sliders of the Reconstruct tab, before its photograph.
+STILL = [0] * len(zoo.directions())
+
 
 @pytest.fixture(scope="module")
 def client(url):
@@ -74,7 +77,7 @@ def test_the_bundled_models_are_those_of_the_page():
     for path in WEIGHTS.rglob("*"):
         assert path.stat().st_size < 10 * 1024 * 1024
     priors = [(zoo.load(name).prior_mean, zoo.load(name).prior_variance) for name in zoo.MODELS]
-    assert priors == [(0, 1), (0, 2), (0, 2), (-3, 2)]
+    assert priors == [(0, 1), (0, 2), (0, 2), (-3, 2), (0, 1), (0, 1)]
 
 
 def test_every_endpoint_is_named_typed_and_documented(client):
@@ -128,6 +131,47 @@ def test_a_generated_face_says_what_it_is(client):
     text = Image.open(gallery[2]["image"]).info
     assert text[story.MODEL_KEY] == "GAN"
     assert Recipe.parse(text[story.RECIPE_KEY]) == Recipe(3, 3, 0.8, "." * 49 + "+")
+
+
+@pytest.mark.parametrize("attributes", ["Smiling, no eyeglasses", {"Smiling": True, "Eyeglasses": False}])
+@pytest.mark.parametrize("model", ["Attribute GAN", "Perceptual autoencoder"])
+def test_faces_are_given_attributes_and_say_so(client, model, attributes):
+    gallery, _ = client.predict(model, 3, 4, 1, "", attributes, api_name="/generate")
+    wanted = zoo.load(model).generate(4, seed=3, attributes={"Smiling": True, "Eyeglasses": False})
+    assert np.abs(faces(gallery) - np.stack([np.asarray(face) for face in wanted])).max() <= 1
+    text = Image.open(gallery[2]["image"]).info[story.RECIPE_KEY]
+    assert text == "3/3 attributes=Smiling, no Eyeglasses"
+    image = handle_file(gallery[2]["image"])
+    path, _, numbers = client.predict(model, "0", text, image, None, 3, "straight", "relaxed", api_name="/interpolate")
+    assert "its latent is known" in numbers["notes"][0]
+    assert np.abs(faces(path) - pixels(gallery[2]["image"])).max() <= 1
+
+
+def test_what_a_program_leaves_out_at_the_end_is_as_on_arrival(url, client):
+    address = f"{url}gradio_api/call/generate"
+    event = httpx.post(address, json={"data": ["Attribute GAN", 3]}).json()["event_id"]
+    gallery, _ = json.loads(httpx.get(f"{address}/{event}").text.partition("data: ")[2])
+    assert len(gallery) == 16
+
+
+def test_a_bit_with_a_name_is_flipped(client):
+    number = zoo.load("Attribute GAN").attributes.index("Smiling") + 1
+    off, on, numbers = client.predict(3, 2, 1, "", number, "Attribute GAN", "", api_name="/flip_bit")
+    assert numbers["name"] == "Smiling"
+    for gallery, value in ((off, False), (on, True)):
+        wanted = zoo.load("Attribute GAN").generate(2, seed=3, attributes={"Smiling": value})
+        assert np.abs(faces(gallery) - np.stack([np.asarray(face) for face in wanted])).max() <= 1
+
+
+def test_a_photograph_is_given_attributes(client, tmp_path):
+    image = upload(tmp_path, "face.png", encode(draw_face(1), "PNG"))
+    plain, _ = client.predict(image, api_name="/reconstruct")
+    moved, numbers = client.predict(image, {"Smiling": 1.5, "Bangs": -1}, api_name="/reconstruct")
+    assert np.abs(faces(moved)[: len(plain)] - faces(plain)).max() == 0
+    (last,) = moved[len(plain) :]
+    assert last["caption"] == "Perceptual autoencoder, moved: Smiling=1.5, no Bangs"
+    assert np.abs(pixels(last["image"]) - faces(plain)[-1]).mean() > 0.1
+    assert numbers["psnr"].keys() == set(zoo.autoencoders())
 
 
 def test_flipping_a_bit_changes_no_other(client):
@@ -239,6 +283,12 @@ def test_training(client):
         ("/out_of_distribution", [1e9, 0, 4], "100"),
         ("/out_of_distribution", ["far", 0, 4], "number"),
         ("/experiment", [None], "seed"),
+        ("/generate", ["Attribute GAN", 0, 4, 1, "", "Smilling"], "Smiling"),
+        ("/generate", ["Attribute GAN", 0, 4, 1, "", {"Smiling": 3}], "from -1 to 1"),
+        ("/generate", ["Attribute GAN", 0, 4, 1, "", ["Smiling"]], "a list"),
+        ("/generate", ["GAN", 0, 4, 1, "", "Smiling"], "choose the attribute GAN or the perceptual autoencoder"),
+        ("/flip_bit", [0, 4, 1, "", 1, "Plain autoencoder"], "no bits"),
+        ("/interpolate", ["Attribute GAN", "7 attributes=x", "1", None, None, 2, "straight", "relaxed"], '"x"'),
     ],
 )
 def test_bad_input_is_answered_by_one_clear_sentence(client, endpoint, arguments, words):
@@ -293,9 +343,11 @@ def ask(url):
         (["out-of-distribution", [0, None, 8, "GAN"]], "seed cannot be empty"),
         (["out-of-distribution", [0, 0, 8, "VAE"]], "VAE"),
         (["out-of-distribution", [0]], "seed cannot be empty"),
-        (["reconstruct", [{"path": "/etc/hostname"}]], "not here, or no longer"),
-        (["reconstruct", [{"path": str(README)}]], "not here, or no longer"),
-        (["reconstruct", ["/etc/hostname"]], "not here, or no longer"),
+        (["reconstruct", [*STILL, {"path": "/etc/hostname"}]], "not here, or no longer"),
+        (["reconstruct", [*STILL, {"path": str(README)}]], "not here, or no longer"),
+        (["reconstruct", [*STILL, "/etc/hostname"]], "not here, or no longer"),
+        (["reconstruct", [4, *STILL[1:], None]], "from -3 to 3"),
+        (["reconstruct", [*STILL, None, None]], "no question"),
         (["nowhere", []], "no question"),
         (None, "no question"),
         ({"tab": 1}, "no question"),
@@ -387,9 +439,10 @@ def assert_is_a_sentence(text: str) -> None:
 @pytest.mark.parametrize(
     "tab, values",
     [
-        ("generate", ["Plain autoencoder", 0, 1, 1, "", 1, 1]),
+        ("generate", ["Plain autoencoder", 0, 1, 1, "", 1, 1, ""]),
+        ("generate", ["Attribute GAN", 0, 1, 1, "", 1, 1, "Smiling"]),
         ("interpolate", ["Plain autoencoder", "0", "1", 2, "straight", "relaxed", None, None]),
-        ("reconstruct", [None]),
+        ("reconstruct", [*STILL, None]),
         ("out-of-distribution", [0, 0, 1, "GAN"]),
         ("experiment", [0]),
         ("training", ["GAN", 1]),
@@ -415,6 +468,7 @@ def test_junk_in_a_link_is_told_in_sentences(ask):
         "model": "GAN",
         "mean": 0,
         "a": "0",
+        "attributes": "Smiling",
         "__x": 1,
     }
     for values in spoilt([*parts.values()], 150, seed=0):
@@ -437,10 +491,11 @@ def functions():
 @pytest.mark.parametrize(
     "name, values",
     [
-        ("generate", ["Plain autoencoder", 0, 1, 1, ""]),
-        ("flip_bit", [0, 1, 1, "", 1]),
+        ("generate", ["Plain autoencoder", 0, 1, 1, "", ""]),
+        ("generate", ["Attribute GAN", 0, 1, 1, "", "Smiling"]),
+        ("flip_bit", [0, 1, 1, "", 1, "Attribute GAN", ""]),
         ("interpolate", ["Plain autoencoder", "0", "1", None, None, 2, "straight", "relaxed"]),
-        ("reconstruct", [None]),
+        ("reconstruct", [None, ""]),
         ("out_of_distribution", [0, 0, 1]),
         ("experiment", [0]),
         ("training", ["GAN", 1]),
@@ -465,14 +520,14 @@ def sent_file(url: str, content: bytes) -> dict:
 
 def test_an_upload_that_has_been_removed_is_asked_for_again(url, ask, functions):
     image = sent_file(url, encode(draw_face(1), "PNG"))
-    assert 'role="alert"' not in ask("draw", ["reconstruct", [image]])[0]
+    assert 'role="alert"' not in ask("draw", ["reconstruct", [*STILL, image]])[0]
     Path(image["path"]).unlink()
     words = "is not here, or no longer: uploads are kept for an hour. Choose it again."
-    assert words in ask("draw", ["reconstruct", [image]])[0]
+    assert words in ask("draw", ["reconstruct", [*STILL, image]])[0]
     path = ["Plain autoencoder", "0", "1", 2, "straight", "relaxed", image, None]
     assert words in ask("draw", ["interpolate", path])[0]
     with pytest.raises(gr.Error, match="Choose it again"):
-        functions["reconstruct"](image)
+        functions["reconstruct"](image, "")
 
 
 def upload(tmp_path, name: str, content: bytes):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import app
-from page import story, zoo
+from page import drawings, story, zoo
 from page.recipe import Recipe
 from page.zoo import MODELS
 from tests.conftest import draw_face
@@ -179,6 +179,75 @@ def test_a_bit_is_flipped_held_and_let_go(visit):
     assert np.abs(wait_for_change(page, ".faces img", flipped) - first).max() <= 1
 
 
+def test_an_attribute_is_given_taken_and_let_go(visit):
+    page = visit("?model=Attribute GAN")
+    drawn = story.generate("Attribute GAN", 0, 16, 1.0)
+    wait_for_faces(page, ".faces img", drawn)
+    page.get_by_text("More attributes").first.click()
+    on, off = (page.get_by_role("button", name=f"Smiling: {side}", exact=True) for side in ("on", "off"))
+    young = page.get_by_role("button", name="Young: on", exact=True)
+    # Faster than the page answers.
+    on.click()
+    young.click()
+    wait_for_faces(page, ".faces img", story.generate("Attribute GAN", 0, 16, 1.0, "", "Smiling, Young"))
+    expect(on).to_have_attribute("aria-pressed", "true")
+    expect(on, "what was opened stays open").to_be_visible()
+    expect(page.locator(".code")).to_contain_text('attributes={"Smiling": True, "Young": True}')
+    expect(page.get_by_text("Smiling: off", exact=True).or_(page.get_by_text("Young: off", exact=True))).to_be_visible()
+    off.focus()
+    page.keyboard.press("Enter")
+    wait_for_faces(page, ".faces img", story.generate("Attribute GAN", 0, 16, 1.0, "", "Young, no Smiling"))
+    expect(on).to_have_attribute("aria-pressed", "false")
+    wait_for_address(page, r"no\+Smiling")
+    assert query(page)["attributes"] == "Young, no Smiling"
+    again = visit(page.evaluate("location.search"))
+    wait_for_faces(again, ".faces img", story.generate("Attribute GAN", 0, 16, 1.0, "", "Young, no Smiling"))
+    off.click()
+    young.click()
+    wait_for_faces(page, ".faces img", drawn)
+    page.wait_for_function("!location.search.includes('attributes')")
+
+
+def test_the_bits_of_a_face_are_held_with_and_without_names(visit):
+    page = visit("?model=Attribute GAN&attributes=Smiling")
+    wait_until_drawn(page)
+    page.get_by_role("button", name="Hold all bits").click()
+    count = len(zoo.load("Attribute GAN").attributes)
+    expect(page.locator(".attribute [aria-pressed=true]")).to_have_count(count)
+    expect(page.locator("[data-action=hold][aria-pressed=true]")).to_have_count(50 - count)
+    pressed = page.locator(".attribute [aria-pressed=true]").first
+    pressed.click()
+    expect(page.locator(".attribute [aria-pressed=true]")).to_have_count(count - 1)
+    page.get_by_role("button", name="Let all go").click()
+    expect(page.locator(".attribute [aria-pressed=true]")).to_have_count(0)
+    expect(page.locator("[data-action=hold][aria-pressed=true]")).to_have_count(0)
+
+
+def test_a_photograph_follows_its_sliders_and_a_link_keeps_them(visit):
+    page = visit("?tab=reconstruct")
+    wait_until_drawn(page)
+    still, name = shown(page, ".seen img"), zoo.directions()[0]
+    slider = page.locator(".directions input[type=range]").first
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for step in range(20):
+        page.mouse.move(box["x"] + box["width"] * (0.5 + 0.4 * step / 20), box["y"] + box["height"] / 2)
+    page.mouse.up()
+    value = float(slider.input_value())
+    assert 1.5 < value < 3
+    _, results = story.reconstruct(next(iter(drawings.EXAMPLES.values())))
+    (moved,) = story.with_attributes(results, {name: value}).values()
+    wait_for_faces(page, ".seen img", np.stack([still[0], moved.astype(int)]))
+    wait_for_address(page, f"={value:g}$")
+    assert query(page) == {"tab": "reconstruct", f"attribute.{name}": f"{value:g}"}
+    again = visit(page.evaluate("location.search"))
+    wait_for_faces(again, ".seen img", np.stack([still[0], moved.astype(int)]))
+    expect(again.locator(".directions input[type=range]").first).to_have_value(f"{value:g}")
+    page.get_by_role("button", name="All back").click()
+    wait_for_faces(page, ".seen img", still)
+
+
 def test_held_bits_make_all_faces_share_the_discrete_half(visit):
     page = visit()
     page.get_by_role("button", name="Hold all bits").click()
@@ -293,10 +362,12 @@ def test_a_photograph_is_reconstructed_and_a_bad_one_is_told(visit, tmp_path):
     draw_face(1, (300, 400)).save(tmp_path / "face.png")
     page.locator("input[type=file]").first.set_input_files(tmp_path / "face.png")
     after = wait_for_change(page, ".reconstructions img", before)
-    assert after.shape == (1 + 2 * len(zoo.autoencoders()), 64, 64, 3)
-    for reconstruction, difference in zip(after[1::2], after[2::2], strict=True):
+    wait_until_drawn(page)
+    after, (seen, _) = shown(page, ".reconstructions img"), shown(page, ".seen img")
+    assert after.shape == (2 * len(zoo.autoencoders()), 64, 64, 3)
+    for reconstruction, difference in zip(after[::2], after[1::2], strict=True):
         gain = story.Reconstruction.GAIN
-        assert np.abs((gain * np.abs(reconstruction - after[0])).clip(0, 255) - difference).max() <= gain
+        assert np.abs((gain * np.abs(reconstruction - seen)).clip(0, 255) - difference).max() <= gain
 
     page.get_by_role("button", name="Remove Image").first.click()
     (tmp_path / "face.jpg").write_bytes(b"no image")
@@ -396,6 +467,32 @@ def test_what_a_hub_says_is_shown_as_text(visit, url_of_strangers_models):
         open_tab(page, tab)
         wait_until_drawn(page)
         assert_is_only_text(page)
+
+
+def test_what_a_strangers_attributes_are_called_is_shown_as_text(visit, url_of_strangers_models):
+    phone = {"width": 360, "height": 800}
+    page = visit("?model=Attribute GAN", at=url_of_strangers_models, viewport=phone)
+    page.get_by_text("More attributes").first.click()
+    count = page.locator(".attribute").count()
+    assert count > 30
+    for number in range(6):
+        page.locator('.attribute [data-sign="+"]').nth(number).click()
+        expect(page.locator('.attribute [data-sign="+"][aria-pressed="true"]')).to_have_count(number + 1)
+    wait_until_drawn(page)
+    assert page.get_by_role("alert").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert_is_only_text(page)
+    wait_for_address(page, r"%2C\+7$")
+    again = visit(page.evaluate("location.search"), at=url_of_strangers_models, viewport=phone)
+    expect(again.locator('.attribute [data-sign="+"][aria-pressed="true"]')).to_have_count(6)
+    page = visit("?tab=reconstruct", at=url_of_strangers_models, viewport=phone)
+    wait_until_drawn(page)
+    slider = page.locator(".directions input[type=range]").nth(4)
+    slider.fill("2")
+    wait_for_address(page, "attribute.*=2")
+    wait_until_drawn(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert_is_only_text(page)
 
 
 def test_what_a_link_says_is_shown_as_text(visit):

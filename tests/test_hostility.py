@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from page import server
+from page import server, zoo
 from tests import hostility
 from tests.serving import serving
 
@@ -135,6 +135,11 @@ def drawing(client: httpx.Client, tab: str, values: list) -> str:
     return "".join(answer.json())
 
 
+def reconstruct(photograph: dict | None) -> list:
+    """What the Reconstruct tab asks, its sliders untouched."""
+    return [*[0] * len(zoo.directions()), photograph]
+
+
 def uploaded(client: httpx.Client, content: bytes) -> dict:
     (path,) = client.post("/gradio_api/upload", files={"files": ("photograph", content)}).json()
     return {"path": path}
@@ -173,11 +178,15 @@ def test_the_page_says_when_too_many_ask_for_drawings(client):
 
 def test_photographs_keep_only_photographs_waiting(client):
     """Six of a few bytes, each of which takes a quarter of a gigabyte and a second to decode."""
-    picture = io.BytesIO()
-    Image.new("RGB", (4900, 5000)).save(picture, "WEBP", lossless=True, quality=0, method=0)
-    photographs = [uploaded(client, picture.getvalue()) for _ in range(6)]
+    photographs = []
+    for number in range(6):
+        picture = io.BytesIO()
+        Image.new("RGB", (4900, 5000), (number, 0, 0)).save(picture, "WEBP", lossless=True, quality=0, method=0)
+        photographs.append(uploaded(client, picture.getvalue()))
     with ThreadPoolExecutor(6) as threads:
-        answers = [threads.submit(drawing, client, "reconstruct", [photograph]) for photograph in photographs]
+        answers = [
+            threads.submit(drawing, client, "reconstruct", reconstruct(photograph)) for photograph in photographs
+        ]
         seconds = []
         while not all(answer.done() for answer in answers):
             began = time.monotonic()
