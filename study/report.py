@@ -33,6 +33,9 @@ ATTRIBUTES = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses"
 # What the report is made from, beside the sweeps: a JSON file each.
 MEASUREMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
 
+# Beside a model, for the page.
+ATTRIBUTES_FILE = "attributes.json"
+
 # And, where there are models beyond the reports', what their attributes with names do.
 NAMED_ATTRIBUTES = "named-attributes"
 
@@ -90,10 +93,13 @@ def main(arguments: list[str] | None = None) -> None:
         _measure(list(titles), settings, command)
     write_report(settings.output, titles)
     if settings.cards:
-        result = _read_results(settings.output)["scores"]
+        results = _read_results(settings.output)
+        scored, named = results["scores"], results.get(_key(NAMED_ATTRIBUTES), {}).get("models", {})
         for model in titles:
-            if model in result:
-                write_scores(settings.weights / model / "README.md", result[model], result["protocol"])
+            if model in scored:
+                write_scores(settings.weights / model / "README.md", scored[model], scored["protocol"])
+            if named.get(model):
+                write_areas(settings.weights / model / ATTRIBUTES_FILE, named[model])
 
 
 def _read_titles(weights: Path) -> dict[str, str]:
@@ -177,6 +183,13 @@ The protocol and all other measurements are in the repository's docs/report.md.
     before = before.partition("## Scores")[0]
     card.text = before + section + "\n".join(lines) + "\n\n" + training + after
     card.save(path)
+
+
+def write_areas(path: Path, measured: dict[str, dict[str, Any] | None]) -> None:
+    """Tell beside a model how well each of its attributes works, where that could be measured: the page shows the best
+    first."""
+    areas = {name: {"area": round(its["area"]["mean"], 3)} for name, its in measured.items() if its}
+    write_whole(path, json.dumps(areas, indent=1) + "\n")
 
 
 def _experiments(

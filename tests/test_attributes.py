@@ -15,6 +15,7 @@ from PIL import Image
 
 from models import AttributeGenerator, Generator, PerceptualAutoencoder
 from models.images import denormalise
+from page.labels import read_areas
 from study import attributes, report, verdicts
 from study.attributes import Judges
 from study.evaluate import ComparisonSettings
@@ -351,6 +352,12 @@ def test_the_report_measures_the_models_that_there_are(labelled, small, unlabell
     if labelled:
         assert measured["latents"] == 20 and measured["models"]["named"]["Smiling"]["area"]["interval"] > 0
         assert page.count("Not to be judged, since regressions do not tell them of real faces: ") == 1
+
+
+def test_the_page_reads_how_well_attributes_work_beside_the_model(tmp_path):
+    measured = {"Smiling": {"area": {"mean": 0.98765, "interval": 0.01}}, "Blurry": None}
+    report.write_areas(tmp_path / "attributes.json", measured)
+    assert read_areas(tmp_path / "attributes.json") == {"Smiling": 0.988}
 
 
 # The pictures.

@@ -25,7 +25,8 @@ def spread(name: str, **distribution) -> float:
 def test_the_folder_is_complete_and_small(name):
     files = {path.name: path.stat().st_size for path in (WEIGHTS / name).iterdir()}
     needed = {"config.json", "model.safetensors", "README.md", "loss.png", "samples.png"}
-    assert set(files) in (needed, needed | {"training.json", "epochs.webp"})
+    assert needed <= set(files) <= needed | {"training.json", "epochs.webp", "attributes.json"}
+    assert ("attributes.json" in files) == bool(load(WEIGHTS / name).attributes)
     assert max(files.values()) < 10 * 1024 * 1024
 
 

@@ -32,6 +32,7 @@ PUSHED_FILES = (
     "samples.png",
     TRAINING_FILE,
     EPOCHS_FILE,
+    "attributes.json",
 )
 
 
