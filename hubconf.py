@@ -18,6 +18,11 @@ def autoencoder(path: str, **options):
     return _library().Autoencoder.from_pretrained(path, **options)
 
 
+def model(path: str, **options):
+    """Whichever model a folder or a Hub id holds; `options` as `from_pretrained` takes them."""
+    return _library().load(path, **options)
+
+
 def _library() -> ModuleType:
     """The folder `models` beside this file, under the name that it is installed by: many a project has a package of
     its own that is called `models`."""

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from models import Autoencoder, Discriminator, Generator
+from models import AttributeGenerator, Autoencoder, Discriminator, Generator, PerceptualAutoencoder
 from tests.conftest import WEIGHTS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -85,13 +85,15 @@ MODELS = {
     "generator": lambda: Generator(10, 5, 4),
     "discriminator": lambda: Discriminator(4),
     "autoencoder": lambda: Autoencoder(10, 8, (4, 4, 4)),
+    "attribute-generator": lambda: AttributeGenerator(10, 5, ("Smiling",), (4,) * 5),
+    "perceptual-autoencoder": lambda: PerceptualAutoencoder(10, (4,) * 4, (4,) * 5, 2, ("Smiling",)),
 }
 
 
 def model_and_input(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
     torch.manual_seed(0)
     model = MODELS[name]().eval()
-    return model, torch.randn(3, 10) if name == "generator" else torch.randn(3, 3, 64, 64)
+    return model, torch.randn(3, 10) if "generator" in name else torch.randn(3, 3, 64, 64)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -154,6 +156,7 @@ def test_torch_hub_serves_the_models():
     load = lambda name, folder: torch.hub.load(str(REPOSITORY), name, str(WEIGHTS / folder), source="local")
     assert load("generator", "gan").generate(1, seed=0)[0].size == (64, 64)
     assert load("autoencoder", "matched-autoencoder").matching == "mmd"
+    assert load("model", "attribute-gan").attributes[:2] == ("5_o_Clock_Shadow", "Arched_Eyebrows")
 
 
 # A project that has a package called `models` itself, before and after it asks for ours.
