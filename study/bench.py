@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
@@ -28,6 +29,8 @@ from PIL import Image
 
 from models import Autoencoder, Generator
 from models.images import crop
+from models.index import read_index
+from models.speed import accelerate
 from train.autoencoder import AutoencoderSettings, AutoencoderTrainer
 from train.data import Faces, find_source
 from train.device import find_device, keep_freed_memory
@@ -38,6 +41,7 @@ from train.settings import DataSettings, Settings
 from train.source import Source
 
 from . import baseline
+from .evaluate import load_model
 
 GAN, AUTOENCODER = GANSettings(), AutoencoderSettings()
 
@@ -62,6 +66,9 @@ class BenchSettings:
     data: bool = False
     """Print the speed and memory of streaming and reading this many faces instead; the drawn ones repeat from
     2,048 on."""
+
+    weights: Path | None = None
+    """Print how long each model of this folder takes for a face instead, beside the first of them."""
 
 
 # What is timed: name -> function of no arguments, images in one call.
@@ -256,6 +263,37 @@ def _timed(function: Callable, spent: dict[str, float], part: str) -> Callable:
     return wrapper
 
 
+# Models.
+
+# Faces at once: as a visitor asks who looks at one, and as the page draws many.
+AT_ONCE = (1, 32)
+
+
+@torch.inference_mode()
+def decoding(weights: Path, settings: BenchSettings) -> None:
+    """Print the milliseconds that each model's decoder takes for a face, all of them in turns."""
+    models = {name: load_model(weights / name) for name in read_index(weights)}
+    cells: dict[str, list[str]] = {name: [] for name in models}
+    for count in AT_ONCE:
+        times = 40 // count + 1
+        decoders = {
+            name: partial(accelerate(model.decoder_layers), model.sample_latent(count, seed=0))
+            for name, model in models.items()
+        }
+        rounds = [
+            {name: 1000 * seconds(decode, times) / times / count for name, decode in decoders.items()}
+            for _ in range(4 * settings.rounds + 1)
+        ][1:]  # The first warms up.
+        medians = {name: statistics.median(its[name] for its in rounds) for name in models}
+        first = next(iter(medians.values()))
+        for name, median in medians.items():
+            cells[name] += [f"{median:.3f}", f"{median / first:.2f}"]
+    print("| model | " + " | ".join(f"{count} at once: ms a face | ratio" for count in AT_ONCE) + " |")
+    print("|---|" + "---|---|" * len(AT_ONCE))
+    for name, its in cells.items():
+        print(f"| {name} | {' | '.join(its)} |")
+
+
 # Data.
 
 
@@ -310,6 +348,9 @@ def draw_pictures(folder: Path, count: int) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     settings = tyro.cli(BenchSettings, args=arguments, prog="python -m study.bench", description=__doc__)
+    if settings.weights:
+        decoding(settings.weights, settings)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_pictures(folder, settings.faces)

@@ -1,9 +1,11 @@
 """The benchmark prints its tables. What they say is for quiet machines."""
 
+import json
 import re
 
 import pytest
 
+from models import Generator
 from study import bench
 
 QUICK = ["--rounds", "1", "--steps", "1", "--faces", "300"]
@@ -45,3 +47,15 @@ def test_data_is_timed(capsys):
     ((faces, decoder, stream, ratio, *_),) = rows(capsys.readouterr().out)
     decoder, stream = (float(cell.removesuffix("/s").replace(",", "")) for cell in (decoder, stream))
     assert faces == "300" and float(ratio) == pytest.approx(stream / decoder, abs=0.02)
+
+
+def test_each_model_is_timed_beside_the_first(tmp_path, capsys):
+    for name, wide in (("small", 4), ("large", 64)):
+        Generator(10, 5, wide).save_pretrained(tmp_path / name)
+    (tmp_path / "index.json").write_text(json.dumps({"small": "Small", "large": "Large"}))
+    bench.main([*QUICK, "--weights", str(tmp_path)])
+    _, _, small, large = capsys.readouterr().out.strip().splitlines()
+    figures = [[float(cell) for cell in line.split("|")[2:6]] for line in (small, large)]
+    assert figures[0][1] == figures[0][3] == 1 and min(figures[1]) > 0
+    assert figures[1][3] == pytest.approx(figures[1][2] / figures[0][2], rel=0.1)
+    assert figures[1][3] > 1.5
