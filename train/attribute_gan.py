@@ -61,9 +61,12 @@ class AttributeGANSettings(Settings):
     """Of the losses by which the discriminator learns to tell attributes, and the generator to show them."""
 
     late_attribute_weight: float = 5.0
-    """The same in the second half of the epochs, when there are faces to show them."""
+    """The discriminator's in the second half of the epochs, when there are faces to show them."""
 
-    late_flips: float = 0.05
+    late_generator_weight: float = 40.0
+    """The generator's then: 1 for each of 40 attributes, as in StarGAN (Choi et al. 2018, arXiv:1711.09020)."""
+
+    late_flips: float = 0.1
     """Share of the bits of attributes that are turned over in what the second half asks of the generator. Attributes
     occur together, makeup with lipstick and without a beard: a bit alone does little that was never alone in training."""
 
@@ -72,6 +75,8 @@ class AttributeGANSettings(Settings):
 
     penalty_every: int = 16
     """Steps from one penalty, which costs as much as a step, to the next; it weighs as many times more."""
+
+    CHANGEABLE = ("late_attribute_weight", "late_generator_weight", "late_flips")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +89,7 @@ class AttributeGANSettings(Settings):
         check_range("channels", max(self.channels), 1, 4096)
         check_range("attribute_weight", self.attribute_weight, 0, 1000)
         check_range("late_attribute_weight", self.late_attribute_weight, 0, 1000)
+        check_range("late_generator_weight", self.late_generator_weight, 0, 1000)
         check_range("late_flips", self.late_flips, 0, 1)
         check_range("penalty", self.penalty, 0, 1000)
         check_range("penalty_every", self.penalty_every, 1, 100_000)
@@ -179,11 +185,13 @@ class AttributeGANTrainer(Trainer):
         }
         generator_loss, discriminator_loss = losses.values()
         if labels.shape[1]:
-            weight = settings.late_attribute_weight if self.is_late else settings.attribute_weight
+            weights = (settings.attribute_weight,) * 2
+            if self.is_late:
+                weights = settings.late_attribute_weight, settings.late_generator_weight
             losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, (labels + 1) / 2)
             losses["shown_attribute_loss"] = F.binary_cross_entropy_with_logits(fake_attributes, (wanted + 1) / 2)
-            discriminator_loss = discriminator_loss + weight * losses["attribute_loss"]
-            generator_loss = generator_loss + weight * losses["shown_attribute_loss"]
+            discriminator_loss = discriminator_loss + weights[0] * losses["attribute_loss"]
+            generator_loss = generator_loss + weights[1] * losses["shown_attribute_loss"]
 
         (gradient,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
         discriminator.zero_grad(set_to_none=True)

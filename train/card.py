@@ -122,6 +122,11 @@ def _gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[s
 def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[str, str, str, str, str]:
     average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
     first, second = settings["adam_betas"]
+    attributes = (
+        f"; {settings['attribute_weight']:g} x cross-entropy of the attributes, in the second half of the epochs "
+        f"{settings['late_attribute_weight']:g} x, the generator's {settings['late_generator_weight']:g} x, with "
+        f"{settings['late_flips']:.0%} of those that it is asked for turned over"
+    )
     names, free = model.attributes, model.discrete_size - len(model.attributes)
     drawn = f", then {len(names)} bits that are attributes, drawn as they occur together among the training faces"
     return (
@@ -135,8 +140,7 @@ def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) 
             "fair bits."
         ),
         f"relativistic binary cross-entropy, pair by pair; gradient penalties of {settings['penalty']:g} at real and at "
-        f"generated faces, every {settings['penalty_every']} steps"
-        + (f"; {settings['attribute_weight']:g} x cross-entropy of the attributes" if names else ""),
+        f"generated faces, every {settings['penalty_every']} steps" + (attributes if names else ""),
         (
             f"Adam, learning rate {settings['learning_rate']:g}, falling to 0 over the second half along a cosine, betas "
             f"({first}, {second}){average}"
