@@ -66,9 +66,13 @@ class AttributeGANSettings(Settings):
     late_generator_weight: float = 40.0
     """The generator's then: 1 for each of 40 attributes, as in StarGAN (Choi et al. 2018, arXiv:1711.09020)."""
 
-    late_flips: float = 0.1
+    late_flips: float = 0.2
     """Share of the bits of attributes that are turned over in what the second half asks of the generator. Attributes
     occur together, makeup with lipstick and without a beard: a bit alone does little that was never alone in training."""
+
+    late_projection: bool = False
+    """Whether faces are judged together with their attributes then, too. With some turned over, generated faces would
+    be told by attributes that no real face has together, and no longer by how they look."""
 
     penalty: float = 0.5
     """Of the squared gradient of the discriminator, at real and at generated faces."""
@@ -76,7 +80,7 @@ class AttributeGANSettings(Settings):
     penalty_every: int = 16
     """Steps from one penalty, which costs as much as a step, to the next; it weighs as many times more."""
 
-    CHANGEABLE = ("late_attribute_weight", "late_generator_weight", "late_flips")
+    CHANGEABLE = ("late_attribute_weight", "late_generator_weight", "late_flips", "late_projection")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,9 +180,11 @@ class AttributeGANTrainer(Trainer):
             fake = self.generator(z)
         # A leaf, so that the generator's gradient is taken at its pictures, by a loss of its own.
         shown = fake.detach().float().requires_grad_(True)
+        # What the discriminator is told of each.
+        told_real, told_fake = (labels, wanted) if not self.is_late or settings.late_projection else (None, None)
         with settings.autocast:
-            real_logits, real_attributes = discriminator(images, labels)
-            fake_logits, fake_attributes = discriminator(shown, wanted)
+            real_logits, real_attributes = discriminator(images, told_real)
+            fake_logits, fake_attributes = discriminator(shown, told_fake)
         losses = {
             "generator_loss": relativistic_loss(fake_logits, real_logits),
             "discriminator_loss": relativistic_loss(real_logits, fake_logits),
@@ -198,9 +204,9 @@ class AttributeGANTrainer(Trainer):
         discriminator_loss.backward()
         if step % settings.penalty_every == 0 and settings.penalty:
             weight = settings.penalty / 2 * settings.penalty_every
-            for pictures, theirs in ((images, labels), (shown, wanted)):
+            for pictures, told in ((images, told_real), (shown, told_fake)):
                 with settings.autocast:
-                    penalty = gradient_penalty(lambda x, labels: discriminator(x, labels)[0], pictures, theirs)
+                    penalty = gradient_penalty(lambda x, told: discriminator(x, told)[0], pictures, told)
                 (weight * penalty).backward()
         distributed.average_gradients(discriminator)
         self.optimizers["discriminator_optimizer"].step()

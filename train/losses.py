@@ -33,7 +33,7 @@ def relativistic_loss(wanted_higher: torch.Tensor, wanted_lower: torch.Tensor) -
 
 
 def gradient_penalty(
-    discriminate: Callable[..., torch.Tensor], images: torch.Tensor, *known: torch.Tensor
+    discriminate: Callable[..., torch.Tensor], images: torch.Tensor, *known: torch.Tensor | None
 ) -> torch.Tensor:
     """Mean squared length of a discriminator's gradient (Mescheder et al. 2018, arXiv:1801.04406).
 
