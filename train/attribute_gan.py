@@ -63,8 +63,8 @@ class AttributeGANSettings(Settings):
     late_attribute_weight: float = 5.0
     """The discriminator's in the second half of the epochs, when there are faces to show them."""
 
-    late_generator_weight: float = 40.0
-    """The generator's then: 1 for each of 40 attributes, as in StarGAN (Choi et al. 2018, arXiv:1711.09020)."""
+    late_generator_weight: float = 8.0
+    """The generator's then. Much more, and it learns to please the attribute head by patterns that are no faces."""
 
     late_flips: float = 0.2
     """Share of the bits of attributes that are turned over in what the second half asks of the generator. Attributes
