@@ -28,7 +28,7 @@ die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 moment = sys.argv.pop(1)
 if moment == "step":
     step = gan.GANTrainer.step
-    gan.GANTrainer.step = lambda self, images, number: die() if number == 15 else step(self, images, number)
+    gan.GANTrainer.step = lambda self, images, number, labels: die() if number == 15 else step(self, images, number, labels)
 else:
     real = getattr(os, moment)
     calls = []
@@ -71,9 +71,9 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(celeba, tmp_pat
 
 def test_sigterm_saves_and_says_how_to_go_on(celeba, tmp_path):
     stop = "import os, signal; step = gan.GANTrainer.step\n"
-    stop += "def terminated(self, images, number):\n"
+    stop += "def terminated(self, images, number, labels):\n"
     stop += "    if number == 3: os.kill(os.getpid(), signal.SIGTERM)\n"
-    stop += "    return step(self, images, number)\n"
+    stop += "    return step(self, images, number, labels)\n"
     stop += "gan.GANTrainer.step = terminated"
     script = f"import sys\nfrom train import gan\nfrom train.errors import run_command\n{stop}\nrun_command(gan.main)"
     arguments = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]

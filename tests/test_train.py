@@ -382,7 +382,7 @@ def test_what_is_to_come_may_be_changed_and_the_card_tells(arguments, tmp_path):
     attribute_gan.main(changed)
     attribute_gan.main(changed)
     card = (tmp_path / "run/model/README.md").read_text()
-    assert card.count("| changed on the way | --late-flips 0.1 until epoch 1, then 0.25 |\n") == 1
+    assert card.count("| changed on the way | --late-flips 0.2 until epoch 1, then 0.25 |\n") == 1
     assert "--penalty 0.5, this command 2" in error(attribute_gan.main, [*changed, "--penalty", "2"])
 
 

@@ -201,6 +201,7 @@ def test_a_step_gives_the_generator_the_labels_of_the_batch_and_free_bits(pixels
     forward = trainer.generator.forward
     monkeypatch.setattr(trainer.generator, "forward", lambda z: seen.append(z.clone()) or forward(z))
     labels = trainer.faces.labels(slice(None)).float()
+    trainer.begin_epoch(1)
     trainer.step(images, 0, labels)
     (z,) = seen
     assert torch.equal(z[:, 5:7], labels) and set(z[:, 7:].unique().tolist()) == {-1, 1}

@@ -12,7 +12,10 @@ from models.index import read_index
 from study import report, verdicts
 from tests.conftest import WEIGHTS
 
-TITLES = read_index(WEIGHTS)
+BUNDLED = read_index(WEIGHTS)
+
+# The reports' models, which the claims are about.
+TITLES = {name: BUNDLED[name] for name in ("gan", "autoencoder", "matched-autoencoder", "shifted-autoencoder")}
 
 
 def figure(mean: float, interval: float | None = 0.1) -> dict:
@@ -113,8 +116,15 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 @pytest.fixture
 def results():
-    """The repository's own, as they would be without the second yardstick."""
-    return without_face_features(report._read_results(DOCS))
+    """The repository's own of the reports' models, as they would be without the second yardstick."""
+    return without(BUNDLED.keys() - TITLES.keys(), without_face_features(report._read_results(DOCS)))
+
+
+def without(names: set[str], result: Any) -> Any:
+    """The results of other models than these."""
+    if isinstance(result, dict):
+        return {key: without(names, value) for key, value in result.items() if key not in names}
+    return result
 
 
 def without_face_features(result: Any) -> Any:
@@ -398,5 +408,5 @@ def test_a_half_finished_sweep_says_what_is_missing(results):
 
 def test_the_committed_report_is_what_its_results_say():
     page = (DOCS / "report.md").read_text()
-    assert page == report.fill_in(report._read_results(DOCS), TITLES)
+    assert page == report.fill_in(report._read_results(DOCS), BUNDLED)
     assert json.loads((DOCS / "results/scores.json").read_text())["command"] in page

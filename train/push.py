@@ -32,7 +32,6 @@ PUSHED_FILES = (
     "samples.png",
     TRAINING_FILE,
     EPOCHS_FILE,
-    "attributes.json",
 )
 
 
