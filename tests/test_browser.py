@@ -562,7 +562,9 @@ def test_nobody_elses_page_frames_it(chromium, url):
 def test_unframed_the_page_sends_no_message(visit):
     page = visit("?theirs=1&seed=5")
     page.evaluate("window.heard = []; addEventListener('message', (event) => heard.push(event.data))")
+    shown(page, ".faces img")  # Before the page stands, nobody listens to its buttons.
+    wait_until_drawn(page)
     page.get_by_role("button", name="Roll").first.click()
-    page.wait_for_function("!location.search.includes('seed=5') && location.search.includes('seed=')")
+    wait_for_address(page, r"seed=(?!5(&|$))\d")
     assert query(page)["theirs"] == "1"
     assert not page.evaluate("heard.some((data) => data.queryString)")
