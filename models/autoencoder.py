@@ -1,10 +1,8 @@
 """The autoencoder: plain, or with its latents matched to a prior."""
 
-import torch
 from torch import nn
 
 from .base import FaceModel, check_prior, check_sizes
-from .blocks import fold_whitening
 
 
 class Autoencoder(FaceModel):
@@ -68,32 +66,6 @@ class Autoencoder(FaceModel):
             nn.Tanh(),
         )
         self._initialise()
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size)."""
-        return self.encoder(self._check_images(x))
-
-    @property
-    def decoder_layers(self) -> nn.Sequential:
-        return self.decoder
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (n, 3, 64, 64) in [-1, 1] to their reconstructions, of the same shape."""
-        return self.decode(self.encode(x))
-
-    def whiten(self, z: torch.Tensor) -> torch.Tensor:
-        """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
-
-        To draw from the prior is then to draw from a Gaussian fitted to the latents (Ghosh et al. 2020,
-        arXiv:1903.12436). No reconstruction changes.
-
-        Args:
-            z: (n, latent_size) latents of many faces, n well over latent_size.
-
-        Returns:
-            The same latents as they are now.
-        """
-        return fold_whitening(self.encoder[-1], self.decoder[0], z, self.prior_mean, self.prior_variance)
 
     def _initialise(self) -> None:
         """Weights that keep the signal's size from layer to layer (He et al. 2015, arXiv:1502.01852).

@@ -148,6 +148,10 @@ class FaceModel(PretrainedModel):
     prior_variance: float
     encodes: ClassVar[bool] = False
 
+    # Where it encodes; the one ends in the linear layer that makes latents, the other begins with one that takes them.
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+
     # The fastest on a CPU.
     generate_batch_size = 64
 
@@ -159,7 +163,7 @@ class FaceModel(PretrainedModel):
     @property
     def decoder_layers(self) -> nn.Sequential:
         """From latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
-        raise NotImplementedError
+        return self.decoder
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
@@ -167,7 +171,42 @@ class FaceModel(PretrainedModel):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size), where the model `encodes`."""
-        raise NotImplementedError(f"{type(self).__name__} has no encoder")
+        if not self.encodes:
+            raise NotImplementedError(f"{type(self).__name__} has no encoder")
+        return self.encoder(self._check_images(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, 64, 64) to their reconstructions, where the model `encodes`; otherwise latents (n, latent_size)
+        to images."""
+        return self.decode(self.encode(x) if self.encodes else x)
+
+    @torch.no_grad()
+    def whiten(self, z: torch.Tensor) -> torch.Tensor:
+        """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
+
+        The change is folded into the layers on both sides of the latent: no reconstruction changes. To draw from the
+        prior is then to draw from a Gaussian fitted to the latents (Ghosh et al. 2020, arXiv:1903.12436).
+
+        Args:
+            z: (n, latent_size) latents of many faces, n well over latent_size.
+
+        Returns:
+            The same latents as they are now, (n, latent_size) float64 on the CPU.
+        """
+        # In float64, which the GPU of a Mac has not, so on the CPU.
+        exact = lambda tensor: tensor.cpu().double()
+        z, encoding, decoding = exact(z), self.encoder[-1], self.decoder[0]
+        covariance, centre = torch.cov(z.T), z.mean(0)
+        # A number that the encoder does not use has no variance to scale; the ridge keeps it finite.
+        ridge = 1e-6 * covariance.trace() / self.latent_size * torch.eye(self.latent_size, dtype=z.dtype)
+        root = torch.linalg.cholesky(covariance + ridge) / self.prior_variance**0.5
+        # New latents are root^-1 (z - centre) + prior_mean; the decoding layer undoes it.
+        weight = exact(decoding.weight)
+        decoding.bias.copy_(exact(decoding.bias) + weight @ (centre - root.sum(1) * self.prior_mean))
+        decoding.weight.copy_(weight @ root)
+        encoding.bias.copy_(torch.linalg.solve(root, exact(encoding.bias) - centre) + self.prior_mean)
+        encoding.weight.copy_(torch.linalg.solve(root, exact(encoding.weight)))
+        return torch.linalg.solve(root, (z - centre).T).T + self.prior_mean
 
     def sample_latent(
         self, count: int, seed: Seed = None, mean: float | None = None, variance: float | None = None

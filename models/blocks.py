@@ -2,7 +2,6 @@
 
 import itertools
 
-import torch
 from torch import nn
 
 from .speed import PixelConvTranspose2d
@@ -42,32 +41,3 @@ def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
         for narrow, wide in widths
     ]
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels[-1] * 4 * 4, latent_size))
-
-
-@torch.no_grad()
-def fold_whitening(
-    encoding: nn.Module, decoding: nn.Module, z: torch.Tensor, mean: float, variance: float
-) -> torch.Tensor:
-    """Give latents a mean and a variance, uncorrelated, by the layers on both sides of them; nothing else changes.
-
-    Args:
-        encoding, decoding: the layer that makes latents, and the one that takes them.
-        z: (n, latent_size) latents of many faces, n well over latent_size.
-
-    Returns:
-        The same latents as they are now, (n, latent_size) float64 on the CPU.
-    """
-    # In float64, which the GPU of a Mac has not, so on the CPU.
-    exact = lambda tensor: tensor.cpu().double()
-    z, size = exact(z), z.shape[1]
-    covariance, centre = torch.cov(z.T), z.mean(0)
-    # A number that the encoder does not use has no variance to scale; the ridge keeps it finite.
-    ridge = 1e-6 * covariance.trace() / size * torch.eye(size, dtype=z.dtype)
-    root = torch.linalg.cholesky(covariance + ridge) / variance**0.5
-    # New latents are root^-1 (z - centre) + mean; the decoding layer undoes it.
-    weight = exact(decoding.weight)
-    decoding.bias.copy_(exact(decoding.bias) + weight @ (centre - root.sum(1) * mean))
-    decoding.weight.copy_(weight @ root)
-    encoding.bias.copy_(torch.linalg.solve(root, exact(encoding.bias) - centre) + mean)
-    encoding.weight.copy_(torch.linalg.solve(root, exact(encoding.weight)))
-    return torch.linalg.solve(root, (z - centre).T).T + mean

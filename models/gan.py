@@ -56,10 +56,6 @@ class Generator(FaceModel):
         )
         self.apply(_initialise)
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Latents (n, latent_size), the bits last, to images (n, 3, 64, 64) in [-1, 1]."""
-        return self.layers(self._check_latent(z))
-
     @property
     def decoder_layers(self) -> nn.Sequential:
         return self.layers

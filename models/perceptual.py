@@ -7,7 +7,7 @@ from torch import nn
 
 from . import latents
 from .base import FaceModel, Seed, check_names, check_prior, check_sizes
-from .blocks import falling, fold_whitening, rising
+from .blocks import falling, rising
 
 
 class PerceptualAutoencoder(FaceModel):
@@ -60,21 +60,12 @@ class PerceptualAutoencoder(FaceModel):
         # The first layer is what whitening is undone in.
         self.decoder = nn.Sequential(nn.Linear(latent_size, latent_size), *rising(latent_size, channels))
         self.mixture_logits = nn.Buffer(torch.zeros(components))
-        self.mixture_means = nn.Buffer(torch.full((components, latent_size), float(prior_mean)))
-        self.mixture_roots = nn.Buffer(torch.eye(latent_size).repeat(components, 1, 1) * prior_variance**0.5)
+        self.mixture_means = nn.Buffer(torch.zeros(components, latent_size))
+        self.mixture_roots = nn.Buffer(torch.zeros(components, latent_size, latent_size))
         self.directions = nn.Buffer(torch.zeros(len(attributes), latent_size))
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size)."""
-        return self.encoder(self._check_images(x))
-
-    @property
-    def decoder_layers(self) -> nn.Sequential:
-        return self.decoder
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (n, 3, 64, 64) in [-1, 1] to their reconstructions, of the same shape."""
-        return self.decode(self.encode(x))
+        if not self.mixture_roots.is_meta:  # There, this would import PyTorch's compiler, and a file has them anyway.
+            self.mixture_means.fill_(prior_mean)
+            self.mixture_roots.diagonal(dim1=1, dim2=2).fill_(prior_variance**0.5)
 
     def sample_latent(
         self, count: int, seed: Seed = None, mean: float | None = None, variance: float | None = None
@@ -111,14 +102,3 @@ class PerceptualAutoencoder(FaceModel):
         for index, value in self._check_attributes(attributes).items():
             z = z + value * self.directions[index]
         return z
-
-    def whiten(self, z: torch.Tensor) -> torch.Tensor:
-        """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
-
-        Args:
-            z: (n, latent_size) latents of many faces, n well over latent_size.
-
-        Returns:
-            The same latents as they are now.
-        """
-        return fold_whitening(self.encoder[-1], self.decoder[0], z, self.prior_mean, self.prior_variance)

@@ -5,7 +5,6 @@ and say of generated faces, with the attribute on and off, what they see. One th
 faces says nothing of generated ones.
 """
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,10 @@ from sklearn.preprocessing import StandardScaler
 from models import FaceModel
 from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
-from train.record import write_whole
 from train.settings import check_range
 
 from . import scores, verdicts
-from .evaluate import ComparisonSettings, Interval, decode, load_model, tell_of_crop
+from .evaluate import ComparisonSettings, Interval, decode, load_model, tell, tell_of_crop
 from .features import EXTRACTORS, FACE_FEATURES, extract
 
 # Latents whose attributes are turned on and off.
@@ -232,12 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
         "attributes": measure(model, judges, settings.latents, settings.seed),
         "protocol": settings.protocol(len(faces.train), faces) | {"latents": settings.latents, "seed": settings.seed},
     }
-    print(describe(result, kind_of(model)))
-    for name, value in result["protocol"].items():
-        print(f"{name + ':':<16} {value}")
-    if settings.output:
-        settings.output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(settings.output, json.dumps(result, indent=2) + "\n")
+    tell(describe(result, kind_of(model)), result, settings.output)
 
 
 if __name__ == "__main__":

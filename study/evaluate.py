@@ -281,6 +281,16 @@ def describe(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def tell(text: str, result: dict[str, Any], output: Path | None) -> None:
+    """Print what was measured and by which protocol, and write all of it into a file if there is to be one."""
+    print(text)
+    for name, value in result["protocol"].items():
+        print(f"{name + ':':<16} {value}")
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(output, json.dumps(result, indent=2) + "\n")
+
+
 def main(arguments: list[str] | None = None) -> None:
     @dataclass(frozen=True)
     class Command(EvaluationSettings):
@@ -299,12 +309,7 @@ def main(arguments: list[str] | None = None) -> None:
     real = extract(faces.train, settings.features)
     result = evaluate(model, real, faces.held_out.faces, settings, settings.extract_face_features(faces.train))
     result["protocol"] = settings.protocol(len(real), faces)
-    print(describe(result))
-    for name, value in result["protocol"].items():
-        print(f"{name + ':':<16} {value}")
-    if settings.output:
-        settings.output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(settings.output, json.dumps(result, indent=2) + "\n")
+    tell(describe(result), result, settings.output)
 
 
 if __name__ == "__main__":

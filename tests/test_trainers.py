@@ -180,7 +180,7 @@ def test_a_gans_picture_is_of_the_same_latents_after_every_epoch(images):
 def test_a_generator_learns_to_be_called_more_real_than_real_faces(pixels, images):
     trainer = attribute_gan_trainer(pixels)
     trainer.begin_epoch(1)
-    trainer.optimizers["discriminator_optimizer"].param_groups[0]["lr"] = 0.0
+    trainer.discriminator_optimizer.param_groups[0]["lr"] = 0.0
     labels = trainer.faces.labels(slice(None)).float()
     losses = [trainer.step(images, step, labels)["generator_loss"].item() for step in range(30)]
     assert losses[-1] < losses[0] - 0.05
@@ -189,7 +189,7 @@ def test_a_generator_learns_to_be_called_more_real_than_real_faces(pixels, image
 def test_a_discriminator_learns_real_from_generated_and_to_tell_attributes(pixels, images):
     trainer = attribute_gan_trainer(pixels)
     trainer.begin_epoch(1)
-    trainer.optimizers["generator_optimizer"].param_groups[0]["lr"] = 0.0
+    trainer.generator_optimizer.param_groups[0]["lr"] = 0.0
     labels = trainer.faces.labels(slice(None)).float()
     losses = [{name: x.item() for name, x in trainer.step(images, step, labels).items()} for step in range(60)]
     assert losses[-1]["discriminator_loss"] < losses[0]["discriminator_loss"] / 2

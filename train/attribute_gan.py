@@ -3,34 +3,32 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from torch.optim.swa_utils import AveragedModel
 
 from models import AttributeDiscriminator, AttributeGenerator
 
 from . import distributed
 from .data import Faces, open_faces
 from .errors import TrainingError, run_command
-from .gan import running_average
-from .loop import Trainer, train
+from .gan import GANSettings, GANTrainer
+from .loop import train
 from .losses import gradient_penalty, relativistic_loss
 from .pictures import Grid
 from .priors import fit_attributes
 from .push import pushed_after
 from .run import Run
-from .settings import Settings, check_range
+from .settings import check_range
 
 # Which of the random streams of (seed, step) turns labels over; others draw latents and mirror faces.
 _TURN_STREAM = 4
 
 
 @dataclass(frozen=True)
-class AttributeGANSettings(Settings):
+class AttributeGANSettings(GANSettings):
     """Every label of the data set, such as CelebA's 40 attributes, becomes a bit of the latent."""
 
     output: Path = Path("runs/attribute-gan")
@@ -42,14 +40,8 @@ class AttributeGANSettings(Settings):
     learning_rate: float = 0.0002
     """Adam's in the first half of the epochs; it falls to 0 over the second along a cosine."""
 
-    discrete_size: int = 50
-    """How many of the latent's numbers are bits, first the attributes, then free ones; the others are normal."""
-
     channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32)
     """Of the generator, at 4, 8, 16, 32 and 64 pixels."""
-
-    hidden_size: int = 64
-    """Channels of the discriminator's first layer."""
 
     adam_betas: tuple[float, float] = (0.5, 0.99)
     """Adam's decay rates."""
@@ -84,11 +76,6 @@ class AttributeGANSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.discrete_size <= self.latent_size:
-            raise TrainingError(
-                f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
-            )
-        check_range("hidden_size", self.hidden_size, 1, 512)
         check_range("channels", min(self.channels), 1, 4096)
         check_range("channels", max(self.channels), 1, 4096)
         check_range("attribute_weight", self.attribute_weight, 0, 1000)
@@ -97,15 +84,9 @@ class AttributeGANSettings(Settings):
         check_range("late_flips", self.late_flips, 0, 1)
         check_range("penalty", self.penalty, 0, 1000)
         check_range("penalty_every", self.penalty_every, 1, 100_000)
-        if not all(0 <= beta < 1 for beta in self.adam_betas):
-            raise TrainingError(
-                f"--adam-betas is {' '.join(map(str, self.adam_betas))}: both must be 0 or more and less than 1"
-            )
-        if not 0 <= self.average < 1:
-            raise TrainingError(f"--average is {self.average}: it must be 0 or more and less than 1")
 
 
-class AttributeGANTrainer(Trainer):
+class AttributeGANTrainer(GANTrainer):
     """Generator against discriminator, both updated from one pass of the faces through the discriminator.
 
     Each real face is compared with a generated one, and neither judged by itself (Jolicoeur-Martineau 2019,
@@ -117,50 +98,23 @@ class AttributeGANTrainer(Trainer):
         faces: the training faces, whose labels become bits.
     """
 
-    settings: AttributeGANSettings
-
     def __init__(self, settings: AttributeGANSettings, faces: Faces):
-        self.settings, self.faces = settings, faces
+        self.faces = faces
         names = faces.label_names
         if len(names) > settings.discrete_size:
             raise TrainingError(
                 f"--discrete-size is {settings.discrete_size}: {settings.dataset} has {len(names)} labels, a bit each"
             )
-        device = settings.torch_device
-        # The weights come from the seed without touching the global state.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.generator = AttributeGenerator(settings.latent_size, settings.discrete_size, names, settings.channels)
-            self.discriminator = AttributeDiscriminator(len(names), settings.hidden_size)
-        self.generator.to(device).to(memory_format=torch.channels_last)
-        self.discriminator.to(device).to(memory_format=torch.channels_last)
-        distributed.synchronise_batch_norm(self.generator)
-        self.averaged = AveragedModel(
-            self.generator, multi_avg_fn=running_average(settings.average), use_buffers=True
-        ).eval()
-        if settings.compile:
-            self.generator.layers.compile()
-            self.discriminator.layers.compile()
+        super().__init__(settings)
 
-        def adam(network: torch.nn.Module) -> torch.optim.Adam:
-            return torch.optim.Adam(network.parameters(), settings.learning_rate, settings.adam_betas, fused=True)
-
-        self.optimizers = {
-            "generator_optimizer": adam(self.generator),
-            "discriminator_optimizer": adam(self.discriminator),
-        }
-
-    def parts(self) -> dict[str, Any]:
-        return {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "averaged": self.averaged,
-            **self.optimizers,
-        }
+    def build(self) -> tuple[AttributeGenerator, AttributeDiscriminator]:
+        settings, names = self.settings, self.faces.label_names
+        generator = AttributeGenerator(settings.latent_size, settings.discrete_size, names, settings.channels)
+        return generator, AttributeDiscriminator(len(names), settings.hidden_size)
 
     def begin_epoch(self, epoch: int) -> None:
         self.is_late = epoch > self.settings.epochs / 2
-        for optimizer in self.optimizers.values():
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(epoch, self.settings.epochs)
 
@@ -209,12 +163,12 @@ class AttributeGANTrainer(Trainer):
                     penalty = gradient_penalty(lambda x, told: discriminator(x, told)[0], pictures, told)
                 (weight * penalty).backward()
         distributed.average_gradients(discriminator)
-        self.optimizers["discriminator_optimizer"].step()
+        self.discriminator_optimizer.step()
 
         self.generator.zero_grad(set_to_none=True)
         fake.backward(gradient.to(fake.dtype))
         distributed.average_gradients(self.generator)
-        self.optimizers["generator_optimizer"].step()
+        self.generator_optimizer.step()
         self.averaged.update_parameters(self.generator)
         return {name: value.detach() for name, value in losses.items()}
 
@@ -226,14 +180,9 @@ class AttributeGANTrainer(Trainer):
         )
         return torch.where(torch.from_numpy(distributed.mine(turned)).to(labels.device), -labels, labels)
 
-    @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
-        model = self.model()
-        fit_attributes(model, self.faces.labels(slice(None)))
-        return {}, {"samples": Grid(model(model.sample_latent(64, seed=self.settings.seed)))}
-
-    def model(self) -> AttributeGenerator:
-        return cast(AttributeGenerator, self.averaged.module)
+        fit_attributes(self.averaged.module, self.faces.labels(slice(None)))
+        return super().end_epoch()
 
 
 def main(arguments: list[str] | None = None) -> None:

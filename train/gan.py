@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import tyro
 from torch.optim.swa_utils import AveragedModel
 
-from models import Discriminator, Generator
+from models import Discriminator, FaceModel, Generator
 
 from . import distributed
 from .data import open_faces
@@ -66,19 +66,20 @@ class GANTrainer(Trainer):
         settings: of the run.
     """
 
+    settings: Any  # Of GANSettings, or of a class derived from it.
+
     def __init__(self, settings: GANSettings):
         self.settings = settings
         device = settings.torch_device
         # The weights come from the seed without touching the global state.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.generator = Generator(settings.latent_size, settings.discrete_size, settings.hidden_size)
-            self.discriminator = Discriminator(settings.hidden_size)
+            self.generator, self.discriminator = self.build()
         self.generator.to(device).to(memory_format=torch.channels_last)
         self.discriminator.to(device).to(memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.generator)
         distributed.synchronise_batch_norm(self.discriminator)
-        self.averaged = AveragedModel(
+        self.averaged: Any = AveragedModel(
             self.generator, multi_avg_fn=running_average(settings.average), use_buffers=True
         ).eval()
         if settings.compile:
@@ -90,6 +91,12 @@ class GANTrainer(Trainer):
 
         self.generator_optimizer, self.discriminator_optimizer = adam(self.generator), adam(self.discriminator)
 
+    def build(self) -> tuple[Any, Any]:
+        """Generator and discriminator, their weights drawn from torch's global state."""
+        settings = self.settings
+        generator = Generator(settings.latent_size, settings.discrete_size, settings.hidden_size)
+        return generator, Discriminator(settings.hidden_size)
+
     def parts(self) -> dict[str, Any]:
         return {
             "generator": self.generator,
@@ -99,7 +106,7 @@ class GANTrainer(Trainer):
             "discriminator_optimizer": self.discriminator_optimizer,
         }
 
-    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         z = distributed.mine(self.generator.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step)))
         with self.settings.autocast:
             fake = self.generator(z)
@@ -127,10 +134,10 @@ class GANTrainer(Trainer):
     @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         model = self.model()
-        return {}, {"samples": Grid(model(model.sample_latent(64, seed=self.settings.seed)))}
+        return {}, {"samples": Grid(model.decode(model.sample_latent(64, seed=self.settings.seed)))}
 
-    def model(self) -> Generator:
-        return cast(Generator, self.averaged.module)
+    def model(self) -> FaceModel:
+        return self.averaged.module
 
 
 def running_average(decay: float):
