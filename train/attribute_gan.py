@@ -23,8 +23,8 @@ from .push import pushed_after
 from .run import Run
 from .settings import check_range
 
-# Which of the random streams of (seed, step) turns labels over; others draw latents and mirror faces.
-_TURN_STREAM = 4
+# Which of the random streams of (seed, step) chooses the attributes that are told; others draw latents and mirror faces.
+_TELL_STREAM = 4
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,13 @@ class AttributeGANSettings(GANSettings):
     average: float = 0.999
     """The generator that is kept is a running average of the trained one's weights over some 1 / (1 - average) steps."""
 
-    attribute_weight: float = 0.2
-    """Of the losses by which the discriminator learns to tell attributes, and the generator to show them."""
+    attribute_weight: float = 1.0
+    """Of the losses by which the discriminator learns to tell attributes, and the generator to show those asked for."""
 
-    late_attribute_weight: float = 5.0
-    """The discriminator's in the second half of the epochs, when there are faces to show them."""
-
-    late_generator_weight: float = 8.0
-    """The generator's then. Much more, and it learns to please the attribute head by patterns that are no faces."""
-
-    late_flips: float = 0.2
-    """Share of the bits of attributes that are turned over in what the second half asks of the generator. Attributes
-    occur together, makeup with lipstick and without a beard: a bit alone does little that was never alone in training."""
-
-    late_projection: bool = False
-    """Whether faces are judged together with their attributes then, too. With some turned over, generated faces would
-    be told by attributes that no real face has together, and no longer by how they look."""
+    told: float = 0.2
+    """Share of the attributes that the discriminator is told of two faces that it compares. They are the real one's,
+    and asked of the generated one; its others are those of another face. Attributes occur together, makeup with
+    lipstick and without a beard: a bit that was never alone in training does little alone."""
 
     penalty: float = 0.5
     """Of the squared gradient of the discriminator, at real and at generated faces."""
@@ -72,16 +63,12 @@ class AttributeGANSettings(GANSettings):
     penalty_every: int = 16
     """Steps from one penalty, which costs as much as a step, to the next; it weighs as many times more."""
 
-    CHANGEABLE = ("late_attribute_weight", "late_generator_weight", "late_flips", "late_projection")
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("channels", min(self.channels), 1, 4096)
         check_range("channels", max(self.channels), 1, 4096)
         check_range("attribute_weight", self.attribute_weight, 0, 1000)
-        check_range("late_attribute_weight", self.late_attribute_weight, 0, 1000)
-        check_range("late_generator_weight", self.late_generator_weight, 0, 1000)
-        check_range("late_flips", self.late_flips, 0, 1)
+        check_range("told", self.told, 0, 1)
         check_range("penalty", self.penalty, 0, 1000)
         check_range("penalty_every", self.penalty_every, 1, 100_000)
 
@@ -113,7 +100,6 @@ class AttributeGANTrainer(GANTrainer):
         return generator, AttributeDiscriminator(len(names), settings.hidden_size)
 
     def begin_epoch(self, epoch: int) -> None:
-        self.is_late = epoch > self.settings.epochs / 2
         for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(epoch, self.settings.epochs)
@@ -126,41 +112,39 @@ class AttributeGANTrainer(GANTrainer):
         settings, discriminator = self.settings, self.discriminator
         z = self.generator.sample_latent(settings.batch_size, seed=(settings.seed, step))
         z = distributed.mine(z).to(images.device)
-        # Those of the real faces: as they occur, and all but the same for the two that are compared.
-        wanted = self._flipped(labels, step) if self.is_late else labels
+        told = self._told(labels, step)
+        wanted = torch.where(told, labels, labels.roll(1, 0))  # The batch is in random order.
         first = self.generator.continuous_size
         z[:, first : first + labels.shape[1]] = wanted
         with settings.autocast:
             fake = self.generator(z)
         # A leaf, so that the generator's gradient is taken at its pictures, by a loss of its own.
         shown = fake.detach().float().requires_grad_(True)
-        # What the discriminator is told of each.
-        told_real, told_fake = (labels, wanted) if not self.is_late or settings.late_projection else (None, None)
+        # The same of both faces, so that they are told apart by how they look alone.
+        known = labels * told
         with settings.autocast:
-            real_logits, real_attributes = discriminator(images, told_real)
-            fake_logits, fake_attributes = discriminator(shown, told_fake)
+            real_logits, real_attributes = discriminator(images, known)
+            fake_logits, fake_attributes = discriminator(shown, known)
         losses = {
             "generator_loss": relativistic_loss(fake_logits, real_logits),
             "discriminator_loss": relativistic_loss(real_logits, fake_logits),
         }
         generator_loss, discriminator_loss = losses.values()
         if labels.shape[1]:
-            weights = (settings.attribute_weight,) * 2
-            if self.is_late:
-                weights = settings.late_attribute_weight, settings.late_generator_weight
+            asked = F.binary_cross_entropy_with_logits(fake_attributes, (wanted + 1) / 2, reduction="none")
             losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, (labels + 1) / 2)
-            losses["shown_attribute_loss"] = F.binary_cross_entropy_with_logits(fake_attributes, (wanted + 1) / 2)
-            discriminator_loss = discriminator_loss + weights[0] * losses["attribute_loss"]
-            generator_loss = generator_loss + weights[1] * losses["shown_attribute_loss"]
+            losses["shown_attribute_loss"] = (asked * told).sum() / told.sum().clamp(min=1)
+            discriminator_loss = discriminator_loss + settings.attribute_weight * losses["attribute_loss"]
+            generator_loss = generator_loss + settings.attribute_weight * losses["shown_attribute_loss"]
 
         (gradient,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
         discriminator.zero_grad(set_to_none=True)
         discriminator_loss.backward()
         if step % settings.penalty_every == 0 and settings.penalty:
             weight = settings.penalty / 2 * settings.penalty_every
-            for pictures, told in ((images, told_real), (shown, told_fake)):
+            for pictures in (images, shown):
                 with settings.autocast:
-                    penalty = gradient_penalty(lambda x, told: discriminator(x, told)[0], pictures, told)
+                    penalty = gradient_penalty(lambda x: discriminator(x, known)[0], pictures)
                 (weight * penalty).backward()
         distributed.average_gradients(discriminator)
         self.discriminator_optimizer.step()
@@ -172,13 +156,13 @@ class AttributeGANTrainer(GANTrainer):
         self.averaged.update_parameters(self.generator)
         return {name: value.detach() for name, value in losses.items()}
 
-    def _flipped(self, labels: torch.Tensor, step: int) -> torch.Tensor:
-        """Labels of which a share is turned over."""
+    def _told(self, labels: torch.Tensor, step: int) -> torch.Tensor:
+        """Which of the labels (n, k) the discriminator is told: of classes, of which each face has one, all or none."""
         shape = (self.settings.batch_size, labels.shape[1])
-        turned = (
-            np.random.default_rng([self.settings.seed, step, _TURN_STREAM]).random(shape) < self.settings.late_flips
-        )
-        return torch.where(torch.from_numpy(distributed.mine(turned)).to(labels.device), -labels, labels)
+        told = np.random.default_rng([self.settings.seed, step, _TELL_STREAM]).random(shape) < self.settings.told
+        told = torch.from_numpy(distributed.mine(told)).to(labels.device)
+        is_class = bool(((labels > 0).sum(1) == 1).all())
+        return told[:, :1].expand_as(told) if is_class else told
 
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         fit_attributes(self.averaged.module, self.faces.labels(slice(None)))

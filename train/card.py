@@ -123,10 +123,8 @@ def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) 
     average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
     first, second = settings["adam_betas"]
     attributes = (
-        f"; {settings['attribute_weight']:g} x cross-entropy of the attributes, in the second half of the epochs "
-        f"{settings['late_attribute_weight']:g} x, the generator's {settings['late_generator_weight']:g} x, with "
-        f"{settings['late_flips']:.0%} of those that it is asked for turned over"
-        + ("" if settings["late_projection"] else " and faces judged without their attributes")
+        f"; {settings['attribute_weight']:g} x cross-entropy of the attributes; of two faces {settings['told']:.0%} of them "
+        "are told and asked for, the generated one's others are those of another face"
     )
     names, free = model.attributes, model.discrete_size - len(model.attributes)
     drawn = f", then {len(names)} bits that are attributes, drawn as they occur together among the training faces"

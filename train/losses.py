@@ -32,18 +32,15 @@ def relativistic_loss(wanted_higher: torch.Tensor, wanted_lower: torch.Tensor) -
     return F.softplus(wanted_lower.float() - wanted_higher.float()).mean()
 
 
-def gradient_penalty(
-    discriminate: Callable[..., torch.Tensor], images: torch.Tensor, *known: torch.Tensor | None
-) -> torch.Tensor:
+def gradient_penalty(discriminate: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
     """Mean squared length of a discriminator's gradient (Mescheder et al. 2018, arXiv:1801.04406).
 
     Args:
-        discriminate: from images (n, 3, 64, 64), and what else is known of them, to logits (n,).
+        discriminate: from images (n, 3, 64, 64) to logits (n,).
         images: in [-1, 1], real or generated.
-        known: of the images.
     """
     images = images.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminate(images, *known).sum(), images, create_graph=True)
+    (gradient,) = torch.autograd.grad(discriminate(images).sum(), images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
 
 
