@@ -1,0 +1,35 @@
+// Elements of a page, made so that whatever anybody wrote stays text.
+
+const SVG = "http://www.w3.org/2000/svg";
+const SVG_TAGS = new Set(["svg", "line", "polyline", "rect", "text"]);
+
+// An element. Attributes that begin with "on" are listeners; those that are null, undefined or false are left out.
+export function h(tag, attributes = {}, ...children) {
+  const element = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) {
+      element.setAttribute(name, value === true ? "" : value);
+    }
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+// What a stranger wrote, kept from turning the text around it.
+export const foreign = (text) => h("bdi", {}, text);
+
+export function download(content, name) {
+  const address = typeof content === "string" ? content : URL.createObjectURL(content);
+  h("a", { href: address, download: name }).click();
+  if (content !== address) setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+export const toBase64 = (array) => {
+  const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
+  return btoa(text);
+};
+
+export const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));

@@ -1,0 +1,55 @@
+// Faces as files that say what they are.
+
+import { faceOf, FACE_BYTES, SIDE, canvas, paint } from "./views.js";
+
+const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
+  for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
+  return n;
+});
+
+function checksum(bytes) {
+  let crc = ~0;
+  for (const byte of bytes) crc = TABLE[(crc ^ byte) & 255] ^ (crc >>> 8);
+  return ~crc;
+}
+
+// A face's pixels as a PNG that holds texts by name, in chunks of international text (PNG specification, 11.3.3.4).
+export async function pngWith(pixels, texts) {
+  const drawn = canvas();
+  paint(drawn, pixels);
+  const blob = await new Promise((resolve) => drawn.toBlob(resolve, "image/png"));
+  const chunks = Object.entries(texts).map(([name, text]) => {
+    const content = new TextEncoder().encode(`iTXt${name}\0\0\0\0\0${text}`);
+    const chunk = new DataView(new ArrayBuffer(content.length + 8));
+    chunk.setUint32(0, content.length - 4);
+    new Uint8Array(chunk.buffer).set(content, 4);
+    chunk.setUint32(content.length + 4, checksum(content));
+    return chunk.buffer;
+  });
+  const afterHeader = 33; // The signature's 8 bytes and the 25 of the first chunk.
+  return new Blob([blob.slice(0, afterHeader), ...chunks, blob.slice(afterHeader)], { type: "image/png" });
+}
+
+// A walk of faces, there and back again, as an endless GIF of 256 x 256.
+export async function gif(pixels, scale = 4, delay = 80) {
+  const { GIFEncoder, quantize, applyPalette } = await import("./vendor/gifenc.js");
+  const encoder = GIFEncoder();
+  const count = pixels.length / FACE_BYTES;
+  const order = [...Array(count).keys(), ...Array.from({ length: count - 2 }, (_, i) => count - 2 - i)];
+  const side = SIDE * scale;
+  for (const index of order) {
+    const face = faceOf(pixels, index);
+    const palette = quantize(face, 256);
+    // Made before it is enlarged, which is then done by repeating its numbers.
+    const small = applyPalette(face, palette);
+    const large = new Uint8Array(side * side);
+    for (let y = 0; y < side; y++) {
+      for (let x = 0; x < side; x++) {
+        large[y * side + x] = small[Math.floor(y / scale) * SIDE + Math.floor(x / scale)];
+      }
+    }
+    encoder.writeFrame(large, side, side, { palette, delay, repeat: 0 });
+  }
+  encoder.finish();
+  return new Blob([encoder.bytes()], { type: "image/gif" });
+}

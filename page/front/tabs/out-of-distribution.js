@@ -1,0 +1,170 @@
+// Every model's faces at a mean that the visitor moves, far beyond the prior.
+
+import { h } from "../dom.js";
+import { slider } from "../controls.js";
+import { Tab } from "../tab.js";
+import { Chart, Faces, diversity } from "../views.js";
+
+const ALL = "All of them";
+
+// Even in the inverse hyperbolic sine, which is straight around 0 and logarithmic far away, where less happens.
+const place = (mean, most) => 0.5 + Math.asinh(mean) / Math.asinh(most) / 2;
+
+export class OutOfDistribution extends Tab {
+  constructor(page, about) {
+    super(page, about);
+    const mean = this.controls.find(({ name }) => name === "mean");
+    const most = (this.most = mean.most);
+    const scale = {
+      steps: 0.001,
+      to: (value) => place(value, most),
+      from: (share) => {
+        const value = Math.sinh((2 * share - 1) * Math.asinh(most));
+        return Math.abs(value) < 10 ? Math.round(10 * value) / 10 : Math.round(value);
+      },
+    };
+    this.fields.mean = slider({ ...mean, scale, class: "hero" }, (value) => this.set({ mean: value }));
+    this.rows = new Map();
+    this.sentence = h("p", { class: "sentence", "aria-live": "polite" });
+    this.list = h("div", { class: "rows" });
+    const preset = (label, values) => h("button", { type: "button", onclick: () => this.set(values()) }, label);
+    this.element.append(
+      h(
+        "div",
+        { class: "stage" },
+        this.fields.mean.element,
+        h(
+          "div",
+          { class: "ticks", "aria-hidden": "true" },
+          page.about.means.ticks.map((tick) => h("span", { style: `left: ${100 * place(tick, most)}%` }, `${tick}`)),
+        ),
+        h(
+          "div",
+          { class: "actions" },
+          preset("To the prior", () => ({ mean: this.shown[0].priorMean })),
+          [-3, 100, -100].map((value) => preset(`${value}`.replace("-", "−"), () => ({ mean: value }))),
+          preset("The experiment", () => ({ mean: -3, models: ALL })),
+        ),
+        this.sentence,
+      ),
+      this.list,
+      h("div", { class: "controls" }, this.field("models"), this.field("seed"), this.field("faces")),
+      h(
+        "p",
+        { class: "note" },
+        "The noise on top of the mean stays the same, so each face is its own. Beside the faces, as measured on the " +
+          "bundled models: ",
+        h("span", { class: "key blue" }, "how much faces differ"),
+        " and ",
+        h("span", { class: "key red" }, "the share of pictures in which a detector finds one"),
+        "; the band is the prior. The experiment gives the plain and the shifted autoencoder the same draws around " +
+          "−3: only one of them was trained to expect them.",
+      ),
+    );
+  }
+
+  get shown() {
+    const { models } = this.settings;
+    return [...this.page.models.values()].filter(({ name }) => models === ALL || models === name);
+  }
+
+  async draw() {
+    const { mean, seed, faces } = this.settings;
+    const shown = this.shown;
+    this.list.replaceChildren(...shown.map((model) => this.row(model).element));
+    const draws = await Promise.all(shown.map((model) => this.drawModel(model, mean, seed, faces)));
+    this.sentence.textContent = inWords(mean, draws);
+    this.list.dataset.mean = mean;
+  }
+
+  async drawModel(model, mean, seed, count) {
+    const row = this.row(model);
+    const pixels = await this.page.faces(model, { seed, mean }, count);
+    const names = Array.from({ length: count }, (_, i) => `Face ${i + 1} by the ${model.said} at mean ${mean}`);
+    row.faces.element.style.setProperty("--columns", Math.min(count, 8));
+    row.faces.show(pixels, names);
+    row.chart.at = place(mean, this.most);
+    const apart = diversity(pixels);
+    const distance = Math.abs(mean - model.priorMean) / Math.sqrt(model.priorVariance);
+    const share = between(model.about.measured, mean);
+    row.numbers.textContent =
+      `${distance.toFixed(1)} standard deviations from the prior’s mean; two faces differ by ` +
+      `${apart.toFixed(1)} grey levels` +
+      (share === null ? "." : `; a face is found in ${Math.round(100 * share)}% of pictures this far.`);
+    const atPrior = distance <= 2 ? apart : await this.atPrior(model, seed, count);
+    return { model, distance, share: atPrior ? apart / atPrior : 1 };
+  }
+
+  // The diversity of the same noise at the prior's mean.
+  async atPrior(model, seed, count) {
+    const key = `${seed} ${count}`;
+    const row = this.row(model);
+    if (row.key !== key) {
+      row.atPrior = diversity(await this.page.faces(model, { seed, mean: model.priorMean }, count));
+      row.key = key;
+    }
+    return row.atPrior;
+  }
+
+  row(model) {
+    if (!this.rows.has(model)) {
+      const faces = new Faces();
+      const numbers = h("p", { class: "numbers" });
+      const chart = farCurve(model, this.page.about.means.ticks, this.most);
+      const head = h("header", {}, h("h3", {}, model.name), h("p", { class: "prior" }, model.about.prior));
+      const element = h("article", { class: "model" }, head, faces.element, chart.element, numbers);
+      this.rows.set(model, { element, faces, chart, numbers });
+    }
+    return this.rows.get(model);
+  }
+}
+
+function farCurve({ name, about, priorMean, priorVariance }, ticks, most) {
+  const lines = {};
+  for (const [key, colour] of [
+    ["pixel_diversity", "blue"],
+    ["face_share", "red"],
+  ]) {
+    const values = about.measured.map((point) => point[key]);
+    if (!values.length || values.includes(null)) continue;
+    const top = key === "face_share" ? 1 : Math.max(...values);
+    lines[colour] = about.measured.map(({ mean }, index) => [place(mean, most), values[index] / top]);
+  }
+  const reach = 2 * Math.sqrt(priorVariance);
+  return new Chart({
+    spoken:
+      `${name}: measured diversity and share of faces from mean −${most} to ${most}; ` +
+      "a band marks the prior, a line the mean that is shown",
+    lines,
+    ticks: ticks.map((tick) => [place(tick, most), `${tick}`]),
+    band: [place(priorMean - reach, most), place(priorMean + reach, most)],
+  });
+}
+
+// The measured share of pictures with a face around a mean, between the nearest two that were measured.
+function between(measured, mean) {
+  const points = measured.filter((point) => point.face_share !== null);
+  if (!points.length) return null;
+  const after = points.findIndex((point) => point.mean >= mean);
+  if (after <= 0) return points.at(after).face_share;
+  const [a, b] = [points[after - 1], points[after]];
+  return a.face_share + ((b.face_share - a.face_share) * (mean - a.mean)) / (b.mean - a.mean);
+}
+
+// One sentence on what is seen at a mean: which models' faces vary there, and which have collapsed.
+export function inWords(mean, draws) {
+  const inside = draws.filter(({ distance }) => distance <= 2);
+  const alike = draws.filter(({ distance, share }) => distance > 2 && share < 0.25);
+  const between = draws.filter(({ distance, share }) => distance > 2 && share >= 0.25);
+  const told = (some, one, many) => {
+    const names = some.map(({ model }) => `the ${model.said}`);
+    const listed = names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
+    return some.length ? [`${listed} ${some.length === 1 ? one : many}`] : [];
+  };
+  const parts = [
+    ...told(inside, ...["is", "are"].map((verb) => `${verb} within two standard deviations of the prior`)),
+    ...told(between, ...["has", "have"].map((verb) => `${verb} left the prior, and the faces still differ`)),
+    ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the noise, nearly one picture`)),
+  ];
+  return `At mean ${mean}, ${parts.join("; ")}.`;
+}
