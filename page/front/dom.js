@@ -12,9 +12,12 @@ export function h(tag, attributes = {}, ...children) {
       element.setAttribute(name, value === true ? "" : value);
     }
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
+
+// A number as it is printed.
+export const shown = (number) => `${number}`.replace("-", "−");
 
 // What a stranger wrote, kept from turning the text around it.
 export const foreign = (text) => h("bdi", {}, text);

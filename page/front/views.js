@@ -89,7 +89,7 @@ export class Walk {
   }
 }
 
-const [WIDTH, HEIGHT, MARGIN, FOOT] = [300, 84, 8, 16];
+const [WIDTH, HEIGHT, MARGIN, FOOT] = [300, 84, 14, 16];
 const across = (share) => MARGIN + share * (WIDTH - 2 * MARGIN);
 
 // A line chart in shares of its width and height, from the bottom left, with a mark that moves.

@@ -92,6 +92,7 @@ export class Generate extends Tab {
     this.z = sample(model, { ...settings, attributes: writeAttributes(values) }, settings.faces);
     const pixels = await this.page.decode(model, this.z);
     const names = Array.from({ length: settings.faces }, (_, i) => `Face ${i + 1} of ${settings.faces}, ${model.name}`);
+    this.grid.element.style.setProperty("--columns", settings.faces > 36 ? 8 : 6);
     this.grid.show(pixels, names);
     this.grid.chosen = this.chosen.face - 1;
     paint(this.large, faceOf(pixels, this.chosen.face - 1));

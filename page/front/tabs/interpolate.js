@@ -9,9 +9,9 @@ import { photograph } from "../photograph.js";
 
 const SMOOTH_STEPS = 24;
 
-// The map shows so many faces in each direction, and goes beyond its three by this share of their distance.
+// The map shows so many faces in each direction, those it goes through among them, and half a face beyond.
 const MAP = 5;
-const BEYOND = 0.25;
+const BEYOND = 0.5 / (MAP - 1);
 
 export class Interpolate extends Tab {
   constructor(page, about) {
@@ -45,7 +45,7 @@ export class Interpolate extends Tab {
         ["A", 0, 0],
         ["B", 1, 0],
         ["C", 0, 1],
-      ].map(([letter, u, v]) => h("span", { class: "corner", style: position(u, v) }, letter)),
+      ].map(([letter, u, v]) => h("span", { class: "corner", style: position(u - 0.07, v - 0.07) }, letter)),
       this.pin,
     );
     const gifButton = h("button", { type: "button", onclick: () => this.download() }, "Download the walk (GIF)");
@@ -55,9 +55,9 @@ export class Interpolate extends Tab {
       this.notes,
       h("h3", {}, "From A to B"),
       this.path.element,
-      h("div", { class: "actions" }, this.walk.element, gifButton),
+      h("div", { class: "actions walking" }, this.walk.element, gifButton),
       h("h3", {}, "A map to wander in"),
-      h("p", { class: "note" }, "The plane through A, B and C, and a little beyond. Drag the pin."),
+      h("p", { class: "note" }, "The plane through A, B and C. Drag the pin."),
       h("div", { class: "wander" }, this.plane, this.wandering),
     );
   }
@@ -142,7 +142,7 @@ export class Interpolate extends Tab {
     const key = join(this.corners).join();
     await this.drawPin();
     if (this.again || this.mapped === key) return; // The hand goes first.
-    const shares = Array.from({ length: MAP }, (_, i) => -BEYOND + ((1 + 2 * BEYOND) * (i + 0.5)) / MAP);
+    const shares = Array.from({ length: MAP }, (_, i) => i / (MAP - 1));
     const points = shares.toReversed().flatMap((v) => shares.map((u) => this.point(u, v)));
     const pixels = await this.page.decode(this.model, join(points));
     const context = this.map.getContext("2d");

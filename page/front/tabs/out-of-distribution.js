@@ -1,6 +1,6 @@
 // Every model's faces at a mean that the visitor moves, far beyond the prior.
 
-import { h } from "../dom.js";
+import { h, shown } from "../dom.js";
 import { slider } from "../controls.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, diversity } from "../views.js";
@@ -36,17 +36,17 @@ export class OutOfDistribution extends Tab {
         h(
           "div",
           { class: "ticks", "aria-hidden": "true" },
-          page.about.means.ticks.map((tick) => h("span", { style: `left: ${100 * place(tick, most)}%` }, `${tick}`)),
+          page.about.means.ticks.map((tick) => h("span", { style: `left: ${100 * place(tick, most)}%` }, shown(tick))),
         ),
         h(
           "div",
           { class: "actions" },
           preset("To the prior", () => ({ mean: this.shown[0].priorMean })),
-          [-3, 100, -100].map((value) => preset(`${value}`.replace("-", "−"), () => ({ mean: value }))),
+          [-3, 100, -100].map((value) => preset(shown(value), () => ({ mean: value }))),
           preset("The experiment", () => ({ mean: -3, models: ALL })),
         ),
-        this.sentence,
       ),
+      this.sentence,
       this.list,
       h("div", { class: "controls" }, this.field("models"), this.field("seed"), this.field("faces")),
       h(
@@ -136,7 +136,7 @@ function farCurve({ name, about, priorMean, priorVariance }, ticks, most) {
       `${name}: measured diversity and share of faces from mean −${most} to ${most}; ` +
       "a band marks the prior, a line the mean that is shown",
     lines,
-    ticks: ticks.map((tick) => [place(tick, most), `${tick}`]),
+    ticks: ticks.map((tick) => [place(tick, most), shown(tick)]),
     band: [place(priorMean - reach, most), place(priorMean + reach, most)],
   });
 }
@@ -166,5 +166,5 @@ export function inWords(mean, draws) {
     ...told(between, ...["has", "have"].map((verb) => `${verb} left the prior, and the faces still differ`)),
     ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the noise, nearly one picture`)),
   ];
-  return `At mean ${mean}, ${parts.join("; ")}.`;
+  return `At mean ${shown(mean)}, ${parts.join("; ")}.`;
 }
