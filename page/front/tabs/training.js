@@ -33,6 +33,8 @@ export class Training extends Tab {
       throw new Error(`The ${name} that is shown here came ${reason}.`);
     }
     const epoch = Math.min(this.settings.epoch, history.epochs);
+    this.fields.epoch.input.max = history.epochs;
+    this.fields.epoch.value = epoch;
     const sheet = await this.sheet(history.sheet);
     const row = Math.max(0, history.shown.findLastIndex((shown) => shown <= epoch));
     const faces = Array.from({ length: FACES }, (_, i) => sheet.getImageData(i * SIDE, row * SIDE, SIDE, SIDE).data);
