@@ -1,0 +1,207 @@
+// What the page knows of a model, and its latents: the same as models/base.py and its subclasses make of a seed.
+
+import { doubles, normals, uniforms } from "./draws.js";
+import { Weights, float32 } from "./weights.js";
+
+const round = Math.fround;
+
+// What a model's latents depend on besides the prior's numbers, and the sizes of it: n attributes, k components.
+const TENSORS = {
+  "attribute-generator": { attribute_bias: ["n"], attribute_weight: ["n", "n"] },
+  "perceptual-autoencoder": {
+    mixture_logits: ["k"],
+    mixture_means: ["k", "latent"],
+    mixture_roots: ["k", "latent", "latent"],
+    directions: ["n", "latent"],
+  },
+};
+const MOST = { "attribute-generator": 1, "perceptual-autoencoder": 1e6 };
+
+/** Latents are Float32Arrays, `latentSize` numbers for each face, face after face. */
+export class Model {
+  #tensors = null;
+  #ready = null;
+
+  /** `about` is a model's entry in page.json; `base` the address of the page's root. */
+  constructor(about, base) {
+    this.about = about;
+    this.name = about.name;
+    this.said = about.said;
+    this.kind = about.kind;
+    this.latentSize = about.latent_size;
+    this.discreteSize = about.discrete_size;
+    this.continuousSize = about.latent_size - about.discrete_size;
+    this.attributes = about.attributes;
+    this.best = about.best;
+    this.priorMean = about.prior_mean;
+    this.priorVariance = about.prior_variance;
+    this.encodes = about.encodes;
+    this.weights = new Weights(about, base);
+  }
+
+  /** Load what its latents need, before `sample` and `withAttributes`. */
+  ready() {
+    this.#ready ??= this.#load().catch((error) => {
+      this.#ready = null; // So that it can be tried again.
+      throw error;
+    });
+    return this.#ready;
+  }
+
+  async #load() {
+    const wanted = TENSORS[this.kind] ?? {};
+    const names = Object.keys(wanted);
+    if (!names.length) return;
+    const loaded = await this.weights.tensors(names);
+    const sizes = { n: this.attributes.length, k: loaded.get(names[0]).shape[0], latent: this.latentSize };
+    for (const name of names) {
+      const shape = wanted[name].map((size) => sizes[size]);
+      if (`${loaded.get(name).shape}` !== `${shape}`) {
+        throw new Error(`The weights of the ${this.name} are of another model: ${name} is not ${shape.join(" x ")}.`);
+      }
+    }
+    this.#tensors = Object.fromEntries(names.map((name) => [name, float32(loaded.get(name))]));
+  }
+
+  get #parts() {
+    if (TENSORS[this.kind] && !this.#tensors) throw new Error(`The ${this.name} is still being loaded.`);
+    return this.#tensors;
+  }
+
+  /** `count` latents of a seed; moving the mean moves the same faces, and bits stay as they are. */
+  sample(seed, count, { mean = this.priorMean, variance = this.priorVariance } = {}) {
+    const noise = normals(seed, count * this.continuousSize);
+    if (this.kind === "perceptual-autoencoder") return this.#mixture(seed, count, noise, mean, variance);
+    const z = new Float32Array(count * this.latentSize);
+    const spread = round(Math.sqrt(variance));
+    const bits = this.#bits(seed, count);
+    for (let face = 0; face < count; face++) {
+      const row = this.#row(z, face);
+      for (let i = 0; i < this.continuousSize; i++) {
+        row[i] = round(noise[face * this.continuousSize + i] * spread) + round(mean);
+      }
+      row.set(bits.subarray(face * this.discreteSize, (face + 1) * this.discreteSize), this.continuousSize);
+    }
+    return z;
+  }
+
+  // Fair bits, or a chain in which each attribute depends on those before it.
+  #bits(seed, count) {
+    const uniform = uniforms(seed, count * this.discreteSize);
+    const bits = uniform.map((u) => (u < 0.5 ? -1 : 1));
+    if (this.kind !== "attribute-generator") return bits;
+    const { attribute_bias: bias, attribute_weight: weight } = this.#parts;
+    for (let at = 0; at < bits.length; at += this.discreteSize) {
+      for (let i = 0; i < bias.length; i++) {
+        let logit = bias[i];
+        for (let j = 0; j < i; j++) logit += bits[at + j] * weight[i * bias.length + j];
+        bits[at + i] = uniform[at + i] >= 0.5 * (1 - Math.tanh(logit / 2)) ? 1 : -1;
+      }
+    }
+    return bits;
+  }
+
+  #mixture(seed, count, noise, mean, variance) {
+    const { mixture_logits: logits, mixture_means: means, mixture_roots: roots } = this.#parts;
+    const size = this.latentSize;
+    const most = Math.max(...logits);
+    const shares = Array.from(logits, (logit) => Math.exp(logit - most));
+    const total = shares.reduce((sum, share) => sum + share);
+    const stretch = round(Math.sqrt(variance / this.priorVariance));
+    const z = new Float32Array(count * size);
+    doubles(seed, count).forEach((u, face) => {
+      let component = 0;
+      for (let sum = shares[0] / total; component < shares.length - 1 && sum <= u;) sum += shares[++component] / total;
+      const row = this.#row(z, face);
+      for (let i = 0; i < size; i++) {
+        let sum = 0;
+        for (let j = 0; j <= i; j++) sum += roots[(component * size + i) * size + j] * noise[face * size + j];
+        const drawn = round(means[component * size + i] + round(sum));
+        row[i] = round(round(drawn - round(this.priorMean)) * stretch) + round(mean);
+      }
+    });
+    return z;
+  }
+
+  /** The same faces with other attributes, {Smiling: 1}: bits that are set, or directions that are followed. */
+  withAttributes(z, values) {
+    const changed = z.slice();
+    for (const [name, value] of Object.entries(values)) {
+      const index = this.attributes.indexOf(name);
+      const most = MOST[this.kind] ?? 0;
+      if (index < 0) throw new Error(`The ${this.name} has no attribute ${name.slice(0, 60)}.`);
+      if (!(Math.abs(value) <= most)) throw new Error(`${name} must be a number between ${-most} and ${most}.`);
+      for (const row of this.#rows(changed)) {
+        if (this.discreteSize) row[this.continuousSize + index] = value;
+        else {
+          const direction = this.#row(this.#parts.directions, index);
+          for (let i = 0; i < row.length; i++) row[i] += round(round(value) * direction[i]);
+        }
+      }
+    }
+    return changed;
+  }
+
+  /** The same faces with some bits held: for each "+", "-", or "." where it stays as it is. */
+  holdBits(z, bits) {
+    if (bits.length !== this.discreteSize || /[^-+.]/.test(bits)) {
+      throw new Error(`Bits must be ${this.discreteSize} characters, each "+", "-" or ".".`);
+    }
+    const held = z.slice();
+    for (const row of this.#rows(held)) {
+      [...bits].forEach((bit, i) => {
+        if (bit !== ".") row[this.continuousSize + i] = bit === "+" ? 1 : -1;
+      });
+    }
+    return held;
+  }
+
+  /**
+   * `steps` latents from one to another, both included. `way`: "straight", or "spherical" around the prior's mean.
+   * `discrete`: bits are "relaxed" (pass through all values between), "switched" in the middle, or "held".
+   */
+  interpolate(start, end, steps, way = "straight", discrete = "relaxed") {
+    if (!(Number.isInteger(steps) && steps >= 2)) throw new Error("A path has 2 steps or more.");
+    if (!["relaxed", "switched", "held"].includes(discrete)) throw new Error(`Bits cannot be ${discrete} on a path.`);
+    const path = new Float32Array(steps * this.latentSize);
+    const size = this.continuousSize;
+    const centre = way === "spherical" ? round(this.priorMean) : 0;
+    const from = start.subarray(0, size).map((x) => x - centre);
+    const to = end.subarray(0, size).map((x) => x - centre);
+    const turn = way === "spherical" ? turning(from, to) : (share) => [round(1 - share), share];
+    this.#rows(path).forEach((row, step) => {
+      const share = evenly(step, steps);
+      const [first, second] = turn(share);
+      for (let i = 0; i < size; i++) row[i] = round(round(from[i] * first) + round(to[i] * second)) + centre;
+      for (let i = size; i < row.length; i++) {
+        const relaxed = round(start[i] * round(1 - share)) + round(end[i] * share);
+        row[i] = { relaxed, switched: 2 * step >= steps - 1 ? end[i] : start[i], held: start[i] }[discrete];
+      }
+    });
+    return path;
+  }
+
+  #row(z, face) {
+    return z.subarray(face * this.latentSize, (face + 1) * this.latentSize);
+  }
+
+  #rows(z) {
+    return Array.from({ length: z.length / this.latentSize }, (_, face) => this.#row(z, face));
+  }
+}
+
+// torch.linspace(0, 1, steps): from either end to the middle.
+function evenly(step, steps) {
+  const width = round(1 / (steps - 1));
+  return step < Math.floor(steps / 2) ? round(width * step) : round(1 - round(width * (steps - 1 - step)));
+}
+
+// The weights of both ends along the great circle around 0 (White 2016); there is none where they lie on one line.
+function turning(from, to) {
+  const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+  const length = Math.sqrt(dot(from, from) * dot(to, to));
+  const cosine = length ? dot(from, to) / length : 1;
+  if (Math.abs(cosine) > 1 - 1e-5) return (share) => [round(1 - share), share];
+  const angle = Math.acos(cosine);
+  return (share) => [1 - share, share].map((part) => round(Math.sin(part * angle) / Math.sin(angle)));
+}

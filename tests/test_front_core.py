@@ -1,0 +1,493 @@
+"""What the page computes in the browser: its draws, latents and faces are those of the library."""
+
+import base64
+import http.server
+import json
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import safetensors.torch
+import torch
+
+from models import Autoencoder, FaceModel, Generator, load
+from models.images import denormalise
+from models.index import read_index
+from page import graphs
+from tests.conftest import WEIGHTS
+
+FRONT = Path(__file__).parent.parent / "page/front"
+NAMES = read_index(WEIGHTS)
+MODELS = {title: load(WEIGHTS / folder) for folder, title in NAMES.items()}
+FOLDERS = {title: folder for folder, title in NAMES.items()}
+MEANS = (0, -3, 100, -100)
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """page/front, weights/ and an empty page, in parts where asked for (and where the server is one that does)."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        path = self.path.partition("?")[0]
+        content = self.server.files.get(path)
+        if content is None:
+            folder = {"front": FRONT, "weights": WEIGHTS}.get(path.split("/")[1])
+            file = folder and folder / path.split("/", 2)[2]
+            if not (file and file.is_file()):
+                return self.send_error(404)
+            content = file.read_bytes()
+        wanted = self.headers.get("Range")
+        if wanted and self.server.gives_parts:
+            first, last = map(int, wanted.removeprefix("bytes=").split("-"))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            content = content[first : last + 1]
+        else:
+            self.send_response(200)
+        self.send_header("Content-Type", "text/html" if path == "/" else self.guess_type(path))
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.server.sent += len(content) * path.startswith("/weights")
+        self.wfile.write(content)
+
+    def log_message(self, *args):
+        """Nothing."""
+
+
+# What the tests call in the page.
+HELPERS = """
+import { Decoder } from "/front/decoder.js";
+import { Model } from "/front/models.js";
+import * as draws from "/front/draws.js";
+const text = (array) => {
+  const bytes = new Uint8Array(array.buffer);
+  let string = "";
+  for (let i = 0; i < bytes.length; i += 32768) string += String.fromCharCode(...bytes.subarray(i, i + 32768));
+  return btoa(string);
+};
+const numbers = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+const modelsOf = (abouts) => new Map(abouts.map((about) => [about.name, new Model(about, location.href)]));
+// A server whose faces are all of one grey, so that one can tell them from the browser's.
+const grey = async (name, z, count) => new Uint8Array(count * 64 * 64 * 3).fill(77);
+Object.assign(window, { Decoder, Model, draws, text, numbers, modelsOf, grey });
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    yield from serve(gives_parts=True)
+
+
+@pytest.fixture(scope="module")
+def plain_server():
+    """One that knows no Range, as Python's own."""
+    yield from serve(gives_parts=False)
+
+
+def serve(gives_parts: bool):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    server.gives_parts, server.files, server.asked, server.sent = gives_parts, {}, [], 0
+    server.files["/"] = f"<!doctype html><title>Test</title><script type=module>{HELPERS}</script>".encode()
+    server.url = f"http://127.0.0.1:{server.server_port}/"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def files(server):
+    """What the server gives in place of its files, by their addresses; as before after the test."""
+    before = dict(server.files)
+    yield server.files
+    server.files.clear()
+    server.files.update(before)
+
+
+@pytest.fixture
+def visit(chromium):
+    """A function that opens a server's page in a browser of its own, after a script."""
+    contexts = []
+
+    def open_page(server, script: str = ""):
+        context = chromium.new_context()
+        contexts.append(context)
+        context.add_init_script(script)
+        page = context.new_page()
+        page.goto(server.url)
+        page.wait_for_function("!!window.Decoder")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def about(model: FaceModel, folder: str, name: str, file: bytes | None = None) -> dict:
+    """A model's entry in page.json."""
+    size = len(file) if file else (WEIGHTS / folder / "model.safetensors").stat().st_size
+    return {
+        "name": name,
+        "said": name.lower(),
+        "kind": model.model_type,
+        "latent_size": model.latent_size,
+        "discrete_size": model.discrete_size,
+        "prior_mean": model.prior_mean,
+        "prior_variance": model.prior_variance,
+        "attributes": list(model.attributes),
+        "best": list(model.attributes)[:3],
+        "encodes": model.encodes,
+        "weights": {"url": f"weights/{folder}/model.safetensors?v=1", "size": size, "hash": "1"},
+        "graph": f"front/graphs/{model.model_type}.onnx",
+    }
+
+
+ABOUTS = [about(model, FOLDERS[title], title) for title, model in MODELS.items()]
+GAN = ABOUTS[0]
+
+
+def array(text: str, kind=np.float32) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def encoded(z: torch.Tensor) -> str:
+    return base64.b64encode(z.numpy().tobytes()).decode()
+
+
+def test_draws_are_numpys(visit, server):
+    seeds = [0, 1, 2, 42, 2**31, 2**32 - 1, *map(int, np.random.default_rng(5).integers(0, 2**32, 194))]
+    page = visit(server)
+    drawn = page.evaluate(
+        """(seeds) => Object.fromEntries(
+          [["normals", 3000], ["uniforms", 501], ["doubles", 51]].map(([kind, count]) =>
+            [kind, seeds.map((seed) => text(draws[kind](seed, count)))]))""",
+        seeds,
+    )
+    rng = lambda seed, stream: np.random.default_rng([seed, stream])
+    for seed, text in zip(seeds, drawn["uniforms"], strict=True):
+        assert np.array_equal(array(text), rng(seed, 2).random(501, dtype=np.float32))
+    for seed, text in zip(seeds, drawn["doubles"], strict=True):
+        assert np.array_equal(array(text, np.float64), rng(seed, 3).random(51))
+    normals = np.stack([array(text) for text in drawn["normals"]])
+    expected = np.stack([rng(seed, 0).standard_normal(3000, dtype=np.float32) for seed in seeds])
+    assert (np.abs(expected) > 3.6542).any()  # The tail is among them.
+    # A logarithm there may round another way.
+    assert np.abs(normals - expected).max() < 1e-6 and (normals != expected).sum() <= 5
+
+
+SAMPLES = [(seed, {}) for seed in (0, 7, 123456, 2**32 - 1)] + [(7, {"mean": -100, "variance": 4}), (3, {"mean": 0.5})]
+PATHS = [(way, discrete) for way in ("straight", "spherical") for discrete in ("relaxed", "switched", "held")]
+
+
+def test_latents_are_the_models(visit, server):
+    """Drawn, with attributes, with held bits, and on the way from one to another."""
+    page = visit(server)
+    for entry in ABOUTS:
+        model = MODELS[entry["name"]]
+        names = model.attributes
+        values = {names[31]: 1, names[2]: -1, names[39]: 0.3} if names else {}
+        bits = "".join("+-."[i % 3] for i in range(model.discrete_size))
+        answer = page.evaluate(
+            """async ([about, samples, values, bits, paths]) => {
+              const model = new Model(about, location.href);
+              await model.ready();
+              const drawn = samples.map(([seed, moved]) => model.sample(seed, 20, moved));
+              const [a, b] = [model.sample(1, 1), model.sample(2, 1)];
+              const ways = paths.flatMap(([way, discrete]) =>
+                [2, 11, 12].map((steps) => model.interpolate(a, b, steps, way, discrete)));
+              const opposite = model.interpolate(a, a.map((x) => 2 * about.prior_mean - x), 5, "spherical");
+              const held = about.discrete_size ? [model.holdBits(drawn[0], bits)] : [];
+              return [...drawn, model.withAttributes(drawn[0], values), ...ways, opposite, ...held].map(text);
+            }""",
+            [entry, SAMPLES, values, bits, PATHS],
+        )
+        z = [model.sample_latent(20, seed, **moved) for seed, moved in SAMPLES]
+        a, b = model.sample_latent(1, 1)[0], model.sample_latent(1, 2)[0]
+        path = partial(model.interpolate, a, b)
+        expected = [*z, model.with_attributes(z[0], values)]
+        expected += [path(steps, way == "spherical", discrete) for way, discrete in PATHS for steps in (2, 11, 12)]
+        expected.append(model.interpolate(a, 2 * model.prior_mean - a, 5, True))
+        expected += [model.hold_bits(z[0], bits)] if bits else []
+        for text, latents in zip(answer, expected, strict=True):
+            # Sums of a hundred products, in another order; otherwise the last bit.
+            assert np.allclose(array(text), latents.flatten().numpy(), rtol=3e-6, atol=3e-6), entry["name"]
+        assert model.discrete_size == 0 or np.array_equal(
+            array(answer[0]).reshape(20, -1)[:, model.continuous_size :], z[0][:, model.continuous_size :].numpy()
+        )
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        ("model.holdBits(z, '+-')", "50 characters"),
+        ("model.withAttributes(z, { Wings: 1 })", "has no attribute Wings"),
+        ("model.withAttributes(z, { Smiling: 1.5 })", "between -1 and 1"),
+        ("model.interpolate(z, z, 1)", "2 steps or more"),
+        ("decoder.decode('Attribute GAN', z.slice(1))", "no latents of the Attribute GAN"),
+        ("decoder.decode('Statue', z)", "no latents of the Statue"),
+    ],
+)
+def test_what_is_no_wish_is_refused_in_a_sentence(visit, server, call, sentence):
+    complaint = visit(server).evaluate(
+        f"""async (abouts) => {{
+          const models = modelsOf(abouts), model = models.get("Attribute GAN");
+          await model.ready();
+          const z = model.sample(0, 1), decoder = new Decoder(models, location.href, grey);
+          try {{ await {call}; }} catch (error) {{ return error.message; }}
+        }}""",
+        ABOUTS,
+    )
+    assert sentence in complaint and complaint.endswith(".")
+
+
+def test_graphs_are_what_the_command_writes(tmp_path):
+    pytest.importorskip("onnx")
+    graphs.main(tmp_path)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert written == {path.name: path.read_bytes() for path in graphs.GRAPHS.iterdir()}
+    assert {path.removesuffix(".onnx") for path in written} - {"shapes.json"} == {
+        model.model_type for model in MODELS.values()
+    }
+
+
+def far_and_near(model: FaceModel) -> tuple[torch.Tensor, np.ndarray]:
+    """Latents around several means, and their faces in float32, (n, 64, 64, 3)."""
+    z = torch.cat([model.sample_latent(4, seed=1, mean=mean) for mean in MEANS])
+    with torch.inference_mode():
+        return z, denormalise(model.decode(z)).permute(0, 2, 3, 1).numpy().astype(int)
+
+
+@pytest.mark.parametrize("title", MODELS)
+def test_a_graph_decodes_as_its_model(title, tmp_path):
+    model = MODELS[title]
+    weights = safetensors.torch.load_file(WEIGHTS / FOLDERS[title] / "model.safetensors")
+    for name in json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())[model.model_type]:
+        (tmp_path / name).write_bytes(weights[name].float().numpy().tobytes())
+    (tmp_path / "graph.onnx").write_bytes((graphs.GRAPHS / f"{model.model_type}.onnx").read_bytes())
+    z, faces = far_and_near(model)
+    (x,) = onnxruntime.InferenceSession(tmp_path / "graph.onnx").run(None, {"z": z.numpy()})
+    decoded = denormalise(torch.tensor(x)).permute(0, 2, 3, 1).numpy().astype(int)
+    assert np.abs(decoded - faces).max() <= 1
+
+
+# Decodes latents by each model, without a server to fall back on.
+DECODE = """async ([abouts, latents]) => {
+  const decoder = new Decoder(modelsOf(abouts), location.href);
+  const faces = await Promise.all(abouts.map(({ name }, i) => decoder.decode(name, numbers(latents[i]))));
+  return { faces: faces.map(text), status: decoder.status };
+}"""
+
+
+def decode(page, abouts: list[dict]) -> dict:
+    """As `DECODE` answers, after comparing the faces with the models' own."""
+    wanted = [far_and_near(MODELS[entry["name"]]) for entry in abouts]
+    answer = page.evaluate(DECODE, [abouts, [encoded(z) for z, _ in wanted]])
+    for text, (_, faces) in zip(answer["faces"], wanted, strict=True):
+        pixels = array(text, np.uint8).reshape(-1, 64, 64, 4).astype(int)
+        assert np.abs(pixels[..., :3] - faces).max() <= 1 and (pixels[..., 3] == 255).all()
+    return answer
+
+
+def test_the_browser_decodes_as_the_models(visit, server):
+    answer = decode(visit(server), ABOUTS)
+    status = answer["status"]
+    assert status["state"] == "local" and status["reason"] == ""
+    assert status["loaded"] == status["total"] > 20e6
+
+
+def test_it_loads_what_it_needs_once(visit, server):
+    """Of an autoencoder half, and on a second visit nothing."""
+    entry = ABOUTS[1]
+    page, sent = visit(server), server.sent
+    decode(page, [entry])
+    assert 4.5e6 < server.sent - sent < 4.7e6
+    page.reload()
+    page.wait_for_function("!!window.Decoder")
+    server.asked.clear()
+    decode(page, [entry])
+    assert "/front/graphs/autoencoder.onnx" in server.asked
+    assert not [path for path in server.asked if path.startswith("/weights")]
+
+
+def test_a_changed_file_takes_the_place_of_the_old(visit, server):
+    page = visit(server)
+    decode(page, [GAN])
+    kept = "caches.open('latent-faces-weights').then((cache) => cache.keys()).then((all) => all.map(({ url }) => url))"
+    before = page.evaluate(kept)
+    decode(page, [{**GAN, "weights": {**GAN["weights"], "url": GAN["weights"]["url"].replace("v=1", "v=2")}}])
+    after = page.evaluate(kept)
+    assert before and all("v=1" in url for url in before)
+    assert len(after) == len(before) and all("v=2" in url for url in after)
+
+
+def test_it_works_without_parts(visit, plain_server):
+    decode(visit(plain_server), [GAN, ABOUTS[5]])
+    assert sum(path.startswith("/weights/gan") for path in plain_server.asked) == 1
+
+
+def test_it_works_where_nothing_can_be_kept(visit, server):
+    """As without a secure context."""
+    decode(visit(server, "delete window.caches; delete Window.prototype.caches"), [GAN])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_weights_of_any_precision_are_read(visit, server, files, dtype):
+    model = MODELS["Shifted autoencoder"]
+    stored = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
+    }
+    files["/weights/other/model.safetensors"] = file = safetensors.torch.save(stored)
+    model = Autoencoder(prior_mean=-3.0).eval()
+    model.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
+    z = model.sample_latent(2, seed=0)
+    answer = visit(server).evaluate(DECODE, [[about(model, "other", "Other", file)], [encoded(z)]])
+    with torch.inference_mode():
+        faces = denormalise(model.decode(z)).permute(0, 2, 3, 1).numpy().astype(int)
+    pixels = array(answer["faces"][0], np.uint8).reshape(-1, 64, 64, 4)[..., :3].astype(int)
+    assert np.abs(pixels - faces).max() <= 1
+
+
+# Asks for a face until one is decoded without the server, or is not going to be; then once more.
+SETTLE = """async ([about, remote]) => {
+  const decoder = new Decoder(modelsOf([about]), location.href, remote && eval(remote)), states = [decoder.status.state];
+  decoder.addEventListener("status", () => {
+    if (states.at(-1) !== decoder.status.state) states.push(decoder.status.state);
+  });
+  const z = new Float32Array(about.latent_size).map((_, i) => Math.sin(i));
+  const first = await decoder.decode(about.name, z).catch((error) => error.message);
+  decoder.start();
+  while (["idle", "loading"].includes(decoder.status.state)) await new Promise((resolve) => setTimeout(resolve, 20));
+  const last = await decoder.decode(about.name, z).catch((error) => error.message);
+  return { states, first, last: typeof last === "string" ? last : text(last), reason: decoder.status.reason };
+}"""
+
+
+def test_the_server_decodes_until_the_browser_can(visit, server):
+    z = torch.sin(torch.arange(100.0))[None]
+    with torch.inference_mode():
+        face = denormalise(MODELS["GAN"].decode(z))[0].permute(1, 2, 0).numpy()
+        tried = denormalise(MODELS["GAN"].decode(MODELS["GAN"].sample_latent(1, seed=0)))[0].permute(1, 2, 0).numpy()
+    # Right for the face by which the browser is tried, so that one can tell the others apart.
+    remote = f"""async (name, z) => z[0] === 0
+      ? grey(name, z, 1) : Uint8Array.from(atob("{base64.b64encode(tried.tobytes()).decode()}"), (c) => c.charCodeAt(0))"""
+    answer = visit(server).evaluate(SETTLE, [GAN, remote])
+    assert answer["states"] == ["idle", "loading", "local"] and answer["reason"] == ""
+    assert set(answer["first"]) == {77, 255}
+    pixels = array(answer["last"], np.uint8).reshape(64, 64, 4)
+    assert np.abs(pixels[..., :3].astype(int) - face).max() <= 1
+
+
+def test_faces_unlike_the_servers_are_left_to_it(visit, server):
+    answer = visit(server).evaluate(SETTLE, [GAN, "grey"])
+    assert answer["states"][-1] == "remote"
+    assert answer["reason"] == "Faces of the GAN come out otherwise in this browser than on the server."
+    assert set(array(answer["last"], np.uint8)) == {77, 255}
+
+
+def damaged(file: bytes, how: str) -> bytes:
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    if how == "numbers":
+        start, end = header["layers.1.0.weight"]["data_offsets"]
+        return file[: 8 + length + start] + b"\xff" * (end - start) + file[8 + length + end :]
+    if how == "offsets":
+        header["layers.1.0.weight"]["data_offsets"][1] += 10**9
+    if how == "name":
+        header["layer"] = header.pop("layers.1.0.weight")
+    text = b"{not JSON" if how == "json" else json.dumps(header).encode()
+    size = 2**60 if how == "length" else len(text)
+    return size.to_bytes(8, "little") + text + file[8 + length :]
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("numbers", "No face of the GAN comes out in this browser."),
+        ("offsets", "The weights of the GAN are damaged: layers.1.0.weight is not where its header says."),
+        ("name", "The weights of the GAN are damaged: it has no layers.1.0.weight."),
+        ("json", "The weights of the GAN are damaged: its header is no JSON object."),
+        ("length", "The weights of the GAN are damaged: its header is too long."),
+    ],
+    ids=lambda value: value.split()[0],
+)
+def test_damaged_weights_are_left_to_the_server(visit, server, files, how, sentence):
+    file = damaged((WEIGHTS / "gan/model.safetensors").read_bytes(), how)
+    files["/weights/damaged/model.safetensors"] = file
+    answer = visit(server).evaluate(SETTLE, [about(MODELS["GAN"], "damaged", "GAN", file), "grey"])
+    assert answer["reason"] == sentence
+    assert answer["states"][-1] == "remote" and set(array(answer["last"], np.uint8)) == {77, 255}
+
+
+def test_a_model_that_the_graph_does_not_fit_is_left_to_the_server(visit, server, files):
+    model = Generator(hidden_size=16)
+    files["/weights/other/model.safetensors"] = file = safetensors.torch.save(model.state_dict())
+    answer = visit(server).evaluate(SETTLE, [about(model, "other", "Thin GAN", file), "grey"])
+    assert answer["reason"].startswith("The Thin GAN has other sizes than the graph that a browser runs: layers.")
+    assert answer["states"][-1] == "remote" and set(array(answer["last"], np.uint8)) == {77, 255}
+
+
+NOWHERE = {**GAN, "weights": {"url": "weights/nowhere/model.safetensors?v=1", "size": 5_000_000}}
+TOO_OLD = "delete window.DecompressionStream"
+DEAD = "Worker = class { postMessage() { setTimeout(() => this.onerror()); } terminate() {} }"
+FULL = """Worker = class {
+  postMessage({ z }) {
+    if (z) setTimeout(() => this.onmessage({ data: { complaint: "bad alloc", isMemory: true } }));
+  }
+  terminate() {}
+}"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "script", "sentence"),
+    [
+        (NOWHERE, "", "The weights of the GAN cannot be loaded: the server answers 404."),
+        ({**GAN, "graph": None}, "", "The GAN has no graph that a browser could run."),
+        ({**GAN, "graph": "front/none.onnx"}, "", "cannot be loaded: the server answers 404."),
+        ({**GAN, "graph": "weights/index.json"}, "", "The GAN cannot be run in this browser: "),
+        (GAN, TOO_OLD, "This browser is too old to draw the faces itself."),
+        (GAN, DEAD, "This browser cannot run what draws the faces."),
+        (GAN, FULL, "This browser has no memory left to draw faces."),
+    ],
+    ids=["no weights", "no graph", "no file", "no ONNX", "too old", "dead workers", "no memory"],
+)
+def test_without_a_server_a_failure_is_a_sentence(visit, server, entry, script, sentence):
+    page = visit(server, script)
+    answer = page.evaluate(SETTLE, [entry, None])
+    for said in (answer["first"], answer["last"], answer["reason"]):
+        assert sentence in said
+    answer = page.evaluate(SETTLE, [entry, "grey"])
+    assert sentence in answer["reason"] and set(array(answer["last"], np.uint8)) == {77, 255}
+
+
+# The first of three workers answers that it has no memory.
+ONE_TOO_MANY = """
+Object.defineProperty(navigator, "hardwareConcurrency", { value: 3 });
+window.made = [];
+window.ended = 0;
+window.Worker = class extends Worker {
+  constructor(...args) { super(...args); made.push(this); }
+  postMessage(data) {
+    if (data.z && this === made[0]) this.onmessage({ data: { complaint: "out of memory", isMemory: true } });
+    else super.postMessage(data);
+  }
+  terminate() { ended++; super.terminate(); }
+};
+"""
+
+
+def test_a_worker_without_memory_leaves_the_work_to_the_others(visit, server):
+    page = visit(server, ONE_TOO_MANY)
+    decode(page, [GAN])
+    assert page.evaluate("[made.length, ended]") == [3, 1]
+
+
+def test_who_saves_data_is_served(visit, server):
+    saving = "Object.defineProperty(navigator, 'connection', { value: { saveData: true } })"
+    page = visit(server, saving)
+    server.asked.clear()
+    answer = page.evaluate(SETTLE, [GAN, "grey"])
+    assert answer["states"] == ["idle", "remote"] and "save data" in answer["reason"]
+    assert set(array(answer["last"], np.uint8)) == {77, 255} and not server.asked
