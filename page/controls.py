@@ -104,7 +104,7 @@ class Attributes(Text):
 class Photograph(Control):
     """An upload, as gradio's file data; never in links."""
 
-    value: None = None
+    value: None = None  # type: ignore[assignment]
 
     def check(self, value: Any, what: str) -> str | None:
         """Its path; None where there is none."""

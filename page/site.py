@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import html
 import json
-import mimetypes
 import shutil
 import threading
 from collections.abc import Sequence
@@ -169,9 +168,6 @@ class _Files(StaticFiles):
 
 def routes() -> list[BaseRoute]:
     """What a server adds to gradio's own addresses."""
-    # Where a machine says otherwise of them, browsers would refuse modules.
-    mimetypes.add_type("text/javascript", ".js")
-    mimetypes.add_type("text/css", ".css")
     threading.Thread(target=page, name="page.json", daemon=True).start()  # Lest the first visitor wait for it.
 
     def told(request: Request) -> Response:
