@@ -57,6 +57,7 @@ class LoadedModel:
     """A model and where it came from.
 
     Attributes:
+        folder: of its files.
         model: in eval mode, on the CPU.
         origin: a phrase for people, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
         history: of its training. None where there is none, or none that could be had in time: another model's, such
@@ -64,6 +65,7 @@ class LoadedModel:
         areas: how well its attributes work, of those of which that was measured.
     """
 
+    folder: Path
     model: FaceModel
     origin: str
     history: History | None
@@ -99,18 +101,18 @@ def load_models(names: Iterable[str], folder: Path, hub: str | None = None) -> d
 
 
 def _load_folder(folder: Path, origin: str) -> LoadedModel:
-    loaded = _with_history(load(folder), origin, lambda: load_history(folder))
+    loaded = _with_history(folder, load(folder), origin, lambda: load_history(folder))
     return replace(loaded, areas=read_areas(folder / ATTRIBUTES_FILE))
 
 
-def _with_history(model: FaceModel, origin: str, load: Callable[[], History | None]) -> LoadedModel:
+def _with_history(folder: Path, model: FaceModel, origin: str, load: Callable[[], History | None]) -> LoadedModel:
     """A model is worth showing without its history, whatever keeps that away."""
     try:
-        return LoadedModel(model, origin, load())
+        return LoadedModel(folder, model, origin, load())
     except RemoteEntryNotFoundError:  # As with models made before there was any.
-        return LoadedModel(model, origin, None)
+        return LoadedModel(folder, model, origin, None)
     except Exception as error:
-        return LoadedModel(model, f"{origin}, without its history: {_reason(error)}", None)
+        return LoadedModel(folder, model, f"{origin}, without its history: {_reason(error)}", None)
 
 
 def _pull_or_none(repository: str, revision: str | None, like: FaceModel) -> LoadedModel | str:
@@ -183,23 +185,25 @@ def _pull(repository: str, revision: str | None) -> LoadedModel:
     except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
         return _from_cache(repository, revision, error)
 
-    def download() -> tuple[FaceModel, str]:
+    def download() -> tuple[Path, FaceModel]:
         # Resolves the revision and remembers it for a start without the Hub. What follows names the commit, so that
         # both files are of one state, and nothing is asked about files that are cached.
-        commit = _fetch(repository, constants.CONFIG_NAME, revision).parent.name
+        folder = _fetch(repository, constants.CONFIG_NAME, revision).parent
         try:
-            model = load(repository, revision=commit)
+            model = load(repository, revision=folder.name)
         except DamagedDownload:
-            model = load(repository, revision=commit, force_download=True)
-        return model, commit
+            model = load(repository, revision=folder.name, force_download=True)
+        return folder, model
 
     def download_history() -> History | None:
         paths = [_fetch(repository, name, commit) for name in (TRAINING_FILE, EPOCHS_FILE)]
         return load_history(paths[0].parent)
 
-    model, commit = _within(DOWNLOAD_DEADLINE, download)
+    folder, model = _within(DOWNLOAD_DEADLINE, download)
+    commit = folder.name
     # With a deadline of its own: a Hub that breaks off here has the model shown nevertheless.
-    loaded = _with_history(model, f"{repository} at {commit[:7]}", lambda: _within(HISTORY_DEADLINE, download_history))
+    origin = f"{repository} at {commit[:7]}"
+    loaded = _with_history(folder, model, origin, lambda: _within(HISTORY_DEADLINE, download_history))
     if model.attributes:
         with suppress(Exception):  # Their order is then the model's own.
             path = _within(HISTORY_DEADLINE, lambda: _fetch(repository, ATTRIBUTES_FILE, commit))
@@ -226,7 +230,7 @@ def _from_cache(repository: str, revision: str | None, absence: Exception) -> Lo
     model = load(repository, revision=revision, local_files_only=True)
     folder = Path(path).parent
     origin = f"{repository} at {folder.name[:7]}, cached (the Hub is away)"
-    loaded = _with_history(model, origin, lambda: load_history(folder))
+    loaded = _with_history(folder, model, origin, lambda: load_history(folder))
     return replace(loaded, areas=read_areas(folder / ATTRIBUTES_FILE))
 
 

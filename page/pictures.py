@@ -20,20 +20,11 @@ def png(pixels: np.ndarray, **text: str) -> bytes:
     return buffer.getvalue()
 
 
-def webp(pixels: np.ndarray) -> str:
-    """(height, width, 3) uint8 to the data URI of a WebP without loss: made in a third of a PNG's time, and smaller."""
+def webp(pixels: np.ndarray) -> bytes:
+    """(height, width, 3) uint8 to a WebP, with hardly a loss that is seen."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, quality=0, method=0)
-    return data_uri(buffer.getvalue(), "image/webp")
-
-
-def moving_webp(pixels: np.ndarray, milliseconds: int = FRAME_MILLISECONDS) -> str:
-    """A walk of faces (n, 64, 64, 3) uint8, there and back again, as the data URI of an endless WebP without loss."""
-    first, *others = map(Image.fromarray, _there_and_back(pixels))
-    buffer = io.BytesIO()
-    options = {"lossless": True, "quality": 0, "method": 0}
-    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, **options)
-    return data_uri(buffer.getvalue(), "image/webp")
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=90)
+    return buffer.getvalue()
 
 
 def gif(pixels: np.ndarray, scale: int = 4, milliseconds: int = FRAME_MILLISECONDS) -> bytes:

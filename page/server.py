@@ -42,11 +42,12 @@ FORM_BYTES = 2**16
 MOST_WAITING = 16
 BUSY = "The page is busy. Try again in a few seconds."
 
-# And how many of visitors' drawings, of which each browser asks for one at a time.
+# And how many of visitors' faces, of which each browser asks for one at a time.
 MOST_DRAWINGS_WAITING = 64
 
-# Photographs, of which each takes about a second, wait for each other only, as they are decoded one at a time.
-PHOTOGRAPHS_AT_ONCE, MOST_PHOTOGRAPHS_WAITING = 2, 3
+# Photographs, of which each takes about a second, wait for each other only, as they are decoded one at a time. Of five
+# at once the last waited for 7 s.
+PHOTOGRAPHS_AT_ONCE, MOST_PHOTOGRAPHS_WAITING = 2, 2
 
 # Spaces are shown inside a frame of the Hub.
 FRAMES = "'self' https://huggingface.co https://*.hf.space"
@@ -85,15 +86,20 @@ def without_matplotlib() -> None:
 
 
 def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
-    """What `gr.mount_gradio_app` takes, so that a page has these limits there too.
+    """What `launch` and `gr.mount_gradio_app` take: the limits of a public page, and the files that it is made of.
 
     Args:
         bound: the address that the server listens at. One that only this machine reaches has no other names.
     """
+    from .site import routes  # Imports gradio, before which some of what is here is to be done.
+
     hosts = allowed_hosts(bound)
     frames = os.environ.get("LATENT_FACES_FRAMES", FRAMES)
     return {
-        "app_kwargs": {"middleware": [Middleware(Gate, hosts, frames)], "routes": [Route("/health", health)]},
+        "app_kwargs": {
+            "middleware": [Middleware(Gate, hosts, frames)],
+            "routes": [Route("/health", health), *routes()],
+        },
         "max_file_size": MOST_UPLOAD_BYTES,
         "footer_links": ["api", "settings"],
         "run_history": False,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -24,12 +24,15 @@ from . import labels
 from .pictures import diversity
 from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, sample
 from .values import number, whole
-from .zoo import attributes_of, autoencoders, decode, encode, load, load_all
+from .zoo import MODELS, attributes_of, autoencoders, decode, encode, load, load_all
 
 EXPERIMENT = ("Plain autoencoder", "Shifted autoencoder")
 MAX_STEPS, SMOOTH_STEPS = 21, 24
 MAX_MEAN = 100.0
 MAX_EPOCHS = 10_000
+
+# Written by `python -m study.report`.
+MEASURED = Path(__file__).parent.parent / "docs/results/out-of-distribution.json"
 
 # How a path goes, and what bits do on the way.
 Way = Literal["straight", "spherical"]
@@ -50,32 +53,13 @@ def signature(model: str, recipe: Recipe) -> dict[str, str]:
     return {"Software": "Latent Faces", MODEL_KEY: model, RECIPE_KEY: str(recipe)}
 
 
-# What several parts of a tab show of the same faces is decoded once.
+# Programs that ask for the same faces again need not wait.
 @lru_cache(maxsize=16)
 def generate(model: str, seed: int, count: int, temperature: float, bits: str = "", attributes: str = "") -> np.ndarray:
     """The first `count` faces of a seed; shared, so not to be written to."""
     faces = decode(model, _draw(model, seed, count, temperature, bits, attributes))
     faces.setflags(write=False)
     return faces
-
-
-def bits_of(model: str, recipe: Recipe) -> str:
-    """The bits of a face, "+" or "-" each; empty for a model without bits."""
-    network = load(model)
-    return "".join("+" if bit > 0 else "-" for bit in recipe.latent(network)[network.continuous_size :])
-
-
-def in_code(model: str, seed: int, count: int, temperature: float, attributes: Mapping[str, float]) -> str:
-    """How another program draws the faces of `generate`, in Python."""
-    network = load(model)
-    shown = {1: "True", -1: "False"}
-    wishes = (
-        f"{json.dumps(name, ensure_ascii=False)}: {shown[int(value)] if value in shown else f'{value:g}'}"
-        for name, value in attributes.items()
-    )
-    others = f", variance={network.prior_variance * temperature**2:.6g}" if temperature != 1 else ""
-    others += f", attributes={{{', '.join(wishes)}}}" if attributes else ""
-    return f"model.generate({count}, seed={seed}{others})"
 
 
 def bit_name(model: str, bit: int) -> str:
@@ -92,22 +76,20 @@ def flip_bit(
     bits: str,
     bit: int,
     attributes: str = "",
-    most: int = MAX_FACES,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The faces of `generate` with one bit at -1 and at +1.
 
     Args:
         bit: which, from 1.
-        most: of the faces at most so many.
     """
     network = load(model)
     if not network.discrete_size:
         raise ValueError(f"The {model} has no bits.")
     index = network.continuous_size + whole(bit, "The bit", 1, network.discrete_size) - 1
-    z = _draw(model, seed, count, temperature, bits, attributes)[:most]
+    z = _draw(model, seed, count, temperature, bits, attributes)
     is_on = z[:, index] > 0
     if (z[:, index].abs() == 1).all():  # Each face has its bit at one of the two values already.
-        faces = generate(model, seed, count, temperature, bits, attributes)[:most]
+        faces = generate(model, seed, count, temperature, bits, attributes)
     else:
         z[:, index] = torch.where(is_on, 1.0, -1.0)
         faces = decode(model, z)
@@ -164,67 +146,91 @@ def interpolate(
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """What an autoencoder makes of a face.
+class Seen:
+    """A photograph as the networks see it.
 
     Attributes:
-        faces: (2, 64, 64, 3): the reconstruction, and where it differs: the absolute difference, times `GAIN`.
-        psnr: decibels.
-        latent: (1, latent_size), of the face.
+        aligned: 64 x 64, in CelebA's framing.
+        latents: (1, latent_size) of each autoencoder, by its name.
+        drawn: the model and the recipe, where it is a face that was drawn on this page.
     """
 
-    faces: np.ndarray
-    psnr: float
-    latent: torch.Tensor
-
-    GAIN = 2
+    aligned: Aligned
+    latents: dict[str, torch.Tensor]
+    drawn: tuple[str, Recipe] | None
 
 
-Reconstructions = tuple[Aligned, dict[str, Reconstruction]]
-
-# A photograph is looked for a face once, not at every movement of a slider: so many of the last ones are remembered,
-# each as the 64 x 64 pixels that the networks see and what they make of them.
-_REMEMBERED, _MOST_REMEMBERED = dict[str, Reconstructions](), 32
+# A photograph is looked at once, however often it is asked for: so many of the last ones are remembered, by path.
+_REMEMBERED, _MOST_REMEMBERED = dict[str, Seen](), 32
 
 
 def is_remembered(path: str) -> bool:
-    """Whether `reconstruct` answers for this photograph without opening it."""
+    """Whether `see` answers for this photograph without opening it."""
     return path in _REMEMBERED
 
 
-def reconstruct(path: str) -> Reconstructions:
-    """Bring a photograph to CelebA's framing; encode and decode it with each autoencoder, by its name."""
+def see(path: str) -> Seen:
+    """Bring a photograph to CelebA's framing, and encode it with each autoencoder."""
     if remembered := _REMEMBERED.get(path):
         return remembered
-    aligned = align(_open(path))
-    seen = pixels_of(aligned.image)
+    if not Path(path).is_file():
+        raise ValueError(GONE)
+    image = open_image(path, least_side=PHOTO_SIDE)
+    aligned = align(image)
     x = from_pil(aligned.image)
-    results = {}
-    for name in autoencoders():
-        latent = encode(name, x)
-        face = decode(name, latent)[0]
-        difference = np.abs(face.astype(np.int16) - seen)
-        error = np.square(difference.astype(np.float64)).mean()
-        shown = (Reconstruction.GAIN * difference).clip(0, 255).astype(np.uint8)
-        psnr = 10 * math.log10(255**2 / error) if error else math.inf
-        results[name] = Reconstruction(np.stack([face, shown]), psnr, latent)
-    found = _REMEMBERED[path] = aligned, results
+    found = _REMEMBERED[path] = Seen(aligned, {name: encode(name, x) for name in autoencoders()}, _drawn(image))
     for oldest in list(_REMEMBERED)[:-_MOST_REMEMBERED]:
         _REMEMBERED.pop(oldest, None)
     return found
 
 
-def with_attributes(results: Mapping[str, Reconstruction], attributes: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """The reconstructions with other attributes, (64, 64, 3) each, by those autoencoders that know any.
+def _drawn(image: Image.Image) -> tuple[str, Recipe] | None:
+    model = image.info.get(MODEL_KEY)
+    # The text is whatever its sender wrote, and the models may be others than they were: the picture decides.
+    if model in MODELS and image.size == (64, 64):
+        with suppress(ValueError):
+            recipe = Recipe.parse(image.info.get(RECIPE_KEY, ""))
+            face = decode(model, recipe.latent(load(model))[None])[0]
+            if np.abs(face.astype(int) - pixels_of(image)).max() <= 3:
+                return model, recipe
+    return None
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What an autoencoder makes of a face.
+
+    Attributes:
+        face: (64, 64, 3).
+        psnr: decibels.
+    """
+
+    face: np.ndarray
+    psnr: float
+
+
+def reconstruct(seen: Seen) -> dict[str, Reconstruction]:
+    """Each autoencoder's version of a photograph, by its name."""
+    results = {}
+    for name, latent in seen.latents.items():
+        face = decode(name, latent)[0]
+        error = np.square(face.astype(np.float64) - pixels_of(seen.aligned.image)).mean()
+        results[name] = Reconstruction(face, 10 * math.log10(255**2 / error) if error else math.inf)
+    return results
+
+
+def with_attributes(latents: Mapping[str, torch.Tensor], attributes: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """Reconstructions with other attributes, (64, 64, 3) each, by those autoencoders that know any.
 
     Args:
+        latents: by autoencoder.
         attributes: how far to go in the direction of each; those that an autoencoder does not know stay as they are.
     """
     faces = {}
-    for name, result in results.items():
+    for name, latent in latents.items():
         if known := attributes_of(name):
             moves = {attribute: value for attribute, value in attributes.items() if attribute in known}
-            faces[name] = decode(name, load(name).with_attributes(result.latent, moves))[0]
+            faces[name] = decode(name, load(name).with_attributes(latent, moves))[0]
     return faces
 
 
@@ -235,13 +241,11 @@ class Draws:
     Attributes:
         distance: of the mean from the prior's, in the prior's standard deviations.
         diversity: grey levels between two faces.
-        share: the diversity over that of the same noise at the prior's mean.
     """
 
     faces: np.ndarray
     distance: float
     diversity: float
-    share: float
 
 
 def out_of_distribution(model: str, mean: float, seed: int, count: int) -> Draws:
@@ -251,14 +255,25 @@ def out_of_distribution(model: str, mean: float, seed: int, count: int) -> Draws
     mean = number(mean, "The mean", -MAX_MEAN, MAX_MEAN)
     seed, count = whole(seed, "The seed", 0, MAX_SEED), whole(count, "The number of faces", 1, MAX_FACES)
     faces = decode(model, network.sample_latent(count, seed=seed, mean=mean))
-    spread, at_prior = diversity(faces), _diversity_at_prior(model, seed, count)
     distance = abs(mean - network.prior_mean) / network.prior_variance**0.5
-    return Draws(faces, distance, spread, spread / at_prior if at_prior else 1.0)
+    return Draws(faces, distance, diversity(faces))
 
 
-@lru_cache(maxsize=4096)
-def _diversity_at_prior(model: str, seed: int, count: int) -> float:
-    return diversity(decode(model, load(model).sample_latent(count, seed=seed)))
+@cache
+def _all_measured() -> dict[str, list[dict[str, float]]]:
+    return json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}
+
+
+def measured(model: str) -> list[dict[str, float]]:
+    """What was measured of a bundled model at each of several means."""
+    return _all_measured().get(MODELS[model], [])
+
+
+def face_share(model: str, mean: float) -> float | None:
+    """The measured share of pictures with a face around a mean, between the nearest two that were measured; None
+    where nothing was."""
+    shares = {point["mean"]: point["face_share"] for point in measured(model) if point["face_share"] is not None}
+    return float(np.interp(mean, [*shares], [*shares.values()])) if shares else None
 
 
 def history(model: str) -> History:
@@ -276,31 +291,6 @@ def training(model: str, epoch: int) -> np.ndarray:
     found = history(model)
     epoch = min(whole(epoch, "The epoch", 1, MAX_EPOCHS), int(found.epochs))
     return np.stack([pixels_of(face) for face in found.faces_after(epoch)])
-
-
-def in_words(mean: float, draws: dict[str, Draws]) -> str:
-    """One sentence on what is seen at a mean: which models' faces vary there, and which have collapsed.
-
-    Args:
-        draws: by model.
-    """
-    inside = [name for name, drawn in draws.items() if drawn.distance <= 2]
-    alike = [name for name, drawn in draws.items() if name not in inside and drawn.share < 0.25]
-    between = [name for name in draws if name not in inside and name not in alike]
-    parts = [
-        f"{_listed(inside)} {'is' if len(inside) == 1 else 'are'} within two standard deviations of the prior"
-        * bool(inside),
-        f"{_listed(between)} {'has' if len(between) == 1 else 'have'} left the prior, and the faces still differ"
-        * bool(between),
-        f"{_listed(alike)} {'has' if len(alike) == 1 else 'have'} collapsed: whatever the noise, nearly one picture"
-        * bool(alike),
-    ]
-    return f"At mean {mean:g}, " + "; ".join(part for part in parts if part) + "."
-
-
-def _listed(names: list[str]) -> str:
-    named = [f"the {in_a_sentence(name)}" for name in names]
-    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}" if named else ""
 
 
 def in_a_sentence(model: str) -> str:
@@ -326,28 +316,11 @@ def _draw(model: str, seed: int, count: int, temperature: float, bits: str, attr
     return sample(load(model), seed, count, temperature, bits, attributes)
 
 
-def _open(path: str) -> Image.Image:
-    if not Path(path).is_file():
-        raise ValueError(GONE)
-    return open_image(path, least_side=PHOTO_SIDE)
-
-
 def _latent_of(model: str, path: str) -> tuple[torch.Tensor, str]:
     """The latent of a picture: its own, where it is a face that this model drew on this page; else encoded."""
-    image = _open(path)
-    if image.info.get(MODEL_KEY) == model:
-        # The text is whatever its sender wrote, and the models may be others than they were: the picture decides.
-        with suppress(ValueError):
-            z = Recipe.parse(image.info.get(RECIPE_KEY, "")).latent(load(model))
-            if _is_the_same(decode(model, z[None])[0], image):
-                return z, "drawn by this model, so that its latent is known."
-    if not load(model).encodes:
+    seen = see(path)
+    if seen.drawn and seen.drawn[0] == model:
+        return seen.drawn[1].latent(load(model)), "drawn by this model, so that its latent is known."
+    if model not in seen.latents:
         raise ValueError(f"The {model} has no encoder, so it cannot start from a photograph: choose an autoencoder.")
-    aligned = align(image)
-    return encode(model, from_pil(aligned.image))[0], aligned.note
-
-
-def _is_the_same(face: np.ndarray, image: Image.Image) -> bool:
-    if image.size != (64, 64):
-        return False
-    return np.abs(face.astype(int) - pixels_of(image)).max() <= 3
+    return seen.latents[model][0], seen.aligned.note

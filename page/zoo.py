@@ -3,11 +3,10 @@
 import copy
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,15 +33,9 @@ _WORKERS = ThreadPoolExecutor(CORES, "networks", initializer=lambda: torch.set_n
 # Fewer faces are not shared among cores: they take hardly less time than these.
 LEAST_BATCH = 8
 
-# For what is drawn side by side, which mostly waits for those.
-_SIDES = ThreadPoolExecutor(4 * CORES, "side by side")
-
 # ZeroGPU lends a GPU for the length of a call, and starts no Space that has no use for one. To be lent it takes longer
 # than fewer faces than these take on two cores.
 GPU, GPU_FACES = "cuda", 64
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @cache
@@ -59,11 +52,6 @@ def load(name: str) -> FaceModel:
 def autoencoders() -> list[str]:
     """The models that can start from a photograph."""
     return [name for name in MODELS if load(name).encodes]
-
-
-def with_bits() -> list[str]:
-    """The models whose latents have bits."""
-    return [name for name in MODELS if load(name).discrete_size]
 
 
 def with_attributes() -> list[str]:
@@ -104,11 +92,6 @@ def decode(name: str, z: torch.Tensor) -> np.ndarray:
 def encode(name: str, x: torch.Tensor) -> torch.Tensor:
     """Images (n, 3, 64, 64) in [-1, 1] to the latents (n, latent_size) of an autoencoder."""
     return _WORKERS.submit(torch.inference_mode()(load(name).encode), x).result()
-
-
-def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """A function's results for all items, computed at the same time."""
-    return list(_SIDES.map(function, items))
 
 
 @torch.inference_mode()

@@ -125,7 +125,7 @@ def url():
     import app
 
     page = app.build()
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    _, url, _ = app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield url
     page.close()
 

@@ -1,0 +1,86 @@
+"""Faces from a model's prior, with bits held and attributes set."""
+
+import gradio as gr
+import numpy as np
+
+from .. import pictures, story
+from ..controls import Attributes, Number, Text
+from ..recipe import MAX_FACES, MAX_TEMPERATURE, Recipe
+from ..zoo import MODELS, load
+from . import Endpoint, Tab, gallery, in_its_words, model_choice, png, seed
+
+
+def tab() -> Tab:
+    most_bits = max([2, *(load(name).discrete_size for name in MODELS)])
+    controls = (
+        model_choice(),
+        seed(),
+        Number("faces", "Faces", 16, least=1, most=MAX_FACES),
+        Number("temperature", "Temperature", 1, least=0, most=MAX_TEMPERATURE, step=0.05),
+        Text("bits", "Bits"),
+        Number("face", "Chosen face", 1, least=1, most=MAX_FACES),
+        Number("bit", "What does one bit change? Bit", 1, least=1, most=most_bits),
+        Attributes(),
+    )
+    model, seed_, count, temperature, bits, _, bit, attributes = controls
+    endpoints = [
+        Endpoint(
+            generate, [model, seed_, count, temperature, bits, attributes], {"faces": gallery, "numbers": gr.JSON}
+        ),
+        Endpoint(
+            flip_bit,
+            [seed_, count, temperature, bits, bit, model, attributes],
+            {"at -1": gallery, "at +1": gallery, "numbers": gr.JSON},
+        ),
+    ]
+    return Tab("generate", "Generate", controls, endpoints)
+
+
+def generate(
+    model: str, seed: int, count: int, temperature: float, bits: str, attributes: str
+) -> tuple[list[str], dict[str, float]]:
+    """Draw faces of 64 x 64 pixels from a model's own prior. The same arguments always give the same faces.
+
+    Args:
+        model: its name on the page, such as "GAN", whose faces are the sharpest.
+        seed: a whole number from 0 to 4,294,967,295.
+        count: how many faces, from 1 to 64.
+        temperature: multiplies the standard deviation of the draws: 1 is the prior, less gives more typical faces.
+        bits: for the GANs, 50 characters that hold the bits: "+", "-", or "." for a bit that is drawn; empty for none.
+        attributes: what all faces are to have or not, for the models that know attributes: a line such as
+            "Smiling, no Eyeglasses", or a mapping such as {"Smiling": true, "Eyeglasses": false}. The faces are those
+            that the seed gives without it, otherwise unchanged.
+
+    Returns:
+        The faces as PNG files that name their model and recipe, and their diversity: the root mean square difference
+        of two faces in grey levels (0 to 255), averaged over all pairs.
+    """
+    attributes = in_its_words(model, attributes)
+    faces = story.generate(model, seed, count, temperature, bits, attributes)
+    recipes = (Recipe(seed, number, temperature, bits, attributes) for number in range(1, len(faces) + 1))
+    files = [png(face, **story.signature(model, recipe)) for face, recipe in zip(faces, recipes)]
+    return files, {"diversity": round(pictures.diversity(faces), 2)}
+
+
+def flip_bit(
+    seed: int, count: int, temperature: float, bits: str, bit: int, model: str, attributes: str
+) -> tuple[list, list, dict[str, float | str]]:
+    """Show what one bit of a GAN's latent changes: the same faces with it at -1 and at +1.
+
+    Args:
+        seed: a whole number from 0 to 4,294,967,295.
+        count: how many faces, from 1 to 64.
+        temperature: multiplies the standard deviation of the continuous half; 1 is the prior.
+        bits: 50 characters that hold the other bits: "+", "-", or "." for a bit that is drawn; empty for none.
+        bit: which bit, from 1 to 50.
+        model: "GAN", or "Attribute GAN", most of whose bits have names.
+        attributes: what all faces are to have, as for generate.
+
+    Returns:
+        The faces with the bit at -1, the faces with it at +1, and the mean absolute difference in grey levels with
+        the bit's name.
+    """
+    off, on = story.flip_bit(model, seed, count, temperature, bits, bit, in_its_words(model, attributes))
+    change = np.abs(on.astype(int) - off).mean()
+    numbers: dict[str, float | str] = {"change": round(float(change), 2), "name": story.bit_name(model, bit)}
+    return list(map(png, off)), list(map(png, on)), numbers

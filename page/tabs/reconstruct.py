@@ -1,0 +1,56 @@
+"""A photograph as the autoencoders see it, and with other attributes."""
+
+from typing import Any
+
+import gradio as gr
+
+from .. import labels, story
+from ..controls import Attributes, Number, Photograph
+from ..zoo import autoencoders, directions, load, with_attributes
+from . import Endpoint, Tab, gallery, png
+
+
+def tab() -> Tab:
+    sliders = [
+        # A link names each, beside whatever else it carries.
+        Number(f"attribute.{name}", labels.title(name), 0, least=-labels.MOST_STEPS, most=labels.MOST_STEPS, step=0.1)
+        for name in directions()
+    ]
+    image = Photograph("image", "A face")
+    endpoint = Endpoint(reconstruct, [image, Attributes()], {"faces": gallery, "numbers": gr.JSON})
+    return Tab("reconstruct", "Reconstruct", [*sliders, image], [endpoint])
+
+
+def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Find the face in a photograph, bring it to CelebA's framing, and encode and decode it with each autoencoder.
+
+    Args:
+        image: a photograph: any common format; a JPEG of at most 51 megapixels, others of 24.
+        attributes: what the face is to have more or less of, from -3 to 3: a line such as "Smiling=1.5, no Bangs", or a
+            mapping such as {"Smiling": 1.5, "Bangs": -1}. 1 is by what faces differ that have an attribute from those
+            that do not. Empty for the reconstructions alone.
+
+    Returns:
+        The 64 x 64 crop that the networks see, each autoencoder's version of it and, where attributes were asked for,
+        the version with these, by each autoencoder that knows them, all with captions; and the numbers
+        of faces found, a note on the crop, and each version's PSNR in decibels (more is closer).
+    """
+    if image is None:
+        raise ValueError("There is no image: send a photograph of a face.")
+    moves = dict[str, float]()
+    if attributes:
+        knowing = [name for name in autoencoders() if name in with_attributes()]
+        if not knowing:
+            raise ValueError("No autoencoder here knows attributes: leave them out.")
+        for name in knowing:
+            moves |= labels.read(attributes, load(name))
+    seen = story.see(image)
+    aligned, results = seen.aligned, story.reconstruct(seen)
+    shown = [(png(story.pixels_of(aligned.image)), "What the networks see")]
+    shown += [(png(result.face), f"{name}: {result.psnr:.1f} dB") for name, result in results.items()]
+    if attributes:
+        wishes = labels.write(moves)
+        moved = story.with_attributes(seen.latents, moves)
+        shown += [(png(face), f"{name}, moved: {wishes}") for name, face in moved.items()]
+    psnr = {name: round(result.psnr, 2) for name, result in results.items()}
+    return shown, {"faces": aligned.faces, "note": aligned.note, "psnr": psnr}

@@ -1,0 +1,32 @@
+"""What training did to the same latents, epoch by epoch."""
+
+from typing import Any
+
+import gradio as gr
+
+from .. import story
+from ..controls import Number
+from ..zoo import load_all
+from . import Endpoint, Tab, gallery, model_choice, png
+
+
+def tab() -> Tab:
+    most = max([2, *(loaded.history.epochs for loaded in load_all().values() if loaded.history)])
+    controls = [model_choice(), Number("epoch", "Epoch", most, least=1, most=most)]
+    return Tab("training", "Training", controls, [Endpoint(training, controls, {"faces": gallery, "numbers": gr.JSON})])
+
+
+def training(model: str, epoch: int) -> tuple[list[str], dict[str, Any]]:
+    """Show what training did to a model: the same 16 latents, decoded after a given epoch.
+
+    Args:
+        model: its name on the page, such as "GAN".
+        epoch: from 1 to the number of epochs that the model was trained for.
+
+    Returns:
+        The faces, slightly compressed, as training kept them; and the number of epochs, the command that trained the
+        model, its loss curves, each point a mean over some steps, the last of which is given, and a note.
+    """
+    found = story.history(model)
+    faces = list(map(png, story.training(model, epoch)))
+    return faces, {"epochs": found.epochs, "command": found.command, "losses": found.losses, "note": found.note}
