@@ -59,6 +59,7 @@ def build() -> Page:
             js_on_load=START,
             head=HEAD,
             server_functions=[channel.decode, channel.encode],
+            apply_default_css=False,
             elem_id="latent-faces",
         )
         for tab in site.tabs():

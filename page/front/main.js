@@ -175,7 +175,7 @@ function embeddedFaces(element) {
   for (const image of element.querySelectorAll("img[data-model]")) {
     if (!image.complete || image.naturalHeight !== SIDE) continue;
     const drawn = h("canvas", { width: image.naturalWidth, height: SIDE });
-    const context = drawn.getContext("2d");
+    const context = drawn.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     const count = image.naturalWidth / SIDE;
     const pixels = new Uint8ClampedArray(count * FACE_BYTES);

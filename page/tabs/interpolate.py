@@ -16,13 +16,14 @@ def tab() -> Tab:
         model_choice(),
         Text("a", "A: seed, or seed/face", "0"),
         Text("b", "B: seed, or seed/face", "1"),
+        Text("c", "C: seed, or seed/face", "2"),  # For the map, which programs have no use for.
         Number("steps", "Pictures", 11, least=2, most=story.MAX_STEPS),
         Choice("way", "Way", "straight", get_args(Way)),
         Choice("discrete", "Bits of the GAN on the way", "relaxed", get_args(Discrete)),
         Photograph("image_a", "A: a photograph instead"),
         Photograph("image_b", "B: a photograph instead"),
     )
-    model, a, b, steps, way, discrete, image_a, image_b = controls
+    model, a, b, _, steps, way, discrete, image_a, image_b = controls
     endpoint = Endpoint(
         interpolate,
         [model, a, b, image_a, image_b, steps, way, discrete],

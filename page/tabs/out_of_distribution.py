@@ -15,7 +15,7 @@ ALL = "All of them"
 
 def tab() -> Tab:
     controls = (
-        Number("mean", "Mean of the latents", 0, least=-story.MAX_MEAN, most=story.MAX_MEAN, step=0.5),
+        Number("mean", "Mean of the latents", 0, least=-story.MAX_MEAN, most=story.MAX_MEAN, step=0.1),
         seed(),
         Number("faces", "Faces of each", 6, least=1, most=16),
         Choice("models", "Models", ALL, [ALL, *MODELS]),

@@ -28,10 +28,7 @@ export class Training extends Tab {
     const { name, about } = this.model;
     const { history } = about;
     for (const part of [this.faces.element, this.chart, this.button]) part.hidden = !history;
-    if (!history) {
-      const reason = about.history_problem ?? "without a history of its training";
-      throw new Error(`The ${name} that is shown here came ${reason}.`);
-    }
+    if (!history) throw new Error(about.history_problem);
     const epoch = Math.min(this.settings.epoch, history.epochs);
     this.fields.epoch.input.max = history.epochs;
     this.fields.epoch.value = epoch;
