@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from models import FaceModel, load
@@ -80,20 +81,14 @@ class _Graph:
         return self._node("Mul", weight, by_channel), self._node("Sub", bias, self._node("Mul", mean, scale))
 
     def _node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        from onnx import helper
-
         self.nodes.append(helper.make_node(operator, inputs, [f"t{len(self.nodes)}"], **attributes))
         return self.nodes[-1].output[0]
 
     def _constant(self, *values: float, kind: type = np.int64) -> str:
-        from onnx import numpy_helper
-
         self.tensors.append(numpy_helper.from_array(np.array(values, kind), f"c{len(self.tensors)}"))
         return self.tensors[-1].name
 
     def _parameter(self, layer: str, of: str) -> str:
-        from onnx import TensorProto
-
         name = f"{layer}.{of}"
         shape = self.shapes[name] = list(self.parameters[name].shape)
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
@@ -109,8 +104,6 @@ def _places(layer: nn.Conv2d | nn.ConvTranspose2d) -> dict[str, list[int]]:
 def graph(model: FaceModel) -> tuple[bytes, dict[str, list[int]]]:
     """A model's decoder, from "z" (faces, latent_size) to "x" (faces, 3, 64, 64) in [-1, 1], and the shape of each tensor
     that it takes, by its name in the model's safetensors file."""
-    from onnx import TensorProto, helper
-
     graph = _Graph(model)
     z = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["faces", model.latent_size])
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["faces", 3, IMAGE_SIZE, IMAGE_SIZE])

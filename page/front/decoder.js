@@ -9,9 +9,6 @@ const FEWEST = { autoencoder: 8 };
 const FEWEST_OTHERS = 3;
 const MOST = 16;
 
-// A worker that the system has ended says nothing.
-const PATIENCE_MS = 60_000;
-
 /** Tells "status" whenever `status` has changed. */
 export class Decoder extends EventTarget {
   #begin;
@@ -35,7 +32,7 @@ export class Decoder extends EventTarget {
     this.remote = remote;
   }
 
-  /** {state: "idle", "loading", "local" or "remote"; loaded, total in bytes; reason, a sentence where something failed} */
+  /** {state: "idle", "loading", "local" or "remote"; loaded, total: bytes; reason: a sentence where something failed} */
   get status() {
     const sum = (key) => [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes[key], 0);
     const waiting = this.#local.size - this.#ready.size - this.#reasons.size;
@@ -106,13 +103,12 @@ export class Decoder extends EventTarget {
   async #open(model) {
     const { name, kind, about } = model;
     if (this.#off) throw this.#off;
-    const shapes = about.graph && (await (await fetched(new URL("graphs/shapes.json", import.meta.url))).json())[kind];
-    if (!shapes) throw new Error(`The ${name} has no graph that a browser could run.`);
-    const weights = model.weights.tensors(Object.keys(shapes), (...bytes) => this.#count(name, ...bytes));
+    const shapes = JSON.parse(new TextDecoder().decode(await fetched("graphs/shapes.json")))[kind];
+    if (!shapes || !about.graph) throw new Error(`The ${name} has no graph that a browser could run.`);
     const [pool, graph, tensors] = await Promise.all([
       this.#pool,
-      fetched(new URL(about.graph, this.base)).then((response) => response.arrayBuffer()),
-      weights,
+      fetched(new URL(about.graph, this.base)),
+      model.weights.tensors(Object.keys(shapes), (...bytes) => this.#count(name, ...bytes)),
     ]);
     for (const [tensor, { shape }] of tensors) {
       if (`${shape}` === `${shapes[tensor]}`) continue;
@@ -130,13 +126,9 @@ export class Decoder extends EventTarget {
     const { pixels, isFinite } = await pool.decode(model, z);
     const isBlank = pixels.every((value, i) => i % 4 === 3 || value === pixels[0]);
     if (!isFinite || isBlank) throw new Error(`No face of the ${model.name} comes out in this browser.`);
-    const remote =
-      this.remote &&
-      (await this.remote(model.name, z, 1)
-        .then((rgb) => opaque(rgb, 1))
-        .catch(() => null));
+    const theirs = await this.remote?.(model.name, z, 1).catch(() => null);
     // Two grey levels: either side may round to the other side of float32's own.
-    if (remote?.some((value, i) => Math.abs(value - pixels[i]) > 2)) {
+    if (theirs && opaque(theirs, 1).some((value, i) => Math.abs(value - pixels[i]) > 2)) {
       throw new Error(`Faces of the ${model.name} come out otherwise in this browser than on the server.`);
     }
   }
@@ -158,19 +150,10 @@ export class Decoder extends EventTarget {
 
   async #openPool() {
     if (!globalThis.DecompressionStream) throw new Error("This browser is too old to draw the faces itself.");
-    const response = await fetched(new URL("vendor/ort-wasm-simd-threaded.wasm.gz", import.meta.url));
-    const total = Number(response.headers.get("Content-Length"));
-    let done = 0;
-    const count = (chunk, controller) => {
-      done += chunk.length;
-      this.#count("", done, Math.max(done, total));
-      controller.enqueue(chunk);
-    };
-    const counted = response.body.pipeThrough(new TransformStream({ transform: count }));
-    const bytes = new Uint8Array(await new Response(counted).arrayBuffer());
+    const file = await fetched("vendor/ort-wasm-simd-threaded.wasm.gz", (...bytes) => this.#count("", ...bytes));
     // Some servers declare it compressed, and the browser has it whole.
-    if (bytes[0] !== 0x1f) return new Pool(bytes.buffer);
-    const whole = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    if (new Uint8Array(file)[0] !== 0x1f) return new Pool(file);
+    const whole = new Blob([file]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Pool(await new Response(whole).arrayBuffer());
   }
 
@@ -250,17 +233,13 @@ class Hand {
   /** The worker's answer, or {complaint, isMemory, isGone}. */
   async ask(question, opening) {
     this.isBusy = true;
-    let timer;
     const answer = new Promise((resolve) => {
       this.worker.onmessage = ({ data }) => resolve(data);
-      const complaint = "This browser takes too long to draw faces.";
-      timer = setTimeout(resolve, PATIENCE_MS, { complaint, isGone: true });
       this.worker.postMessage(this.names.has(question.name) ? question : { ...question, opening });
     });
     // What cannot be posted is too large for the memory that is left.
     const unsent = (error) => ({ complaint: error.message, isMemory: true });
     const first = await Promise.race([answer, this.gone]).catch(unsent);
-    clearTimeout(timer);
     if (!first.complaint) this.names.add(question.name);
     this.isBusy = false;
     return first;
@@ -279,9 +258,23 @@ function opaque(rgb, count) {
   return faces;
 }
 
-async function fetched(url) {
-  const response = await fetch(url).catch(() => null);
-  if (response?.ok) return response;
-  const why = response ? `the server answers ${response.status}` : "the server cannot be reached";
+// A file's bytes, of page/front unless the address says otherwise. `progress` as of weights.js.
+async function fetched(address, progress = () => {}) {
+  let why = "the server cannot be reached";
+  try {
+    const response = await fetch(new URL(address, import.meta.url));
+    why = response.ok ? "the connection broke off" : `the server answers ${response.status}`;
+    const total = Number(response.headers.get("Content-Length"));
+    let done = 0;
+    const count = (chunk, controller) => {
+      done += chunk.length;
+      progress(done, Math.max(done, total));
+      controller.enqueue(chunk);
+    };
+    const counted = response.body.pipeThrough(new TransformStream({ transform: count }));
+    if (response.ok) return await new Response(counted).arrayBuffer();
+  } catch {
+    // As below.
+  }
   throw new Error(`What draws faces in your browser cannot be loaded: ${why}.`);
 }

@@ -93,7 +93,9 @@ export class Weights {
     if (!response.ok) throw this.#missing(`the server answers ${response.status}`);
     const isPart = response.status === 206;
     const expected = isPart ? to - from : this.size;
-    const bytes = await received(response, expected, progress);
+    const bytes = await received(response, expected, progress).catch(() => {
+      throw this.#missing("the connection broke off");
+    });
     if (bytes?.length !== expected) throw this.#missing(`${expected} bytes were expected, and others came`);
     if (!isPart) this.#whole = bytes;
     const part = isPart ? bytes : bytes.subarray(from, to);
@@ -134,8 +136,8 @@ function half(word) {
 
 const whole = (numbers) => Array.isArray(numbers) && numbers.every((n) => Number.isSafeInteger(n) && n >= 0);
 
-/** A response's bytes, or null where they are more than `expected`. */
-export async function received(response, expected, progress) {
+// A response's bytes, or none where they are more than `expected`.
+async function received(response, expected, progress) {
   const bytes = new Uint8Array(expected);
   let done = 0;
   for (const reader = response.body.getReader(); ; progress(done)) {
