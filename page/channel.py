@@ -12,7 +12,7 @@ import torch
 from . import server, site, story, zoo
 from .controls import Photograph
 from .recipe import MAX_FACES
-from .values import choice, said
+from .values import choice
 
 _faces = server.Line(4 * zoo.CORES, server.MOST_DRAWINGS_WAITING)
 _photographs = server.Line(server.PHOTOGRAPHS_AT_ONCE, server.MOST_PHOTOGRAPHS_WAITING)
@@ -57,14 +57,13 @@ def _decode(question: Any) -> Answer:
 
 def _latents(content: str, size: int) -> torch.Tensor:
     try:
-        numbers = np.frombuffer(base64.b64decode(content, validate=True), "<f4")
-        z = numbers.reshape(-1, size).astype(np.float32)
+        z = np.frombuffer(base64.b64decode(content, validate=True), "<f4").reshape(-1, size).astype(np.float32)
     except ValueError:
-        raise ValueError(
-            f"The latents cannot be {said(content)}: send float32 numbers, {size} for each face."
-        ) from None
+        z = np.empty((0, size), np.float32)
     if not 1 <= len(z) <= MAX_FACES or not np.isfinite(z).all():
-        raise ValueError(f"The latents are finite numbers for 1 to {MAX_FACES} faces.")
+        raise ValueError(
+            f"These are no latents: send base64 of finite float32 numbers, {size} for each of 1 to {MAX_FACES} faces."
+        )
     return torch.from_numpy(z)
 
 

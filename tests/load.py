@@ -4,15 +4,17 @@
     python -m tests.load --clients 20 --minutes 30
 
 Starts `python app.py`. The first lets so many clients ask for 16 faces each, over and over with seeds of their own: first as
-the page does, then through the endpoint `/generate`, without and with fetching its 16 files. Prints the percentiles of the
+a browser does before it draws by itself, then through the endpoint `/generate`, without and with fetching its 16 files. Prints the percentiles of the
 seconds from asking to the answer, the errors, and the server's memory on the way.
 
-The second is a soak: for so many minutes each client draws on one tab or another, opens the page, uploads a photograph
-and has it reconstructed, or calls an endpoint and fetches its files, one after the other without a pause. Prints for
+The second is a soak: for so many minutes each client has latents decoded, opens the page with a model's weights, fetches
+a part of some, uploads a photograph and has it encoded, or calls an endpoint and fetches its files, one after the other
+without a pause. Prints for
 each minute the errors, how many were told that the page is busy, the percentiles, and the memory of the server.
 """
 
 import asyncio
+import base64
 import json
 import math
 import statistics
@@ -21,16 +23,17 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
+import numpy as np
 import tyro
 
-from page import zoo
+from page import site, zoo
 from page.server import BUSY
 
 from .conftest import draw_face, encode
-from .serving import Served, serving
+from .serving import Served, component_of, question, serving
 
 FACES = 16
 
@@ -61,18 +64,28 @@ async def answer(client: httpx.AsyncClient, address: str, last_message: str) -> 
     raise RuntimeError("the answer ended before its last message")
 
 
-def as_the_page(config: dict) -> Ask:
-    """What a browser does when a visitor enters a seed."""
-    component = next(part["id"] for part in config["components"] if "draw" in part["props"].get("server_fns", []))
+def latents(seed: int, count: int) -> list:
+    """A question for `decode`."""
+    z = np.random.default_rng(seed).standard_normal((count, zoo.load("GAN").latent_size), np.float32)
+    return ["GAN", base64.b64encode(z.astype("<f4")).decode()]
 
-    async def ask(client: httpx.AsyncClient, visitor: int, seed: int) -> None:
-        question = ["generate", ["GAN", seed, FACES, 1, "", 1, 1]]
-        asked = {"data": question, "component_id": component, "fn_name": "draw", "session_hash": f"visitor{visitor}"}
-        answer = await client.post("/gradio_api/component_server", json=asked)
-        answer.raise_for_status()
-        faces = answer.json()[0].count("data:image/png")
-        if faces != FACES:
-            raise RuntimeError(f"{faces} faces came instead of {FACES}")
+
+async def asked(client: httpx.AsyncClient, component: int, function: str, data: object) -> dict:
+    """What the page's own JavaScript is answered."""
+    answer = await client.post(**question(component, function, data))
+    answer.raise_for_status()
+    if answer.json().get("complaint") == BUSY:
+        raise Busy
+    return answer.json()
+
+
+def as_the_page(component: int) -> Ask:
+    """What a browser does that has no networks of its own yet, when a visitor enters a seed."""
+
+    async def ask(client: httpx.AsyncClient, _: int, seed: int) -> None:
+        answer = await asked(client, component, "decode", latents(seed, FACES))
+        if len(base64.b64decode(answer["faces"])) != FACES * 64 * 64 * 3:
+            raise RuntimeError(f"no {FACES} faces: {str(answer)[:200]}")
 
     return ask
 
@@ -107,7 +120,7 @@ async def load(settings: Settings, page: Served, label: str, ask: Ask, first_see
             try:
                 await ask(client, visitor, seed)
                 seconds.append(time.monotonic() - began)
-            except (httpx.HTTPError, RuntimeError) as error:
+            except (httpx.HTTPError, RuntimeError, Busy) as error:
                 errors.append(f"{type(error).__name__} {error}")
             if (len(seconds) + len(errors)) % max(1, settings.requests // 4) == 0:
                 memory.append(page.megabytes)
@@ -157,59 +170,50 @@ class Busy(Exception):
     """The page has said so."""
 
 
-def mixture(config: dict) -> dict[str, tuple[float, str, Ask]]:
+def mixture(component: int) -> dict[str, tuple[float, str, Ask]]:
     """What visitors and programs do: how often, whom it concerns, and how it is asked."""
-    component = next(part["id"] for part in config["components"] if "draw" in part["props"].get("server_fns", []))
-
-    async def post(client: httpx.AsyncClient, function: str, data: object) -> Any:
-        asked = {"data": data, "component_id": component, "fn_name": function, "session_hash": "somebody"}
-        answer = await client.post("/gradio_api/component_server", json=asked)
-        answer.raise_for_status()
-        return answer.json()
-
-    def draw(tab: str, values: Callable[[int], list]) -> Ask:
-        async def ask(client: httpx.AsyncClient, _: int, seed: int) -> None:
-            drawn = "".join(await post(client, "draw", [tab, values(seed)]))
-            if BUSY in drawn:
-                raise Busy
-            if "data:image/" not in drawn:
-                raise RuntimeError(f"{tab}: {drawn[:200]}")
-
-        return ask
 
     async def open_page(client: httpx.AsyncClient, _: int, seed: int) -> None:
+        """The page, what it is drawn from, and the weights of a model."""
         (await client.get("/")).raise_for_status()
-        if (await post(client, "follow", f"?tab=generate&seed={seed}"))["values"] != {"seed": seed}:
-            raise RuntimeError("the link was not followed")
+        told = (await client.get("/page.json")).json()
+        model = told["models"][seed % len(told["models"])]
+        for address in (model["weights"]["url"], model["history"]["sheet"]):
+            (await client.get(f"/{address}")).raise_for_status()
+
+    async def part_of_weights(client: httpx.AsyncClient, _: int, seed: int) -> None:
+        address = json.loads(site.page())["models"][seed % len(zoo.MODELS)]["weights"]["url"]
+        part = await client.get(f"/{address}", headers={"Range": "bytes=8-4103"})
+        if len(part.content) != 4096:
+            raise RuntimeError(f"a part of {len(part.content)} bytes")
 
     async def upload(client: httpx.AsyncClient, _: int, seed: int) -> None:
         face = encode(draw_face(seed, (1200, 1600)), "JPEG")
         sent = await client.post("/gradio_api/upload", files={"files": ("photograph.jpg", face)})
         sent.raise_for_status()
-        sliders = [0] * len(zoo.directions())
-        await draw("reconstruct", lambda _: [*sliders, {"path": sent.json()[0]}])(client, _, seed)
+        answer = await asked(client, component, "encode", [{"path": sent.json()[0]}])
+        if "latents" not in answer:
+            raise RuntimeError(f"no latents: {str(answer)[:200]}")
 
     async def endpoint(client: httpx.AsyncClient, visitor: int, seed: int) -> None:
         await by_endpoint(fetch=True)(client, visitor, seed)
 
     return {
-        "generate": (6, "page", draw("generate", lambda seed: ["GAN", seed, FACES, 1, "", 1, 1])),
-        "interpolate": (2, "page", draw("interpolate", lambda seed: ["GAN", f"{seed}", "1", 11, "straight", "held"])),
-        "moved": (3, "page", draw("out-of-distribution", lambda seed: [seed % 200 - 100, seed, 6, "All of them"])),
-        "training": (1, "page", draw("training", lambda seed: ["GAN", 1 + seed % 10])),
+        "decode": (12, "page", as_the_page(component)),
         "page": (1, "page", open_page),
+        "part of weights": (1, "page", part_of_weights),
         "upload": (1, "photographs", upload),
         "endpoint": (2, "endpoints", endpoint),
     }
 
 
-async def soak(settings: Settings, page: Served, config: dict) -> None:
+async def soak(settings: Settings, page: Served, component: int) -> None:
     minutes = [Minute() for _ in range(settings.minutes)]
     began = time.monotonic()
     done = lambda: time.monotonic() - began >= 60 * settings.minutes
     # What began in a minute counts there.
     now = lambda: minutes[min(int((time.monotonic() - began) / 60), settings.minutes - 1)]
-    asks = mixture(config)
+    asks = mixture(component)
 
     async def timed(client: httpx.AsyncClient, kind: str, ask: Ask, visitor: int, seed: int) -> None:
         minute, start = now(), time.monotonic()
@@ -263,16 +267,19 @@ def main(arguments: list[str] | None = None) -> None:
     if settings.minutes:
         with serving() as page:
             print(SOAK)
-            asyncio.run(soak(settings, page, httpx.get(f"{page.url}config", trust_env=False).json()))
+            with httpx.Client(base_url=page.url, trust_env=False) as client:
+                component = component_of(client)
+            asyncio.run(soak(settings, page, component))
         return
     print(
         "| 16 faces | clients | requests | errors | median s | 95 % s | 99 % s | answers/s | processor ms each | memory MB, on the way |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     with serving() as page:
-        config = httpx.get(f"{page.url}config", trust_env=False).json()
+        with httpx.Client(base_url=page.url, trust_env=False) as client:
+            component = component_of(client)
         ways = {
-            "as the page": as_the_page(config),
+            "as the page": as_the_page(component),
             "by endpoint": by_endpoint(fetch=False),
             "by endpoint, files fetched": by_endpoint(fetch=True),
         }

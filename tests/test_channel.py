@@ -41,6 +41,9 @@ def upload(client: httpx.Client, content: bytes) -> dict:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
+NO_LATENTS = "no latents: send base64 of finite float32 numbers, 100 for each of 1 to 64 faces."
+
+
 @pytest.mark.parametrize("model", zoo.MODELS)
 @pytest.mark.parametrize("count", [1, 64])
 def test_latents_become_the_faces_of_the_model(client, model, count):
@@ -55,13 +58,13 @@ def test_latents_become_the_faces_of_the_model(client, model, count):
     "question, words",
     [
         (["VAE", ""], 'The model cannot be "VAE": choose GAN,'),
-        (["GAN", ""], "1 to 64 faces"),
-        (["GAN", latents(torch.zeros(65, 100))], "1 to 64 faces"),
-        (["GAN", latents(torch.zeros(99))], "float32 numbers, 100 for each face"),
-        (["GAN", latents(torch.zeros(100))[:-8]], "100 for each face"),
-        (["GAN", latents(torch.full((100,), float("nan")))], "finite"),
-        (["GAN", latents(torch.full((100,), float("inf")))], "finite"),
-        (["GAN", MARKUP], "cannot be"),
+        (["GAN", ""], NO_LATENTS),
+        (["GAN", latents(torch.zeros(65, 100))], NO_LATENTS),
+        (["GAN", latents(torch.zeros(99))], NO_LATENTS),
+        (["GAN", latents(torch.zeros(100))[:-8]], NO_LATENTS),
+        (["GAN", latents(torch.full((100,), float("nan")))], NO_LATENTS),
+        (["GAN", latents(torch.full((100,), float("inf")))], NO_LATENTS),
+        (["GAN", MARKUP], NO_LATENTS),
         (["GAN", None], "no question"),
         ([], "no question"),
         (None, "no question"),

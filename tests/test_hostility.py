@@ -1,6 +1,7 @@
 """What strangers send to a page that is public, and that it neither suffers from nor keeps."""
 
 import asyncio
+import base64
 import io
 import socket
 import statistics
@@ -12,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
 from page import server, zoo
 from tests import hostility
-from tests.serving import serving
+from tests.serving import ask_page, component_of, question, serving
 
 QUESTION = {"data": ["GAN", 0, 16, 1, ""]}
 
@@ -49,10 +51,12 @@ def answered(client: httpx.Client, question: dict = QUESTION) -> str:
 
 
 def test_a_foreign_name_is_not_answered(client):
-    for path in ("/", "/config", "/health", "/gradio_api/info"):
+    files = ("/page.json", "/front/index.html", "/weights/gan/model.safetensors", "/epochs/gan.webp")
+    for path in ("/", "/config", "/health", "/gradio_api/info", *files):
         refused = client.get(path, headers={"Host": "elsewhere.example"})
         assert refused.status_code == 400 and "LATENT_FACES_HOSTS" in refused.text and len(refused.text) < 200
-        assert client.get(path, headers={"Host": "localhost:7860"}).status_code == 200
+        own = client.get(path, headers={"Host": "localhost:7860"})
+        assert own.status_code == (404 if path.startswith(("/weights", "/epochs")) else 200)
 
 
 def test_only_the_hub_may_frame_the_page(client):
@@ -125,19 +129,10 @@ def test_who_never_fetches_an_answer_keeps_others_waiting_for_seconds_only(clien
         assert time.monotonic() - began < 8
 
 
-def drawing(client: httpx.Client, tab: str, values: list) -> str:
-    """What the page's own JavaScript is answered."""
-    parts = client.get("/config").json()["components"]
-    component = next(part["id"] for part in parts if "draw" in part["props"].get("server_fns", []))
-    asked = {"data": [tab, values], "component_id": component, "fn_name": "draw", "session_hash": "someone"}
-    answer = client.post("/gradio_api/component_server", json=asked)
-    assert answer.status_code == 200
-    return "".join(answer.json())
-
-
-def reconstruct(photograph: dict | None) -> list:
-    """What the Reconstruct tab asks, its sliders untouched."""
-    return [*[0] * len(zoo.directions()), photograph]
+def latents(number: int, count: int = 16, model: str = "GAN") -> list:
+    """A question for `decode` that nobody else asks."""
+    z = np.full((count, zoo.load(model).latent_size), number % 10_000 / 1e4, "<f4")
+    return [model, base64.b64encode(z).decode()]
 
 
 def uploaded(client: httpx.Client, content: bytes) -> dict:
@@ -162,18 +157,18 @@ def test_whoever_finds_too_many_before_them_is_told_so():
     assert all(isinstance(answer, server.Busy) and str(answer) == server.BUSY for answer in answers[5:7])
 
 
-def test_the_page_says_when_too_many_ask_for_drawings(client):
-    def visit(seed: int) -> str:
+def test_the_page_says_when_too_many_ask_for_faces(client):
+    def visit(seed: int) -> dict:
         # With a connection of its own, as a visitor has.
         with httpx.Client(base_url=client.base_url, timeout=60, trust_env=False, verify=False) as visitor:
-            return drawing(visitor, "generate", ["Plain autoencoder", seed, 16, 1, "", 1, 1])
+            return ask_page(visitor, "decode", latents(seed, 64, "Plain autoencoder"))
 
     with ThreadPoolExecutor(150) as threads:
-        answers = list(threads.map(visit, range(100, 250)))
-    drawn = [answer for answer in answers if server.BUSY not in answer]
+        answers = list(threads.map(visit, range(150)))
+    drawn = [answer for answer in answers if "faces" in answer]
     assert len(drawn) >= server.MOST_DRAWINGS_WAITING
-    assert all(answer.count("data:image/png") == 16 for answer in drawn)
-    assert all('role="alert"' in answer for answer in answers if answer not in drawn)
+    assert all(len(answer["faces"]) == 64 * 64 * 64 * 4 for answer in drawn)
+    assert all(answer == {"complaint": server.BUSY} for answer in answers if answer not in drawn)
 
 
 def test_photographs_keep_only_photographs_waiting(client):
@@ -184,34 +179,27 @@ def test_photographs_keep_only_photographs_waiting(client):
         Image.new("RGB", (4900, 5000), (number, 0, 0)).save(picture, "WEBP", lossless=True, quality=0, method=0)
         photographs.append(uploaded(client, picture.getvalue()))
     with ThreadPoolExecutor(6) as threads:
-        answers = [
-            threads.submit(drawing, client, "reconstruct", reconstruct(photograph)) for photograph in photographs
-        ]
+        answers = [threads.submit(ask_page, client, "encode", [photograph]) for photograph in photographs]
         seconds = []
         while not all(answer.done() for answer in answers):
             began = time.monotonic()
-            assert "data:image/png" in drawing(client, "generate", ["GAN", 1000 + len(seconds), 1, 1, "", 1, 1])
+            assert "faces" in ask_page(client, "decode", latents(len(seconds), 1))
             seconds.append(time.monotonic() - began)
     assert len(seconds) > 3 and sorted(seconds)[len(seconds) // 2] < 1
-    assert all("<p" in answer.result() for answer in answers)
+    told = [answer.result() for answer in answers]
+    assert all("latents" in answer or answer == {"complaint": server.BUSY} for answer in told)
+    assert sum("latents" in answer for answer in told) >= server.PHOTOGRAPHS_AT_ONCE + server.MOST_PHOTOGRAPHS_WAITING
 
 
 def test_health_is_told_while_all_workers_are_busy(client):
-    component = next(
-        part["id"]
-        for part in client.get("/config").json()["components"]
-        if "draw" in part["props"].get("server_fns", [])
-    )
+    component = component_of(client)
     end = time.monotonic() + 2
 
     def draw(visitor: int) -> None:
-        seed = 0
+        asked = question(component, "decode", latents(visitor))
         while time.monotonic() < end:
-            seed += 1
-            question = ["generate", ["GAN", 100 * seed + visitor, 16, 1, "", 1, 1]]
-            asked = {"data": question, "component_id": component, "fn_name": "draw", "session_hash": f"v{visitor}"}
             began = time.monotonic()
-            assert client.post("/gradio_api/component_server", json=asked).status_code == 200
+            assert "faces" in client.post(**asked).json()
             drawing_seconds.append(time.monotonic() - began)
 
     seconds: list[float] = []

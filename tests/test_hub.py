@@ -69,10 +69,14 @@ def test_stream_train_push_pull_and_play(hub, celeba, tmp_path):
 
     commit = hub.repository("model", REPOSITORY).commits[0].sha
     with serving({**hub.environment(tmp_path / "visitor"), "LATENT_FACES_HUB": "tester"}) as page:
-        told = httpx.get(f"{page.url}config").text
+        told = {model["name"]: model for model in httpx.get(f"{page.url}page.json").json()["models"]}
+        weights = httpx.get(f"{page.url}{told['GAN']['weights']['url']}").content
         gallery, _ = Client(page.url, verbose=False).predict("GAN", 3, 4, 1, "", api_name="/generate")
-    assert f"GAN: {REPOSITORY} at {commit[:7]}" in told
-    assert "Plain autoencoder: bundled (there is no tester/latent-faces-autoencoder" in told
+    assert told["GAN"]["origin"] == f"{REPOSITORY} at {commit[:7]}"
+    assert told["Plain autoencoder"]["origin"].startswith("bundled (there is no tester/latent-faces-autoencoder")
+    # The browser gets the very weights of the run, and the faces of its training.
+    assert weights == (tmp_path / "run/model/model.safetensors").read_bytes()
+    assert told["GAN"]["history"]["shown"] == [1]
     local = Generator.from_pretrained(tmp_path / "run/model").generate(4, seed=3)
     for item, face in zip(gallery, local, strict=True):
         assert np.abs(np.asarray(Image.open(item["image"])).astype(int) - np.asarray(face)).max() <= 1
@@ -378,6 +382,37 @@ def test_the_space_gets_what_it_needs_and_no_more(hub, tmp_path):
 
     publish.main(["tester/latent-faces"])
     assert "LATENT_FACES_HUB" not in hub.repository("space", "tester/latent-faces").variables
+
+
+def test_a_static_space_gets_files_only(hub, tmp_path):
+    publish.publish("tester/latent-faces", models="tester")
+    publish.main(["tester/latent-faces", "--static"])
+    files = hub.repository("space", "tester/latent-faces").files
+    told = json.loads(files["page.json"])
+    assert told["server"] is False
+    for model in told["models"]:
+        content = (WEIGHTS / model["folder"] / "model.safetensors").read_bytes()
+        assert files[model["weights"]["url"].partition("?")[0]] == content
+        assert files[model["history"]["sheet"].partition("?")[0]].startswith(b"RIFF")
+    assert b"front/main.js" in files["index.html"]
+    # Nothing is left of the Space that it was, and nothing large comes beside what the page names.
+    assert not [path for path in files if path.endswith(".py") or path.startswith(("models/", "page/", "docs/"))]
+    assert {path.partition("/")[0] for path in files} <= {
+        *("index.html", "page.json", "README.md", ".gitattributes"),
+        *("front", "weights", "epochs"),
+    }
+    front = huggingface_hub.RepoCard(files["README.md"].decode()).data
+    assert (front["sdk"], front["app_file"], front["title"]) == ("static", "index.html", "Latent Faces")
+    assert "sdk_version" not in front and "python_version" not in front
+    fresh = publish.publish("tester/static-faces", static=True)
+    assert fresh.endswith("/spaces/tester/static-faces")
+    assert hub.repository("space", "tester/static-faces").sdk == "static"
+
+
+def test_a_static_space_shows_the_models_of_a_namespace(hub, published, tmp_path):
+    publish.publish("tester/static-faces", models="tester", static=True)
+    told = json.loads(hub.repository("space", "tester/static-faces").files["page.json"])
+    assert told["models"][0]["origin"].startswith(REPOSITORY)
 
 
 def test_autoencoders_push_their_score(hub, celeba, tmp_path):

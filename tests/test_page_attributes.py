@@ -1,9 +1,8 @@
-"""Attributes on the page: the line that says them, the switches, the sliders, and what a stranger calls them."""
+"""Attributes on the page: the line that says them, what they do to faces, and what a stranger calls them."""
 
 import json
 import math
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -11,11 +10,10 @@ import torch
 
 from models import AttributeGenerator, PerceptualAutoencoder
 from models.index import repository_name
-from page import drawings, labels, screen, story, zoo
+from page import labels, site, story, zoo
 from page.hub import _check_fits, load_models
 from page.recipe import Recipe, sample
-from tests.markup import STRANGE_NAMES, models_with_markup
-from tests.test_page import tags
+from tests.markup import STRANGE_NAMES
 
 GAN, AUTOENCODER = "Attribute GAN", "Perceptual autoencoder"
 
@@ -178,58 +176,8 @@ def test_a_recipe_carries_its_attributes():
     assert torch.equal(sample(zoo.load("GAN"), 7, 2, attributes="Smiling"), sample(zoo.load("GAN"), 7, 2))
 
 
-@pytest.mark.parametrize("model", [GAN, AUTOENCODER])
-def test_the_code_that_is_shown_draws_the_faces_that_are_shown(model):
-    values = {"Smiling": 1.0, "Eyeglasses": -1.0, "Young": 0.5}
-    (code,) = (
-        tag.text
-        for tag in tags(drawings.generated(model, 3, 4, 0.8, "", 1, 1, labels.write(values))[1])
-        if tag.name == "code"
-    )
-    faces = np.stack([np.asarray(face) for face in eval(code, {"model": zoo.load(model)})])
-    shown = story.generate(model, 3, 4, 0.8, "", labels.write(values))
-    assert np.abs(faces.astype(int) - shown).max() <= 1
-    assert np.abs(shown.astype(int) - story.generate(model, 3, 4, 0.8)).mean() > 0.1
-
-
-def sides(html: str) -> dict[str, str]:
-    """Of each side of each switch whether it is pressed, by how it is read aloud."""
-    return {
-        tag.attributes["aria-label"]: tag.attributes["aria-pressed"]
-        for tag in tags(html)
-        if "data-item" in tag.attributes
-    }
-
-
-def test_the_switches_show_what_is_set_by_name_and_by_bit():
-    model = zoo.load(GAN)
-    bits = ["."] * model.discrete_size
-    bits[model.attributes.index("Young")], bits[model.attributes.index("Male")] = "+", "+"
-    html = drawings.generated(GAN, 0, 2, 1.0, "".join(bits), 1, 1, "smiling, no Male")[1]
-    pressed = {name for name, on in sides(html).items() if on == "true"}
-    assert pressed == {"Smiling: on", "Young: on", "Male: off"} and len(sides(html)) == 2 * len(model.attributes)
-    assert "judgements of taste" in html and "annotators" in html
-    details = html.partition("<details>")
-    assert len(sides(details[0])) == 2 * labels.BEST and "<details open" not in html
-    assert list(dict.fromkeys(name.rpartition(":")[0] for name in sides(html))) == [
-        labels.title(name) for name in zoo.attributes_of(GAN)
-    ]
-
-
-def test_only_bits_without_a_name_are_numbered():
-    model = zoo.load(GAN)
-    html = drawings.generated(GAN, 0, 2, 1.0, "", 2, 1)[2]
-    numbers = [tag.attributes["data-bit"] for tag in tags(html) if tag.attributes.get("data-action") == "flip"]
-    assert numbers == [str(number) for number in range(len(model.attributes) + 1, model.discrete_size + 1)]
-    (whole,) = (tag.attributes["data-bits"] for tag in tags(html) if "data-bits" in tag.attributes)
-    assert whole == story.bits_of(GAN, Recipe(0, 2)) and len(whole) == model.discrete_size
-
-
-def test_what_one_bit_changes_is_called_by_its_name():
-    model = zoo.load(GAN)
-    number = model.attributes.index("Smiling") + 1
-    html = drawings.generated(GAN, 1, 4, 1.0, "", 1, number, "no Young")[3]
-    assert "Smiling: off" in html and "Smiling: on" in html and f"Bit {number}, Smiling, moves a pixel" in html
+def test_a_named_bit_is_flipped_beside_other_wishes():
+    number = zoo.load(GAN).attributes.index("Smiling") + 1
     off, on = story.flip_bit(GAN, 1, 4, 1.0, "", number, "no Young")
     for faces, wish in ((off, "no Smiling"), (on, "Smiling")):
         assert np.abs(faces.astype(int) - story.generate(GAN, 1, 4, 1.0, "", f"no Young, {wish}")).max() <= 1
@@ -238,77 +186,14 @@ def test_what_one_bit_changes_is_called_by_its_name():
         assert np.abs(one.astype(int) - two).max() <= 1
 
 
-def test_an_attribute_that_the_model_lacks_is_told_beside_the_faces():
-    faces, named, *_ = drawings.generated(GAN, 0, 2, 1.0, "", 1, 1, "Smiling, Winged<b>")
-    assert "attribute GAN knows no Winged&lt;b&gt;." in named and faces.count("<img") == 2
-    assert sides(named)["Smiling: on"] == "true"
-    assert "no Winged" not in "".join(drawings.generated("GAN", 0, 2, 1.0, "", 1, 1, "Winged"))
-
-
-def test_a_slider_moves_the_photograph_along_its_direction():
-    path = next(iter(drawings.EXAMPLES.values()))
-    _, results = story.reconstruct(path)
-    model, latent = zoo.load(AUTOENCODER), results[AUTOENCODER].latent
-    moved = story.with_attributes(results, {"Smiling": 1.5})
+def test_a_photograph_moves_along_a_direction():
+    seen = story.see(str(next(iter(site.examples().values()))))
+    model, latent = zoo.load(AUTOENCODER), seen.latents[AUTOENCODER]
+    moved = story.with_attributes(seen.latents, {"Smiling": 1.5})
     assert moved.keys() == {AUTOENCODER}
     with torch.inference_mode():
         wanted = model.decode(latent + 1.5 * model.directions[model.attributes.index("Smiling")])
     shown = torch.from_numpy(moved[AUTOENCODER]).permute(2, 0, 1)
     assert (wanted[0].add(1).mul(127.5).clamp(0, 255) - shown).abs().max() <= 1.5
-    still = story.with_attributes(results, {})[AUTOENCODER]
-    assert np.abs(still.astype(int) - results[AUTOENCODER].faces[0]).max() <= 1
-
-    values = [1.5 if name == "Smiling" else 0 for name in zoo.directions()]
-    seen, others = drawings.reconstructions(*values, None)
-    assert seen.count("<img") == 2 and "Perceptual autoencoder, moved" in seen
-    assert others == drawings.reconstructions(*[0] * len(values), None)[1]
-
-
-def test_a_photograph_is_looked_at_once(tmp_path, monkeypatch):
-    path = tmp_path / "face.png"
-    shutil.copy(next(iter(drawings.EXAMPLES.values())), path)
-    assert not story.is_remembered(str(path))
-    first = story.reconstruct(str(path))
-    monkeypatch.setattr(story, "align", None)
-    assert story.is_remembered(str(path)) and story.reconstruct(str(path)) is first
-    for number in range(story._MOST_REMEMBERED):
-        story._REMEMBERED[f"other {number}"] = first
-    monkeypatch.undo()
-    story.reconstruct(next(iter(drawings.EXAMPLES.values())))
-    (tmp_path / "other.png").write_bytes(path.read_bytes())
-    story.reconstruct(str(tmp_path / "other.png"))
-    assert not story.is_remembered(str(path)) and len(story._REMEMBERED) <= story._MOST_REMEMBERED
-    story._REMEMBERED.clear()
-
-
-def test_the_attributes_of_a_stranger_are_text(tmp_path, monkeypatch):
-    models = models_with_markup(tmp_path)
-    monkeypatch.setattr(zoo, "load_all", lambda: models)
-    for name in (GAN, AUTOENCODER):
-        values = dict.fromkeys(labels.names_of(zoo.load(name))[:4], 1.0)
-        for html in drawings.generated(name, 987_654, 2, 1.0, "", 1, 2, labels.write(values)):
-            html.encode()
-            for tag in tags(html):
-                assert tag.name not in ("b", "script", "svg", "textarea", "style")
-                assert tag.attributes.get("class") != "planted" and not any(key[:2] == "on" for key in tag.attributes)
-    import app
-
-    page = app.build()
-    try:
-        heads = [block.head for block in page.blocks.values() if getattr(block, "head", None)]
-        assert sum(head.count("<script") for head in heads) == sum(head.count("</script>") for head in heads) == 1
-    finally:
-        page.close()
-    drawings.faces_of.cache_clear(), drawings.effect_of.cache_clear(), story.generate.cache_clear()
-
-
-def test_a_link_that_sets_a_slider_beyond_its_range_is_told():
-    import app
-
-    page = app.build()
-    name = labels.title(zoo.directions()[0])
-    sliders = [block for block in page.blocks.values() if getattr(block, "label", "") == name]
-    assert [(slider.minimum, slider.maximum) for slider in sliders] == [(-3, 3)]
-    with pytest.raises(ValueError, match="from -3 to 3"):
-        screen.check(sliders[0], 4, "The attribute")
-    page.close()
+    still = story.with_attributes(seen.latents, {})[AUTOENCODER]
+    assert np.abs(still.astype(int) - story.reconstruct(seen)[AUTOENCODER].face).max() <= 1

@@ -36,7 +36,10 @@ SPACE_FILES = (
 )
 
 # What an earlier commit may have left, of either kind.
-SPACE_PATTERNS = ["*.py", "models/*", "page/*", "weights/*", "index.html", "page.json", "front/*", "epochs/*"]
+SPACE_PATTERNS = [
+    *("*.py", "requirements.txt", "models/*", "page/*", "docs/results/*"),
+    *("index.html", "page.json", "front/*", "epochs/*", "weights/*"),
+]
 
 
 @dataclass(frozen=True)
