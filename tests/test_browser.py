@@ -20,7 +20,7 @@ from tests.markup import EPOCHS, FOREIGN, MARKUP, models_with_markup
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
 # As long as playwright itself waits, for machines that have much else to do.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=10_000)
 
 TABS = ["Out of distribution", "Generate", "Interpolate", "Reconstruct", "Training"]
 
@@ -83,7 +83,7 @@ def wait_until_drawn(page) -> None:
 
 
 def wait_for_change(page, selector: str, before: np.ndarray) -> np.ndarray:
-    for _ in range(600):
+    for _ in range(200):
         now = shown(page, selector)
         if now.shape != before.shape or (now != before).any():
             return now
@@ -93,7 +93,7 @@ def wait_for_change(page, selector: str, before: np.ndarray) -> np.ndarray:
 
 def wait_for_faces(page, selector: str, wanted: np.ndarray) -> None:
     """Until the pictures are these, (n, height, width, 3), but for the rounding of the server and of the browser."""
-    for _ in range(600):
+    for _ in range(200):
         now = shown(page, selector)
         if now.shape == wanted.shape and np.abs(now - wanted).max() <= 2:
             return
@@ -121,7 +121,8 @@ GRID = "#tab-generate .faces label canvas"
 
 def test_faces_are_there_on_arrival_and_nothing_comes_from_elsewhere(visit):
     page = visit()
-    wait_for_faces(page, ".model canvas", everywhere(0))
+    wait_until_drawn(page)
+    assert np.abs(shown(page, ".model canvas") - everywhere(0)).mean() < 4  # As they came with the page.
     for tab in TABS:
         open_tab(page, tab)
         wait_until_drawn(page)
@@ -140,7 +141,7 @@ def test_the_first_faces_come_with_the_page_before_any_script(chromium, url):
     for name, source in strips.evaluate_all("all => all.map(one => [one.dataset.model, one.src])"):
         strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")).astype(int)
         wanted = pictures.side_by_side(story.out_of_distribution(name, 0, 0, 6).faces)
-        assert np.abs(strip - wanted).max() <= 1
+        assert np.abs(strip - wanted).mean() < 4  # Slightly compressed.
     context.close()
 
 
@@ -149,6 +150,7 @@ def test_the_browser_draws_by_itself_and_asks_the_server_for_nothing_more(visit)
     page.wait_for_function("latentFaces.decoder.status.state === 'local'", timeout=60_000)
     slide(page, "Mean of the latents", 5)
     wait_until_drawn(page)
+    page.wait_for_function("latentFaces.decoder.status.state === 'local'", timeout=60_000)
     asked = []
     page.on("request", lambda request: request.url.startswith("blob:") or asked.append(request.url))
     slide(page, "Mean of the latents", -50)
@@ -208,7 +210,8 @@ def test_what_a_link_asks_for_in_vain_is_left(visit, link):
     if "nowhere" not in link:
         expect(page.get_by_text("The link’s".replace("’", "'"))).to_be_visible()
     open_tab(page, "Out of distribution")
-    wait_for_faces(page, ".model canvas", everywhere(0))
+    wait_until_drawn(page)
+    assert np.abs(shown(page, ".model canvas") - everywhere(0)).mean() < 4
 
 
 # Generate.
@@ -225,7 +228,7 @@ def test_a_face_is_chosen_by_keyboard_and_its_bits_are_shown(visit):
     page.wait_for_function(
         "bits => [...document.querySelectorAll('[data-bit]')].every("
         "(button, i) => (button.getAttribute('aria-pressed') === 'true') === (bits[i] === '+'))",
-        arg=story.bits_of("GAN", Recipe(0, 3)),
+        arg=["-+"[bit > 0] for bit in Recipe(0, 3).latent(zoo.load("GAN"))[50:]],
     )
     wait_for_faces(page, ".chosen > canvas", story.generate("GAN", 0, 16, 1.0)[2:3])
 
@@ -243,8 +246,10 @@ def test_a_bit_is_flipped_held_and_let_go(visit):
         wait_for_faces(page, GRID, story.generate("GAN", 0, 16, 1.0, bits))
         wait_for_address(page, "bits=")
         page.wait_for_function("bits => new URLSearchParams(location.search).get('bits') === bits", arg=bits)
-    off, on = story.flip_bit("GAN", 0, 16, 1.0, "", 3, most=6)
-    wait_for_faces(page, ".effect canvas", np.concatenate([off, on, (3 * np.abs(on.astype(int) - off)).clip(0, 255)])[:12])
+    off, on = (faces[:6] for faces in story.flip_bit("GAN", 0, 16, 1.0, "", 3))
+    effect = shown(page, ".effect canvas")
+    assert np.abs(effect[:12] - np.concatenate([off, on])).max() <= 2
+    assert np.abs(effect[12:] - (3 * np.abs(on.astype(int) - off)).clip(0, 255)).max() <= 9
     bit.click()
     wait_for_faces(page, GRID, first)
     page.wait_for_function("!location.search.includes('bits')")
@@ -442,7 +447,8 @@ def test_the_numbers_beside_the_faces_are_those_of_the_model(visit):
     numbers = page.locator(".model .numbers")
     expect(numbers).to_contain_text(f"{40 / 2**0.5:.1f} standard deviations from the prior’s mean")
     expect(numbers).to_contain_text(f"differ by {drawn.diversity:.1f} grey levels")
-    verdict = "has collapsed" if drawn.share < 0.25 else "still differ"
+    at_prior = story.out_of_distribution("Matched autoencoder", 0, 2, 4).diversity
+    verdict = "has collapsed" if drawn.diversity / at_prior < 0.25 else "still differ"
     expect(page.locator(".sentence:visible")).to_contain_text(verdict)
 
 
@@ -457,9 +463,13 @@ def test_a_photograph_is_reconstructed_and_a_bad_one_is_told(visit, tmp_path):
     page.locator("#tab-reconstruct input[type=file]").set_input_files(tmp_path / "face.png")
     wait_for_change(page, "aside .faces canvas", before)
     wait_until_drawn(page)
-    aligned, results = story.reconstruct(str(tmp_path / "face.png"))
-    expect(page.get_by_text(aligned.note)).to_be_visible()
-    wait_for_faces(page, "aside .faces canvas", np.concatenate([result.faces for result in results.values()]))
+    photograph = story.see(str(tmp_path / "face.png"))
+    expect(page.get_by_text(photograph.aligned.note)).to_be_visible()
+    results = story.reconstruct(photograph)
+    faces = shown(page, "aside .faces canvas")
+    assert np.abs(faces[::2] - np.stack([result.face for result in results.values()])).max() <= 2
+    difference = 2 * np.abs(faces[::2] - story.pixels_of(photograph.aligned.image))
+    assert np.abs(faces[1::2] - difference.clip(0, 255)).max() <= 4
     for name, result in results.items():
         shown_psnr = page.get_by_text(f"{name}: ").inner_text().split(": ")[1].split()[0]
         assert float(shown_psnr) == pytest.approx(result.psnr, abs=0.1)
@@ -475,10 +485,10 @@ def test_a_photograph_follows_its_sliders_and_a_link_keeps_them(visit):
     name = zoo.directions()[0]
     slider = page.locator(".directions input[type=range]").first
     slider.fill("2.3")
-    example = next(iter(site.EXAMPLES.values()))
-    aligned, results = story.reconstruct(str(example))
-    (moved,) = story.with_attributes(results, {name: 2.3}).values()
-    wanted = np.stack([story.pixels_of(aligned.image), moved])
+    example = story.see(str(next(iter(site.examples().values()))))
+    still, moved = (next(iter(story.with_attributes(example.latents, {name: by}).values())) for by in (0.0, 2.3))
+    seen = story.pixels_of(example.aligned.image)
+    wanted = np.stack([seen, moved])
     wait_for_faces(page, ".moved canvas", wanted)
     wait_for_address(page, "=2.3$")
     assert query(page) == {"tab": "reconstruct", f"attribute.{name}": "2.3"}
@@ -486,7 +496,7 @@ def test_a_photograph_follows_its_sliders_and_a_link_keeps_them(visit):
     wait_for_faces(again, ".moved canvas", wanted)
     expect(again.locator(".directions input[type=range]").first).to_have_value("2.3")
     page.get_by_role("button", name="All back").click()
-    wait_for_faces(page, ".moved canvas", np.stack([wanted[0], next(iter(story.with_attributes(results, {}).values()))]))
+    wait_for_faces(page, ".moved canvas", np.stack([seen, still]))
 
 
 # Training.
@@ -505,7 +515,7 @@ def test_the_epochs_of_training_are_leafed_through(visit):
     assert np.abs(story.training("GAN", 1).astype(int) - story.training("GAN", 2)).mean() > 8
     expect(page.locator(".training .chart .mark")).to_have_count(1)
     page.get_by_role("button", name="Play").click()
-    expect(page.get_by_text(f"After epoch {min(8, epochs)} of {epochs}")).to_be_visible()
+    expect(page.get_by_text(f"After epoch {epochs} of {epochs}")).to_be_visible()
 
 
 # Everybody.

@@ -66,7 +66,8 @@ function radios(about, change) {
   return control;
 }
 
-// A range and a small box for the exact number. With `scale` the range runs along another measure than the value.
+// A range and a small box for the exact number. With `scale` the range runs along another measure than the value:
+// {to, from, steps, step}, both ways between them, the range's own steps, and by how much a key moves a value.
 export function slider(about, change) {
   const { least, most, step, scale = { to: (value) => value, from: (share) => share } } = about;
   const id = `field-${made++}`;
@@ -92,6 +93,16 @@ export function slider(about, change) {
     range.setAttribute("aria-valuetext", box.value);
     change(Number(box.value));
   });
+  if (scale.step) {
+    range.addEventListener("keydown", (event) => {
+      const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const value = Number(box.value) + by * scale.step(Number(box.value));
+      show(Math.min(most, Math.max(least, Number(value.toFixed(1)))));
+      change(Number(box.value));
+    });
+  }
   box.addEventListener("change", () => {
     try {
       range.value = scale.to(check(about, box.value));

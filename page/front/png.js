@@ -38,7 +38,7 @@ export async function gif(pixels, scale = 4, delay = 80) {
   const order = [...Array(count).keys(), ...Array.from({ length: count - 2 }, (_, i) => count - 2 - i)];
   const side = SIDE * scale;
   for (const index of order) {
-    const face = faceOf(pixels, index);
+    const face = faceOf(pixels, index).slice(); // The encoder reads the whole of a buffer.
     const palette = quantize(face, 256);
     // Made before it is enlarged, which is then done by repeating its numbers.
     const small = applyPalette(face, palette);

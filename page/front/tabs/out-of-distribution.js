@@ -17,10 +17,12 @@ export class OutOfDistribution extends Tab {
     const most = (this.most = mean.most);
     const scale = {
       steps: 0.001,
+      step: (value) => (Math.abs(value) < 10 ? 0.1 : 1),
       to: (value) => place(value, most),
       from: (share) => {
         const value = Math.sinh((2 * share - 1) * Math.asinh(most));
-        return Math.abs(value) < 10 ? Math.round(10 * value) / 10 : Math.round(value);
+        const step = scale.step(value);
+        return Number((step * Math.round(value / step)).toFixed(1));
       },
     };
     this.fields.mean = slider({ ...mean, scale, class: "hero" }, (value) => this.set({ mean: value }));
