@@ -163,7 +163,7 @@ def test_the_browser_draws_by_itself_and_asks_the_server_for_nothing_more(visit)
     wait_for_faces(page, ".model canvas", np.concatenate(wanted))
     assert np.abs(shown(page, ".model canvas") - np.concatenate(wanted)).max() <= 1
     assert asked == [] and page.complaints == []
-    expect(page.get_by_role("status")).to_have_text("Drawn in your browser.")
+    expect(page.locator(".status")).to_have_text("Drawn in your browser.")
 
 
 # Links.
@@ -438,7 +438,7 @@ def test_the_mean_jumps_by_buttons_and_moves_by_keys(visit):
     page.locator(".hero input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('[data-mean]').dataset.mean > -3")
-    expect(page.locator(".sentence:visible")).to_contain_text("At mean -2.9")
+    expect(page.locator(".sentence:visible")).to_contain_text("At mean −2.9")
 
 
 def test_the_numbers_beside_the_faces_are_those_of_the_model(visit):
@@ -471,7 +471,7 @@ def test_a_photograph_is_reconstructed_and_a_bad_one_is_told(visit, tmp_path):
     difference = 2 * np.abs(faces[::2] - story.pixels_of(photograph.aligned.image))
     assert np.abs(faces[1::2] - difference.clip(0, 255)).max() <= 4
     for name, result in results.items():
-        shown_psnr = page.get_by_text(f"{name}: ").inner_text().split(": ")[1].split()[0]
+        shown_psnr = page.locator("figcaption").filter(has_text=f"{name}: ").inner_text().split(": ")[1].split()[0]
         assert float(shown_psnr) == pytest.approx(result.psnr, abs=0.1)
 
     (tmp_path / "face.jpg").write_bytes(b"no image")
@@ -592,7 +592,10 @@ def test_who_wants_less_motion_sees_a_still_walk(visit):
 def url_of_strangers_models(tmp_path_factory):
     """The address of a page whose models came with markup in all that is told of them."""
     models = models_with_markup(tmp_path_factory.mktemp("history"))
+    remembered = (site.page, site.tabs, site.sheet)
     with pytest.MonkeyPatch.context() as patch:
+        for function in remembered:
+            function.cache_clear()
         for module in (zoo, story, site, app):
             if hasattr(module, "load_all"):
                 patch.setattr(module, "load_all", lambda: models)
@@ -600,6 +603,8 @@ def url_of_strangers_models(tmp_path_factory):
         _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.server.limits("127.0.0.1"))
         yield url
         page.close()
+    for function in remembered:
+        function.cache_clear()
 
 
 def assert_is_only_text(page) -> None:

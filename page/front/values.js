@@ -44,7 +44,7 @@ const folded = (name) => name.replaceAll("_", " ").toLowerCase().split(/\s+/).fi
 
 // A line such as "Smiling, no Eyeglasses, Young=0.5": the value of each attribute, and what names none of the model's.
 export function readAttributes(line, model, most) {
-  const values = {};
+  const values = Object.create(null); // A name may be any word, "constructor" too.
   const unknown = [];
   const known = new Map(model.best.toReversed().map((name) => [folded(name), name]));
   const find = (text) => (model.best.includes(text) ? text : known.get(folded(text)));

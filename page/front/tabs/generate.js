@@ -119,7 +119,7 @@ export class Generate extends Tab {
       h(
         "div",
         { class: "switches" },
-        names.map((name) => this.attribute(name, values[name] ?? held(name), values)),
+        names.map((name) => this.attribute(name, values[name] ?? held(name))),
       );
     const [best, others] = [model.best.slice(0, BEST), model.best.slice(BEST)];
     const focused = document.activeElement?.dataset?.wish;
@@ -136,10 +136,10 @@ export class Generate extends Tab {
   }
 
   // A switch with three places: without, as drawn, with.
-  attribute(name, value, values) {
+  attribute(name, value) {
     const side = (sign, label) => {
       const pressed = value === sign;
-      const press = () => this.wishFor(name, pressed ? undefined : sign, values);
+      const press = () => this.wishFor(name, pressed ? undefined : sign);
       const spoken = `${title(name)}: ${sign > 0 ? "with" : "without"}`;
       const about = { type: "button", "aria-pressed": `${pressed}`, "aria-label": spoken, "data-wish": `${sign} ${name}` };
       return h("button", { ...about, onclick: press }, label);
@@ -148,7 +148,9 @@ export class Generate extends Tab {
     return h("div", { class: "attribute" }, side(-1, "−"), foreign(between), side(1, "+"));
   }
 
-  wishFor(name, value, values) {
+  wishFor(name, value) {
+    // What is wished for now, which may not be drawn yet.
+    const { values } = readAttributes(this.settings.attributes, this.model, this.model.discreteSize ? 1 : 3);
     const wished = { ...values, [name]: value };
     if (value === undefined) delete wished[name];
     const at = this.model.discreteSize ? this.model.attributes.indexOf(name) : -1;
