@@ -163,7 +163,7 @@ def test_the_browser_draws_by_itself_and_asks_the_server_for_nothing_more(visit)
     wait_for_faces(page, ".model canvas", np.concatenate(wanted))
     assert np.abs(shown(page, ".model canvas") - np.concatenate(wanted)).max() <= 1
     assert asked == [] and page.complaints == []
-    expect(page.locator(".status")).to_have_text("Drawn in your browser.")
+    expect(page.locator(".status")).to_have_text("Drawn in your browser")
 
 
 # Links.

@@ -46,6 +46,7 @@ class Page {
     this.tabs = about.tabs.map((tab) => new KINDS[tab.name](this, tab));
     this.problems = h("div");
     this.status = h("p", { class: "status", role: "status" });
+    this.reason = h("p");
     this.element = this.build();
     element.replaceChildren(this.element);
   }
@@ -71,11 +72,12 @@ class Page {
         "div",
         { class: "bar" },
         h("nav", { role: "tablist", "aria-label": "Parts of the page", onkeydown: (event) => this.turn(event) }, this.buttons),
+        this.status,
         h("label", { class: "pixels" }, enlarge, " Show pixels"),
       ),
       this.problems,
       this.tabs.map(({ element }) => element),
-      h("footer", { id: "origins" }, this.status, h("p", {}, "Weights: ", origins, ".")),
+      h("footer", { id: "origins" }, this.reason, h("p", {}, "Weights: ", origins, ".")),
     );
   }
 
@@ -161,11 +163,11 @@ class Page {
     const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
     this.status.textContent = {
       idle: "",
-      loading: `Loading the networks: ${megabytes(loaded)} of ${megabytes(total)} MB.`,
-      local: "Drawn in your browser.",
-      remote: "Drawn by the server.",
+      loading: `Loading the networks: ${megabytes(loaded)} of ${megabytes(total)} MB`,
+      local: "Drawn in your browser",
+      remote: "Drawn by the server",
     }[state];
-    if (reason) this.status.append(" ", foreign(reason));
+    this.reason.replaceChildren(foreign(reason));
     this.element.dataset.state = state;
   }
 }

@@ -102,7 +102,7 @@ export class Generate extends Tab {
     this.discrete.hidden = !model.discreteSize;
     if (model.discreteSize) {
       this.showBits();
-      await this.showEffect();
+      if (!this.again) await this.showEffect(); // Who moves a slider waits for the faces only.
     }
   }
 

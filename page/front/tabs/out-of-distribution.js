@@ -73,7 +73,8 @@ export class OutOfDistribution extends Tab {
   async draw() {
     const { mean, seed, faces } = this.settings;
     const shown = this.shown;
-    this.list.replaceChildren(...shown.map((model) => this.row(model).element));
+    const rows = shown.map((model) => this.row(model).element);
+    if (rows.length !== this.list.children.length || rows.some((row) => !row.isConnected)) this.list.replaceChildren(...rows);
     const draws = await Promise.all(shown.map((model) => this.drawModel(model, mean, seed, faces)));
     this.sentence.textContent = inWords(mean, draws);
     this.list.dataset.mean = mean;
