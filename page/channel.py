@@ -14,7 +14,7 @@ from .controls import Photograph
 from .recipe import MAX_FACES
 from .values import choice
 
-_faces = server.Line(4 * zoo.CORES, server.MOST_DRAWINGS_WAITING)
+_faces = server.Line(4 * zoo.CORES, server.MOST_DECODINGS_WAITING)
 _photographs = server.Line(server.PHOTOGRAPHS_AT_ONCE, server.MOST_PHOTOGRAPHS_WAITING)
 
 _PHOTOGRAPH = Photograph("image", "Photograph")

@@ -26,9 +26,6 @@ MOST_BYTES = 1_000_000
 # Of a line: a model's names may have 100 characters each.
 MOST_CHARACTERS = 10_000
 
-# How many attributes are in sight; the others are behind "more".
-BEST = 12
-
 # How far a direction is followed, as a multiple of what sets faces with an attribute apart from others.
 MOST_STEPS = 3.0
 

@@ -43,7 +43,7 @@ MOST_WAITING = 16
 BUSY = "The page is busy. Try again in a few seconds."
 
 # And how many of visitors' faces, of which each browser asks for one at a time.
-MOST_DRAWINGS_WAITING = 64
+MOST_DECODINGS_WAITING = 64
 
 # Photographs, of which each takes about a second, wait for each other only, as they are decoded one at a time. Of five
 # at once the last waited for 7 s.

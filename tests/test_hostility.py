@@ -166,7 +166,7 @@ def test_the_page_says_when_too_many_ask_for_faces(client):
     with ThreadPoolExecutor(150) as threads:
         answers = list(threads.map(visit, range(150)))
     drawn = [answer for answer in answers if "faces" in answer]
-    assert len(drawn) >= server.MOST_DRAWINGS_WAITING
+    assert len(drawn) >= server.MOST_DECODINGS_WAITING
     assert all(len(answer["faces"]) == 64 * 64 * 64 * 4 for answer in drawn)
     assert all(answer == {"complaint": server.BUSY} for answer in answers if answer not in drawn)
 
