@@ -153,7 +153,9 @@ def first_pictures() -> str:
         faces = story.out_of_distribution(name, mean, seed, count).faces
         source = pictures.data_uri(pictures.webp(pictures.side_by_side(faces)), "image/webp")
         alt = f"{count} faces by the {story.in_a_sentence(name)}"
-        rows.append(f'<h3>{html.escape(name)}</h3><img data-model="{html.escape(name)}" alt="{html.escape(alt)}" src="{source}">')
+        rows.append(
+            f'<h3>{html.escape(name)}</h3><img data-model="{html.escape(name)}" alt="{html.escape(alt)}" src="{source}">'
+        )
     return "".join(rows)
 
 

@@ -96,7 +96,9 @@ def main() -> None:
                 f"{visit} visit: faces after {first:.2f} s, the browser's own after {local:.2f} s and {megabytes:.1f} MB, "
                 f"{weights:.1f} of weights."
             )
-        print("\n| faces of six | pictures in 2 s | median ms | 95 % ms | frames a second | server's ms |\n|---|---|---|---|---|---|")
+        print(
+            "\n| faces of six | pictures in 2 s | median ms | 95 % ms | frames a second | server's ms |\n|---|---|---|---|---|---|"
+        )
         for name, models in ROWS.items():
             page = context.new_page()
             page.set_viewport_size({"width": 1280, "height": 1000})
@@ -110,7 +112,9 @@ def main() -> None:
             painted, frames = drag(page, box)
             spent = 1000 * (served.processor_seconds - before)
             cuts = statistics.quantiles(painted, n=20)
-            print(f"| {name} | {len(painted)} | {cuts[9]:.0f} | {cuts[18]:.0f} | {frames:.0f} | {spent:.0f} |", flush=True)
+            print(
+                f"| {name} | {len(painted)} | {cuts[9]:.0f} | {cuts[18]:.0f} | {frames:.0f} | {spent:.0f} |", flush=True
+            )
             page.close()
 
 

@@ -139,7 +139,9 @@ def test_the_first_faces_come_with_the_page_before_any_script(chromium, url):
     strips = page.locator("img[data-model]")
     expect(strips).to_have_count(len(MODELS))
     for name, source in strips.evaluate_all("all => all.map(one => [one.dataset.model, one.src])"):
-        strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")).astype(int)
+        strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")).astype(
+            int
+        )
         wanted = pictures.side_by_side(story.out_of_distribution(name, 0, 0, 6).faces)
         assert np.abs(strip - wanted).mean() < 4  # Slightly compressed.
     context.close()
@@ -284,7 +286,11 @@ def test_an_attribute_is_given_taken_and_let_go(visit):
 
 
 def test_the_line_of_attributes_is_read_as_programs_write_it(visit):
-    link = {"tab": "generate", "model": "Attribute GAN", "attributes": 'no  mouth slightly OPEN, "Young=0.5",Beard of bees'}
+    link = {
+        "tab": "generate",
+        "model": "Attribute GAN",
+        "attributes": 'no  mouth slightly OPEN, "Young=0.5",Beard of bees',
+    }
     page = visit("?" + urlencode(link))
     values = {"Mouth_Slightly_Open": -1.0, "Young": 0.5}
     wait_for_faces(page, GRID, story.generate("Attribute GAN", 0, 16, 1.0, "", labels.write(values)))
@@ -292,7 +298,10 @@ def test_the_line_of_attributes_is_read_as_programs_write_it(visit):
 
 
 def test_the_code_that_is_shown_draws_the_faces_that_are_shown(visit):
-    for link in ("?tab=generate&model=Attribute GAN&seed=4&faces=3&temperature=0.7&attributes=Smiling, no Young", "?tab=generate&seed=2&faces=2"):
+    for link in (
+        "?tab=generate&model=Attribute GAN&seed=4&faces=3&temperature=0.7&attributes=Smiling, no Young",
+        "?tab=generate&seed=2&faces=2",
+    ):
         page = visit(link)
         wait_until_drawn(page)
         page.get_by_text("The same faces in Python").click()
@@ -399,7 +408,9 @@ def test_a_walk_begins_at_a_photograph(visit, tmp_path):
     page = visit("?tab=interpolate&model=Plain autoencoder")
     draw_face(1, (300, 400)).save(tmp_path / "face.png")
     page.locator("#tab-interpolate input[type=file]").first.set_input_files(tmp_path / "face.png")
-    walk = story.interpolate("Plain autoencoder", ("0", "1"), (str(tmp_path / "face.png"), None), 11, "straight", "relaxed")
+    walk = story.interpolate(
+        "Plain autoencoder", ("0", "1"), (str(tmp_path / "face.png"), None), 11, "straight", "relaxed"
+    )
     wait_for_faces(page, "#tab-interpolate .faces canvas", walk.faces)
     expect(page.get_by_text(walk.notes[0])).to_be_visible()
     page.get_by_label("A: seed").fill("3")
