@@ -34,9 +34,9 @@ WATCH = """(names) => {
     Object.defineProperty(tab, "shown", { get: () => names.map((name) => latentFaces.models.get(name)) });
     tab.wish();
     window.reached = {}; window.painted = []; window.frames = [];
-    tab.fields.mean.input.addEventListener("input", () => {
-        window.reached[tab.fields.mean.value] ??= performance.now();
-    }, { capture: true });
+    let now;  // Before the page hears of it; its value is known after.
+    tab.fields.mean.input.addEventListener("input", () => (now = performance.now()), { capture: true });
+    tab.fields.mean.input.addEventListener("input", () => (window.reached[tab.fields.mean.value] ??= now));
     new MutationObserver(() => {
         const at = window.reached[tab.list.dataset.mean];
         if (at) requestAnimationFrame(() => window.painted.push(performance.now() - at));

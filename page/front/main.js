@@ -84,8 +84,7 @@ class Page {
   arrive() {
     const { tab, values, problems } = follow(location.search, this.about.tabs);
     this.problems.replaceChildren(...problems.map(complaint));
-    Object.assign(this.tab(tab.name).settings, values);
-    this.tab(tab.name).set(values);
+    this.tab(tab.name).take(values);
     this.open(tab.name);
     // The networks come when a hand touches something, or when there is nothing else to do.
     const begin = () => this.decoder.start();
@@ -120,6 +119,7 @@ class Page {
   }
 
   touched(tab) {
+    this.isTouched = true;
     if (tab === this.opened) write(tab, this.tabs);
   }
 
@@ -131,11 +131,17 @@ class Page {
     this.open("interpolate");
   }
 
-  // Faces (count, 64, 64, 4) of a model's draws around a mean. Those that came with the page, slightly compressed, do
-  // until the browser draws by itself.
+  // The faces that came with the page, slightly compressed, if these are they. They do until something is touched.
+  cameAlong(model, { seed, mean }, count) {
+    const pixels = this.embedded.get(model.name);
+    const isAskedFor = !this.isTouched && seed === 0 && mean === 0 && count * FACE_BYTES === pixels?.length;
+    return isAskedFor ? pixels : null;
+  }
+
+  // Faces (count, 64, 64, 4) of a model's draws around a mean.
   async faces(model, { seed, mean }, count) {
-    const embedded = this.decoder.status.state !== "local" && this.embedded.get(model.name);
-    if (embedded && seed === 0 && mean === 0 && count === embedded.length / FACE_BYTES) return embedded;
+    const embedded = this.cameAlong(model, { seed, mean }, count);
+    if (embedded) return embedded;
     await model.ready();
     return this.decode(model, model.sample(seed, count, { mean }));
   }

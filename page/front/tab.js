@@ -25,13 +25,17 @@ export class Tab {
 
   // Take settings, show them in their fields, and draw anew.
   set(values) {
+    this.take(values);
+    this.page.touched(this);
+    this.wish();
+  }
+
+  take(values) {
     Object.assign(this.settings, values);
     for (const [name, value] of Object.entries(values)) {
       const shown = this.fields[name];
       if (shown && shown.value !== value) shown.value = value;
     }
-    this.page.touched(this);
-    this.wish();
   }
 
   get model() {

@@ -89,17 +89,18 @@ export class OutOfDistribution extends Tab {
     row.chart.at = place(mean, this.most);
     const apart = diversity(pixels);
     const distance = Math.abs(mean - model.priorMean) / Math.sqrt(model.priorVariance);
-    const share = between(model.about.measured, mean);
+    const share = measured(model, "face_share", mean);
     row.numbers.textContent =
       `${distance.toFixed(1)} standard deviations from the prior’s mean; two faces differ by ` +
       `${apart.toFixed(1)} grey levels` +
       (share === null ? "." : `; a face is found in ${Math.round(100 * share)}% of pictures this far.`);
-    const atPrior = distance <= 2 ? apart : await this.atPrior(model, seed, count);
+    const atPrior = distance <= 2 ? apart : await this.atPrior(model, mean, seed, count);
     return { model, distance, share: atPrior ? apart / atPrior : 1 };
   }
 
-  // The diversity of the same noise at the prior's mean.
-  async atPrior(model, seed, count) {
+  // The diversity of the same noise at the prior's mean; on arrival, as it was measured.
+  async atPrior(model, mean, seed, count) {
+    if (this.page.cameAlong(model, { seed, mean }, count)) return measured(model, "pixel_diversity", model.priorMean);
     const key = `${seed} ${count}`;
     const row = this.row(model);
     if (row.key !== key) {
@@ -144,14 +145,14 @@ function farCurve({ name, about, priorMean, priorVariance }, ticks, most) {
   });
 }
 
-// The measured share of pictures with a face around a mean, between the nearest two that were measured.
-function between(measured, mean) {
-  const points = measured.filter((point) => point.face_share !== null);
+// What was measured of a model around a mean, between the nearest two means at which it was; null where nothing was.
+function measured({ about }, key, mean) {
+  const points = about.measured.filter((point) => point[key] !== null);
   if (!points.length) return null;
   const after = points.findIndex((point) => point.mean >= mean);
-  if (after <= 0) return points.at(after).face_share;
+  if (after <= 0) return points.at(after)[key];
   const [a, b] = [points[after - 1], points[after]];
-  return a.face_share + ((b.face_share - a.face_share) * (mean - a.mean)) / (b.mean - a.mean);
+  return a[key] + ((b[key] - a[key]) * (mean - a.mean)) / (b.mean - a.mean);
 }
 
 // One sentence on what is seen at a mean: which models' faces vary there, and which have collapsed.
