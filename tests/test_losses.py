@@ -38,11 +38,11 @@ def test_a_relativistic_loss_compares_pair_by_pair():
 
 
 def test_the_gradient_penalty_is_the_mean_squared_slope():
-    """Of 2 a x + b y at images of all 3: the squared length of (2 a, b), which the labels scale; and it has a gradient."""
+    """Of 2 a x + b y at images of all 3: the squared length of (2 a, b), and it has a gradient."""
     weight = torch.tensor([1.5, -0.5], requires_grad=True)
     images, scale = torch.full((2, 3, 64, 64), 3.0), torch.tensor([1.0, 2.0])
-    discriminate = lambda x, scale: scale * (2 * weight[0] * x[:, 0, 0, 0] + weight[1] * x[:, 2, 5, 5])
-    penalty = gradient_penalty(discriminate, images, scale)
+    discriminate = lambda x: scale * (2 * weight[0] * x[:, 0, 0, 0] + weight[1] * x[:, 2, 5, 5])
+    penalty = gradient_penalty(discriminate, images)
     assert penalty.item() == pytest.approx((9 + 0.25) * (1 + 4) / 2)
     penalty.backward()
     assert weight.grad.tolist() == pytest.approx([2 * 4 * 1.5 * 2.5, 2 * -0.5 * 2.5])

@@ -52,7 +52,7 @@ def test_links_call_what_visitors_set_by_these_names(told):
     assert names == {
         "out-of-distribution": ["mean", "seed", "faces", "models"],
         "generate": ["model", "seed", "faces", "temperature", "bits", "face", "bit", "attributes"],
-        "interpolate": ["model", "a", "b", "steps", "way", "discrete", "image_a", "image_b"],
+        "interpolate": ["model", "a", "b", "c", "steps", "way", "discrete", "image_a", "image_b"],
         "training": ["model", "epoch"],
     }
     known = json.loads((WEIGHTS / "perceptual-autoencoder/config.json").read_text())["attributes"]

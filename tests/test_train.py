@@ -375,17 +375,6 @@ def test_an_impossible_setting_of_a_perceptual_autoencoder_is_named(wrong, argum
     assert told.startswith(wrong.split()[0]) and not (tmp_path / "run").exists()
 
 
-def test_what_is_to_come_may_be_changed_and_the_card_tells(arguments, tmp_path):
-    attribute_gan.main(arguments(SMALL_ATTRIBUTE_GAN, epochs=1))
-    assert "changed on the way" not in (tmp_path / "run/model/README.md").read_text()
-    changed = [*arguments(SMALL_ATTRIBUTE_GAN, epochs=2), "--late-flips", "0.25", "--resume"]
-    attribute_gan.main(changed)
-    attribute_gan.main(changed)
-    card = (tmp_path / "run/model/README.md").read_text()
-    assert card.count("| changed on the way | --late-flips 0.2 until epoch 1, then 0.25 |\n") == 1
-    assert "--penalty 0.5, this command 2" in error(attribute_gan.main, [*changed, "--penalty", "2"])
-
-
 def test_more_labels_than_bits_are_told(arguments):
     own = [*SMALL, *CHANNELS, "--discrete-size", "0"]
     assert error(attribute_gan.main, arguments(own)).startswith("--discrete-size is 0")
@@ -431,7 +420,7 @@ def test_as_many_epochs_are_told_as_are_done(arguments, tmp_path, capsys):
     gan.main([*arguments(SMALL_GAN, epochs=2), "--resume"])
     gan.main([*arguments(SMALL_GAN, epochs=1), "--resume"])
     assert capsys.readouterr().out.count("2 epochs are done;") == 2
-    assert "| epochs | 2, lengthened from 1" in (tmp_path / "run/model/README.md").read_text()
+    assert "| epochs | 2, begun as 1" in (tmp_path / "run/model/README.md").read_text()
 
 
 def test_a_learning_rate_that_jumps_is_told(arguments, capsys):

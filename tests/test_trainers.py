@@ -196,32 +196,38 @@ def test_a_discriminator_learns_real_from_generated_and_to_tell_attributes(pixel
     assert losses[-1]["attribute_loss"] < 0.6  # Of chance alone it is 0.63: half smile, a quarter has a hat.
 
 
-def test_a_step_gives_the_generator_the_labels_of_the_batch_and_free_bits(pixels, images, monkeypatch):
-    trainer, seen = attribute_gan_trainer(pixels), []
-    forward = trainer.generator.forward
-    monkeypatch.setattr(trainer.generator, "forward", lambda z: seen.append(z.clone()) or forward(z))
-    labels = trainer.faces.labels(slice(None)).float()
+def latents_and_what_is_told(trainer, images, labels, monkeypatch):
+    """Of twenty steps: the generator's latents, and what the discriminator was told of real and of generated faces."""
+    latents, told = [], []
+    forward, judge = trainer.generator.forward, trainer.discriminator.forward
+    monkeypatch.setattr(trainer.generator, "forward", lambda z: latents.append(z.clone()) or forward(z))
+    monkeypatch.setattr(trainer.discriminator, "forward", lambda x, known: told.append(known) or judge(x, known))
     trainer.begin_epoch(1)
-    trainer.step(images, 0, labels)
-    (z,) = seen
-    assert torch.equal(z[:, 5:7], labels) and set(z[:, 7:].unique().tolist()) == {-1, 1}
-    assert not torch.equal(z[:, 7:9], labels)
+    for step in range(1, 21):
+        trainer.step(images, step, labels)
+    return torch.stack(latents), torch.stack(told[::2]), torch.stack(told[1::2])
 
 
-def test_the_second_half_of_the_epochs_asks_for_faces_with_some_attributes_turned_over(pixels, images, monkeypatch):
-    trainer = attribute_gan_trainer(pixels, epochs=4, late_flips=0.3)
-    asked = []
-    forward = trainer.generator.forward
-    monkeypatch.setattr(trainer.generator, "forward", lambda z: asked.append(z[:, 5:7].clone()) or forward(z))
+def test_a_step_asks_for_some_attributes_of_the_real_face_and_the_others_of_another(pixels, images, monkeypatch):
+    trainer = attribute_gan_trainer(pixels, told=0.3, penalty=0.0)
     labels = trainer.faces.labels(slice(None)).float()
-    for epoch, late in ((1, False), (2, False), (3, True), (4, True)):
-        trainer.begin_epoch(epoch)
-        asked.clear()
-        for step in range(20):
-            trainer.step(images, step, labels)
-        turned = torch.stack([(rows != labels).float() for rows in asked])
-        assert turned.mean().item() == pytest.approx(0.3 if late else 0, abs=0.06)
-        assert not late or not torch.equal(turned[0], turned[1])
+    z, told, told_of_generated = latents_and_what_is_told(trainer, images, labels, monkeypatch)
+    wanted, others = z[:, :, 5:7], labels.roll(1, 0)
+    assert torch.equal(told, told_of_generated), "faces are told apart by how they look alone"
+    is_told = told != 0
+    assert is_told.float().mean().item() == pytest.approx(0.3, abs=0.06)
+    assert torch.equal(told[is_told], labels.expand_as(told)[is_told])
+    assert torch.equal(wanted, torch.where(is_told, labels, others)) and (labels != others).any()
+    assert set(z[:, :, 7:].unique().tolist()) == {-1, 1}, "the other bits are free"
+
+
+def test_of_classes_all_or_none_are_asked_for(pixels, images, monkeypatch):
+    """A face of two classes, or of none, is nothing that could be learned."""
+    trainer = attribute_gan_trainer(pixels, told=0.3, penalty=0.0)
+    labels = torch.where(torch.arange(len(images))[:, None] % 2 == torch.arange(2), 1.0, -1.0)
+    z, told, _ = latents_and_what_is_told(trainer, images, labels, monkeypatch)
+    assert (z[:, :, 5:7].sum(2) == 0).all()
+    assert ((told != 0).sum(2) != 1).all() and (told != 0).any() and (told == 0).any()
 
 
 def test_the_penalty_holds_the_discriminators_slope(pixels, images):

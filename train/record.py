@@ -20,7 +20,6 @@ _DESCRIPTION: dict[str, type | tuple[type, ...]] = {
     "dataset": str,
     "first_faces": int,
     "epochs_before": list,
-    "changed": list,
 }
 
 

@@ -144,12 +144,6 @@ class Run:
             print(f"The faces in {dataset} are no longer those that the run began with; it goes on with what is there.")
         device = self.settings.torch_device
         on_gpu = device.type == "cuda"
-        settings, earlier = _jsonable(self.settings), before.get("settings", {})
-        changed = [
-            {"setting": name, "before": earlier[name], "after": settings[name], "epoch": len(self.record.epochs())}
-            for name in self.settings.CHANGEABLE
-            if earlier.get(name, settings[name]) != settings[name]
-        ]
         lengthened = [self.epochs_before] if self.epochs_before != self.settings.epochs else []
         description = {
             "precision": "bfloat16 arithmetic on float32 weights" if self.settings.uses_bf16 else "float32",
@@ -159,8 +153,7 @@ class Run:
             **before,
             "kind": self.kind,
             "command": _command(self.kind, self.settings),
-            "settings": settings,
-            "changed": [*before.get("changed", []), *changed],
+            "settings": _jsonable(self.settings),
             "dataset": _public_name(dataset),
             "first_faces": first_faces,
             "epochs_before": [*before.get("epochs_before", []), *lengthened],
@@ -279,7 +272,7 @@ class Run:
             )
         for name, value in _jsonable(self.settings).items():
             before = self._before["settings"].get(name, value)  # A setting may be younger than the run.
-            if name not in (*Settings.FREE, *self.settings.CHANGEABLE, "dataset") and before != value:
+            if name not in (*Settings.FREE, "dataset") and before != value:
                 flag = f"--{name.replace('_', '-')}"
                 raise TrainingError(f"--resume: the run in {self.folder} has {flag} {before}, this command {value}")
 

@@ -6,7 +6,7 @@ Command lines are made from these dataclasses by tyro.
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 
@@ -136,9 +136,6 @@ class Settings(DataSettings):
         "resume",
         "strict",
     )
-
-    # Settings of what is to come that a resumed run may be given anew; its card tells when.
-    CHANGEABLE: ClassVar[tuple[str, ...]] = ()
 
     # Those that a card's command leaves out: of this machine, of the Hub and of the card itself.
     UNTOLD = ("output", "cache_dir", "data_note", "license", "private", "push_to_hub", "resume")
