@@ -14,11 +14,10 @@ from tests.serving import serving
 
 # What each picture shows; the bits in the first are held as a visitor would have held some.
 LINKS = {
-    "generate": "?tab=generate&seed=0&face=6&bits=..%2B.-" + "." * 45,
-    "interpolate": "?tab=interpolate&a=0/6&b=0/11",
-    "reconstruct": "?tab=reconstruct",
     "out-of-distribution": "?tab=out-of-distribution&mean=4",
-    "experiment": "?tab=experiment",
+    "generate": "?tab=generate&seed=0&face=6&bits=..%2B.-" + "." * 45,
+    "interpolate": "?tab=interpolate&a=0/6&b=0/11&c=0/2",
+    "reconstruct": "?tab=reconstruct",
     "training": "?tab=training&epoch=10",
 }
 
@@ -34,7 +33,7 @@ def main() -> None:
 def photograph(browser, url: str, name: str, width: int, **options) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800}, **options)
     page.goto(url)
-    page.wait_for_function("window.latentFaces?.tab")
+    page.wait_for_function("window.latentFaces?.opened && latentFaces.tabs.every((tab) => !tab.drawing)")
     page.wait_for_timeout(2000)
     page.screenshot(path=REPOSITORY / f"docs/{name}.png", full_page=True)
     page.close()

@@ -3,6 +3,9 @@
 import base64
 import io
 import itertools
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
@@ -166,6 +169,27 @@ def test_the_browser_draws_by_itself_and_asks_the_server_for_nothing_more(visit)
     assert np.abs(shown(page, ".model canvas") - np.concatenate(wanted)).max() <= 1
     assert asked == [] and page.complaints == []
     expect(page.locator(".status")).to_have_text("Drawn in your browser")
+
+
+def test_files_alone_are_a_page_too(visit, tmp_path):
+    site.write(tmp_path)
+    # As `python -m http.server` does, which knows no parts of files.
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = visit("?mean=2", at=f"http://127.0.0.1:{server.server_port}/", local=True)
+        wait_for_faces(page, ".model canvas", everywhere(2))
+        for tab in TABS:
+            if tab != "Reconstruct":
+                open_tab(page, tab)
+                wait_until_drawn(page)
+                expect(page.locator("canvas:visible").first).to_be_visible()
+        open_tab(page, "Generate")
+        wait_for_faces(page, GRID, story.generate("GAN", 0, 16, 1.0))
+        expect(page.get_by_role("tab", name="Reconstruct")).to_have_count(0)
+        expect(page.get_by_text("takes no photographs")).to_be_visible()
+        assert page.get_by_role("alert").count() == 0 and page.complaints == []
+        server.shutdown()
 
 
 # Links.

@@ -93,6 +93,17 @@ def test_a_page_without_its_files_says_what_it_lacks(address, chromium):
 
 
 @pytest.mark.parametrize("address", [lambda: mounted(**server.limits())], indirect=True)
+def test_a_mounted_page_draws(address, chromium):
+    page = chromium.new_page()
+    page.goto(f"{address}?tab=generate&seed=5&faces=3")
+    page.wait_for_function("latentFaces?.decoder.status.state === 'local' && latentFaces.tabs.every(tab => !tab.drawing)")
+    faces = page.locator("#tab-generate .faces label canvas")
+    assert faces.count() == 3 and page.get_by_role("alert").count() == 0
+    assert len(set(faces.evaluate_all("all => all.map(one => one.toDataURL())"))) == 3
+    page.close()
+
+
+@pytest.mark.parametrize("address", [lambda: mounted(**server.limits())], indirect=True)
 def test_a_mounted_page_has_its_limits(address):
     assert httpx.get(f"{address}health", headers={"Host": "faces.example"}).json() == {"status": "ok"}
     large = httpx.post(f"{address}gradio_api/call/generate", content=b"[" * 2**21)

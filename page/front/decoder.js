@@ -247,7 +247,7 @@ class Hand {
 }
 
 // RGB to RGBA, from the server.
-function opaque(rgb, count) {
+export function opaque(rgb, count) {
   if (rgb.length !== count * 3 * 4096) throw new Error("The server's answer holds no faces.");
   const faces = new Uint8ClampedArray(count * FACE_BYTES).fill(255);
   for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {

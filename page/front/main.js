@@ -4,7 +4,6 @@ import { Decoder } from "./decoder.js";
 import { foreign, fromBase64, h, toBase64 } from "./dom.js";
 import { follow, write } from "./links.js";
 import { Model } from "./models.js";
-import { opaque } from "./photograph.js";
 import { Generate } from "./tabs/generate.js";
 import { Interpolate } from "./tabs/interpolate.js";
 import { OutOfDistribution } from "./tabs/out-of-distribution.js";
@@ -77,7 +76,13 @@ class Page {
       ),
       this.problems,
       this.tabs.map(({ element }) => element),
-      h("footer", { id: "origins" }, this.reason, h("p", {}, "Weights: ", origins, ".")),
+      h(
+        "footer",
+        { id: "origins" },
+        this.reason,
+        !this.server && h("p", {}, "This page has no server, so it takes no photographs."),
+        h("p", {}, "Weights: ", origins, "."),
+      ),
     );
   }
 
@@ -155,13 +160,6 @@ class Page {
     if (!found) throw new Error("The page does not answer. Try again in a while.");
     if (found.complaint) throw new Error(found.complaint);
     return fromBase64(found.faces);
-  }
-
-  async encodeExample(name) {
-    const found = await this.server.encode([{ example: name }]).catch(() => null);
-    if (!found || found.complaint) throw new Error(found?.complaint ?? "The page does not answer. Try again in a while.");
-    const latents = Object.entries(found.latents).map(([name, z]) => [name, new Float32Array(fromBase64(z).buffer)]);
-    return { ...found, example: true, seen: opaque(fromBase64(found.seen)), latents: Object.fromEntries(latents) };
   }
 
   showStatus() {

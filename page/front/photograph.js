@@ -1,5 +1,6 @@
 // A photograph of the visitor's, from a file, the clipboard or a camera, sent to the server to be looked for a face.
 
+import { opaque } from "./decoder.js";
 import { fromBase64, h } from "./dom.js";
 import { complaint } from "./values.js";
 
@@ -62,7 +63,8 @@ export function photograph(page, label, change) {
   };
 }
 
-async function encode(page, file) {
+// What the server makes of a file, or of {example: name}: the pixels that the networks see, and the autoencoders' latents.
+export async function encode(page, file) {
   let sent = file;
   if (file instanceof Blob) {
     try {
@@ -75,14 +77,7 @@ async function encode(page, file) {
   if (!found) throw new Error("The page does not answer. Try again in a while.");
   if (found.complaint) throw new Error(found.complaint);
   const latents = Object.entries(found.latents).map(([name, z]) => [name, new Float32Array(fromBase64(z).buffer)]);
-  return { ...found, seen: opaque(fromBase64(found.seen)), latents: Object.fromEntries(latents) };
-}
-
-// RGB to RGBA.
-export function opaque(rgb) {
-  const pixels = new Uint8ClampedArray((rgb.length / 3) * 4).fill(255);
-  for (let i = 0, j = 0; i < rgb.length; i += 3, j += 4) pixels.set(rgb.subarray(i, i + 3), j);
-  return pixels;
+  return { ...found, seen: opaque(fromBase64(found.seen), 1), latents: Object.fromEntries(latents) };
 }
 
 // What the camera sees, until a picture is taken.

@@ -42,7 +42,7 @@ export class Generate extends Tab {
         button("Hold all bits of the chosen face", () => this.set({ bits: this.bitsOfChosen() })),
         button("Let all go", () => this.set({ bits: "", attributes: "" })),
       ),
-      this.field("bit", { label: "What does one bit change? Bit" }),
+      this.field("bit", { class: "wide" }),
       h(
         "div",
         { class: "effect" },
@@ -74,8 +74,6 @@ export class Generate extends Tab {
       this.discrete,
       h("details", { class: "note" }, h("summary", {}, "The same faces in Python"), this.code),
     );
-    // Bits of whichever model has the most; others' are fewer.
-    this.fields.bit.input.closest(".field").classList.add("wide");
   }
 
   get chosen() {

@@ -20,6 +20,7 @@ export class Interpolate extends Tab {
     this.path = new Faces({ columns: 11 });
     this.walk = new Walk();
     this.notes = h("p", { class: "note" });
+    this.discrete = this.field("discrete", { label: "Bits on the way" });
     this.ends = ["a", "b", "c"].map((name) => this.end(name));
     this.map = h("canvas", { width: MAP * SIDE, height: MAP * SIDE });
     this.pin = h("span", { class: "pin" });
@@ -50,7 +51,7 @@ export class Interpolate extends Tab {
     );
     const gifButton = h("button", { type: "button", onclick: () => this.download() }, "Download the walk (GIF)");
     this.element.append(
-      h("div", { class: "controls" }, ["model", "steps", "way"].map((name) => this.field(name)), this.discreteField()),
+      h("div", { class: "controls" }, ["model", "steps", "way"].map((name) => this.field(name)), this.discrete),
       h("div", { class: "ends" }, this.ends.map(({ element }) => element)),
       this.notes,
       h("h3", {}, "From A to B"),
@@ -60,10 +61,6 @@ export class Interpolate extends Tab {
       h("p", { class: "note" }, "The plane through A, B and C. Drag the pin."),
       h("div", { class: "wander" }, this.plane, this.wandering),
     );
-  }
-
-  discreteField() {
-    return (this.discrete = this.field("discrete", { label: "Bits on the way" }));
   }
 
   // A card for one of the ends: its recipe, its face, and a photograph in its place.
@@ -139,7 +136,7 @@ export class Interpolate extends Tab {
   }
 
   async drawMap() {
-    const key = join(this.corners).join();
+    const key = `${this.model.name} ${join(this.corners)}`;
     await this.drawPin();
     if (this.again || this.mapped === key) return; // The hand goes first.
     const shares = Array.from({ length: MAP }, (_, i) => i / (MAP - 1));

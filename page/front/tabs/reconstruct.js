@@ -1,7 +1,7 @@
 // A photograph as the networks see it, each autoencoder's version of it, and the same face with other attributes.
 
 import { foreign, h } from "../dom.js";
-import { photograph } from "../photograph.js";
+import { encode, photograph } from "../photograph.js";
 import { Tab } from "../tab.js";
 import { Faces, difference, join, psnr } from "../views.js";
 
@@ -51,12 +51,10 @@ export class Reconstruct extends Tab {
   }
 
   async draw() {
-    if (!this.found) {
-      this.note.textContent = "Upload a face, or take one with the camera. Until then, one that the GAN drew:";
-      const example = this.page.about.examples[0];
-      this.found = await this.page.encodeExample(example.name);
-    } else if (!this.found.example) this.note.textContent = this.found.note;
-    const { seen, latents } = this.found;
+    this.note.textContent =
+      this.found?.note ?? "Upload a face, or take one with the camera. Until then, one that the GAN drew:";
+    if (!this.found) this.example ??= encode(this.page, { example: this.page.about.examples[0].name });
+    const { seen, latents } = this.found ?? (await this.example);
     const moves = Object.fromEntries(
       Object.entries(this.settings)
         .filter(([name, value]) => name.startsWith("attribute.") && value)
