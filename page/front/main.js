@@ -54,7 +54,13 @@ class Page {
     const open = ({ name, title }) =>
       h(
         "button",
-        { type: "button", role: "tab", id: `open-${name}`, "aria-controls": `tab-${name}`, onclick: () => this.open(name) },
+        {
+          type: "button",
+          role: "tab",
+          id: `open-${name}`,
+          "aria-controls": `tab-${name}`,
+          onclick: () => this.open(name),
+        },
         title,
       );
     this.buttons = this.tabs.map(open);
@@ -70,7 +76,11 @@ class Page {
       h(
         "div",
         { class: "bar" },
-        h("nav", { role: "tablist", "aria-label": "Parts of the page", onkeydown: (event) => this.turn(event) }, this.buttons),
+        h(
+          "nav",
+          { role: "tablist", "aria-label": "Parts of the page", onkeydown: (event) => this.turn(event) },
+          this.buttons,
+        ),
         this.status,
         h("label", { class: "pixels" }, enlarge, " Show pixels"),
       ),

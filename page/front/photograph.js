@@ -41,7 +41,14 @@ export function photograph(page, label, change) {
   );
   const element = h(
     "div",
-    { class: "photograph", role: "group", "aria-label": label, tabindex: 0, ondragover: (e) => e.preventDefault(), ondrop: drop },
+    {
+      class: "photograph",
+      role: "group",
+      "aria-label": label,
+      tabindex: 0,
+      ondragover: (e) => e.preventDefault(),
+      ondrop: drop,
+    },
     h("p", { class: "note" }, label),
     input,
     h(

@@ -13,7 +13,11 @@ export class Tab {
     this.settings = Object.fromEntries(controls.map(({ name, value }) => [name, value]));
     this.fields = {};
     this.problem = h("div");
-    this.element = h("section", { role: "tabpanel", id: `tab-${name}`, "aria-labelledby": `open-${name}` }, this.problem);
+    this.element = h(
+      "section",
+      { role: "tabpanel", id: `tab-${name}`, "aria-labelledby": `open-${name}` },
+      this.problem,
+    );
   }
 
   // The field of one of the settings, made here.

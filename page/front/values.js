@@ -49,7 +49,10 @@ export function readAttributes(line, model, most) {
   const known = new Map(model.best.toReversed().map((name) => [folded(name), name]));
   const find = (text) => (model.best.includes(text) ? text : known.get(folded(text)));
   for (const raw of line.match(/(?:"(?:[^"]|"")*"|[^,"])+/g) ?? []) {
-    const wish = raw.trim().replace(/^"(.*)"$/s, (_, inner) => inner.replaceAll('""', '"')).trim();
+    const wish = raw
+      .trim()
+      .replace(/^"(.*)"$/s, (_, inner) => inner.replaceAll('""', '"'))
+      .trim();
     if (!wish) continue;
     const [, head, number] = wish.match(/^(.*)=([^=]*)$/s) ?? [];
     const value = number?.trim() ? Number(number) : NaN;
@@ -82,9 +85,7 @@ export function readRecipe(text) {
   }
   const [seed, face, temperature] = [Number(found[1]), Number(found[2] ?? 1), Number(found[3] ?? 1)];
   if (!(seed < 2 ** 32 && face >= 1 && face <= 64 && temperature >= 0 && temperature <= 2)) {
-    throw new Error(
-      `${said(text)} is no face: seeds go to 4,294,967,295, faces from 1 to 64, temperatures to 2.`,
-    );
+    throw new Error(`${said(text)} is no face: seeds go to 4,294,967,295, faces from 1 to 64, temperatures to 2.`);
   }
   return { seed, face, temperature, bits: found[4] ?? "", attributes: found[5] ?? "" };
 }

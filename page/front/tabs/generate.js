@@ -13,7 +13,10 @@ const FACES_WITH_A_BIT = 6;
 export class Generate extends Tab {
   constructor(page, about) {
     super(page, about);
-    this.grid = new Faces({ choose: (index) => this.set({ face: index + 1 }), group: "Faces; the chosen one is shown large" });
+    this.grid = new Faces({
+      choose: (index) => this.set({ face: index + 1 }),
+      group: "Faces; the chosen one is shown large",
+    });
     this.large = canvas("The chosen face");
     this.recipe = h("p", { class: "numbers" });
     const button = (label, action) => h("button", { type: "button", onclick: action }, label);
@@ -51,7 +54,11 @@ export class Generate extends Tab {
       this.moved,
     );
     this.element.append(
-      h("div", { class: "controls" }, ["model", "seed", "faces", "temperature"].map((name) => this.field(name))),
+      h(
+        "div",
+        { class: "controls" },
+        ["model", "seed", "faces", "temperature"].map((name) => this.field(name)),
+      ),
       h(
         "div",
         { class: "beside" },
@@ -126,9 +133,7 @@ export class Generate extends Tab {
       line(best),
       others.length ? h("details", { open }, h("summary", {}, `More (${others.length})`), line(others)) : "",
       h("p", { class: "note" }, this.page.about.notes.attributes),
-      unknown.length
-        ? complaint(`The ${model.said} knows no ${unknown.slice(0, 5).join(", ").slice(0, 200)}.`)
-        : "",
+      unknown.length ? complaint(`The ${model.said} knows no ${unknown.slice(0, 5).join(", ").slice(0, 200)}.`) : "",
     );
     if (focused) [...this.named.querySelectorAll("button")].find((b) => b.dataset.wish === focused)?.focus();
   }
@@ -139,7 +144,12 @@ export class Generate extends Tab {
       const pressed = value === sign;
       const press = () => this.wishFor(name, pressed ? undefined : sign);
       const spoken = `${title(name)}: ${sign > 0 ? "with" : "without"}`;
-      const about = { type: "button", "aria-pressed": `${pressed}`, "aria-label": spoken, "data-wish": `${sign} ${name}` };
+      const about = {
+        type: "button",
+        "aria-pressed": `${pressed}`,
+        "aria-label": spoken,
+        "data-wish": `${sign} ${name}`,
+      };
       return h("button", { ...about, onclick: press }, label);
     };
     const between = value !== undefined && Math.abs(value) !== 1 ? `${title(name)} ${value}` : title(name);
@@ -216,7 +226,10 @@ export class Generate extends Tab {
     [off, on, change.pixels].forEach((pixels, row) => {
       const { label, faces } = this.effect[row];
       label.textContent = labels[row] ?? "difference × 3";
-      faces.show(pixels, Array.from({ length: count }, (_, i) => `Face ${i + 1}, bit ${index + 1} ${label.textContent}`));
+      faces.show(
+        pixels,
+        Array.from({ length: count }, (_, i) => `Face ${i + 1}, bit ${index + 1} ${label.textContent}`),
+      );
     });
     this.moved.textContent = `Bit ${index + 1}${name && `, ${name},`} moves a pixel by ${change.mean.toFixed(1)} grey levels.`;
   }
@@ -242,7 +255,8 @@ function inCode(model, { seed, faces, temperature }, values) {
     const shown = { 1: "True", "-1": "False" }[value] ?? value;
     return `${JSON.stringify(name)}: ${shown}`;
   });
-  const variance = temperature === 1 ? "" : `, variance=${Number((model.priorVariance * temperature ** 2).toPrecision(6))}`;
+  const variance =
+    temperature === 1 ? "" : `, variance=${Number((model.priorVariance * temperature ** 2).toPrecision(6))}`;
   const attributes = wishes.length ? `, attributes={${wishes.join(", ")}}` : "";
   return `model.generate(${faces}, seed=${seed}${variance}${attributes})`;
 }

@@ -51,8 +51,17 @@ export class Interpolate extends Tab {
     );
     const gifButton = h("button", { type: "button", onclick: () => this.download() }, "Download the walk (GIF)");
     this.element.append(
-      h("div", { class: "controls" }, ["model", "steps", "way"].map((name) => this.field(name)), this.discrete),
-      h("div", { class: "ends" }, this.ends.map(({ element }) => element)),
+      h(
+        "div",
+        { class: "controls" },
+        ["model", "steps", "way"].map((name) => this.field(name)),
+        this.discrete,
+      ),
+      h(
+        "div",
+        { class: "ends" },
+        this.ends.map(({ element }) => element),
+      ),
       this.notes,
       h("h3", {}, "From A to B"),
       this.path.element,
@@ -100,9 +109,7 @@ export class Interpolate extends Tab {
       return sample(model, recipe, recipe.face).slice(-model.latentSize);
     }
     if (!found.latents[model.name]) {
-      throw new Error(
-        `The ${model.said} has no encoder, so it cannot start from a photograph: choose an autoencoder.`,
-      );
+      throw new Error(`The ${model.said} has no encoder, so it cannot start from a photograph: choose an autoencoder.`);
     }
     notes.push(`${letter}: ${found.note}`);
     return found.latents[model.name];
@@ -117,7 +124,9 @@ export class Interpolate extends Tab {
     const notes = [];
     this.corners = this.ends.map((end) => this.latent(end, notes));
     const [a, b] = this.corners;
-    const z = join([steps, SMOOTH_STEPS].map((count) => model.interpolate(a, b, count, way, discrete)).concat(this.corners));
+    const z = join(
+      [steps, SMOOTH_STEPS].map((count) => model.interpolate(a, b, count, way, discrete)).concat(this.corners),
+    );
     const pixels = await this.page.decode(model, z);
     const part = (from, count) => pixels.subarray(from * SIDE * SIDE * 4, (from + count) * SIDE * SIDE * 4);
     const names = Array.from({ length: steps }, (_, i) => `Picture ${i + 1} of ${steps} from A to B, ${model.name}`);

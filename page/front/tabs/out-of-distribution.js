@@ -74,7 +74,8 @@ export class OutOfDistribution extends Tab {
     const { mean, seed, faces } = this.settings;
     const shown = this.shown;
     const rows = shown.map((model) => this.row(model).element);
-    if (rows.length !== this.list.children.length || rows.some((row) => !row.isConnected)) this.list.replaceChildren(...rows);
+    if (rows.length !== this.list.children.length || rows.some((row) => !row.isConnected))
+      this.list.replaceChildren(...rows);
     const draws = await Promise.all(shown.map((model) => this.drawModel(model, mean, seed, faces)));
     this.sentence.textContent = inWords(mean, draws);
     this.list.dataset.mean = mean;

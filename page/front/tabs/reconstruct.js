@@ -20,7 +20,11 @@ export class Reconstruct extends Tab {
     this.versions = new Faces({ columns: 2 });
     const sliders = this.controls.filter(({ kind }) => kind === "number");
     const fields = (some) =>
-      h("div", { class: "directions" }, some.map(({ name, label }) => this.field(name, { label: foreign(label) })));
+      h(
+        "div",
+        { class: "directions" },
+        some.map(({ name, label }) => this.field(name, { label: foreign(label) })),
+      );
     const back = () => this.set(Object.fromEntries(sliders.map(({ name }) => [name, 0])));
     const others = sliders.slice(BEST);
     this.element.append(
@@ -37,7 +41,11 @@ export class Reconstruct extends Tab {
             h("h3", {}, "The same face with other attributes"),
             fields(sliders.slice(0, BEST)),
             others.length > 0 && h("details", {}, h("summary", {}, `More (${others.length})`), fields(others)),
-            h("div", { class: "actions" }, h("button", { type: "button", onclick: back }, "All back to the photograph’s own")),
+            h(
+              "div",
+              { class: "actions" },
+              h("button", { type: "button", onclick: back }, "All back to the photograph’s own"),
+            ),
             h(
               "p",
               { class: "note" },
@@ -53,8 +61,8 @@ export class Reconstruct extends Tab {
   async draw() {
     this.note.textContent =
       this.found?.note ?? "Upload a face, or take one with the camera. Until then, one that the GAN drew:";
-    if (!this.found) this.example ??= encode(this.page, { example: this.page.about.examples[0].name });
-    const { seen, latents } = this.found ?? (await this.example);
+    if (!this.found) this.example ??= await encode(this.page, { example: this.page.about.examples[0].name });
+    const { seen, latents } = this.found ?? this.example;
     const moves = Object.fromEntries(
       Object.entries(this.settings)
         .filter(([name, value]) => name.startsWith("attribute.") && value)

@@ -16,7 +16,11 @@ export class Training extends Tab {
     this.sheets = new Map();
     this.button = h("button", { type: "button", onclick: () => this.play() }, "Play");
     this.element.append(
-      h("p", { class: "note" }, "The same latents after every epoch, as training left them, and the losses on the way."),
+      h(
+        "p",
+        { class: "note" },
+        "The same latents after every epoch, as training left them, and the losses on the way.",
+      ),
       h("div", { class: "controls" }, this.field("model"), this.field("epoch", { class: "wide" }), this.button),
       this.sentence,
       this.faces.element,
@@ -33,9 +37,15 @@ export class Training extends Tab {
     this.fields.epoch.input.max = history.epochs;
     this.fields.epoch.value = epoch;
     const sheet = await this.sheet(history.sheet);
-    const row = Math.max(0, history.shown.findLastIndex((shown) => shown <= epoch));
+    const row = Math.max(
+      0,
+      history.shown.findLastIndex((shown) => shown <= epoch),
+    );
     const faces = Array.from({ length: FACES }, (_, i) => sheet.getImageData(i * SIDE, row * SIDE, SIDE, SIDE).data);
-    this.faces.show(join(faces), faces.map((_, i) => `Latent ${i + 1} of the ${name} after epoch ${epoch}`));
+    this.faces.show(
+      join(faces),
+      faces.map((_, i) => `Latent ${i + 1} of the ${name} after epoch ${epoch}`),
+    );
     this.sentence.replaceChildren(`After epoch ${epoch} of ${history.epochs}. `, foreign(history.note ?? ""));
     if (this.drawn !== history) this.chart.replaceChildren(...this.curves(history));
     this.drawn = history;
@@ -56,9 +66,14 @@ export class Training extends Tab {
   }
 
   curves({ losses, epochs }) {
-    const names = Object.keys(losses).filter((name) => name !== "step").slice(0, 2);
+    const names = Object.keys(losses)
+      .filter((name) => name !== "step")
+      .slice(0, 2);
     const colours = ["blue", "red"].slice(0, names.length);
-    const numbers = names.flatMap((name) => losses[name]).filter(Number.isFinite).sort((a, b) => a - b);
+    const numbers = names
+      .flatMap((name) => losses[name])
+      .filter(Number.isFinite)
+      .sort((a, b) => a - b);
     const most = numbers[Math.floor(0.99 * (numbers.length - 1))]; // The first steps reach far beyond all others.
     const last = losses.step.at(-1);
     const clip = (value) => Math.min(1, Math.max(0, value));
