@@ -30,6 +30,8 @@ MODELS = {title: folder for folder, title in read_index(WEIGHTS).items()}
 # faces among cores takes less time than to share every layer. Computing in the threads that wait would give each of
 # them buffers of its own. Joining requests to larger batches does not pay: 64 faces take as long as four times 16.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _as_a_worker() -> None:
     torch.set_num_threads(1)
     if sys.platform == "linux":  # There a thread has a priority of its own: whoever only asks for a file comes first.

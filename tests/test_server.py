@@ -96,7 +96,9 @@ def test_a_page_without_its_files_says_what_it_lacks(address, chromium):
 def test_a_mounted_page_draws(address, chromium):
     page = chromium.new_page()
     page.goto(f"{address}?tab=generate&seed=5&faces=3")
-    page.wait_for_function("latentFaces?.decoder.status.state === 'local' && latentFaces.tabs.every(tab => !tab.drawing)")
+    page.wait_for_function(
+        "window.latentFaces?.decoder.status.state === 'local' && latentFaces.tabs.every(tab => !tab.drawing)"
+    )
     faces = page.locator("#tab-generate .faces label canvas")
     assert faces.count() == 3 and page.get_by_role("alert").count() == 0
     assert len(set(faces.evaluate_all("all => all.map(one => one.toDataURL())"))) == 3
