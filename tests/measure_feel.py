@@ -93,7 +93,7 @@ def main() -> None:
         for visit in ("First", "Second"):
             first, local, megabytes, weights = arrive(context, served)
             print(
-                f"{visit} visit: faces after {first:.2f} s, the browser's own after {local:.2f} s and {megabytes:.1f} MB, "
+                f"{visit} visit: faces after {first:.2f} s, the browser's own after {local:.2f} s and {megabytes:.2f} MB, "
                 f"{weights:.1f} of weights."
             )
         print(

@@ -32,11 +32,17 @@ export function photograph(page, label, change) {
     event.preventDefault();
     send(event.dataTransfer.files[0]);
   };
-  const examples = page.about.examples.map((example) =>
+  const examples = page.about.examples.map((example, index) =>
     h(
       "button",
-      { type: "button", class: "example", title: example.name, onclick: () => send({ example: example.name }) },
-      h("img", { src: new URL(example.url, page.base), alt: `Example: ${example.name}`, width: 48, height: 48 }),
+      { type: "button", class: "example", onclick: () => send({ example: example.name }) },
+      h("img", {
+        src: new URL(example.url, page.base),
+        alt: `Example face ${index + 1}`,
+        loading: "lazy",
+        width: 48,
+        height: 48,
+      }),
     ),
   );
   const element = h(
