@@ -23,7 +23,7 @@ SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
 EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder", 0, 4))
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
-# Attributes that an eye can tell: the first five of them that work are drawn.
+# Attributes that an eye can tell: the five of them that work best are drawn.
 TOLD_BY_EYE = (
     *("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Wearing_Hat", "Bangs", "Gray_Hair", "Heavy_Makeup"),
     *("Bald", "Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open"),
@@ -81,7 +81,7 @@ def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -
         told, known = list(model.attributes), measured["models"].get(name)
         if known:
             told = [attribute for attribute, its in best_first(known, measured["judges"]).items() if its["works"]]
-        chosen = [attribute for attribute in TOLD_BY_EYE if attribute in told][:5]
+        chosen = [attribute for attribute in told if attribute in TOLD_BY_EYE][:5]
         if chosen:
             picture = bits(model, chosen) if model.discrete_size else directions(model, chosen)
             picture.save(folder / f"{name}-{kind_of(model)}.png")
