@@ -35,14 +35,13 @@ export function photograph(page, label, change) {
   const examples = page.about.examples.map((example, index) =>
     h(
       "button",
-      { type: "button", class: "example", onclick: () => send({ example: example.name }) },
-      h("img", {
-        src: new URL(example.url, page.base),
-        alt: `Example face ${index + 1}`,
-        loading: "lazy",
-        width: 48,
-        height: 48,
-      }),
+      {
+        type: "button",
+        class: "example",
+        "aria-label": `Example face ${index + 1}`,
+        onclick: () => send({ example: example.name }),
+      },
+      h("img", { src: new URL(example.url, page.base), alt: "", loading: "lazy", width: 48, height: 48 }),
     ),
   );
   const element = h(
