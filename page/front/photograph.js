@@ -41,7 +41,7 @@ export function photograph(page, label, change) {
         "aria-label": `Example face ${index + 1}`,
         onclick: () => send({ example: example.name }),
       },
-      h("img", { src: new URL(example.url, page.base), alt: "", loading: "lazy", width: 48, height: 48 }),
+      h("img", { src: new URL(example.url, page.base), "aria-hidden": "true", loading: "lazy", width: 48, height: 48 }),
     ),
   );
   const element = h(
