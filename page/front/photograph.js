@@ -69,7 +69,8 @@ export function photograph(page, label, change) {
   return {
     element,
     clear: () => {
-      last++;
+      last++; // What is still on its way is waited for no longer.
+      element.removeAttribute("aria-busy");
       said.replaceChildren();
     },
   };
