@@ -443,6 +443,40 @@ def test_a_walk_begins_at_a_photograph(visit, tmp_path):
     wait_for_faces(page, "#tab-interpolate .faces canvas", walk.faces)
 
 
+def test_a_photograph_on_its_way_gives_way_to_a_recipe_alone(visit, tmp_path):
+    page = visit("?tab=interpolate&model=Plain autoencoder")
+    wait_until_drawn(page)
+    draw_face(1, (300, 400)).save(tmp_path / "face.png")
+    end = page.locator("#tab-interpolate .photograph").first
+    faces, held = "#tab-interpolate .faces canvas", []
+    page.route("**/upload*", lambda route: held.append(route))
+
+    def let_go():
+        while not held:
+            page.wait_for_timeout(10)
+        held.pop().continue_()
+
+    end.locator("input[type=file]").set_input_files(tmp_path / "face.png")
+    end.evaluate("end => end.dispatchEvent(new ClipboardEvent('paste', {clipboardData: new DataTransfer()}))")
+    expect(end).to_have_attribute("aria-busy", "true")
+    let_go()
+    photograph = str(tmp_path / "face.png")
+    walk = story.interpolate("Plain autoencoder", ("0", "1"), (photograph, None), 11, "straight", "relaxed")
+    wait_for_faces(page, faces, walk.faces)
+    expect(end).not_to_have_attribute("aria-busy", "true")
+
+    end.locator("input[type=file]").set_input_files(tmp_path / "face.png")
+    expect(end).to_have_attribute("aria-busy", "true")
+    page.get_by_label("A: seed").fill("3")
+    page.get_by_label("A: seed").press("Enter")
+    expect(end).not_to_have_attribute("aria-busy", "true")
+    with page.expect_response("**/upload*"):
+        let_go()
+    page.wait_for_load_state("networkidle")
+    walk = story.interpolate("Plain autoencoder", ("3", "1"), (None, None), 11, "straight", "relaxed")
+    wait_for_faces(page, faces, walk.faces)
+
+
 # Out of distribution.
 
 

@@ -1,6 +1,6 @@
 // Controls from their declarations in page.json.
 
-import { h } from "./dom.js";
+import { button, h } from "./dom.js";
 import { check } from "./values.js";
 
 let made = 0;
@@ -40,7 +40,7 @@ function list(about, change) {
 
 function radios(about, change) {
   const name = `field-${made++}`;
-  const buttons = about.choices.map((value) =>
+  const inputs = about.choices.map((value) =>
     h("input", { type: "radio", name, value, id: `${name}-${value}`, onchange: () => change(value) }),
   );
   const element = h(
@@ -50,16 +50,16 @@ function radios(about, change) {
     h(
       "div",
       { class: "segments" },
-      buttons.map((button) => [button, h("label", { for: button.id }, button.value)]),
+      inputs.map((input) => [input, h("label", { for: input.id }, input.value)]),
     ),
   );
   const control = {
     element,
     get value() {
-      return buttons.find((button) => button.checked)?.value;
+      return inputs.find((input) => input.checked)?.value;
     },
     set value(value) {
-      for (const button of buttons) button.checked = button.value === value;
+      for (const input of inputs) input.checked = input.value === value;
     },
   };
   control.value = about.value;
@@ -132,7 +132,7 @@ function seed(about, change) {
     box.value = Math.floor(Math.random() * 2 ** 32);
     accept();
   };
-  const row = h("div", { class: "with-button" }, box, h("button", { type: "button", onclick: roll }, "Roll"));
+  const row = h("div", { class: "with-button" }, box, button("Roll", roll));
   return valued(labelled(about, id, row), box, Number, (value) => (last = value));
 }
 
@@ -146,5 +146,5 @@ function text(about, change) {
 
 function withRoll(box, change) {
   const roll = () => change((box.value = String(Math.floor(Math.random() * 2 ** 32))));
-  return h("div", { class: "with-button" }, box, h("button", { type: "button", onclick: roll }, "Roll"));
+  return h("div", { class: "with-button" }, box, button("Roll", roll));
 }

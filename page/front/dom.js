@@ -18,6 +18,10 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+// One that submits nothing; `label` is what it shows, a text or an element.
+export const button = (label, onclick, attributes = {}) =>
+  h("button", { type: "button", ...attributes, onclick }, label);
+
 // A number as it is printed.
 export const shown = (number) => `${number}`.replace("-", "−");
 

@@ -1,7 +1,7 @@
 // The page: its tabs, what they share, and the first faces.
 
 import { Decoder } from "./decoder.js";
-import { foreign, fromBase64, h, toBase64 } from "./dom.js";
+import { button, foreign, fromBase64, h, toBase64 } from "./dom.js";
 import { follow, write } from "./links.js";
 import { Model } from "./models.js";
 import { Generate } from "./tabs/generate.js";
@@ -52,17 +52,7 @@ class Page {
 
   build() {
     const open = ({ name, title }) =>
-      h(
-        "button",
-        {
-          type: "button",
-          role: "tab",
-          id: `open-${name}`,
-          "aria-controls": `tab-${name}`,
-          onclick: () => this.open(name),
-        },
-        title,
-      );
+      button(title, () => this.open(name), { role: "tab", id: `open-${name}`, "aria-controls": `tab-${name}` });
     this.buttons = this.tabs.map(open);
     const enlarge = h("input", {
       type: "checkbox",

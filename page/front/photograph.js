@@ -1,19 +1,18 @@
 // A photograph of the visitor's, from a file, the clipboard or a camera, sent to the server to be looked for a face.
 
 import { opaque } from "./decoder.js";
-import { fromBase64, h } from "./dom.js";
+import { button, fromBase64, h } from "./dom.js";
 import { complaint } from "./values.js";
 
 // An upload field: {element, clear}; `change` is called with what the server made of a photograph, or null.
 export function photograph(page, label, change) {
   const said = h("div", { "aria-live": "polite" });
   const input = h("input", { type: "file", accept: "image/*", hidden: true, onchange: () => send(input.files[0]) });
-  const button = (text, action) => h("button", { type: "button", onclick: action }, text);
   let last = 0;
 
   async function send(file) {
-    const mine = ++last;
     if (!file) return;
+    const mine = ++last;
     element.setAttribute("aria-busy", "true");
     try {
       const found = await encode(page, file);
@@ -33,15 +32,10 @@ export function photograph(page, label, change) {
     send(event.dataTransfer.files[0]);
   };
   const examples = page.about.examples.map((example, index) =>
-    h(
-      "button",
-      {
-        type: "button",
-        class: "example",
-        "aria-label": `Example face ${index + 1}`,
-        onclick: () => send({ example: example.name }),
-      },
+    button(
       h("img", { src: new URL(example.url, page.base), "aria-hidden": "true", loading: "lazy", width: 48, height: 48 }),
+      () => send({ example: example.name }),
+      { class: "example", "aria-label": `Example face ${index + 1}` },
     ),
   );
   const element = h(
@@ -114,6 +108,5 @@ async function camera(place, send) {
     end();
     picture.toBlob((blob) => send(new File([blob], "camera.jpg", { type: "image/jpeg" })), "image/jpeg", 0.95);
   };
-  const button = (label, action) => h("button", { type: "button", onclick: action }, label);
   place.replaceChildren(video, h("div", { class: "actions" }, button("Take the picture", take), button("Cancel", end)));
 }

@@ -1,6 +1,6 @@
 // What faces and numbers look like: grids of canvases, moving walks, small charts.
 
-import { h } from "./dom.js";
+import { button, h } from "./dom.js";
 
 export const SIDE = 64;
 export const FACE_BYTES = SIDE * SIDE * 4;
@@ -64,7 +64,7 @@ const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 export class Walk {
   constructor() {
     this.canvas = canvas("The walk from A to B and back");
-    this.button = h("button", { type: "button", onclick: () => this.play(!this.playing) });
+    this.button = button("", () => this.play(!this.playing));
     this.element = h("div", { class: "walk" }, this.canvas, this.button);
     this.at = 0;
     this.play(!STILL.matches);

@@ -1,6 +1,6 @@
 // Faces from a model's own prior: the attributes they can be given, and what the bits of a GAN do.
 
-import { download, foreign, h } from "../dom.js";
+import { button, download, foreign, h } from "../dom.js";
 import { pngWith } from "../png.js";
 import { Tab } from "../tab.js";
 import { complaint, readAttributes, sample, title, writeAttributes, writeRecipe } from "../values.js";
@@ -19,7 +19,6 @@ export class Generate extends Tab {
     });
     this.large = canvas("The chosen face");
     this.recipe = h("p", { class: "numbers" });
-    const button = (label, action) => h("button", { type: "button", onclick: action }, label);
     this.named = h("div", { class: "attributes" });
     this.code = h("pre", { class: "code" });
     this.bits = h("div", { class: "bits" });
@@ -145,12 +144,11 @@ export class Generate extends Tab {
       const press = () => this.wishFor(name, pressed ? undefined : sign);
       const spoken = `${title(name)}: ${sign > 0 ? "with" : "without"}`;
       const about = {
-        type: "button",
         "aria-pressed": `${pressed}`,
         "aria-label": spoken,
         "data-wish": `${sign} ${name}`,
       };
-      return h("button", { ...about, onclick: press }, label);
+      return button(label, press, about);
     };
     const between = value !== undefined && Math.abs(value) !== 1 ? `${title(name)} ${value}` : title(name);
     return h("div", { class: "attribute" }, side(-1, "−"), foreign(between), side(1, "+"));
@@ -192,13 +190,12 @@ export class Generate extends Tab {
         this.set({ bits: this.held(index, next), bit: index + 1 });
       };
       const about = {
-        type: "button",
         "data-bit": index + 1,
         class: held ? "held" : null,
         "aria-pressed": `${sign === "+"}`,
         "aria-label": `Bit ${index + 1}: ${sign === "+" ? "+1" : "−1"}${held ? ", held" : ""}`,
       };
-      return h("button", { ...about, onclick: press }, `${index + 1}`);
+      return button(`${index + 1}`, press, about);
     });
     this.bits.replaceChildren(...buttons.slice(model.discreteSize ? namedBits(model) : 0));
     if (focused) this.bits.querySelector(`[data-bit="${focused}"]`)?.focus();

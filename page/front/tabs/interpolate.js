@@ -1,6 +1,6 @@
 // The way between two faces, and the plane through three.
 
-import { download, h } from "../dom.js";
+import { button, download, h } from "../dom.js";
 import { gif } from "../png.js";
 import { Tab } from "../tab.js";
 import { readRecipe, sample } from "../values.js";
@@ -49,7 +49,7 @@ export class Interpolate extends Tab {
       ].map(([letter, u, v]) => h("span", { class: "corner", style: position(u - 0.07, v - 0.07) }, letter)),
       this.pin,
     );
-    const gifButton = h("button", { type: "button", onclick: () => this.download() }, "Download the walk (GIF)");
+    const gifButton = button("Download the walk (GIF)", () => this.download());
     this.element.append(
       h(
         "div",

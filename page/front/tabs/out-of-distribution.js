@@ -1,6 +1,6 @@
 // Every model's faces at a mean that the visitor moves, far beyond the prior.
 
-import { h, shown } from "../dom.js";
+import { button, h, shown } from "../dom.js";
 import { slider } from "../controls.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, diversity } from "../views.js";
@@ -29,7 +29,7 @@ export class OutOfDistribution extends Tab {
     this.rows = new Map();
     this.sentence = h("p", { class: "sentence", "aria-live": "polite" });
     this.list = h("div", { class: "rows" });
-    const preset = (label, values) => h("button", { type: "button", onclick: () => this.set(values()) }, label);
+    const preset = (label, values) => button(label, () => this.set(values()));
     this.element.append(
       h(
         "div",

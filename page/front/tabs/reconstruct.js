@@ -1,6 +1,6 @@
 // A photograph as the networks see it, each autoencoder's version of it, and the same face with other attributes.
 
-import { foreign, h } from "../dom.js";
+import { button, foreign, h } from "../dom.js";
 import { encode, photograph } from "../photograph.js";
 import { Tab } from "../tab.js";
 import { Faces, difference, join, psnr } from "../views.js";
@@ -41,11 +41,7 @@ export class Reconstruct extends Tab {
             h("h3", {}, "The same face with other attributes"),
             fields(sliders.slice(0, BEST)),
             others.length > 0 && h("details", {}, h("summary", {}, `More (${others.length})`), fields(others)),
-            h(
-              "div",
-              { class: "actions" },
-              h("button", { type: "button", onclick: back }, "All back to the photograph’s own"),
-            ),
+            h("div", { class: "actions" }, button("All back to the photograph’s own", back)),
             h(
               "p",
               { class: "note" },

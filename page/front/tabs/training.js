@@ -1,6 +1,6 @@
 // The same latents after every epoch, as training left them, and the losses on the way.
 
-import { foreign, h } from "../dom.js";
+import { button, foreign, h } from "../dom.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, SIDE, join } from "../views.js";
 
@@ -14,7 +14,7 @@ export class Training extends Tab {
     this.sentence = h("p", { class: "sentence", "aria-live": "polite" });
     this.chart = h("div", { class: "training" });
     this.sheets = new Map();
-    this.button = h("button", { type: "button", onclick: () => this.play() }, "Play");
+    this.button = button("Play", () => this.play());
     this.element.append(
       h(
         "p",
