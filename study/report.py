@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ class ReportSettings(EvaluationSettings):
     measure: bool = True
     """Whether to measure, or only to write the page anew from results/*.json, as after a sweep."""
 
+    only: tuple[str, ...] = ()
+    """Measure these models, by their folders' names, and keep the figures of the others: they must be of the same
+    weights, faces and settings. After a model is added or trained anew."""
+
     cards: bool = False
     """Write the scores into the models' cards too, those just measured or those there are."""
 
@@ -67,7 +71,7 @@ class ReportSettings(EvaluationSettings):
     """What the data is, in a sentence for the report; by default the data set's name."""
 
     # Settings that change no figure.
-    FREE = ("weights", "output", "cache_dir", "measure", "cards", "data_note")
+    FREE = ("weights", "output", "cache_dir", "measure", "only", "cards", "data_note")
 
     @property
     def command(self) -> str:
@@ -110,6 +114,8 @@ def _read_titles(weights: Path) -> dict[str, str]:
 
 
 def _measure(names: list[str], settings: ReportSettings, command: str) -> None:
+    if unknown := sorted(set(settings.only) - set(names)):
+        raise TrainingError(f"--only {' '.join(unknown)}: --weights {settings.weights} has {verdicts.joined(names)}")
     keep_freed_memory()
     models = {name: load_model(settings.weights / name) for name in names}
     real = settings.real_faces(max(settings.training_faces, settings.samples))
@@ -133,10 +139,52 @@ def _measure(names: list[str], settings: ReportSettings, command: str) -> None:
         name: hashlib.sha256((settings.weights / name / WEIGHTS_FILE).read_bytes()).hexdigest()[:12] for name in names
     }
 
-    for name, result in _experiments(models, faces, real, all_features, settings):
-        text = json.dumps({"protocol": protocol, "command": command, **result}, indent=1)
+    measured = {name: models[name] for name in settings.only or names}
+    # As it will be read again: JSON has no tuples.
+    head = json.loads(json.dumps({"protocol": protocol, "command": command}))
+    kept = _results_to_keep(settings, head) if settings.only else {}
+    for name, result in _experiments(measured, faces, real, all_features, settings):
+        text = json.dumps(_merged(kept.get(_key(name), {}), head | result, measured), indent=1)
         (settings.output / "results").mkdir(parents=True, exist_ok=True)
         write_whole(settings.output / "results" / f"{name}.json", text + "\n")
+    figures.draw_faces(models, settings.output)
+
+
+def _results_to_keep(settings: ReportSettings, head: dict[str, Any]) -> dict[str, Any]:
+    """The results there are, by their names with underscores, of models that are not measured anew.
+
+    Args:
+        head: protocol and command of what is about to be measured.
+
+    Raises:
+        TrainingError: they were measured in another way, or of other weights.
+    """
+
+    def without_measured(head: dict[str, Any]) -> tuple[Any, ...]:
+        weights = head["protocol"].get("weights", {})
+        others = {name: digest for name, digest in weights.items() if name not in settings.only}
+        return head["command"], head["protocol"] | {"weights": others}
+
+    results = _read_results(settings.output)
+    for name in (*MEASUREMENTS, NAMED_ATTRIBUTES):
+        result = results.get(_key(name))
+        if result is not None and without_measured(result) != without_measured(head):
+            raise TrainingError(
+                f"--only: {name}.json in --output {settings.output} was measured in another way, or of other weights of "
+                "the other models: measure all, without --only"
+            )
+    return results
+
+
+def _merged(before: dict[str, Any], result: dict[str, Any], models: Collection[str]) -> dict[str, Any]:
+    """A new result with what there was before of others than these models, which are keys at any depth."""
+    return {
+        key: _merged(before[key], value, models)
+        if isinstance(value, dict) and isinstance(before.get(key), dict) and key not in models
+        else value
+        for key, value in (before | result).items()
+        if key in result or key not in models
+    }
 
 
 def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -> None:
@@ -257,7 +305,6 @@ def _experiments(
         result = run()
         print(f"{experiment}: {time.monotonic() - began:.0f} s", flush=True)
         yield experiment, result
-    figures.draw_faces(models, settings.output)
 
 
 def write_report(folder: Path, titles: dict[str, str]) -> None:

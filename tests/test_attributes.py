@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from datasets import Dataset, Features, Value
 from PIL import Image
 
-from models import AttributeGenerator, Generator, PerceptualAutoencoder
+from models import AttributeGenerator, Autoencoder, Generator, PerceptualAutoencoder, load
 from models.images import denormalise
 from page.labels import read_areas
 from study import attributes, report, verdicts
@@ -352,6 +352,42 @@ def test_the_report_measures_the_models_that_there_are(labelled, small, unlabell
     if labelled:
         assert measured["latents"] == 20 and measured["models"]["named"]["Smiling"]["area"]["interval"] > 0
         assert page.count("Not to be judged, since regressions do not tell them of real faces: ") == 1
+
+
+def test_the_report_measures_one_model_and_keeps_the_figures_of_the_others(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "face_detector", lambda: None)
+    weights, folder = tmp_path / "weights", tmp_path / "docs"
+    Generator(6, 3, 4).save_pretrained(weights / "gan")
+    Autoencoder(6).save_pretrained(weights / "plain")
+    save_model(weights / "named")
+    (weights / "index.json").write_text(json.dumps({"gan": "GAN", "plain": "Plain", "named": "Named GAN"}))
+    arguments = [*small, "--weights", str(weights), "--output", str(folder), "--samples", "20", "--seeds", "1"]
+    arguments += ["--draws", "2"]
+    report.main(arguments)
+
+    def results():
+        return {path.stem: json.loads(path.read_text()) for path in (folder / "results").iterdir()}
+
+    first, page = results(), (folder / "report.md").read_text()
+    report.main([*arguments, "--only", "named"])
+    assert results() == first and (folder / "report.md").read_text() == page
+
+    with torch.no_grad():
+        named = load(weights / "named")
+        named.layers[-2].bias += 1
+    named.save_pretrained(weights / "named")
+    with pytest.raises(TrainingError, match=r"--only: scores.json .* of other weights of the other models"):
+        report.main([*arguments, "--only", "gan", "plain"])
+    assert results() == first
+    report.main([*arguments, "--only", "named"])
+    second = results()
+    report.main(arguments)
+    assert results() == second
+    assert second["scores"]["named"] != first["scores"]["named"] and second["scores"]["gan"] == first["scores"]["gan"]
+    assert {"gan", "named"} == second["bits"].keys() - {"protocol", "command"} and "plain" in second["densities"]
+
+    with pytest.raises(TrainingError, match=r"--only nobody: --weights .* has gan, plain and named"):
+        report.main([*arguments, "--only", "nobody"])
 
 
 def test_the_page_reads_how_well_attributes_work_beside_the_model(tmp_path):
