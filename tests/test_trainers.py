@@ -13,11 +13,13 @@ from torch.optim.swa_utils import AveragedModel
 from models import Generator, PerceptualAutoencoder
 from models.images import crop, normalise
 from tests.conftest import draw_face
-from train import gan, loop, pictures
+from train import adversary, gan, loop, pictures, reconstruction
 from train.attribute_gan import AttributeGANSettings, AttributeGANTrainer
+from train.augmentation import draw_warps, warp
 from train.autoencoder import AutoencoderSettings, AutoencoderTrainer
 from train.gan import GANSettings, GANTrainer
 from train.losses import gradient_penalty
+from train.muon import Float32Muon
 from train.perceptual import PerceptualDistance
 from train.perceptual_autoencoder import PerceptualAutoencoderSettings, PerceptualAutoencoderTrainer
 from train.priors import fit_directions, fit_mixture
@@ -317,6 +319,33 @@ def test_muon_has_the_matrices_and_adam_the_rest(pixels):
     assert len(shapes["adam"]) + 4 == len(list(trainer.autoencoder.parameters()))
 
 
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (16, 16)])
+def test_muon_in_float32_is_pytorchs_but_for_rounding(shape):
+    """And takes its checkpoints, and gives it its own."""
+    random = torch.Generator().manual_seed(0)
+    start = torch.randn(shape, generator=random)
+    gradients = torch.randn(6, *shape, generator=random)
+    ours, theirs = (nn.Parameter(start.clone()) for _ in range(2))
+    options = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+    optimizers = Float32Muon([ours], 0.1), torch.optim.Muon([theirs], 0.1, **options)
+    for number, gradient in enumerate(gradients):
+        if number == 3:
+            states = [optimizer.state_dict() for optimizer in optimizers]
+            for optimizer, other in zip(optimizers, reversed(states)):
+                optimizer.load_state_dict(other)
+        for parameter, optimizer in zip((ours, theirs), optimizers):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
+
+
+def test_muons_precision_is_what_the_hardware_is_good_at(pixels, monkeypatch):
+    """In bfloat16 a step takes a minute and a half where that is emulated."""
+    for fast, kind in ((True, torch.optim.Muon), (False, Float32Muon)):
+        monkeypatch.setattr(reconstruction, "has_fast_bf16", lambda device, fast=fast: fast)
+        assert type(autoencoder_trainer(pixels).optimizers["muon"]) is kind
+
+
 def test_a_plain_autoencoder_is_kept_whitened_or_as_it_was_trained(pixels, images):
     whitened, raw = autoencoder_trainer(pixels), autoencoder_trainer(pixels, whiten=False)
     for trainer in (whitened, raw):
@@ -338,6 +367,59 @@ def test_a_perceptual_autoencoder_learns_both_distances(pixels, images):
     for name in ("pixel_loss", "perceptual_loss"):
         assert losses[-1][name] < losses[0][name] * 0.8, name
     assert trained(perceptual_trainer(pixels, perceptual_weight=0.0), images, 1)[0].keys() == {"pixel_loss"}
+
+
+def test_a_discriminator_beside_an_autoencoder_learns_and_is_heeded(pixels, images):
+    """By a heavy weight reconstructions are called more real, at the cost of their pixels."""
+
+    def after(weight: float) -> dict[str, float]:
+        trainer = perceptual_trainer(pixels, perceptual_weight=0.0, adversarial_weight=weight, hidden_size=4)
+        trained(trainer, images, 10)
+        trainer.adversary["discriminator_optimizer"].param_groups[0]["lr"] = 0.0
+        losses = [{name: x.item() for name, x in trainer.step(images, step, None).items()} for step in range(10, 50)]
+        return losses[0], losses[-1]
+
+    (_, light), (before, heavy) = after(1e-6), after(1.0)
+    assert heavy["generator_loss"] < before["generator_loss"] - 0.05
+    assert heavy["pixel_loss"] > light["pixel_loss"]
+    trainer = perceptual_trainer(pixels, perceptual_weight=0.0, adversarial_weight=1e-6, learning_rate=1e-9)
+    losses = trained(trainer, images, 40)
+    assert losses[-1]["discriminator_loss"] < losses[0]["discriminator_loss"] / 2
+
+
+def test_a_shift_by_whole_pixels_mirrors_what_lies_beyond_the_edge(images):
+    right, down = 5, 3
+    warps = torch.tensor([[[1.0, 0, 2 * right / 64], [0, 1, 2 * down / 64]]]).repeat(len(images), 1, 1)
+    columns, rows = ([*range(shift, 64), *range(63, 63 - shift, -1)] for shift in (right, down))
+    torch.testing.assert_close(warp(images, warps), images[:, :, rows][:, :, :, columns], atol=1e-4, rtol=0)
+
+
+def test_a_share_of_the_faces_is_warped_each_in_its_own_way():
+    warps, again, others = (draw_warps(1000, 0.3, seed) for seed in ((0, 1), (0, 1), (0, 2)))
+    as_they_are = (warps == torch.eye(2, 3)).flatten(1).all(1)
+    assert (~as_they_are).float().mean().item() == pytest.approx(0.3, abs=0.04)
+    assert len(warps[~as_they_are].unique(dim=0)) == (~as_they_are).sum()
+    assert torch.equal(warps, again) and not torch.equal(warps, others)
+    assert (draw_warps(50, 0.0, (0, 1)) == torch.eye(2, 3)).all()
+    # A turn and a stretch, no shear, and nearly all of the face stays in the picture.
+    (a, b), (c, d) = warps[:, :, :2].permute(1, 2, 0)
+    torch.testing.assert_close(a, d)
+    torch.testing.assert_close(b, -c)
+    assert warps[:, :, 2].abs().max() < 0.7 and (a * d - b * c).sqrt().log2().abs().max() < 1
+
+
+@pytest.mark.parametrize("build", [attribute_gan_trainer, perceptual_trainer])
+def test_real_and_generated_faces_are_warped_alike(build, pixels, images, monkeypatch):
+    adversarial = {"adversarial_weight": 0.1, "hidden_size": 4} if build is perceptual_trainer else {}
+    trainer = build(pixels, penalty=0.0, warped=1.0, **adversarial)
+    discriminator = trainer.parts()["discriminator"]
+    warped, seen, judge = [], [], discriminator.forward
+    monkeypatch.setattr(adversary, "warp", lambda x, by: warped.append((x, by)) or warp(x, by))
+    monkeypatch.setattr(discriminator, "forward", lambda x, known: seen.append(x) or judge(x, known))
+    trained(trainer, images, 1)
+    (real, by), (made, by_too) = warped
+    assert torch.equal(real, images) and torch.equal(by, by_too) and torch.equal(by, draw_warps(16, 1.0, (0, 0)))
+    torch.testing.assert_close(seen, [warp(real, by), warp(made, by)])
 
 
 def test_the_perceptual_distance_forgives_a_shift_and_minds_a_blur():

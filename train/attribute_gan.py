@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import tyro
 
 from models import AttributeDiscriminator, AttributeGenerator
+from models.latents import sample_bits, sample_normal
 
 from . import distributed
+from .adversary import AdversarySettings, Attributes, judge
 from .data import Faces, open_faces
 from .errors import TrainingError, run_command
 from .gan import GANSettings, GANTrainer
 from .loop import train
-from .losses import gradient_penalty, relativistic_loss
 from .pictures import Grid
 from .priors import fit_attributes
 from .push import pushed_after
@@ -28,7 +28,7 @@ _TELL_STREAM = 4
 
 
 @dataclass(frozen=True)
-class AttributeGANSettings(GANSettings):
+class AttributeGANSettings(AdversarySettings, GANSettings):
     """Every label of the data set, such as CelebA's 40 attributes, becomes a bit of the latent."""
 
     output: Path = Path("runs/attribute-gan")
@@ -57,28 +57,16 @@ class AttributeGANSettings(GANSettings):
     and asked of the generated one; its others are those of another face. Attributes occur together, makeup with
     lipstick and without a beard: a bit that was never alone in training does little alone."""
 
-    penalty: float = 0.5
-    """Of the squared gradient of the discriminator, at real and at generated faces."""
-
-    penalty_every: int = 16
-    """Steps from one penalty, which costs as much as a step, to the next; it weighs as many times more."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("channels", min(self.channels), 1, 4096)
         check_range("channels", max(self.channels), 1, 4096)
         check_range("attribute_weight", self.attribute_weight, 0, 1000)
         check_range("told", self.told, 0, 1)
-        check_range("penalty", self.penalty, 0, 1000)
-        check_range("penalty_every", self.penalty_every, 1, 100_000)
 
 
 class AttributeGANTrainer(GANTrainer):
     """Generator against discriminator, both updated from one pass of the faces through the discriminator.
-
-    Each real face is compared with a generated one, and neither judged by itself (Jolicoeur-Martineau 2019,
-    arXiv:1807.00734); with penalties on the gradients at both that has a place to settle, and leaves out no faces
-    (Huang et al. 2024, arXiv:2501.05441).
 
     Args:
         settings: of the run.
@@ -93,6 +81,7 @@ class AttributeGANTrainer(GANTrainer):
                 f"--discrete-size is {settings.discrete_size}: {settings.dataset} has {len(names)} labels, a bit each"
             )
         super().__init__(settings)
+        self.prior_is_fitted = False
 
     def build(self) -> tuple[AttributeGenerator, AttributeDiscriminator]:
         settings, names = self.settings, self.faces.label_names
@@ -109,63 +98,45 @@ class AttributeGANTrainer(GANTrainer):
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * second_half))
 
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        settings, discriminator = self.settings, self.discriminator
-        z = self.generator.sample_latent(settings.batch_size, seed=(settings.seed, step))
-        z = distributed.mine(z).to(images.device)
+        settings, generator = self.settings, self.generator
         told = self._told(labels, step)
         wanted = torch.where(told, labels, labels.roll(1, 0))  # The batch is in random order.
-        first = self.generator.continuous_size
-        z[:, first : first + labels.shape[1]] = wanted
         with settings.autocast:
-            fake = self.generator(z)
-        # A leaf, so that the generator's gradient is taken at its pictures, by a loss of its own.
-        shown = fake.detach().float().requires_grad_(True)
-        # The same of both faces, so that they are told apart by how they look alone.
-        known = labels * told
-        with settings.autocast:
-            real_logits, real_attributes = discriminator(images, known)
-            fake_logits, fake_attributes = discriminator(shown, known)
-        losses = {
-            "generator_loss": relativistic_loss(fake_logits, real_logits),
-            "discriminator_loss": relativistic_loss(real_logits, fake_logits),
-        }
-        generator_loss, discriminator_loss = losses.values()
-        if labels.shape[1]:
-            asked = F.binary_cross_entropy_with_logits(fake_attributes, (wanted + 1) / 2, reduction="none")
-            losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, (labels + 1) / 2)
-            losses["shown_attribute_loss"] = (asked * told).sum() / told.sum().clamp(min=1)
-            discriminator_loss = discriminator_loss + settings.attribute_weight * losses["attribute_loss"]
-            generator_loss = generator_loss + settings.attribute_weight * losses["shown_attribute_loss"]
+            made = generator(self._latents(wanted, step))
+        attributes = Attributes(labels, wanted, told, settings.attribute_weight) if labels.shape[1] else None
+        losses, seen, gradient = judge(self.discriminator, settings, step, images, made, attributes)
+        generator.zero_grad(set_to_none=True)
+        seen.backward(gradient)
+        for network, optimizer in (
+            (self.discriminator, self.discriminator_optimizer),
+            (generator, self.generator_optimizer),
+        ):
+            distributed.average_gradients(network)
+            optimizer.step()
+        self.averaged.update_parameters(generator)
+        return losses
 
-        (gradient,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
-        discriminator.zero_grad(set_to_none=True)
-        discriminator_loss.backward()
-        if step % settings.penalty_every == 0 and settings.penalty:
-            weight = settings.penalty / 2 * settings.penalty_every
-            for pictures in (images, shown):
-                with settings.autocast:
-                    penalty = gradient_penalty(lambda x: discriminator(x, known)[0], pictures)
-                (weight * penalty).backward()
-        distributed.average_gradients(discriminator)
-        self.discriminator_optimizer.step()
-
-        self.generator.zero_grad(set_to_none=True)
-        fake.backward(gradient.to(fake.dtype))
-        distributed.average_gradients(self.generator)
-        self.generator_optimizer.step()
-        self.averaged.update_parameters(self.generator)
-        return {name: value.detach() for name, value in losses.items()}
+    def _latents(self, wanted: torch.Tensor, step: int) -> torch.Tensor:
+        """Of this process's share of the batch, with the attributes that are wanted (n, k)."""
+        settings, seed = self.settings, (self.settings.seed, step)
+        # Not by `sample_latent`, which reads the prior of attributes, and so would wait for a GPU.
+        numbers = sample_normal(settings.batch_size, self.generator.continuous_size, seed)
+        bits = sample_bits(settings.batch_size, settings.discrete_size, seed)[:, wanted.shape[1] :]
+        numbers, bits = (distributed.mine(part).to(wanted.device) for part in (numbers, bits))
+        return torch.cat([numbers, wanted, bits], dim=1)
 
     def _told(self, labels: torch.Tensor, step: int) -> torch.Tensor:
         """Which of the labels (n, k) the discriminator is told: of classes, of which each face has one, all or none."""
         shape = (self.settings.batch_size, labels.shape[1])
         told = np.random.default_rng([self.settings.seed, step, _TELL_STREAM]).random(shape) < self.settings.told
         told = torch.from_numpy(distributed.mine(told)).to(labels.device)
-        is_class = bool(((labels > 0).sum(1) == 1).all())
-        return told[:, :1].expand_as(told) if is_class else told
+        is_class = ((labels > 0).sum(1) == 1).all()
+        return torch.where(is_class, told[:, :1], told)
 
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
-        fit_attributes(self.averaged.module, self.faces.labels(slice(None)))
+        if not self.prior_is_fitted:  # By the first epoch all faces have come.
+            fit_attributes(self.averaged.module, self.faces.labels(slice(None)))
+            self.prior_is_fitted = True
         return super().end_epoch()
 
 

@@ -82,6 +82,8 @@ class GANTrainer(Trainer):
         self.averaged: Any = AveragedModel(
             self.generator, multi_avg_fn=running_average(settings.average), use_buffers=True
         ).eval()
+        # Asked for at every step, which would wait for a GPU.
+        self.averaged.n_averaged = self.averaged.n_averaged.cpu()
         if settings.compile:
             self.generator.layers.compile()
             self.discriminator.layers.compile()

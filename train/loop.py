@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +21,7 @@ from models.images import normalise
 from models.loading import one_line
 
 from . import distributed, pictures
-from .data import Faces
+from .data import Batch, Faces
 from .device import keep_freed_memory
 from .errors import Interrupted, TrainingError
 from .run import Position, Run
@@ -136,11 +137,8 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
         last_save = time.monotonic()
         while position.epoch <= settings.epochs:
             trainer.begin_epoch(position.epoch)
-            if position.epoch > 1 and settings.torch_device.type == "cuda":
-                faces.hold(settings.torch_device)
             started = time.monotonic()
-            batches = faces.batches(position.epoch, settings.batch_size, settings.seed, start=position.batch)
-            for pixels, labels in batches:
+            for pixels, labels in _batches(faces, settings, position.epoch, position.batch):
                 images = prepare(pixels, settings, position.step)
                 losses = trainer.step(images, position.step, labels.to(images.device, images.dtype))
                 now = time.monotonic()
@@ -174,6 +172,16 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
             save()
             last_save = time.monotonic()
     return position.epoch - 1
+
+
+def _batches(faces: Faces, settings: Settings, epoch: int, start: int) -> Iterator[Batch]:
+    """Those of an epoch, from one of them on."""
+    first = (epoch - 1) * settings.passes + 1
+    for number in range(first, first + settings.passes):
+        if number > 1 and settings.torch_device.type == "cuda":
+            faces.hold(settings.torch_device)
+        yield from faces.batches(number, settings.batch_size, settings.seed, start)
+        start = max(0, start - len(faces) // settings.batch_size)
 
 
 def _restore(trainer: Trainer, run: Run) -> Position:
@@ -303,7 +311,7 @@ def _progress_bar(position: Position) -> tqdm:
 
 def _show(bar: tqdm, position: Position, faces: Faces, settings: Settings, losses: dict[str, float]) -> None:
     size = faces.size_if_known()
-    bar.total = size and size // settings.batch_size * settings.batch_size * settings.epochs
+    bar.total = size and size // settings.batch_size * settings.batch_size * settings.passes * settings.epochs
     bar.set_description(f"epoch {position.epoch}/{settings.epochs}", refresh=False)
     bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
     bar.update(position.images_seen - bar.n)

@@ -14,9 +14,11 @@ from models.images import normalise
 
 from . import distributed
 from .data import Faces, open_faces, open_held_out
+from .device import has_fast_bf16
 from .errors import TrainingError
 from .loop import Trainer, train
 from .measure import latent_moments, psnr
+from .muon import Float32Muon
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
@@ -78,7 +80,11 @@ class ReconstructionTrainer(Trainer):
         if settings.optimizer == "muon":
             matrices = [parameter for parameter in parameters if parameter.ndim == 2]
             parameters = [parameter for parameter in parameters if parameter.ndim != 2]
-            self.optimizers["muon"] = torch.optim.Muon(matrices, rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+            self.optimizers["muon"] = (
+                torch.optim.Muon(matrices, rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+                if has_fast_bf16(settings.torch_device)
+                else Float32Muon(matrices, rate)
+            )
         self.optimizers["adam"] = torch.optim.Adam(parameters, rate, fused=True)
 
     @abstractmethod
@@ -119,12 +125,19 @@ class ReconstructionTrainer(Trainer):
             z = model.encode(images)
             reconstruction = model.decode(z)
         losses, loss = self.losses(images, z, reconstruction, step)
-        self.autoencoder.zero_grad(set_to_none=True)
-        loss.backward()
-        distributed.average_gradients(self.autoencoder)
+        model.zero_grad(set_to_none=True)
+        losses |= self.backward(loss, images, reconstruction, step)
+        distributed.average_gradients(model)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
+
+    def backward(
+        self, loss: torch.Tensor, images: torch.Tensor, reconstruction: torch.Tensor, step: int
+    ) -> dict[str, torch.Tensor]:
+        """Compute the gradients of the autoencoder, from its loss and what else there is; returns further losses."""
+        loss.backward()
+        return {}
 
     @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:

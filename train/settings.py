@@ -76,13 +76,16 @@ class Settings(DataSettings):
     """Folder for the run: checkpoint, metrics, pictures and the model."""
 
     epochs: int
-    """Passes over the faces."""
+    """Rounds of training, after each of which the model is kept, measured and drawn from."""
 
     batch_size: int
     """Faces in one step."""
 
     learning_rate: float
     """Adam's."""
+
+    passes: int = 1
+    """Over the faces, in one epoch. A GPU makes one in seconds."""
 
     limit: int | None = None
     """Train on the first so many faces only."""
@@ -143,6 +146,7 @@ class Settings(DataSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("epochs", self.epochs, 1, 100_000)
+        check_range("passes", self.passes, 1, 100_000)
         # Batch normalisation and the unbiased matching loss compare the faces of a batch with each other.
         check_range("batch_size", self.batch_size, 2, 65_536)
         check_range("latent_size", self.latent_size, 1, 4096)
