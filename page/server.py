@@ -27,6 +27,7 @@ import anyio.to_thread
 from filelock import FileLock, Timeout
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -97,7 +98,7 @@ def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
     frames = os.environ.get("LATENT_FACES_FRAMES", FRAMES)
     return {
         "app_kwargs": {
-            "middleware": [Middleware(Gate, hosts, frames)],
+            "middleware": [Middleware(Gate, hosts, frames), Middleware(CompressedPage)],
             "routes": [Route("/health", health), *routes()],
         },
         "max_file_size": MOST_UPLOAD_BYTES,
@@ -192,6 +193,17 @@ class Gate:
             await send(message)
 
         return framed
+
+
+class CompressedPage:
+    """Compresses the page's HTML, 300 kB: gradio goes by the endings of files, of which it has none; an ASGI middleware."""
+
+    def __init__(self, app: ASGIApp):
+        self.app, self.compressing = app, GZipMiddleware(app, compresslevel=6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) in ("", "/")
+        await (self.compressing if is_page else self.app)(scope, receive, send)
 
 
 def _host_name(host: str) -> str:

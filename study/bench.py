@@ -37,6 +37,7 @@ from train.device import find_device, keep_freed_memory
 from train.errors import run_command
 from train.gan import GANSettings, GANTrainer
 from train.loop import STEPS_PER_READ, Trainer, prepare
+from train.muon import Float32Muon
 from train.settings import DataSettings, Settings
 from train.source import Source
 
@@ -245,6 +246,7 @@ def _stopwatches() -> Iterator[dict[str, float]]:
             ("backward", torch.Tensor, "backward"),
             ("optimiser", torch.optim.Adam, "step"),
             ("optimiser", torch.optim.Muon, "step"),
+            ("optimiser", Float32Muon, "step"),
             ("running average", torch.optim.swa_utils.AveragedModel, "update_parameters"),
         ):
             spent[part] = 0.0

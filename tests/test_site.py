@@ -218,6 +218,15 @@ def test_what_changes_with_a_version_is_asked_for_again(client):
     assert client.get("/page.json").headers["Content-Encoding"] in ("br", "gzip")
 
 
+def test_the_page_itself_is_compressed(client):
+    answer = client.get("/")
+    assert answer.headers["Content-Encoding"] == "gzip" and "Latent Faces" in answer.text
+    plain = client.get("/", headers={"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in plain.headers and plain.text == answer.text
+    assert int(answer.headers["Content-Length"]) < len(plain.content) / 4
+    assert "Content-Encoding" not in client.get("/health").headers
+
+
 def test_scripts_are_scripts_and_sheets_are_sheets(client):
     """Else browsers refuse them."""
     for path in [*site.FRONT.rglob("*.js"), *site.FRONT.rglob("*.css")]:

@@ -340,7 +340,7 @@ def test_muon_in_float32_is_pytorchs_but_for_rounding(shape):
 
 
 def test_muons_precision_is_what_the_hardware_is_good_at(pixels, monkeypatch):
-    """In bfloat16 a step takes a minute and a half where that is emulated."""
+    """In bfloat16 a step takes most of a minute where that is emulated."""
     for fast, kind in ((True, torch.optim.Muon), (False, Float32Muon)):
         monkeypatch.setattr(reconstruction, "has_fast_bf16", lambda device, fast=fast: fast)
         assert type(autoencoder_trainer(pixels).optimizers["muon"]) is kind

@@ -9,8 +9,8 @@ _A, _B, _C, _STEPS = 3.4445, -4.7750, 2.0315, 5
 class Float32Muon(torch.optim.Muon):
     """PyTorch's Muon, whose matrix products are in bfloat16, in float32.
 
-    A CPU without bfloat16 units computes those a hundred times slower than in float32: a step of the autoencoder takes
-    a minute and a half. Checkpoints go from one to the other.
+    A CPU without bfloat16 units computes those a hundred times slower than in float32, and a step of the autoencoder
+    takes most of a minute. Checkpoints go from one to the other.
 
     Args:
         matrices, learning_rate: without weight decay; at Adam's step size (Liu et al. 2025, arXiv:2502.16982).
