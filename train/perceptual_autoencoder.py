@@ -95,7 +95,9 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
     def parts(self) -> dict[str, Any]:
         return super().parts() | self.adversary
 
-    def backward(self, loss: torch.Tensor, images: torch.Tensor, reconstruction: torch.Tensor, step: int):
+    def backward(
+        self, loss: torch.Tensor, images: torch.Tensor, reconstruction: torch.Tensor, step: int
+    ) -> dict[str, torch.Tensor]:
         """Compute the gradients of the autoencoder, and update the discriminator."""
         if not self.adversary:
             return super().backward(loss, images, reconstruction, step)
