@@ -28,7 +28,8 @@ def test_ours_is_compared_with_plain(capsys):
     ]
     for _, plain, ours, ratio in table:
         speeds = [float(cell.replace(",", "")) for cell in (plain, ours)]
-        assert min(speeds) > 1 and float(ratio) == pytest.approx(speeds[1] / speeds[0], rel=0.05)
+        # The ratio's own rounding is the most there is where it is about 1.
+        assert min(speeds) > 1 and float(ratio) == pytest.approx(speeds[1] / speeds[0], rel=0.05, abs=0.051)
     assert re.search(r"First call, in seconds: GAN sampling \d", printed)
 
 
