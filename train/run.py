@@ -152,7 +152,7 @@ class Run:
             "commit": _commit(),
             **before,
             "kind": self.kind,
-            "command": _command(self.kind, self.settings),
+            "command": command_of(self.kind, self.settings),
             "settings": _jsonable(self.settings),
             "dataset": _public_name(dataset),
             "first_faces": first_faces,
@@ -206,17 +206,9 @@ class Run:
             ) from error
 
     def export(self, model: FaceModel, epoch: int) -> None:
-        """Save the model of an epoch as it stands on the Hub, with its card and pictures of what it generates.
-
-        Weights are stored in float16, which halves the files and moves no pixel by a whole grey level, and load
-        as float32; running statistics keep float32, since a variance may be too small for float16.
-        """
+        """Save the model of an epoch as it stands on the Hub, with its card and pictures of what it generates."""
         model.crop = self.crop
-        stored = copy.deepcopy(model)
-        for parameter in stored.parameters():
-            half = parameter.data.half()
-            if half.isfinite().all():  # float16 ends at 65,504.
-                parameter.data = half
+        stored = halved(model)
         temporary, final = self.folder / "model.tmp", self.folder / "model"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -277,12 +269,23 @@ class Run:
                 raise TrainingError(f"--resume: the run in {self.folder} has {flag} {before}, this command {value}")
 
 
+def halved(model: FaceModel) -> FaceModel:
+    """A copy to be stored, with weights in float16, which halves the files and moves no pixel by a whole grey level; they
+    load as float32. Running statistics keep float32, since a variance may be too small for float16."""
+    stored = copy.deepcopy(model)
+    for parameter in stored.parameters():
+        half = parameter.data.half()
+        if half.isfinite().all():  # float16 ends at 65,504.
+            parameter.data = half
+    return stored
+
+
 def _jsonable(settings: Settings) -> dict[str, Any]:
     # Through JSON and back, so that what was written compares equal with what is read: a tuple is a list there.
     return json.loads(json.dumps(asdict(settings), default=str))
 
 
-def _command(kind: str, settings: Settings) -> str:
+def command_of(kind: str, settings: Any) -> str:
     """What trains this model anew, for its card: without what concerns this machine alone, and no folder's path."""
     words = ["python", "-m", f"train.{kind}"]
     for field in fields(settings):

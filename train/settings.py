@@ -70,16 +70,49 @@ class DataSettings:
         return words
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComputeSettings(DataSettings):
+    """Of commands whose networks see batches of faces."""
+
+    batch_size: int
+    """Faces in one step."""
+
+    seed: int = 0
+    """Of the weights, the order of the faces and every draw."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto takes CUDA, then MPS, then the CPU."""
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of the networks' arithmetic; weights stay in float32. auto takes bf16 where the hardware has it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Batch normalisation and the unbiased matching loss compare the faces of a batch with each other.
+        check_range("batch_size", self.batch_size, 2, 65_536)
+        check_range("seed", self.seed, 0, 2**63 - 1)
+
+    @property
+    def torch_device(self) -> torch.device:
+        return find_device(self.device)
+
+    @property
+    def uses_bf16(self) -> bool:
+        return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.torch_device))
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """The context in which the networks run."""
+        return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
+
+
 @dataclass(frozen=True)
-class Settings(DataSettings):
+class Settings(ComputeSettings):
     output: Path
     """Folder for the run: checkpoint, metrics, pictures and the model."""
 
     epochs: int
     """Rounds of training, after each of which the model is kept, measured and drawn from."""
-
-    batch_size: int
-    """Faces in one step."""
 
     learning_rate: float
     """Adam's."""
@@ -95,15 +128,6 @@ class Settings(DataSettings):
 
     flip: bool = True
     """Mirror each face at random, which doubles the data. The reports do not say whether they did."""
-
-    seed: int = 0
-    """Of the weights, the order of the faces and every draw."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """auto takes CUDA, then MPS, then the CPU."""
-
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the networks' arithmetic; weights stay in float32. auto takes bf16 where the hardware has it."""
 
     compile: bool = False
     """Compile the networks with torch.compile, for which the first step waits up to a minute. It needs a C++ compiler
@@ -147,23 +171,7 @@ class Settings(DataSettings):
         super().__post_init__()
         check_range("epochs", self.epochs, 1, 100_000)
         check_range("passes", self.passes, 1, 100_000)
-        # Batch normalisation and the unbiased matching loss compare the faces of a batch with each other.
-        check_range("batch_size", self.batch_size, 2, 65_536)
         check_range("latent_size", self.latent_size, 1, 4096)
         check_range("learning_rate", self.learning_rate, 0, 1000, above=True)
-        check_range("seed", self.seed, 0, 2**63 - 1)
         if self.limit is not None and self.limit < self.batch_size:
             raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
-
-    @property
-    def torch_device(self) -> torch.device:
-        return find_device(self.device)
-
-    @property
-    def uses_bf16(self) -> bool:
-        return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.torch_device))
-
-    @property
-    def autocast(self) -> torch.autocast:
-        """The context in which the networks run."""
-        return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
