@@ -140,6 +140,7 @@ def test_a_gan_is_refined_too(data, tmp_path):
         (["--pixel-weight", "-1"], "--pixel-weight is -1.0"),
         (["--average", "1"], "--average is 1.0"),
         (["--batch-size", "1"], "--batch-size is 1"),
+        (["--batch-size", "41"], "--batch-size is 41: "),
         (["--model", "nowhere"], "nowhere"),
         (["--output", "."], "--output . holds something already: name another folder"),
         (["--output", "README.md"], "--output README.md: "),
@@ -150,6 +151,14 @@ def test_what_cannot_be_done_is_said(wrong, said, data, model, tmp_path):
     with pytest.raises(TrainingError) as error:
         refine.main(arguments(data, model, tmp_path, *wrong))
     assert said in str(error.value) and not [*tmp_path.glob("refined/*")]
+
+
+@pytest.mark.parametrize("name", ["README.md", "training.json"])
+def test_a_damaged_card_or_history_is_told_before_any_step(name, data, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(refine, "refine", None)
+    (model / name).write_bytes(b"---\n: [\n---\n\xff")
+    with pytest.raises(TrainingError, match="its card or history is damaged"):
+        refine.main(arguments(data, model, tmp_path))
 
 
 def test_a_loss_that_is_no_number_ends_it(data, model, tmp_path, monkeypatch):

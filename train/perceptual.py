@@ -26,7 +26,7 @@ class PerceptualDistance(nn.Module):
                 from stlpips_pytorch import stlpips
         except ImportError as error:
             raise TrainingError(
-                f"--perceptual-weight needs {error.name}: pip install --group train, or give it as 0"
+                f"AlexNet's features need {error.name}: pip install --group train (or do without, --perceptual-weight 0)"
             ) from error
         with torch.random.fork_rng(devices=[]):  # It draws weights before it loads them.
             self.network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from models import FaceModel, load
-from models.history import TRAINING_FILE
+from models.history import TRAINING_FILE, load_history
 from models.images import normalise
 from models.loading import one_line
 
@@ -275,50 +275,61 @@ def refine(settings: RefineSettings, model: FaceModel, faces: Faces) -> FaceMode
     return refiner.averaged.module.requires_grad_(False)
 
 
-def save(model: FaceModel, settings: RefineSettings) -> None:
-    """Write the refined model with all else that is in the folder of the one that it was, card and history amended.
+def amended(model: FaceModel, settings: RefineSettings) -> dict[str, str]:
+    """The card and the history of the model, with what is about to be done to it: by file, of those that it has.
+
+    Raises:
+        TrainingError: one of them is damaged.
+    """
+    command, texts = command_of("refine", settings), {}
+    try:
+        if (settings.model / TRAINING_FILE).is_file():
+            load_history(settings.model)
+            training = json.loads((settings.model / TRAINING_FILE).read_bytes())
+            note = f"Refined afterwards by {settings.steps:,} steps ({command}), which are not shown."
+            training["note"] = " ".join(filter(None, (training.get("note"), note)))
+            texts[TRAINING_FILE] = json.dumps(training) + "\n"
+        if (settings.model / "README.md").is_file():
+            card = ModelCard.load(settings.model / "README.md")
+            card.data.eval_results = None  # Scores are of the model before, here and below.
+            held = f"\nReconstructions were held by their mean squared pixel error (weight {settings.pixel_weight:g})."
+            section = REFINEMENT.format(
+                steps=settings.steps,
+                batch_size=settings.batch_size,
+                further=held if model.encodes else "",
+                command=command,
+            )
+            before, limits, after = card.text.partition("## Use and limits")
+            stale = r"## Scores\n.*?(?=## )|Reconstructions of the same faces: [^\n]*\n\n"
+            card.text = re.sub(stale, "", before, flags=re.DOTALL).rstrip() + section + limits + after
+            texts["README.md"] = str(card)
+    except Exception as error:  # Whatever is in the files.
+        raise TrainingError(f"{settings.model}: its card or history is damaged ({one_line(error)})") from error
+    return texts
+
+
+def save(model: FaceModel, texts: dict[str, str], settings: RefineSettings) -> None:
+    """Write the refined model with all else that is in the folder of the one that it was.
+
+    Args:
+        texts: by file, in the place of what is there.
 
     Raises:
         TrainingError: the output cannot be written; nothing is left of it.
     """
     temporary = settings.output / "model.tmp"
     try:
-        temporary.mkdir()
-        _write(model, settings, temporary)
+        shutil.copytree(settings.model, temporary, copy_function=shutil.copyfile)
+        halved(model).save_pretrained(temporary)
+        save_grid(model.decode(model.sample_latent(64, seed=settings.seed)), temporary / "samples.png")
+        for name, text in texts.items():
+            write_whole(temporary / name, text)
         for file in temporary.iterdir():
             os.replace(file, settings.output / file.name)
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError) as error:
         raise TrainingError(f"--output {settings.output} cannot be written: {one_line(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write(model: FaceModel, settings: RefineSettings, folder: Path) -> None:
-    shutil.copytree(settings.model, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    halved(model).save_pretrained(folder)
-    save_grid(model.decode(model.sample_latent(64, seed=settings.seed)), folder / "samples.png")
-    command = command_of("refine", settings)
-    if (folder / TRAINING_FILE).is_file():
-        training = json.loads((folder / TRAINING_FILE).read_bytes())
-        note = f"Refined afterwards by {settings.steps:,} steps ({command}), which are not shown."
-        training["note"] = " ".join(filter(None, (training.get("note"), note)))
-        write_whole(folder / TRAINING_FILE, json.dumps(training) + "\n")
-    if (folder / "README.md").is_file():
-        card = ModelCard.load(folder / "README.md")
-        card.data.eval_results = None  # Scores are of the model before, here and below.
-        held = f" Reconstructions were held by their mean squared pixel error (weight {settings.pixel_weight:g})."
-        section = REFINEMENT.format(
-            steps=settings.steps,
-            batch_size=settings.batch_size,
-            further=held if model.encodes else "",
-            command=command,
-        )
-        before, limits, after = card.text.partition("## Use and limits")
-        before = re.sub(
-            r"## Scores\n.*?(?=## )|Reconstructions of the same faces: [^\n]*\n\n", "", before, flags=re.DOTALL
-        )
-        card.text = before.rstrip() + section + limits + after
-        card.save(folder / "README.md")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -334,9 +345,11 @@ def main(arguments: list[str] | None = None) -> None:
             raise TrainingError(f"--output {settings.output} holds something already: name another folder")
     except OSError as error:
         raise TrainingError(f"--output {settings.output}: {error.strerror or error}") from error
+    texts = amended(model, settings)
     with open_split(settings, settings.split) as faces:
-        faces.wait_for(None)
-        save(refine(settings, model, faces), settings)
+        if (count := faces.wait_for(None)) < settings.batch_size:
+            raise TrainingError(f"--batch-size is {settings.batch_size}: {settings.dataset} holds {count} faces only")
+        save(refine(settings, model, faces), texts, settings)
     print(f"The refined model is in {settings.output}.")
 
 
