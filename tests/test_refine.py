@@ -153,6 +153,13 @@ def test_what_cannot_be_done_is_said(wrong, said, data, model, tmp_path):
     assert said in str(error.value) and not [*tmp_path.glob("refined/*")]
 
 
+def test_the_output_may_lie_in_the_models_folder(data, model, tmp_path):
+    refine.main(arguments(data, model, tmp_path, "--steps", "1", "--output", str(model / "refined")))
+    assert {file.name for file in (model / "refined").iterdir()} == {
+        *("config.json", "model.safetensors", "samples.png", "README.md", "training.json")
+    }
+
+
 @pytest.mark.parametrize("name", ["README.md", "training.json"])
 def test_a_damaged_card_or_history_is_told_before_any_step(name, data, model, tmp_path, monkeypatch):
     monkeypatch.setattr(refine, "refine", None)

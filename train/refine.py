@@ -319,7 +319,10 @@ def save(model: FaceModel, texts: dict[str, str], settings: RefineSettings) -> N
     """
     temporary = settings.output / "model.tmp"
     try:
-        shutil.copytree(settings.model, temporary, copy_function=shutil.copyfile)
+        temporary.mkdir()
+        for file in settings.model.iterdir():
+            if file.is_file():  # The output may be a folder in there.
+                shutil.copyfile(file, temporary / file.name)
         halved(model).save_pretrained(temporary)
         save_grid(model.decode(model.sample_latent(64, seed=settings.seed)), temporary / "samples.png")
         for name, text in texts.items():
