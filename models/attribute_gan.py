@@ -1,6 +1,8 @@
 """The GAN whose bits have names: most of its discrete half are attributes that its training faces were labelled with."""
 
+import copy
 from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ class AttributeGenerator(FaceModel):
         attributes: the names of the first of these, in their order. Without any all bits are free.
         channels: at 4, 8, 16, 32 and 64 pixels.
         prior_mean, prior_variance: of the continuous half.
+        affine: whether an affine map of the latent comes first, the identity until `strengthened` changes it.
 
     Attributes:
         attribute_bias, attribute_weight: (n,) and (n, n), below its diagonal: attribute i is +1 with the probability
@@ -34,6 +37,8 @@ class AttributeGenerator(FaceModel):
 
     generate_batch_size = 32
 
+    _later_arguments: ClassVar[dict[str, Any]] = {"affine": False}
+
     def __init__(
         self,
         latent_size: int = 100,
@@ -42,6 +47,7 @@ class AttributeGenerator(FaceModel):
         channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32),
         prior_mean: float = 0.0,
         prior_variance: float = 1.0,
+        affine: bool = False,
     ):
         super().__init__()
         check_sizes(latent_size=latent_size, **{"each of channels": min(channels)})
@@ -55,6 +61,16 @@ class AttributeGenerator(FaceModel):
         count = len(attributes)
         self.attribute_bias, self.attribute_weight = nn.Buffer(torch.zeros(count)), nn.Buffer(torch.zeros(count, count))
         self.apply(_initialise)
+        if affine:
+            self.layers.insert(0, _identity(latent_size))
+
+    @property
+    def has_affine(self) -> bool:
+        return isinstance(self.layers[0], nn.Linear)
+
+    @property
+    def architecture(self) -> str:
+        return f"{self.model_type}-affine" if self.has_affine else self.model_type
 
     @property
     def decoder_layers(self) -> nn.Sequential:
@@ -84,6 +100,31 @@ class AttributeGenerator(FaceModel):
         for index, value in self._check_attributes(attributes, most=1).items():
             z[:, self.continuous_size + index] = value
         return z
+
+    @torch.no_grad()
+    def strengthened(self, levels: Mapping[str, tuple[float, float]]) -> "AttributeGenerator":
+        """The same model, in which bits of some attributes say more than training had them say.
+
+        Args:
+            levels: by attribute, what its faces are to be made of off and on, in place of -1 and 1.
+
+        Raises:
+            ValueError: it has no bit of one of these names, or they are no such numbers.
+        """
+        model = copy.deepcopy(self)
+        if not self.has_affine:
+            model.layers.insert(0, _identity(self.latent_size).to(self.device))
+            model._hub_mixin_config = {**self._hub_mixin_config, "affine": True}  # type: ignore[dict-item]
+        scale, shift = torch.ones(self.latent_size), torch.zeros(self.latent_size)
+        for index, name in zip(self._check_attributes(dict.fromkeys(levels, 0)), levels):
+            off, on = levels[name]
+            if not (-1e6 < off < 1e6 and -1e6 < on < 1e6):
+                raise ValueError(f"levels of {name} are {off} and {on}: they must be numbers between -1e6 and 1e6")
+            scale[self.continuous_size + index], shift[self.continuous_size + index] = (on - off) / 2, (on + off) / 2
+        first = cast(nn.Linear, model.layers[0])
+        first.bias.add_(first.weight @ shift.to(first.weight))
+        first.weight.mul_(scale.to(first.weight))
+        return model
 
 
 class AttributeDiscriminator(PretrainedModel):
@@ -143,6 +184,14 @@ class AttributeDiscriminator(PretrainedModel):
         if attributes is not None:
             logits = logits + (self.projection(attributes.to(features.dtype)) * features).sum(1).float()
         return logits, self.attributes(features).float()
+
+
+def _identity(size: int) -> nn.Linear:
+    layer = nn.Linear(size, size)
+    if not layer.weight.is_meta:  # There, this would import PyTorch's compiler, and a file has them anyway.
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _initialise(module: nn.Module) -> None:

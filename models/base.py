@@ -32,6 +32,9 @@ class PretrainedModel(
 
     _classes: ClassVar[dict[str, type["PretrainedModel"]]] = {}
 
+    # Arguments that a config.json from before they were there lacks, and what they were then.
+    _later_arguments: ClassVar[dict[str, Any]] = {}
+
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
         if "model_type" in vars(cls):
@@ -95,7 +98,7 @@ class PretrainedModel(
         if not (crop is None or (type(crop) in (int, float) and 0 < crop <= 1)):
             raise ValueError(f"config.json in {where} has crop {str(crop)[:60]}: it must be more than 0 and at most 1")
         described = f"the {kind.model_type} in {where}"
-        arguments = {**config, **overrides}
+        arguments = {**kind._later_arguments, **config, **overrides}
         loading.check_arguments(kind, arguments, f"config.json of {described}")
         path = location.file(loading.WEIGHTS_FILE)
         loading.check_download(path)
@@ -159,6 +162,11 @@ class FaceModel(PretrainedModel):
     def continuous_size(self) -> int:
         """How many numbers of a latent are no bits; they come first."""
         return self.latent_size - self.discrete_size
+
+    @property
+    def architecture(self) -> str:
+        """What models have in common whose decoders' layers are of the same kinds, in the same order."""
+        return self.model_type
 
     @property
     def decoder_layers(self) -> nn.Sequential:

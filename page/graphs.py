@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from models import FaceModel, load
+from models import AttributeGenerator, FaceModel, load
 from models.images import IMAGE_SIZE
 from models.index import read_index
 from models.speed import PixelConvTranspose2d
@@ -115,12 +115,12 @@ def graph(model: FaceModel) -> tuple[bytes, dict[str, list[int]]]:
 def main(folder: Path = GRAPHS) -> None:
     """Write a graph for each architecture among the bundled models, and the shapes of all."""
     shapes: dict[str, dict[str, list[int]]] = {}
-    for name in read_index(ROOT / "weights"):
-        model = load(ROOT / "weights" / name)
+    # The attribute GAN also as training leaves it, before its bits are made stronger.
+    for model in [AttributeGenerator(), *(load(ROOT / "weights" / name) for name in read_index(ROOT / "weights"))]:
         content, taken = graph(model)
-        if shapes.setdefault(model.model_type, taken) != taken:
-            raise ValueError(f"{name} has other sizes than the {model.model_type} before it: a graph fits one of them")
-        (folder / f"{model.model_type}.onnx").write_bytes(content)
+        if shapes.setdefault(model.architecture, taken) != taken:
+            raise ValueError(f"two of the {model.architecture} have other sizes: a graph fits one of them")
+        (folder / f"{model.architecture}.onnx").write_bytes(content)
     (folder / SHAPES).write_text(json.dumps(shapes, separators=(",", ":")) + "\n")
 
 

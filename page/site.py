@@ -78,13 +78,14 @@ def page(server: bool = True) -> bytes:
 def _model(name: str) -> dict[str, Any]:
     loaded, folder = load_all()[name], MODELS[name]
     model = loaded.model
-    graph = f"graphs/{model.model_type}.onnx"
+    graph = f"graphs/{model.architecture}.onnx"
     history, problem = _history(name)
     return {
         "name": name,
         "folder": folder,
         "said": story.in_a_sentence(name),
         "kind": model.model_type,
+        "architecture": model.architecture,
         "latent_size": model.latent_size,
         "discrete_size": model.discrete_size,
         "prior_mean": model.prior_mean,

@@ -164,8 +164,7 @@ def measure(
         on, off = (with_attribute(name, value) for value in (True, False))
         logits_on, logits_off = judges.logits(on), judges.logits(off)
         own = judges.names.index(name)
-        judged = torch.cat([logits_on[:, own], logits_off[:, own]]).numpy()
-        area = float(roc_auc_score(np.repeat([True, False], latents), judged))
+        area = scores.area(logits_on[:, own], logits_off[:, own])
         shifts = (logits_on - logits_off).mean(0)
         others = [number for number in told if number != own]
         most = max(others, key=lambda number: shifts[number].abs().item(), default=None)

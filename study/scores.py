@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.stats import norm, t
 from skimage.metrics import structural_similarity
+from sklearn.metrics import roc_auc_score
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
@@ -110,6 +111,12 @@ def ssim(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return torch.tensor(
         [structural_similarity(a, b, data_range=255, **options) for a, b in zip(reconstruction.numpy(), images.numpy())]
     )
+
+
+def area(on: torch.Tensor, off: torch.Tensor) -> float:
+    """Under the ROC curve of (n,) numbers against (m,)."""
+    labels = np.repeat([True, False], [len(on), len(off)])
+    return float(roc_auc_score(labels, torch.cat([on, off]).numpy()))
 
 
 def area_and_interval(area: float, positives: int, negatives: int) -> dict[str, float | None]:

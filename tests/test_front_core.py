@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from models import Autoencoder, FaceModel, Generator, load
+from models import AttributeGenerator, Autoencoder, FaceModel, Generator, PerceptualAutoencoder, load
 from models.images import denormalise
 from models.index import read_index
 from page import graphs
@@ -133,6 +133,7 @@ def about(model: FaceModel, folder: str, name: str, file: bytes | None = None) -
         "name": name,
         "said": name.lower(),
         "kind": model.model_type,
+        "architecture": model.architecture,
         "latent_size": model.latent_size,
         "discrete_size": model.discrete_size,
         "prior_mean": model.prior_mean,
@@ -141,7 +142,7 @@ def about(model: FaceModel, folder: str, name: str, file: bytes | None = None) -
         "best": list(model.attributes)[:3],
         "encodes": model.encodes,
         "weights": {"url": f"weights/{folder}/model.safetensors?v=1", "size": size, "hash": "1"},
-        "graph": f"front/graphs/{model.model_type}.onnx",
+        "graph": f"front/graphs/{model.architecture}.onnx",
     }
 
 
@@ -249,9 +250,15 @@ def test_graphs_are_what_the_command_writes(tmp_path):
     graphs.main(tmp_path)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert written == {path.name: path.read_bytes() for path in graphs.GRAPHS.iterdir()}
-    assert {path.removesuffix(".onnx") for path in written} - {"shapes.json"} == {
-        model.model_type for model in MODELS.values()
-    }
+    architectures = {path.removesuffix(".onnx") for path in written} - {"shapes.json"}
+    assert architectures == {model.architecture for model in MODELS.values()} | {"attribute-generator"}
+
+
+def test_a_model_as_training_leaves_it_has_a_graph():
+    shapes = json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())
+    for model in (Generator(), Autoencoder(), AttributeGenerator(attributes=("Hat",)), PerceptualAutoencoder()):
+        weights = model.state_dict()
+        assert shapes[model.architecture] == {name: [*weights[name].shape] for name in shapes[model.architecture]}
 
 
 def far_and_near(model: FaceModel) -> tuple[torch.Tensor, np.ndarray]:
@@ -265,9 +272,9 @@ def far_and_near(model: FaceModel) -> tuple[torch.Tensor, np.ndarray]:
 def test_a_graph_decodes_as_its_model(title, tmp_path):
     model = MODELS[title]
     weights = safetensors.torch.load_file(WEIGHTS / FOLDERS[title] / "model.safetensors")
-    for name in json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())[model.model_type]:
+    for name in json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())[model.architecture]:
         (tmp_path / name).write_bytes(weights[name].float().numpy().tobytes())
-    (tmp_path / "graph.onnx").write_bytes((graphs.GRAPHS / f"{model.model_type}.onnx").read_bytes())
+    (tmp_path / "graph.onnx").write_bytes((graphs.GRAPHS / f"{model.architecture}.onnx").read_bytes())
     z, faces = far_and_near(model)
     (x,) = onnxruntime.InferenceSession(tmp_path / "graph.onnx").run(None, {"z": z.numpy()})
     decoded = denormalise(torch.tensor(x)).permute(0, 2, 3, 1).numpy().astype(int)

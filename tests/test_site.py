@@ -104,9 +104,9 @@ def test_the_models_are_told_as_they_are(told):
             best = sorted(model["attributes"], key=lambda name: -measured.get(name, {"area": -1})["area"])
             assert model["best"] == best
         assert model["encodes"] == ("encoder" in config["model_type"])
-        assert model["origin"] == "bundled" and model["graph"] == (
-            f"front/graphs/{model['kind']}.onnx" if (site.FRONT / f"graphs/{model['kind']}.onnx").exists() else None
-        )
+        assert model["architecture"] == model["kind"] + "-affine" * config.get("affine", False)
+        assert model["origin"] == "bundled" and model["graph"] == f"front/graphs/{model['architecture']}.onnx"
+        assert (site.FRONT / model["graph"].removeprefix("front/")).is_file()
         training = json.loads((folder / "training.json").read_text())
         assert {name: model["history"][name] for name in ("epochs", "losses", "command")} == {
             name: training[name] for name in ("epochs", "losses", "command")

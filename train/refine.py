@@ -4,11 +4,7 @@ A network sees drawn and real faces, and the moments of what it sees of the form
 autoencoder goes on to reconstruct as it does. Only the layers that draw are changed: latents stay what they are.
 """
 
-import json
 import math
-import os
-import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +14,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from huggingface_hub import ModelCard
-from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from models import FaceModel, load
-from models.history import TRAINING_FILE, load_history
+from models import FaceModel
 from models.images import normalise
-from models.loading import one_line
 
+from . import amend
 from .data import Faces, open_split
 from .device import keep_freed_memory
 from .errors import TrainingError, run_command
 from .gan import running_average
 from .losses import pixel_loss
 from .perceptual import PerceptualDistance
-from .pictures import save_grid
-from .record import write_whole
-from .run import command_of, halved
+from .run import command_of
 from .settings import ComputeSettings, check_range
 
 # Groups of AlexNet's features: of which of its five layers, averaged over how many by how many fields of the picture.
@@ -52,8 +43,7 @@ FIRST_FACES, MEAN_DECAY, DECAY, STEPS_PER_TRANSPORT = 3000, 0.9, 0.97, 8
 # Which of the random streams of (seed, step) chooses faces to reconstruct.
 _CHOICE_STREAM = 6
 
-REFINEMENT = """
-
+REFINEMENT = """\
 ## Refinement
 
 After its training the layers that draw took {steps:,} more steps, of {batch_size} drawn faces each. They bring the moments of
@@ -63,7 +53,6 @@ where the optimal transport between the two Gaussians takes it.{further}
 ```
 {command}
 ```
-
 """
 
 
@@ -275,84 +264,29 @@ def refine(settings: RefineSettings, model: FaceModel, faces: Faces) -> FaceMode
     return refiner.averaged.module.requires_grad_(False)
 
 
-def amended(model: FaceModel, settings: RefineSettings) -> dict[str, str]:
-    """The card and the history of the model, with what is about to be done to it: by file, of those that it has.
-
-    Raises:
-        TrainingError: one of them is damaged.
-    """
-    command, texts = command_of("refine", settings), {}
-    try:
-        if (settings.model / TRAINING_FILE).is_file():
-            load_history(settings.model)
-            training = json.loads((settings.model / TRAINING_FILE).read_bytes())
-            note = f"Refined afterwards by {settings.steps:,} steps ({command}), which are not shown."
-            training["note"] = " ".join(filter(None, (training.get("note"), note)))
-            texts[TRAINING_FILE] = json.dumps(training) + "\n"
-        if (settings.model / "README.md").is_file():
-            card = ModelCard.load(settings.model / "README.md")
-            card.data.eval_results = None  # Scores are of the model before, here and below.
-            held = f"\nReconstructions were held by their mean squared pixel error (weight {settings.pixel_weight:g})."
-            section = REFINEMENT.format(
-                steps=settings.steps,
-                batch_size=settings.batch_size,
-                further=held if model.encodes else "",
-                command=command,
-            )
-            before, limits, after = card.text.partition("## Use and limits")
-            stale = r"## Scores\n.*?(?=## )|Reconstructions of the same faces: [^\n]*\n\n"
-            card.text = re.sub(stale, "", before, flags=re.DOTALL).rstrip() + section + limits + after
-            texts["README.md"] = str(card)
-    except Exception as error:  # Whatever is in the files.
-        raise TrainingError(f"{settings.model}: its card or history is damaged ({one_line(error)})") from error
-    return texts
-
-
-def save(model: FaceModel, texts: dict[str, str], settings: RefineSettings) -> None:
-    """Write the refined model with all else that is in the folder of the one that it was.
-
-    Args:
-        texts: by file, in the place of what is there.
-
-    Raises:
-        TrainingError: the output cannot be written; nothing is left of it.
-    """
-    temporary = settings.output / "model.tmp"
-    try:
-        temporary.mkdir()
-        for file in settings.model.iterdir():
-            if file.is_file():  # The output may be a folder in there.
-                shutil.copyfile(file, temporary / file.name)
-        halved(model).save_pretrained(temporary)
-        save_grid(model.decode(model.sample_latent(64, seed=settings.seed)), temporary / "samples.png")
-        for name, text in texts.items():
-            write_whole(temporary / name, text)
-        for file in temporary.iterdir():
-            os.replace(file, settings.output / file.name)
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(f"--output {settings.output} cannot be written: {one_line(error)}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def section(settings: RefineSettings, model: FaceModel) -> str:
+    """What a card says of it."""
+    held = f"\nReconstructions were held by their mean squared pixel error (weight {settings.pixel_weight:g})."
+    return REFINEMENT.format(
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        further=held if model.encodes else "",
+        command=command_of("train.refine", settings),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     settings = tyro.cli(RefineSettings, args=arguments, prog="python -m train.refine", description=__doc__)
     keep_freed_memory()
-    try:
-        model = load(settings.model)
-    except (ValueError, OSError) as error:
-        raise TrainingError(str(error)) from error
-    try:  # Now, not after all steps.
-        settings.output.mkdir(parents=True, exist_ok=True)
-        if any(settings.output.iterdir()):
-            raise TrainingError(f"--output {settings.output} holds something already: name another folder")
-    except OSError as error:
-        raise TrainingError(f"--output {settings.output}: {error.strerror or error}") from error
-    texts = amended(model, settings)
+    model = amend.open_model(settings.model, settings.output)
+    note = (
+        f"Refined afterwards by {settings.steps:,} steps ({command_of('train.refine', settings)}), which are not shown."
+    )
+    texts = amend.texts(settings.model, section(settings, model), note)
     with open_split(settings, settings.split) as faces:
         if (count := faces.wait_for(None)) < settings.batch_size:
             raise TrainingError(f"--batch-size is {settings.batch_size}: {settings.dataset} holds {count} faces only")
-        save(refine(settings, model, faces), texts, settings)
+        amend.save(refine(settings, model, faces), settings.model, settings.output, texts)
     print(f"The refined model is in {settings.output}.")
 
 

@@ -152,7 +152,7 @@ class Run:
             "commit": _commit(),
             **before,
             "kind": self.kind,
-            "command": command_of(self.kind, self.settings),
+            "command": command_of(f"train.{self.kind}", self.settings),
             "settings": _jsonable(self.settings),
             "dataset": _public_name(dataset),
             "first_faces": first_faces,
@@ -285,9 +285,9 @@ def _jsonable(settings: Settings) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(settings), default=str))
 
 
-def command_of(kind: str, settings: Any) -> str:
+def command_of(module: str, settings: Any) -> str:
     """What trains this model anew, for its card: without what concerns this machine alone, and no folder's path."""
-    words = ["python", "-m", f"train.{kind}"]
+    words = ["python", "-m", module]
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name in Settings.UNTOLD or value == field.default:

@@ -101,9 +101,9 @@ export class Decoder extends EventTarget {
   }
 
   async #open(model) {
-    const { name, kind, about } = model;
+    const { name, about } = model;
     if (this.#off) throw this.#off;
-    const shapes = JSON.parse(new TextDecoder().decode(await fetched("graphs/shapes.json")))[kind];
+    const shapes = JSON.parse(new TextDecoder().decode(await fetched("graphs/shapes.json")))[about.architecture];
     if (!shapes || !about.graph) throw new Error(`The ${name} has no graph that a browser could run.`);
     const [pool, graph, tensors] = await Promise.all([
       this.#pool,
