@@ -102,20 +102,24 @@ class AttributeGenerator(FaceModel):
         return z
 
     @torch.no_grad()
-    def strengthened(self, levels: Mapping[str, tuple[float, float]]) -> "AttributeGenerator":
+    def strengthened(self, levels: Mapping[str, tuple[float, float]], rest: float = 1.0) -> "AttributeGenerator":
         """The same model, in which bits of some attributes say more than training had them say.
 
         Args:
             levels: by attribute, what its faces are to be made of off and on, in place of -1 and 1.
+            rest: what normal numbers and bits without names are multiplied by; below 1, faces differ by these less.
 
         Raises:
             ValueError: it has no bit of one of these names, or they are no such numbers.
         """
+        if not -1e6 < rest < 1e6:
+            raise ValueError(f"rest is {rest}: it must be a number between -1e6 and 1e6")
         model = copy.deepcopy(self)
         if not self.has_affine:
             model.layers.insert(0, _identity(self.latent_size).to(self.device))
             model._hub_mixin_config = {**self._hub_mixin_config, "affine": True}  # type: ignore[dict-item]
-        scale, shift = torch.ones(self.latent_size), torch.zeros(self.latent_size)
+        scale, shift = torch.full((self.latent_size,), rest), torch.zeros(self.latent_size)
+        scale[self.continuous_size :][: len(self.attributes)] = 1
         for index, name in zip(self._check_attributes(dict.fromkeys(levels, 0)), levels):
             off, on = levels[name]
             if not (-1e6 < off < 1e6 and -1e6 < on < 1e6):

@@ -5,7 +5,8 @@ Few faces have that value, and these have more of what the bit says. The regress
 which sees the bits in other faces, but by the same networks: they have chosen, at one number a bit, what they judge.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,9 +32,8 @@ SECTION = """\
 ## Stronger bits
 
 After its training some bits were made to say more: their rarer value, +1 or -1, becomes the number below in the first
-layer. It is the least with which regressions on real faces tell faces with the bit on and off apart with an area under
-the ROC curve of {area:g}, or the most that the attribute's share of the faces allows. The areas are of {latents} latents
-by {networks}.
+layer{how}. The areas are those under the ROC curves by which regressions on real faces tell faces with the bit on and
+off apart, in {latents} latents by {networks}, with no bit stronger before and all of these after.{rest}
 
 | attribute | becomes | area before | after |
 |---|---|---|---|
@@ -43,6 +43,11 @@ by {networks}.
 {command}
 ```
 """
+
+
+# Of the numbers above.
+SOUGHT = ", the least with which the area is {area:g}, or the most that the attribute's share of the faces allows"
+REST = " What else is in a latent, normal numbers and bits without names, is multiplied by {rest:g}."
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ class StrengthenSettings(ComparisonSettings):
     moved: float = 0.1
     """By how much on average over all faces: what a bit gains, times the share of faces that have its rarer value."""
 
+    rounds: int = 2
+    """How often all bits are gone over: stronger ones disturb each other, since faces come to differ by more."""
+
+    levels: tuple[str, ...] = ()
+    """What bits' values become before the first round, as in Bald=2.5 Young=-1.5. With --rounds 0 that is all."""
+
+    rest: float = 1.0
+    """What the latent's normal numbers and bits without names are multiplied by. Below 1, faces differ less but by what
+    the bits say."""
+
     latents: int = 300
     """Faces that each bit is turned on and off in."""
 
@@ -80,28 +95,29 @@ class StrengthenSettings(ComparisonSettings):
         check_range("area", self.area, 0.5, 1)
         check_range("most", self.most, 1, 1000)
         check_range("moved", self.moved, 0, 1000)
+        check_range("rounds", self.rounds, 0, 100)
+        self.first_levels()
+        check_range("rest", self.rest, 0, 1000)
         check_range("latents", self.latents, 2, 100_000)
         check_range("seed", self.seed, 0, 2**63 - 1)
         check_range("training_faces", self.training_faces, 20, 10_000_000)
 
+    def first_levels(self) -> dict[str, float]:
+        """By attribute, what a bit's value becomes before the first round."""
+        levels = {}
+        for word in self.levels:
+            name, _, level = word.rpartition("=")
+            try:
+                levels[name] = float(level)
+            except ValueError:
+                raise TrainingError(f"--levels {word}: give a name and a number, as in Bald=2.5") from None
+            check_range(f"levels {name}", abs(levels[name]), 1, 1000)
+        return levels
 
-@dataclass(frozen=True)
-class Level:
-    """What a bit's rarer value becomes.
 
-    Attributes:
-        value: 1 or -1 where it stays as it is, or farther from 0.
-        before, after: areas under the ROC curve of the bit on against off.
-    """
-
-    value: float
-    before: float
-    after: float
-
-    @property
-    def pair(self) -> tuple[float, float]:
-        """Off and on."""
-        return min(-1.0, self.value), max(1.0, self.value)
+def pairs(levels: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Off and on by attribute, from what each bit's rarer value becomes: 1 or -1 where it stays, or farther from 0."""
+    return {name: (min(-1.0, value), max(1.0, value)) for name, value in levels.items()}
 
 
 def least_level(area_at: Callable[[float], float], wanted: float, most: float) -> float:
@@ -129,26 +145,31 @@ class Bits:
         self.z = model.sample_latent(settings.latents, seed=settings.seed)
         self.shares = (model.sample_latent(COUNTED, seed=settings.seed) > 0).double().mean(0).tolist()
 
-    def level(self, name: str) -> Level:
-        """What the rarer value of an attribute's bit becomes."""
+    def level(self, name: str, levels: Mapping[str, float]) -> float:
+        """What the rarer value of an attribute's bit becomes, where the others' have become these."""
         settings, share = self.settings, self.shares[self._place(name)]
         rare, share = (1, share) if share <= 0.5 else (-1, 1 - share)
-        usual = self._told(name, -rare)
+        usual = self._told(name, -rare, levels)
 
         @cache
         def area_at(level: float) -> float:
-            told = self._told(name, rare * level)
+            told = self._told(name, rare * level, levels)
             return scores.area(told, usual) if rare > 0 else scores.area(usual, told)
 
         most = min(settings.most, 1 + settings.moved / max(share, 1e-9))
-        level = least_level(area_at, settings.area, most)
-        return Level(rare * level, area_at(1.0), area_at(level))
+        return rare * least_level(area_at, settings.area, most)
 
-    def _told(self, name: str, value: float) -> torch.Tensor:
-        """The logits (n,) of an attribute in the faces whose bit has a value."""
+    def area(self, name: str, levels: Mapping[str, float]) -> float:
+        """Under the ROC curve of a bit on against off."""
+        off, on = pairs({name: 1, **levels})[name]
+        return scores.area(self._told(name, on, levels), self._told(name, off, levels))
+
+    def _told(self, name: str, value: float, levels: Mapping[str, float]) -> torch.Tensor:
+        """The logits (n,) of an attribute in the faces whose bit has a value, and the others have theirs of these."""
+        model = self.model.strengthened(pairs({other: level for other, level in levels.items() if other != name}))
         z = self.z.clone()
         z[:, self._place(name)] = value
-        return self.judges.logits(self.judges.see(decode(self.model, z)))[:, self.judges.names.index(name)]
+        return self.judges.logits(self.judges.see(decode(model, z)))[:, self.judges.names.index(name)]
 
     def _place(self, name: str) -> int:
         return self.model.continuous_size + self.model.attributes.index(name)
@@ -160,37 +181,45 @@ def main(arguments: list[str] | None = None) -> None:
     model = amend.open_model(settings.model, settings.output)
     if not isinstance(model, AttributeGenerator) or not model.attributes:
         raise TrainingError(f"--model {settings.model} has no bits with names: give an attribute GAN")
-    if unknown := set(settings.attributes) - set(model.attributes):
-        raise TrainingError(f"--attributes {min(unknown)}: {settings.model} has {', '.join(model.attributes)}")
+    levels = settings.first_levels()
+    if unknown := {*settings.attributes, *levels} - set(model.attributes):
+        raise TrainingError(f"no bit is called {min(unknown)}: {settings.model} has {', '.join(model.attributes)}")
     command = command_of("study.strengthen", settings)
     note = f"Some bits were made stronger afterwards ({command})."
     amend.texts(settings.model, "", note)  # If they are damaged, it says so now.
     faces = settings.real_faces(settings.training_faces)
     tell_of_crop(model, faces)
-    labels, wanted = settings.labels_of(faces), settings.attributes or model.attributes
-    if not (judged := {name: labels[name] for name in wanted if name in labels}):
-        raise TrainingError(f"--dataset {settings.dataset}: its faces have no labels of {', '.join(wanted)[:200]}")
+    sought = (settings.attributes or model.attributes) if settings.rounds else ()
+    labels, wanted = settings.labels_of(faces), {*levels, *sought}
+    judged = {name: labels[name] for name in model.attributes if name in wanted and name in labels}
+    if missing := set(levels) - set(judged) or not judged and wanted:
+        names = ", ".join(sorted(missing))[:200]
+        raise TrainingError(f"--dataset {settings.dataset}: its faces have no labels of {names}")
     networks = settings.networks
     judges = Judges.learn(judged, networks, see(faces.train, networks), see(faces.held_out.faces, networks))
-    bits, stronger = Bits(model, judges, settings), {}
-    for name, area in zip(judges.names, judges.areas):
-        if not verdicts.works(area):  # What is not told of real faces is not told of others.
-            continue
-        level = bits.level(name)
-        print(f"{name:<24} {level.before:.3f} -> {level.after:.3f} at {level.value:+.2f}", flush=True)
-        if abs(level.value) > 1:
-            stronger[name] = level
-    rows = [f"| {name} | {its.value:+.2f} | {its.before:.2f} | {its.after:.2f} |" for name, its in stronger.items()]
+    trained, bits = (Bits(its, judges, settings) for its in (model, model.strengthened({}, settings.rest)))
+    # What is not told of real faces is not told of others.
+    told = [name for name, area in zip(judges.names, judges.areas) if verdicts.works(area)]
+    for number, name in itertools.product(range(1, settings.rounds + 1), told):
+        levels[name] = bits.level(name, levels)
+        print(f"Round {number}: {name} becomes {levels[name]:+.2f}", flush=True)
+    levels = {name: level for name, level in levels.items() if abs(level) > 1}
+    rows = []
+    for name, level in levels.items():
+        before, after = trained.area(name, {}), bits.area(name, levels)
+        print(f"{name:<24} {before:.3f} -> {after:.3f} at {level:+.2f}", flush=True)
+        rows.append(f"| {name} | {level:+.2f} | {before:.2f} | {after:.2f} |")
     section = SECTION.format(
-        area=settings.area,
+        how=SOUGHT.format(area=settings.area) if settings.rounds else "",
+        rest="" if settings.rest == 1 else REST.format(rest=settings.rest),
         latents=settings.latents,
         networks=" and ".join(networks),
         rows="\n".join(rows),
         command=command,
     )
-    model = model.strengthened({name: level.pair for name, level in stronger.items()})
+    model = model.strengthened(pairs(levels), settings.rest)
     amend.save(model, settings.model, settings.output, amend.texts(settings.model, section, note))
-    print(f"Bits that are stronger now: {len(stronger)}. The model is in {settings.output}.")
+    print(f"Bits that are stronger now: {len(levels)}. The model is in {settings.output}.")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from models import AttributeGenerator, PerceptualAutoencoder, load
 from study import strengthen, verdicts
 from study.attributes import Judges
-from study.strengthen import Bits, Level, StrengthenSettings, least_level
+from study.strengthen import Bits, StrengthenSettings, least_level, pairs
 from train import amend
 from train.errors import TrainingError
 
@@ -60,10 +60,19 @@ def test_a_stronger_bit_makes_the_faces_of_a_larger_number(tmp_path):
     larger[:, 2][z[:, 2] > 0] = -1 + 1.25 * 3.5  # 1.5 is five quarters of the way from -1 to 1.
     torch.testing.assert_close(again.decode(z), model.decode(larger))
 
+    rest = stronger.strengthened({}, rest=0.8)
+    fewer = torch.tensor([0.8, 0.8, 1, 1, 0.8, 0.8])  # The attributes' bits stay.
+    larger = z * fewer
+    larger[:, 2][z[:, 2] > 0] = 2.5
+    larger[:, 3][z[:, 3] < 0] = -2
+    torch.testing.assert_close(rest.decode(z), model.decode(larger))
+
     again.save_pretrained(tmp_path)
     torch.testing.assert_close(load(tmp_path).decode(z), again.decode(z))
     with pytest.raises(ValueError, match="there is no attribute 'Bald'"):
         model.strengthened({"Bald": (-1, 2)})
+    with pytest.raises(ValueError, match="rest is nan"):
+        model.strengthened({}, float("nan"))
 
 
 @torch.no_grad()
@@ -110,37 +119,59 @@ class Looks:
         return seen.expand(-1, 2)
 
 
+class Shades(torch.nn.Module):
+    """In place of layers: a brightness that is the first number and, half as much, each bit."""
+
+    def __init__(self):
+        super().__init__()
+        self.contrast = torch.nn.Parameter(torch.tensor(0.15), requires_grad=False)
+
+    def forward(self, z):
+        shades = self.contrast * (z[:, 0] + 0.5 * z[:, 2] + 0.5 * z[:, 3])
+        return shades.clamp(-1, 1)[:, None, None, None].expand(-1, 3, 64, 64)
+
+
 def bits_of(**settings) -> Bits:
-    """Of a model whose brightness is the first number and, half as much, each bit. Nine of ten faces are young, one of
-    ten smiles."""
+    """Of a model of shades. Nine of ten faces are young, one of ten smiles."""
     model = small_model()
     model.attribute_bias.copy_(torch.tensor([-2.2, 2.2]))
-    shades = lambda z: 0.15 * (z[:, 0] + 0.5 * z[:, 2] + 0.5 * z[:, 3])
-    model.decode = lambda z: shades(z).clamp(-1, 1)[:, None, None, None].expand(-1, 3, 64, 64)
+    model.layers = torch.nn.Sequential(Shades())
     return Bits(model, Looks(), StrengthenSettings(model=Path("model"), latents=2000, **settings))
 
 
-@pytest.mark.parametrize("name, sign", [("Smiling", 1), ("Young", -1)])
-def test_the_rarer_value_becomes_as_strong_as_it_must(name, sign):
-    level = bits_of(area=0.86, moved=10).level(name)
-    # On and off are distributions of a spread of 1 from the number and, from the other bit, 0.3 more, a half of it for
-    # each 1 between the bits apart: nearly normal ones, of which the area is Phi(distance / (spread sqrt 2)).
-    spread = (1 + 0.25 * 0.36) ** 0.5
-    area = lambda value: torch.special.ndtr(torch.tensor((value + 1) * 0.5 / spread / 2**0.5)).item()
-    assert level.before == pytest.approx(area(1), abs=0.03)
-    assert level.after == pytest.approx(0.86, abs=0.01) == pytest.approx(area(sign * level.value), abs=0.03)
-    assert level.pair == ((-1, level.value) if sign > 0 else (level.value, 1))
+def area_of_shades(value: float, other: float = 1) -> float:
+    """Under the ROC curve where a bit is told by a value against -1, and the other one's, of a tenth of the faces, is
+    this against -1: on and off are normal numbers of variance 1, apart by half of what the bits are, and pairs of them
+    differ by the other bit as often as one of the two faces has it and one has not."""
+    apart, by_other = (value + 1) / 2, (other + 1) / 2
+    area = lambda distance: torch.special.ndtr(torch.tensor(distance / 2**0.5)).item()
+    return 0.82 * area(apart) + 0.09 * area(apart + by_other) + 0.09 * area(apart - by_other)
+
+
+@pytest.mark.parametrize("name, sign, other, others", [("Smiling", 1, "Young", -1), ("Young", -1, "Smiling", 1)])
+def test_the_rarer_value_becomes_as_strong_as_it_must(name, sign, other, others):
+    """The stronger, the stronger another bit is, which disturbs."""
+    bits = bits_of(area=0.86, moved=10)
+    alone, beside = (bits.level(name, {other: others * strength}) for strength in (1, 3))
+    assert area_of_shades(sign * alone) == pytest.approx(0.86, abs=0.02)
+    assert area_of_shades(sign * beside, 3) == pytest.approx(0.86, abs=0.02)
+    assert sign * beside > sign * alone + 0.2
+    assert bits.area(name, {name: beside, other: others * 3}) == pytest.approx(0.86, abs=0.01)
+    assert bits.area(name, {}) == pytest.approx(area_of_shades(1), abs=0.02)
+    assert pairs({name: beside}) == {name: (-1, beside) if sign > 0 else (beside, 1)}
 
 
 def test_faces_move_no_more_than_is_allowed_and_a_bit_that_gains_nothing_by_it_stays():
     # A tenth of the faces: 0.25 on average lets 1 become 3.5, and tells nothing apart below.
-    assert bits_of(area=0.95, most=10, moved=0.25).level("Smiling").value == pytest.approx(3.5, abs=0.25)
-    assert bits_of(area=0.95, most=10, moved=0.05).level("Smiling").value == 1
-    assert bits_of(area=0.95, most=1, moved=10).level("Smiling").value == 1
+    assert bits_of(area=0.95, most=10, moved=0.25).level("Smiling", {}) == pytest.approx(3.5, abs=0.25)
+    assert bits_of(area=0.95, most=10, moved=0.05).level("Smiling", {}) == 1
+    assert bits_of(area=0.95, most=1, moved=10).level("Smiling", {}) == 1
 
 
 def test_the_command(celeba, folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Bits, "level", lambda self, name: Level(2.0, 0.8, 0.95))
+    # The first round finds 1.6, the second 2, knowing of the first's.
+    monkeypatch.setattr(Bits, "level", lambda self, name, levels: 2.0 if levels == {"Smiling": 1.6} else 1.6)
+    monkeypatch.setattr(Bits, "area", lambda self, name, levels: 0.95 if levels == {"Smiling": 2} else 0.8)
     monkeypatch.setattr(verdicts, "WORKS", 0)
     strengthen.main(arguments(celeba, folder, tmp_path))
     model, stronger = load(folder), load(tmp_path / "out")
@@ -167,15 +198,32 @@ def test_a_whole_run_finds_no_more_than_is_there(celeba, folder, tmp_path, capsy
     torch.testing.assert_close(load(tmp_path / "out").decode(z), load(folder).decode(z), atol=0.03, rtol=0)
 
 
+def test_levels_given_by_hand_are_what_becomes_of_the_bits(celeba, folder, tmp_path, capsys):
+    by_hand = ("--rounds", "0", "--levels", "Smiling=2.5", "--rest", "0.8")
+    strengthen.main(arguments(celeba, folder, tmp_path, *by_hand))
+    model, z = load(folder), load(folder).sample_latent(10, seed=1)
+    expected = model.strengthened({"Smiling": (-1, 2.5)}, rest=0.8).decode(z)
+    torch.testing.assert_close(load(tmp_path / "out").decode(z), expected, atol=0.03, rtol=0)
+    assert "--levels Smiling=2.5 --rest 0.8" in (tmp_path / "out/README.md").read_text()
+    assert "at +2.50" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "wrong, said",
     [
         (["--latents", "1"], "--latents is 1"),
         (["--area", "1.1"], "--area is 1.1"),
         (["--most", "0.5"], "--most is 0.5"),
+        (["--rounds", "-1"], "--rounds is -1"),
+        (["--levels", "Smiling"], "--levels Smiling: give a name and a number, as in Bald=2.5"),
+        (["--levels", "Smiling=0.5"], "--levels Smiling is 0.5"),
+        (["--levels", "Smiling=nan"], "--levels Smiling is nan"),
+        (["--levels", "Smiling=2", "Bald=2"], "no bit is called Bald: "),
+        (["--levels", "Smiling=2", "Young=2"], "its faces have no labels of Young"),
+        (["--rest", "-1"], "--rest is -1"),
         (["--moved", "-1"], "--moved is -1.0"),
         (["--training-faces", "3"], "--training-faces is 3"),
-        (["--attributes", "Bald"], "--attributes Bald: "),
+        (["--attributes", "Bald"], "no bit is called Bald: "),
         (["--attributes", "Young"], "its faces have no labels of Young"),
         (["--model", "nowhere"], "nowhere"),
         (["--model", str(WEIGHTS / "gan")], "has no bits with names: give an attribute GAN"),
