@@ -47,7 +47,7 @@ off apart, in {latents} latents by {networks}, with no bit stronger before and a
 
 # Of the numbers above.
 SOUGHT = ", the least with which the area is {area:g}, or the most that the attribute's share of the faces allows"
-REST = " What else is in a latent, normal numbers and bits without names, is multiplied by {rest:g}."
+REST = "\nWhat else is in a latent, normal numbers and bits without names, is multiplied by {rest:g}."
 
 
 @dataclass(frozen=True)
