@@ -87,7 +87,7 @@ class AgeResNet(FeatureExtractorBase):
         super().__init__(name, features_list)
         import onnx
 
-        # Since 1.30 it tells its makers, on Linux too; its disable_telemetry_events() comes too late.
+        # onnxruntime tells its makers since 1.30, on Linux too; its disable_telemetry_events() comes too late.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
