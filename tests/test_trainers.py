@@ -249,8 +249,10 @@ def test_the_attribute_gans_learning_rate_falls_in_the_second_half(pixels):
 
 
 def test_bits_are_drawn_as_the_training_faces_have_them(pixels):
-    """Who has a hat smiles."""
-    trainer = attribute_gan_trainer(torch.cat([pixels] * 10))
+    """Who has a hat smiles. Also long after they were counted."""
+    trainer = attribute_gan_trainer(torch.cat([pixels] * 10), average=0.5)
+    trainer.end_epoch()
+    trained(trainer, normalise(pixels), 20)
     trainer.end_epoch()
     smiling, hat = trainer.model().sample_latent(4000, seed=0)[:, 5:7].T
     assert (smiling > 0).float().mean().item() == pytest.approx(0.5, abs=0.03)

@@ -135,7 +135,10 @@ class AttributeGANTrainer(GANTrainer):
 
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         if not self.prior_is_fitted:  # By the first epoch all faces have come.
-            fit_attributes(self.averaged.module, self.faces.labels(slice(None)))
+            fit_attributes(self.generator, self.faces.labels(slice(None)))
+            # Of both, or the running average would forget what the generator does not know.
+            for name, buffer in self.generator.named_buffers(recurse=False):
+                getattr(self.averaged.module, name).copy_(buffer)
             self.prior_is_fitted = True
         return super().end_epoch()
 
