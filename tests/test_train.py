@@ -299,6 +299,52 @@ def test_a_folder_is_held_by_one_process(arguments, tmp_path):
         assert "another process" in error(main, arguments(own))
 
 
+def convolutions(folder) -> dict[str, torch.Tensor]:
+    return {name: weight for name, weight in load(folder).named_parameters() if weight.ndim == 4}
+
+
+@pytest.mark.parametrize("name", ["gan", "matched", "attribute gan", "perceptual"])
+def test_training_starts_from_a_trained_model(name, arguments, tmp_path):
+    main, _, own = COMMANDS[name]
+    main(arguments(own, "first", epochs=1))
+    first = tmp_path / "first/model"
+    main([*arguments(own, "second", epochs=1), "--start-from", str(first), "--learning-rate", "1e-12", "--seed", "1"])
+    before, after = convolutions(first), convolutions(tmp_path / "second/model")
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    card = (tmp_path / "second/model/README.md").read_text()
+    assert "| first weights | those of path/to/model |" in card and "--start-from path/to/model" in card
+
+
+def test_training_starts_from_bits_that_are_stronger(arguments, tmp_path):
+    """Also with other labels than the data set's; how these occur together is learned anew."""
+    before = AttributeGenerator(10, 5, ("Glasses", "Hat"), (4,) * 5).strengthened({"Hat": (-1, 3)}, rest=0.5)
+    before.save_pretrained(tmp_path / "before")
+    own = [*SMALL_ATTRIBUTE_GAN, "--start-from", str(tmp_path / "before"), "--learning-rate", "1e-12"]
+    attribute_gan.main([*arguments(own, epochs=1), "--head-start", "3"])
+    after = load(tmp_path / "run/model")
+    assert after.attributes == ("Smiling",) and after.has_affine
+    # Of float16, as which they are stored.
+    for name, weight in before.named_parameters():
+        assert torch.allclose(after.get_parameter(name), weight, atol=1e-4), name
+    card = (tmp_path / "run/model/README.md").read_text()
+    assert "those of path/to/before, which the discriminator learned from alone for 3 steps" in card
+    attribute_gan.main([*arguments(own, epochs=2), "--head-start", "3", "--resume"])
+
+
+def test_another_model_to_start_from_is_refused(arguments, tmp_path):
+    own, models = SMALL_ATTRIBUTE_GAN, {
+        "another class": Generator(10, 5, 4),
+        "wider": AttributeGenerator(10, 5, ("Smiling",), (8,) * 5),
+        "other bits": AttributeGenerator(10, 4, ("Smiling",), (4,) * 5),
+    }  # fmt: skip
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        told = error(attribute_gan.main, [*arguments(own), "--start-from", str(tmp_path / name)])
+        assert told.startswith(f"--start-from {tmp_path / name}: it is another model, or of other sizes"), told
+    told = error(attribute_gan.main, [*arguments(own), "--start-from", "nowhere"])
+    assert told == "--start-from: nowhere is neither a folder here nor the name of a model on the Hub, user/name"
+
+
 def test_too_few_faces_for_a_batch_say_so(arguments):
     main, _, _ = COMMANDS["gan"]
     own = ["--batch-size", "64", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
@@ -366,6 +412,7 @@ def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_pa
         "--latent-size 1000000000",
         "--hidden-size 1000000000",
         "--discrete-size 11",
+        "--head-start -1",
         "--average 1",
         "--average nan",
         "--adam-betas 0.5 1",

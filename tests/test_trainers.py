@@ -137,6 +137,17 @@ def test_both_networks_move_at_the_learning_rate(images):
     )
 
 
+@pytest.mark.parametrize("build", [gan_trainer, attribute_gan_trainer])
+def test_a_discriminator_with_a_head_start_learns_alone(build, pixels, images):
+    trainer = build(*[pixels] * (build is not gan_trainer), head_start=2)
+    networks = trainer.generator, trainer.discriminator
+    before = [weights(network) for network in networks]
+    trained(trainer, images, 2)
+    assert [torch.equal(weights(network), its) for network, its in zip(networks, before)] == [True, False]
+    trained(trainer, images, 3)
+    assert not torch.equal(weights(trainer.generator), before[0])
+
+
 @pytest.mark.parametrize(
     "decay, after_two, after_three",
     [

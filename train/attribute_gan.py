@@ -89,9 +89,9 @@ class AttributeGANTrainer(GANTrainer):
         return generator, AttributeDiscriminator(len(names), settings.hidden_size)
 
     def begin_epoch(self, epoch: int) -> None:
-        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate(epoch, self.settings.epochs)
+        rate = self.learning_rate(epoch, self.settings.epochs)
+        self.discriminator_optimizer.param_groups[0]["lr"] = rate
+        self.generator_optimizer.param_groups[0]["lr"] = rate * self.settings.generator_rate
 
     def learning_rate(self, epoch: int, epochs: int) -> float:
         second_half = max(0.0, min(1.0, 2 * (epoch - 1) / epochs - 1))
@@ -105,15 +105,11 @@ class AttributeGANTrainer(GANTrainer):
             made = generator(self._latents(wanted, step))
         attributes = Attributes(labels, wanted, told, settings.attribute_weight) if labels.shape[1] else None
         losses, seen, gradient = judge(self.discriminator, settings, step, images, made, attributes)
+        distributed.average_gradients(self.discriminator)
+        self.discriminator_optimizer.step()
         generator.zero_grad(set_to_none=True)
         seen.backward(gradient)
-        for network, optimizer in (
-            (self.discriminator, self.discriminator_optimizer),
-            (generator, self.generator_optimizer),
-        ):
-            distributed.average_gradients(network)
-            optimizer.step()
-        self.averaged.update_parameters(generator)
+        self.update_generator(step)
         return losses
 
     def _latents(self, wanted: torch.Tensor, step: int) -> torch.Tensor:

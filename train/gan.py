@@ -13,7 +13,7 @@ from models import Discriminator, FaceModel, Generator
 from . import distributed
 from .data import open_faces
 from .errors import TrainingError, run_command
-from .loop import Trainer, train
+from .loop import Trainer, start, train
 from .losses import discriminator_loss, generator_loss
 from .pictures import Grid
 from .push import pushed_after
@@ -39,6 +39,13 @@ class GANSettings(Settings):
     adam_betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates; 0.5 is DCGAN's."""
 
+    head_start: int = 0
+    """Steps in which the discriminator learns alone, before a generator that --start-from gave learns from it, over as
+    many steps more and more. From a discriminator that knows little a good generator unlearns all that it knows."""
+
+    generator_rate: float = 1.0
+    """The generator's learning rate, as a share of the discriminator's (Heusel et al. 2017, arXiv:1706.08500)."""
+
     average: float = 0.995
     """The generator that is kept is a running average of the trained one's weights over some 1 / (1 - average)
     steps (Yazici et al. 2019, arXiv:1806.04498): training is the report's, its faces flicker less. 0 keeps the
@@ -51,6 +58,8 @@ class GANSettings(Settings):
                 f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
             )
         check_range("hidden_size", self.hidden_size, 1, 512)
+        check_range("head_start", self.head_start, 0, 1_000_000_000)
+        check_range("generator_rate", self.generator_rate, 0, 1000)
         if not all(0 <= beta < 1 for beta in self.adam_betas):
             raise TrainingError(
                 f"--adam-betas is {' '.join(map(str, self.adam_betas))}: both must be 0 or more and less than 1"
@@ -75,6 +84,7 @@ class GANTrainer(Trainer):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.generator, self.discriminator = self.build()
+        self.generator: Any = start(self.generator, settings)
         self.generator.to(device).to(memory_format=torch.channels_last)
         self.discriminator.to(device).to(memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.generator)
@@ -88,10 +98,11 @@ class GANTrainer(Trainer):
             self.generator.layers.compile()
             self.discriminator.layers.compile()
 
-        def adam(network: torch.nn.Module) -> torch.optim.Adam:
-            return torch.optim.Adam(network.parameters(), settings.learning_rate, settings.adam_betas, fused=True)
+        def adam(network: torch.nn.Module, rate: float) -> torch.optim.Adam:
+            return torch.optim.Adam(network.parameters(), rate, settings.adam_betas, fused=True)
 
-        self.generator_optimizer, self.discriminator_optimizer = adam(self.generator), adam(self.discriminator)
+        self.discriminator_optimizer = adam(self.discriminator, settings.learning_rate)
+        self.generator_optimizer = adam(self.generator, settings.learning_rate * settings.generator_rate)
 
     def build(self) -> tuple[Any, Any]:
         """Generator and discriminator, their weights drawn from torch's global state."""
@@ -128,10 +139,20 @@ class GANTrainer(Trainer):
             loss_g = generator_loss(self.discriminator(fake))
         self.generator_optimizer.zero_grad(set_to_none=True)
         loss_g.backward()
-        distributed.average_gradients(self.generator)
-        self.generator_optimizer.step()
-        self.averaged.update_parameters(self.generator)
+        self.update_generator(step)
         return {"generator_loss": loss_g.detach(), "discriminator_loss": loss_d.detach()}
+
+    def update_generator(self, step: int) -> None:
+        """From its gradients, unless the discriminator still has its head start."""
+        start, (group,) = self.settings.head_start, self.generator_optimizer.param_groups
+        if step < start:
+            return
+        distributed.average_gradients(self.generator)
+        rate = group["lr"]
+        group["lr"] = rate * min(1, (step - start + 1) / max(1, start))
+        self.generator_optimizer.step()
+        group["lr"] = rate
+        self.averaged.update_parameters(self.generator)
 
     @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:

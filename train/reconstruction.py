@@ -16,7 +16,7 @@ from . import distributed
 from .data import Faces, open_faces, open_held_out
 from .device import has_fast_bf16
 from .errors import TrainingError
-from .loop import Trainer, train
+from .loop import Trainer, start, train
 from .measure import latent_moments, psnr
 from .muon import Float32Muon
 from .pictures import Grid
@@ -64,7 +64,7 @@ class ReconstructionTrainer(Trainer):
         # The weights come from the seed without touching the global state.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.autoencoder: Any = self.build()
+            self.autoencoder: Any = start(self.build(), settings)
         self.autoencoder.to(settings.torch_device).to(memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.autoencoder)
         if settings.compile:

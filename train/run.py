@@ -155,6 +155,7 @@ class Run:
             "command": command_of(f"train.{self.kind}", self.settings),
             "settings": _jsonable(self.settings),
             "dataset": _public_name(dataset),
+            "start_from": self.settings.start_from and _public_name(self.settings.start_from),
             "first_faces": first_faces,
             "epochs_before": [*before.get("epochs_before", []), *lengthened],
         }

@@ -129,6 +129,10 @@ class Settings(ComputeSettings):
     flip: bool = True
     """Mirror each face at random, which doubles the data. The reports do not say whether they did."""
 
+    start_from: str | None = None
+    """A trained model to begin with, a folder or its name on the Hub, in place of random weights. It must be of the
+    sizes that are set here; a discriminator begins with random weights all the same."""
+
     compile: bool = False
     """Compile the networks with torch.compile, for which the first step waits up to a minute. It needs a C++ compiler
     and gains little on a CPU; on a GPU it has not been measured."""
