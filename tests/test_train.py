@@ -312,7 +312,10 @@ def test_training_starts_from_a_trained_model(name, arguments, tmp_path):
     before, after = convolutions(first), convolutions(tmp_path / "second/model")
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     card = (tmp_path / "second/model/README.md").read_text()
-    assert "| first weights | those of path/to/model |" in card and "--start-from path/to/model" in card
+    assert (
+        "| first weights | those of path/to/model, which saw 48 images |" in card
+        and "--start-from path/to/model" in card
+    )
 
 
 def test_training_starts_from_bits_that_are_stronger(arguments, tmp_path):
@@ -327,7 +330,7 @@ def test_training_starts_from_bits_that_are_stronger(arguments, tmp_path):
     for name, weight in before.named_parameters():
         assert torch.allclose(after.get_parameter(name), weight, atol=1e-4), name
     card = (tmp_path / "run/model/README.md").read_text()
-    assert "those of path/to/before, which the discriminator learned from alone for 3 steps" in card
+    assert "| first weights | those of path/to/before; at first the discriminator learned alone, 3 steps |" in card
     attribute_gan.main([*arguments(own, epochs=2), "--head-start", "3", "--resume"])
 
 

@@ -83,8 +83,8 @@ class GANTrainer(Trainer):
         # The weights come from the seed without touching the global state.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.generator, self.discriminator = self.build()
-        self.generator: Any = start(self.generator, settings)
+            generator, self.discriminator = self.build()
+        self.generator: Any = start(generator, settings)
         self.generator.to(device).to(memory_format=torch.channels_last)
         self.discriminator.to(device).to(memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.generator)

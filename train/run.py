@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from models import load
 from models.base import FaceModel
+from models.history import load_history
 from models.loading import one_line
 
 from . import distributed
@@ -155,7 +156,7 @@ class Run:
             "command": command_of(f"train.{self.kind}", self.settings),
             "settings": _jsonable(self.settings),
             "dataset": _public_name(dataset),
-            "start_from": self.settings.start_from and _public_name(self.settings.start_from),
+            "start_from": before.get("start_from") or _told(self.settings.start_from),
             "first_faces": first_faces,
             "epochs_before": [*before.get("epochs_before", []), *lengthened],
         }
@@ -306,6 +307,18 @@ def _public_name(value: Any) -> str:
     if isinstance(value, (str, Path)) and Path(value).expanduser().is_dir():
         return f"path/to/{Path(value).expanduser().absolute().name}"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _told(start_from: str | None) -> str | None:
+    """The model that a run starts from, with how many images that saw, where its folder tells."""
+    if start_from is None:
+        return None
+    try:
+        history = load_history(Path(start_from).expanduser())
+    except ValueError:  # It is the weights that matter.
+        history = None
+    seen = f", which saw {history.images_seen:,} images" if history else ""
+    return f"{_public_name(start_from)}{seen}"
 
 
 def _commit() -> str | None:
