@@ -23,10 +23,11 @@ SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
 EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder", 0, 4))
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
-# Attributes that an eye can tell, which takes the hats of our models for bangs: the five that work best are drawn.
+# Attributes that an eye can tell, which takes the hats of our models for bangs and their gray hair for age: the five that
+# work best are drawn.
 TOLD_BY_EYE = (
-    *("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Bangs", "Gray_Hair", "Heavy_Makeup"),
-    *("Bald", "Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open"),
+    *("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Bangs", "Heavy_Makeup", "Bald"),
+    *("Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open"),
 )
 STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 

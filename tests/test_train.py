@@ -323,7 +323,7 @@ def test_training_starts_from_bits_that_are_stronger(arguments, tmp_path):
     before = AttributeGenerator(10, 5, ("Glasses", "Hat"), (4,) * 5).strengthened({"Hat": (-1, 3)}, rest=0.5)
     before.save_pretrained(tmp_path / "before")
     own = [*SMALL_ATTRIBUTE_GAN, "--start-from", str(tmp_path / "before"), "--learning-rate", "1e-12"]
-    attribute_gan.main([*arguments(own, epochs=1), "--head-start", "3"])
+    attribute_gan.main([*arguments(own, epochs=1), "--head-start", "3", "--generator-rate", "0.5"])
     after = load(tmp_path / "run/model")
     assert after.attributes == ("Smiling",) and after.has_affine
     # Of float16, as which they are stored.
@@ -331,7 +331,8 @@ def test_training_starts_from_bits_that_are_stronger(arguments, tmp_path):
         assert torch.allclose(after.get_parameter(name), weight, atol=1e-4), name
     card = (tmp_path / "run/model/README.md").read_text()
     assert "| first weights | those of path/to/before; at first the discriminator learned alone, 3 steps |" in card
-    attribute_gan.main([*arguments(own, epochs=2), "--head-start", "3", "--resume"])
+    assert "learning rate 1e-12 (0.5 times as much of the generator's), falling" in card
+    attribute_gan.main([*arguments(own, epochs=2), "--head-start", "3", "--generator-rate", "0.5", "--resume"])
 
 
 def test_another_model_to_start_from_is_refused(arguments, tmp_path):
@@ -344,6 +345,10 @@ def test_another_model_to_start_from_is_refused(arguments, tmp_path):
         model.save_pretrained(tmp_path / name)
         told = error(attribute_gan.main, [*arguments(own), "--start-from", str(tmp_path / name)])
         assert told.startswith(f"--start-from {tmp_path / name}: it is another model, or of other sizes"), told
+    generator = AttributeGenerator(10, 5, ("Smiling",), (4,) * 5)
+    generator.strengthened({}).save_pretrained(tmp_path / "stronger")
+    told = error(gan.main, [*arguments(SMALL_GAN, "gan"), "--start-from", str(tmp_path / "stronger")])
+    assert told.startswith(f"--start-from {tmp_path / 'stronger'}: it is another model"), told
     told = error(attribute_gan.main, [*arguments(own), "--start-from", "nowhere"])
     assert told == "--start-from: nowhere is neither a folder here nor the name of a model on the Hub, user/name"
 

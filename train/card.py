@@ -115,7 +115,7 @@ def _gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[s
             "bits."
         ),
         "binary cross-entropy from logits; the generator's is the non-saturating one",
-        f"Adam, learning rate {settings['learning_rate']:g}, betas ({first}, {second}){average}",
+        f"Adam, learning rate {settings['learning_rate']:g}{_generators(settings)}, betas ({first}, {second}){average}",
     )
 
 
@@ -140,10 +140,16 @@ def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) 
         ),
         _adversarial(settings) + (attributes if names else ""),
         (
-            f"Adam, learning rate {settings['learning_rate']:g}, falling to 0 over the second half along a cosine, betas "
-            f"({first}, {second}){average}"
+            f"Adam, learning rate {settings['learning_rate']:g}{_generators(settings)}, falling to 0 over the second half along a "
+            f"cosine, betas ({first}, {second}){average}"
         ),
     )
+
+
+def _generators(settings: dict[str, Any]) -> str:
+    # A run from before it was one has no such setting.
+    share = settings.get("generator_rate", 1)
+    return "" if share == 1 else f" ({share:g} times as much of the generator's)"
 
 
 def _perceptual_autoencoder(

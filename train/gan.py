@@ -144,12 +144,12 @@ class GANTrainer(Trainer):
 
     def update_generator(self, step: int) -> None:
         """From its gradients, unless the discriminator still has its head start."""
-        start, (group,) = self.settings.head_start, self.generator_optimizer.param_groups
-        if step < start:
+        alone, (group,) = self.settings.head_start, self.generator_optimizer.param_groups
+        if step < alone:
             return
         distributed.average_gradients(self.generator)
         rate = group["lr"]
-        group["lr"] = rate * min(1, (step - start + 1) / max(1, start))
+        group["lr"] = rate * min(1, (step - alone + 1) / max(1, alone))
         self.generator_optimizer.step()
         group["lr"] = rate
         self.averaged.update_parameters(self.generator)

@@ -90,13 +90,13 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
         before = load(settings.start_from)
     except (ValueError, OSError) as error:
         raise TrainingError(f"--start-from: {error}") from error
-    if getattr(before, "has_affine", False):
-        model = model.strengthened({})  # type: ignore[operator]
     fitted = dict(model.named_buffers(recurse=False))
     weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted}
     try:
         if type(before) is not type(model) or before.discrete_size != model.discrete_size:
-            raise RuntimeError("another half of the latent is discrete")
+            raise RuntimeError("it is of another class, or has other bits")
+        if getattr(before, "has_affine", False):
+            model = model.strengthened({})  # type: ignore[operator]
         model.load_state_dict(weights | fitted)
     except RuntimeError as error:
         raise TrainingError(
