@@ -13,12 +13,13 @@ from models import Discriminator, FaceModel, Generator
 from . import distributed
 from .data import open_faces
 from .errors import TrainingError, run_command
-from .loop import Trainer, start, train
+from .loop import Trainer, train
 from .losses import discriminator_loss, generator_loss
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
 from .settings import Settings, check_range
+from .start import start
 
 
 @dataclass(frozen=True)

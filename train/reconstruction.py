@@ -16,13 +16,14 @@ from . import distributed
 from .data import Faces, open_faces, open_held_out
 from .device import has_fast_bf16
 from .errors import TrainingError
-from .loop import Trainer, start, train
+from .loop import Trainer, train
 from .measure import latent_moments, psnr
 from .muon import Float32Muon
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
 from .settings import Settings
+from .start import start
 
 
 @dataclass(frozen=True)
