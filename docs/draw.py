@@ -58,8 +58,8 @@ def bits(model: FaceModel, names: list[str], seed: int = 0) -> Image.Image:
     return sheet(rows)
 
 
-def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (0, 1)) -> Image.Image:
-    """Two faces drawn from the prior, each moved along the direction of each attribute."""
+def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (2, 21)) -> Image.Image:
+    """Two faces drawn from the prior, such as show what is changed, each moved along the direction of each attribute."""
     rows = {
         name_of(name): [
             face for seed in seeds for step in STEPS for face in model.generate(1, seed=seed, attributes={name: step})

@@ -1,5 +1,6 @@
 """What every model here can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -237,6 +238,18 @@ class FaceModel(PretrainedModel):
         if self.discrete_size:
             z = torch.cat([z, self._sample_bits(count, seed)], dim=1)
         return z.to(self.device)
+
+    def with_prior_variance(self, variance: float) -> Self:
+        """The same model, whose draws have another variance by default: a copy. What a latent decodes to stays.
+
+        Raises:
+            ValueError: it is not more than 0 and less than 1e6.
+        """
+        check_prior(self.prior_mean, variance)
+        model = copy.deepcopy(self)
+        model.prior_variance = float(variance)
+        model._hub_mixin_config = {**self._hub_mixin_config, "prior_variance": model.prior_variance}  # type: ignore[dict-item]
+        return model
 
     def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
         return latents.sample_bits(count, self.discrete_size, seed)

@@ -1,6 +1,7 @@
 """The autoencoder of today: wider than the reports', trained to look right, with a prior fitted to its latents."""
 
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ class PerceptualAutoencoder(FaceModel):
 
     Its latents are whitened: over the training faces their numbers have the prior's mean and variance, and are
     uncorrelated. They are no Gaussian for all that, so draws come from a mixture of Gaussians fitted to them (Ghosh et
-    al. 2020, arXiv:1903.12436).
+    al. 2020, arXiv:1903.12436), which `with_prior_variance` widens.
 
     Args:
         latent_size: numbers in one latent.
@@ -30,7 +31,7 @@ class PerceptualAutoencoder(FaceModel):
             latent_size, latent_size): the logarithms of the components' shares, up to a constant, their means, and the
             lower triangular roots of their covariances.
         directions: (attributes, latent_size): by how much a latent differs, on average, between faces that have an
-            attribute and faces that do not, all other attributes being equal.
+            attribute and faces that do not, all other attributes being equal, by as much longer as draws are wider.
     """
 
     model_type = "perceptual-autoencoder"
@@ -88,6 +89,15 @@ class PerceptualAutoencoder(FaceModel):
             z[i] = means[component] + roots[component] @ noise[i]
         stretch = (float(variance) / self.prior_variance) ** 0.5
         return ((z - self.prior_mean) * stretch + float(mean)).to(self.device)
+
+    def with_prior_variance(self, variance: float) -> Self:
+        """As of `FaceModel`; directions are stretched as draws are, and tell as much of these as before."""
+        model = super().with_prior_variance(variance)
+        stretch = (model.prior_variance / self.prior_variance) ** 0.5
+        model.mixture_means.sub_(self.prior_mean).mul_(stretch).add_(self.prior_mean)
+        model.mixture_roots.mul_(stretch)
+        model.directions.mul_(stretch)
+        return model
 
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
         """Latents (n, latent_size) moved along the directions of these attributes.

@@ -199,7 +199,7 @@ def test_a_model_without_attributes_says_so():
 
 def mixture() -> PerceptualAutoencoder:
     """Two components at 10 and at -10, three to one, the first correlated; as a whole of mean 5, as its prior says."""
-    model = PerceptualAutoencoder(4, (4, 4, 4, 4), (4, 4, 4, 4, 4), 2, prior_mean=5.0, prior_variance=4.0)
+    model = PerceptualAutoencoder(4, (4, 4, 4, 4), (4, 4, 4, 4, 4), 2, ("Hat",), 5.0, 4.0)
     model.mixture_logits.copy_(torch.tensor([math.log(3.0), 0.0]))
     model.mixture_means.copy_(torch.tensor([[10.0] * 4, [-10.0] * 4]))
     model.mixture_roots[0] = torch.tensor([[1.0, 0, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -217,6 +217,27 @@ def test_latents_are_drawn_from_the_mixture():
     assert torch.allclose(torch.cov(z[first].T), expected, atol=0.05)
     assert torch.allclose(torch.cov(z[~first].T), 9 * torch.eye(4), atol=0.5)
     assert torch.equal(mixture().sample_latent(7, seed=0), z[:7])
+
+
+@pytest.mark.parametrize("name", ["generator", "autoencoder", "attribute-generator", "perceptual-autoencoder"])
+def test_another_prior_variance_is_that_of_draws_and_nothing_else(name, tmp_path):
+    model = mixture().eval() if name == "perceptual-autoencoder" else TINY[name]().eval()
+    if name == "perceptual-autoencoder":
+        model.directions.uniform_(1, 2)
+    model.with_prior_variance(9).save_pretrained(tmp_path)
+    wider, size = load(tmp_path), model.continuous_size
+    assert wider.prior_variance == 9 and model.prior_variance != 9
+    z, far = model.sample_latent(50, seed=1), wider.sample_latent(50, seed=1)
+    stretch = 3 / model.prior_variance**0.5
+    expected = model.prior_mean + stretch * (z[:, :size] - model.prior_mean)
+    torch.testing.assert_close(far[:, :size], expected)
+    assert torch.equal(z[:, size:], far[:, size:])
+    torch.testing.assert_close(wider.sample_latent(50, seed=1, variance=model.prior_variance), z)
+    assert torch.equal(wider.decode(z), model.decode(z))
+    if name == "perceptual-autoencoder":
+        torch.testing.assert_close(wider.directions, stretch * model.directions)
+    with pytest.raises(ValueError, match="prior_variance is 0"):
+        model.with_prior_variance(0)
 
 
 def test_another_mean_and_variance_move_and_stretch_the_mixture_as_a_whole():

@@ -1,13 +1,15 @@
-"""Refinement: that faces go where the Frechet distance falls, and what of a model it changes."""
+"""Refinement: that draws follow the discriminator, and what of a model it changes."""
 
+import copy
 import json
 import shutil
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from models import PerceptualAutoencoder, load
 from models.images import normalise
@@ -15,16 +17,9 @@ from tests.conftest import write_parquet
 from train import refine
 from train.data import open_split
 from train.errors import TrainingError
-from train.perceptual import PerceptualDistance
-from train.refine import RefineSettings, Transport
+from train.refine import Refiner, RefineSettings
 
-WEIGHTS = refine.Path(__file__).parent.parent / "weights"
-
-
-def frechet(x: torch.Tensor, y: torch.Tensor) -> float:
-    """By another's code."""
-    statistics = [fid_features_to_statistics(features.float()) for features in (x, y)]
-    return fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 @pytest.fixture(scope="module")
@@ -46,55 +41,52 @@ def model(tmp_path):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def few_first_faces(monkeypatch):
-    monkeypatch.setattr(refine, "FIRST_FACES", 50)
-
-
 def arguments(data, model, tmp_path, *more: str) -> list[str]:
     words = ["--dataset", data, "--cache-dir", tmp_path / "cache", "--model", model, "--output", tmp_path / "refined"]
     return [*map(str, words), "--device", "cpu", "--precision", "fp32", "--batch-size", "8", *more]
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-3])
-def test_features_go_where_the_frechet_distance_falls_fastest(scale):
-    """The gradient of the distance, over features of any size, by another's code and differences."""
-    random = torch.Generator().manual_seed(0)
-    spread = torch.randn(6, 6, generator=random)
-    real = scale * (torch.randn(2000, 6, generator=random) @ spread + 1)
-    drawn = scale * torch.randn(300, 6, generator=random)
-    transport = Transport(real)
-    transport.begin(drawn)
-    features = drawn.clone().requires_grad_(True)
-    transport.loss(features).backward()
-    variance = real.double().T.cov().trace().item()
-    assert transport.distance == pytest.approx(frechet(drawn, real) / variance, rel=0.02)
-    for face in range(3):
-        for number in range(6):
-            step = torch.zeros_like(drawn)
-            step[face, number] = 0.3 * scale
-            slope = (frechet(drawn + step, real) - frechet(drawn - step, real)) / (0.6 * scale) / variance
-            assert features.grad[face, number].item() == pytest.approx(slope, rel=0.05, abs=2e-4 / scale)
-
-
-def test_refined_faces_are_nearer_and_the_rest_of_the_model_stays(data, tmp_path, capsys):
-    model = WEIGHTS / "perceptual-autoencoder"
-    refine.main(arguments(data, model, tmp_path, "--steps", "40", "--pixel-weight", "0"))
-    refined = tmp_path / "refined"
-    settings = RefineSettings(model=model, dataset=str(data), cache_dir=tmp_path / "cache")
+def real_faces(data, tmp_path) -> torch.Tensor:
+    settings = RefineSettings(model=data, dataset=str(data), cache_dir=tmp_path / "cache")
     with open_split(settings, "train") as faces:
-        real = normalise(faces[: faces.wait_for(None)])
+        return normalise(faces[: faces.wait_for(None)])
 
-    alexnet = PerceptualDistance().network
 
-    @torch.no_grad()
-    def away(location) -> float:
-        """By the features of AlexNet's last layer, which these steps come to first."""
-        network = load(location)
-        layers = [alexnet.net(x)[-1].mean((2, 3)) for x in (network.decode(network.sample_latent(100, seed=5)), real)]
-        return frechet(*layers)
+@contextmanager
+def refiner(data, model, tmp_path, **changes):
+    settings = RefineSettings(
+        model=model, dataset=str(data), cache_dir=tmp_path, batch_size=8, hidden_size=8, device="cpu", **changes
+    )
+    with open_split(settings, "train") as faces:
+        faces.wait_for(None)
+        yield Refiner(settings, load(model), faces)
 
-    assert away(refined) < 0.5 * away(model)
+
+def test_draws_become_what_the_discriminator_learned_to_call_real(data, model, tmp_path, monkeypatch):
+    real = real_faces(data, tmp_path)
+    rates = {"learning_rate": 0.003, "adversarial_learning_rate": 0.001}
+    with refiner(data, model, tmp_path, head_start=30, steps=1000, pixel_weight=0, warped=0, **rates) as it:
+
+        @torch.no_grad()
+        def called_real(images: torch.Tensor) -> float:
+            return it.discriminator(images)[0].mean().item()
+
+        def drawn() -> torch.Tensor:
+            return it.model.decode(it.model.sample_latent(50, seed=5)).detach()
+
+        for step in range(1, 31):
+            it.step(step)
+        before, most = called_real(drawn()), called_real(real)
+        assert most > before + 1
+        monkeypatch.setattr(it.discriminator_optimizer, "step", lambda: None)  # It stands still from now on.
+        for step in range(31, 71):
+            it.step(step)
+        assert called_real(drawn()) > (before + most) / 2
+
+
+def test_only_what_draws_is_changed(data, model, tmp_path, capsys):
+    refine.main(arguments(data, model, tmp_path, "--steps", "3", "--head-start", "1"))
+    refined = tmp_path / "refined"
     before, after = (load_file(folder / "model.safetensors") for folder in (model, refined))
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name].half(), after[name].half())}
@@ -107,9 +99,7 @@ def test_refined_faces_are_nearer_and_the_rest_of_the_model_stays(data, tmp_path
     assert not any(stale in card for stale in ("## Scores", "model-index", "dB PSNR"))  # Of the model that it was.
     training, as_before = (json.loads((folder / "training.json").read_text()) for folder in (refined, model))
     note = training.pop("note").removeprefix(as_before.pop("note", ""))
-    assert (
-        note.strip().startswith("Refined afterwards by 40 steps (python -m train.refine --") and training == as_before
-    )
+    assert note.strip().startswith("Refined afterwards by 3 steps (python -m train.refine --") and training == as_before
     assert f"The refined model is in {refined}." in capsys.readouterr().out
 
 
@@ -118,17 +108,49 @@ def test_reconstructions_are_held(data, model, tmp_path):
     errors = []
     for weight in ("0", "1000"):
         folder = tmp_path / weight
-        more = ["--steps", "30", "--learning-rate", "0.003", "--pixel-weight", weight, "--average", "0"]
+        more = [
+            "--steps",
+            "30",
+            "--head-start",
+            "0",
+            "--learning-rate",
+            "0.003",
+            "--pixel-weight",
+            weight,
+            "--average",
+            "0",
+        ]
         refine.main(arguments(data, model, folder, *more))
-        settings = RefineSettings(model=model, dataset=str(data), cache_dir=folder / "cache")
-        with open_split(settings, "train") as faces:
-            real = normalise(faces[: faces.wait_for(None)])
+        real = real_faces(data, folder)
         errors.append((load(folder / "refined")(real) - real).square().mean().item())
     assert errors[1] < 0.8 * errors[0]
 
 
+def test_a_discriminator_learns_alone_at_first(data, model, tmp_path):
+    with refiner(data, model, tmp_path, head_start=3) as it:
+
+        def changed(step: int) -> list[bool]:
+            networks = [it.discriminator, it.model, it.averaged.module]
+            before = [copy.deepcopy(network).state_dict() for network in networks]
+            it.step(step)
+            return [
+                any(not torch.equal(value, old[name]) for name, value in network.state_dict().items())
+                for network, old in zip(networks, before)
+            ]
+
+        assert [changed(step) for step in range(1, 4)] == [[True, False, False]] * 3
+        assert changed(4) == [True, True, True]
+
+
+def test_draws_get_another_variance(data, model, tmp_path):
+    refine.main(arguments(data, model, tmp_path, "--steps", "1", "--head-start", "0", "--prior-variance", "4"))
+    before, after = (load(folder).sample_latent(9, seed=0) for folder in (model, tmp_path / "refined"))
+    torch.testing.assert_close(after, 2 * before)
+    assert "draws and directions are stretched to a variance of 4." in (tmp_path / "refined/README.md").read_text()
+
+
 def test_a_gan_is_refined_too(data, tmp_path):
-    refine.main(arguments(data, WEIGHTS / "gan", tmp_path, "--steps", "2"))
+    refine.main(arguments(data, WEIGHTS / "gan", tmp_path, "--steps", "2", "--head-start", "1"))
     assert np.asarray(load(tmp_path / "refined").generate(1, seed=0)[0]).shape == (64, 64, 3)
 
 
@@ -137,7 +159,10 @@ def test_a_gan_is_refined_too(data, tmp_path):
     [
         (["--steps", "0"], "--steps is 0: it must be between 1 and 1,000,000"),
         (["--learning-rate", "0"], "--learning-rate is 0.0: it must be more than 0"),
+        (["--adversarial-learning-rate", "0"], "--adversarial-learning-rate is 0.0: it must be more than 0"),
+        (["--head-start", "-1"], "--head-start is -1"),
         (["--pixel-weight", "-1"], "--pixel-weight is -1.0"),
+        (["--prior-variance", "0"], "--prior-variance is 0.0"),
         (["--average", "1"], "--average is 1.0"),
         (["--batch-size", "1"], "--batch-size is 1"),
         (["--batch-size", "41"], "--batch-size is 41: "),
@@ -154,7 +179,9 @@ def test_what_cannot_be_done_is_said(wrong, said, data, model, tmp_path):
 
 
 def test_the_output_may_lie_in_the_models_folder(data, model, tmp_path):
-    refine.main(arguments(data, model, tmp_path, "--steps", "1", "--output", str(model / "refined")))
+    refine.main(
+        arguments(data, model, tmp_path, "--steps", "1", "--head-start", "0", "--output", str(model / "refined"))
+    )
     assert {file.name for file in (model / "refined").iterdir()} == {
         *("config.json", "model.safetensors", "samples.png", "README.md", "training.json")
     }
@@ -169,7 +196,7 @@ def test_a_damaged_card_or_history_is_told_before_any_step(name, data, model, tm
 
 
 def test_a_loss_that_is_no_number_ends_it(data, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(Transport, "loss", lambda self, features: features.sum() * torch.nan)
+    monkeypatch.setattr(refine, "pixel_loss", lambda made, held: made.sum() * torch.nan)
     with pytest.raises(TrainingError, match="no number at step 3: lower --learning-rate"):
-        refine.main(arguments(data, model, tmp_path, "--steps", "3"))
+        refine.main(arguments(data, model, tmp_path, "--steps", "2", "--head-start", "1"))
     assert not [*tmp_path.glob("refined/*")]

@@ -126,6 +126,12 @@ def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) 
         f"; {settings['attribute_weight']:g} x cross-entropy of the attributes; of two faces {settings['told']:.0%} of them "
         "are told and asked for, the generated one's others are those of another face"
     )
+    share = settings.get("warped", 0)  # A run from before there were some has none.
+    warped = f"; {share:.0%} of the pairs turned, moved and stretched a little" if share else ""
+    loss = (
+        f"relativistic binary cross-entropy, pair by pair; gradient penalties of {settings['penalty']:g} at real and at "
+        f"generated faces, every {settings['penalty_every']} steps{warped}"
+    )
     names, free = model.attributes, model.discrete_size - len(model.attributes)
     drawn = f", then {len(names)} bits that are attributes, drawn as they occur together among the training faces"
     return (
@@ -138,7 +144,7 @@ def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) 
             f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}{drawn if names else ''}, then {free} "
             "fair bits."
         ),
-        _adversarial(settings) + (attributes if names else ""),
+        loss + (attributes if names else ""),
         (
             f"Adam, learning rate {settings['learning_rate']:g}{_generators(settings)}, falling to 0 over the second half along a "
             f"cosine, betas ({first}, {second}){average}"
@@ -157,8 +163,6 @@ def _perceptual_autoencoder(
 ) -> tuple[str, str, str, str, str]:
     weight = settings["perceptual_weight"]
     distance = f" + {weight:g} x perceptual distance (shift-tolerant LPIPS, AlexNet)" if weight else ""
-    weight = settings.get("adversarial_weight", 0)
-    adversarial = f" + {weight:g} x {_adversarial(settings)}" if weight else ""
     return (
         "Latent Faces: perceptual autoencoder",
         "A small autoencoder of 64 x 64 faces, trained to look right, with a prior fitted to its latents.",
@@ -166,18 +170,8 @@ def _perceptual_autoencoder(
             f"{model.latent_size} numbers, whitened after training to {_normal(model)} each. Sampling draws from a mixture "
             f"of {len(model.mixture_logits)} Gaussians fitted to the training faces' latents."
         ),
-        f"mean squared pixel error{distance}{adversarial}",
+        f"mean squared pixel error{distance}",
         _optimiser(settings),
-    )
-
-
-def _adversarial(settings: dict[str, Any]) -> str:
-    # A run from before there were some has none.
-    share = settings.get("warped", 0)
-    warped = f"; {share:.0%} of the pairs turned, moved and stretched a little" if share else ""
-    return (
-        f"relativistic binary cross-entropy, pair by pair; gradient penalties of {settings['penalty']:g} at real and at "
-        f"generated faces, every {settings['penalty_every']} steps{warped}"
     )
 
 

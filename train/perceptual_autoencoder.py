@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import tyro
 
-from models import AttributeDiscriminator, PerceptualAutoencoder
+from models import PerceptualAutoencoder
 
-from . import distributed
-from .adversary import AdversarySettings, judge
 from .data import Faces
 from .errors import run_command
 from .losses import pixel_loss
@@ -24,7 +21,7 @@ FITTED_FACES = 10_000
 
 
 @dataclass(frozen=True)
-class PerceptualAutoencoderSettings(AdversarySettings, ReconstructionSettings):
+class PerceptualAutoencoderSettings(ReconstructionSettings):
     output: Path = Path("runs/perceptual-autoencoder")
     epochs: int = 40
     batch_size: int = 64
@@ -34,12 +31,6 @@ class PerceptualAutoencoderSettings(AdversarySettings, ReconstructionSettings):
 
     perceptual_weight: float = 0.03
     """Of the perceptual distance, beside a mean squared pixel error of weight 1. 0 does without."""
-
-    adversarial_weight: float = 0.0
-    """Of how much less real than its face a discriminator calls a reconstruction. 0 does without."""
-
-    adversarial_learning_rate: float = 0.0002
-    """The discriminator's, in the first epoch."""
 
     encoder_channels: tuple[int, int, int, int] = (48, 96, 192, 256)
     """Of the encoder, at 32, 16, 8 and 4 pixels."""
@@ -53,8 +44,6 @@ class PerceptualAutoencoderSettings(AdversarySettings, ReconstructionSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("perceptual_weight", self.perceptual_weight, 0, 1000)
-        check_range("adversarial_weight", self.adversarial_weight, 0, 1000)
-        check_range("adversarial_learning_rate", self.adversarial_learning_rate, 0, 1000)
         for name in ("encoder_channels", "channels"):
             check_range(name, min(getattr(self, name)), 1, 4096)
             check_range(name, max(getattr(self, name)), 1, 4096)
@@ -71,16 +60,6 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         self.distance = PerceptualDistance().to(settings.torch_device) if settings.perceptual_weight else None
         super().__init__(settings, held_out, faces)
         self.is_last = True
-        self.adversary: dict[str, Any] = {}
-        if settings.adversarial_weight:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(settings.seed)
-                discriminator = AttributeDiscriminator(0, settings.hidden_size)
-            discriminator.to(settings.torch_device).to(memory_format=torch.channels_last)
-            optimizer = torch.optim.Adam(
-                discriminator.parameters(), settings.adversarial_learning_rate, (0.5, 0.99), fused=True
-            )
-            self.adversary = {"discriminator": discriminator, "discriminator_optimizer": optimizer}
 
     def build(self) -> PerceptualAutoencoder:
         settings = self.settings
@@ -91,22 +70,6 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
             settings.components,
             self.faces.label_names,
         )
-
-    def parts(self) -> dict[str, Any]:
-        return super().parts() | self.adversary
-
-    def backward(
-        self, loss: torch.Tensor, images: torch.Tensor, reconstruction: torch.Tensor, step: int
-    ) -> dict[str, torch.Tensor]:
-        """Compute the gradients of the autoencoder, and update the discriminator."""
-        if not self.adversary:
-            return super().backward(loss, images, reconstruction, step)
-        settings, (discriminator, optimizer) = self.settings, self.adversary.values()
-        losses, seen, gradient = judge(discriminator, settings, step, images, reconstruction)
-        torch.autograd.backward([loss, seen], [None, settings.adversarial_weight * gradient])
-        distributed.average_gradients(discriminator)
-        optimizer.step()
-        return losses
 
     def losses(
         self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
@@ -122,10 +85,6 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
 
     def begin_epoch(self, epoch: int) -> None:
         super().begin_epoch(epoch)
-        if self.adversary:
-            share = self.learning_rate(epoch, self.settings.epochs) / self.settings.learning_rate
-            for group in self.adversary["discriminator_optimizer"].param_groups:
-                group["lr"] = share * self.settings.adversarial_learning_rate
         self.is_last = epoch == self.settings.epochs
 
     def place(self, model: PerceptualAutoencoder) -> None:

@@ -127,18 +127,11 @@ class ReconstructionTrainer(Trainer):
             reconstruction = model.decode(z)
         losses, loss = self.losses(images, z, reconstruction, step)
         model.zero_grad(set_to_none=True)
-        losses |= self.backward(loss, images, reconstruction, step)
+        loss.backward()
         distributed.average_gradients(model)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
-
-    def backward(
-        self, loss: torch.Tensor, images: torch.Tensor, reconstruction: torch.Tensor, step: int
-    ) -> dict[str, torch.Tensor]:
-        """Compute the gradients of the autoencoder, from its loss and what else there is; returns further losses."""
-        loss.backward()
-        return {}
 
     @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
