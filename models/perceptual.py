@@ -14,9 +14,9 @@ from .blocks import falling, rising
 class PerceptualAutoencoder(FaceModel):
     """Four convolutions and a fully connected layer down to a latent, and five transposed ones up to a face.
 
-    Its latents are whitened: over the training faces their numbers have the prior's mean and variance, and are
-    uncorrelated. They are no Gaussian for all that, so draws come from a mixture of Gaussians fitted to them (Ghosh et
-    al. 2020, arXiv:1903.12436), which `with_prior_variance` widens.
+    Its latents are whitened: over the training faces their numbers have the mean and variance that the prior had in
+    training, and are uncorrelated. They are no Gaussian for all that, so draws come from a mixture of Gaussians fitted
+    to them (Ghosh et al. 2020, arXiv:1903.12436), which `with_prior_variance` stretches.
 
     Args:
         latent_size: numbers in one latent.
@@ -31,7 +31,7 @@ class PerceptualAutoencoder(FaceModel):
             latent_size, latent_size): the logarithms of the components' shares, up to a constant, their means, and the
             lower triangular roots of their covariances.
         directions: (attributes, latent_size): by how much a latent differs, on average, between faces that have an
-            attribute and faces that do not, all other attributes being equal, by as much longer as draws are wider.
+            attribute and faces that do not, all other attributes being equal; stretched as draws are.
     """
 
     model_type = "perceptual-autoencoder"

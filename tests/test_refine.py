@@ -108,18 +108,7 @@ def test_reconstructions_are_held(data, model, tmp_path):
     errors = []
     for weight in ("0", "1000"):
         folder = tmp_path / weight
-        more = [
-            "--steps",
-            "30",
-            "--head-start",
-            "0",
-            "--learning-rate",
-            "0.003",
-            "--pixel-weight",
-            weight,
-            "--average",
-            "0",
-        ]
+        more = f"--steps 30 --head-start 0 --learning-rate 0.003 --pixel-weight {weight} --average 0".split()
         refine.main(arguments(data, model, folder, *more))
         real = real_faces(data, folder)
         errors.append((load(folder / "refined")(real) - real).square().mean().item())

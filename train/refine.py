@@ -148,7 +148,7 @@ class Refiner:
         settings = self.settings
         falling = max(0.0, (refining / settings.steps - 0.4) / 0.6)
         share = 0.5 * (1 + math.cos(math.pi * falling))
-        self.optimizer.param_groups[0]["lr"] = settings.learning_rate * min(1, refining / 20) * share
+        self.optimizer.param_groups[0]["lr"] = settings.learning_rate * max(0, min(1, refining / 20)) * share
         self.discriminator_optimizer.param_groups[0]["lr"] = settings.adversarial_learning_rate * share
 
 
