@@ -102,7 +102,7 @@ class PerceptualAutoencoder(FaceModel):
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
         """Latents (n, latent_size) moved along the directions of these attributes.
 
-        1 (or True) moves by the difference between faces that have the attribute and faces that do not, -1 (or False)
+        1 (or True) moves by the difference between drawn faces that have the attribute and others, -1 (or False)
         the other way.
 
         Raises:

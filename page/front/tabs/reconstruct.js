@@ -45,7 +45,7 @@ export class Reconstruct extends Tab {
             h(
               "p",
               { class: "note" },
-              `1 is by what faces that have an attribute differ from those that do not. ${page.about.notes.attributes}`,
+              `1 is by what drawn faces that have an attribute differ from those that do not. ${page.about.notes.attributes}`,
             ),
           ],
         ),
