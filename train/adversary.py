@@ -33,7 +33,7 @@ class Attributes(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarySettings:
-    """Goes before a class derived from `Settings`."""
+    """Goes before a class derived from `ComputeSettings`."""
 
     hidden_size: int = 64
     """Channels of the discriminator's first layer; they double with each of the next three."""
@@ -71,7 +71,7 @@ def judge(
     (Huang et al. 2024, arXiv:2501.05441).
 
     Args:
-        settings: of `AdversarySettings` and `Settings`.
+        settings: of `AdversarySettings` and `ComputeSettings`.
         images, made: (n, 3, 64, 64) in [-1, 1].
         attributes: where the faces have some.
 
