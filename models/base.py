@@ -206,8 +206,9 @@ class FaceModel(PretrainedModel):
         exact = lambda tensor: tensor.cpu().double()
         z, encoding, decoding = exact(z), self.encoder[-1], self.decoder[0]
         covariance, centre = torch.cov(z.T), z.mean(0)
-        # A number that the encoder does not use has no variance to scale; the ridge keeps it finite.
-        ridge = 1e-6 * covariance.trace() / self.latent_size * torch.eye(self.latent_size, dtype=z.dtype)
+        # A number that the encoder does not use has no variance to scale; the ridge keeps it finite, also of all.
+        scale = (covariance.trace() / self.latent_size).clamp(min=1e-2)
+        ridge = 1e-6 * scale * torch.eye(self.latent_size, dtype=z.dtype)
         root = torch.linalg.cholesky(covariance + ridge) / self.prior_variance**0.5
         # New latents are root^-1 (z - centre) + prior_mean; the decoding layer undoes it.
         weight = exact(decoding.weight)

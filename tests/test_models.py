@@ -113,6 +113,14 @@ def test_whitening_changes_latents_but_no_reconstruction(model):
     assert torch.allclose(torch.cov(z.T), 2 * torch.eye(10), atol=0.02)
 
 
+def test_latents_that_are_all_alike_are_whitened():
+    """As those of an encoder whose training failed."""
+    model, x = TINY["autoencoder"](), torch.rand(20, 3, 64, 64) * 2 - 1
+    before = model(x)
+    model.whiten(model.encode(x[:1]).expand(20, -1))
+    assert torch.allclose(model(x), before, atol=1e-3)
+
+
 def test_shapes_and_ranges():
     generator, discriminator, autoencoder = (TINY[name]() for name in ("generator", "discriminator", "autoencoder"))
     x = generator(generator.sample_latent(2, seed=0))
