@@ -313,6 +313,17 @@ def test_training_starts_from_a_trained_model(name, arguments, tmp_path):
     )
 
 
+def test_batch_normalisation_stays_as_it_was(arguments, tmp_path):
+    autoencoder.main(arguments(SMALL_AUTOENCODER, "first", epochs=1))
+    more = ["--start-from", str(tmp_path / "first/model"), "--freeze-batch-norm", "--learning-rate", "1e-4"]
+    autoencoder.main([*arguments(SMALL_AUTOENCODER, "second", epochs=1), *more])
+    before, after = (dict(load(tmp_path / run / "model").named_buffers()) for run in ("first", "second"))
+    statistics = [name for name in before if "running" in name]
+    assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
+    told = error(autoencoder.main, [*arguments(SMALL_AUTOENCODER, "third"), "--freeze-batch-norm"])
+    assert told == "--freeze-batch-norm leaves what a trained model has: give one with --start-from"
+
+
 def test_training_starts_from_bits_that_are_stronger(arguments, tmp_path):
     """Also with other labels than the data set's; how these occur together is learned anew."""
     before = AttributeGenerator(10, 5, ("Glasses", "Hat"), (4,) * 5).strengthened({"Hat": (-1, 3)}, rest=0.5)

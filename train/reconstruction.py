@@ -35,6 +35,10 @@ class ReconstructionSettings(Settings):
     """Of the matrices of the fully connected layers; everything else is Adam's. Adam alone wants a learning rate of
     0.001."""
 
+    freeze_batch_norm: bool = False
+    """Leave batch normalisation as --start-from has it: what becomes of a face then depends on no other of its batch,
+    in training as afterwards."""
+
     held_out_split: str = "valid"
     """Where the faces of the pictures and measurements come from. Where there is no such split, the first faces of
     the training split, at most a tenth of it, are kept out of training."""
@@ -46,6 +50,8 @@ class ReconstructionSettings(Settings):
         super().__post_init__()
         if self.held_out < 2:
             raise TrainingError(f"--held-out is {self.held_out}: it must be 2 or more")
+        if self.freeze_batch_norm and self.start_from is None:
+            raise TrainingError("--freeze-batch-norm leaves what a trained model has: give one with --start-from")
 
 
 class ReconstructionTrainer(Trainer):
@@ -111,7 +117,7 @@ class ReconstructionTrainer(Trainer):
         return {"autoencoder": self.autoencoder, **self.optimizers}
 
     def begin_epoch(self, epoch: int) -> None:
-        self.autoencoder.train()
+        self.autoencoder.train(not self.settings.freeze_batch_norm)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(epoch, self.settings.epochs)
