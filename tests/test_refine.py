@@ -84,14 +84,14 @@ def test_draws_become_what_the_discriminator_learned_to_call_real(data, model, t
         assert called_real(drawn()) > (before + most) / 2
 
 
-def test_only_what_draws_is_changed(data, model, tmp_path, capsys):
+def test_only_what_draws_and_encodes_is_changed(data, model, tmp_path, capsys):
     refine.main(arguments(data, model, tmp_path, "--steps", "3", "--head-start", "1"))
     refined = tmp_path / "refined"
     before, after = (load_file(folder / "model.safetensors") for folder in (model, refined))
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name].half(), after[name].half())}
-    weights = {name for name, _ in load(model).named_parameters() if name.startswith("decoder.")}
-    assert changed and changed <= weights
+    assert changed <= {name for name, _ in load(model).named_parameters()}  # No prior, and no direction, is one.
+    assert {name.partition(".")[0] for name in changed} == {"encoder", "decoder"}
     assert (refined / "config.json").read_text() == (model / "config.json").read_text()
     card = (refined / "README.md").read_text()
     assert "python -m train.refine --" in card
@@ -104,15 +104,19 @@ def test_only_what_draws_is_changed(data, model, tmp_path, capsys):
 
 
 def test_reconstructions_are_held(data, model, tmp_path):
-    """With all weight on pixels the held faces are nearer than with none."""
-    errors = []
+    """With all weight on pixels the held faces are nearer than with none, with which nothing is told to the encoder."""
+    errors, encoders = [], []
     for weight in ("0", "1000"):
         folder = tmp_path / weight
         more = f"--steps 30 --head-start 0 --learning-rate 0.003 --pixel-weight {weight} --average 0".split()
         refine.main(arguments(data, model, folder, *more))
         real = real_faces(data, folder)
-        errors.append((load(folder / "refined")(real) - real).square().mean().item())
+        refined = load(folder / "refined")
+        errors.append((refined(real) - real).square().mean().item())
+        encoders.append(refined.encode(real))
     assert errors[1] < 0.8 * errors[0]
+    before, (free, held) = load(model).encode(real), encoders
+    assert torch.allclose(free, before, atol=1e-3) and not torch.allclose(held, before, atol=1e-2)
 
 
 def test_a_discriminator_learns_alone_at_first(data, model, tmp_path):

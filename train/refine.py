@@ -1,7 +1,8 @@
 """Refine the faces that a trained model draws: python -m train.refine --help
 
 A discriminator learns to tell drawn faces from real ones, and the layers that draw learn from it. An autoencoder goes on
-to reconstruct as it does, as far as its pixels are held. Latents stay what they are: nothing else of a model changes.
+to reconstruct as it does, as far as its pixels are held, by which its encoder follows. Priors and directions stay what
+they are.
 """
 
 import math
@@ -92,7 +93,7 @@ class RefineSettings(AdversarySettings, ComputeSettings):
 
 
 class Refiner:
-    """Changes the layers by which a model draws.
+    """Changes the layers by which a model draws, and those by which it encodes.
 
     Args:
         settings: of the command.
@@ -111,10 +112,11 @@ class Refiner:
             torch.manual_seed(settings.seed)
             self.discriminator = AttributeDiscriminator(0, settings.hidden_size)
         self.discriminator.to(device).to(memory_format=torch.channels_last)
-        self.model.decoder_layers.requires_grad_(True)
+        networks = [self.model.decoder_layers, *([self.model.encoder] if model.encodes else [])]
+        learning = [weight.requires_grad_(True) for network in networks for weight in network.parameters()]
         self.optimizer, self.discriminator_optimizer = (
-            torch.optim.Adam(network.parameters(), betas=(0.5, 0.99), fused=True)
-            for network in (self.model.decoder_layers, self.discriminator)
+            torch.optim.Adam(weights, betas=(0.5, 0.99), fused=True)
+            for weights in (learning, [*self.discriminator.parameters()])
         )
 
     def step(self, step: int) -> dict[str, torch.Tensor]:
@@ -125,10 +127,9 @@ class Refiner:
         real = self.faces[random.choice(len(self.faces), count)].to(settings.torch_device)
         real = normalise(real).contiguous(memory_format=torch.channels_last)
         held = real[: count // 2] if self.model.encodes else real[:0]
+        z = self.model.sample_latent(count, seed=(settings.seed, step))
         with settings.autocast:
-            with torch.no_grad():
-                z = self.model.sample_latent(count, seed=(settings.seed, step))
-                z = torch.cat([z, self.model.encode(held).to(z)]) if len(held) else z
+            z = torch.cat([z, self.model.encode(held).to(z)]) if len(held) else z
             made = self.model.decode(z)
         losses, seen, gradient = judge(self.discriminator, settings, step, real, made[:count])
         self.discriminator_optimizer.step()
