@@ -184,7 +184,10 @@ def main(arguments: list[str] | None = None) -> None:
         stretched = "draws and directions are" if model.encodes and model.attributes else "draws are"
         further = f" Since then\n{stretched} stretched to a variance of {settings.prior_variance:g}."
     if model.encodes:
-        further += f"\nReconstructions were held by their mean squared pixel error (weight {settings.pixel_weight:g})."
+        further += (
+            f"\nReconstructions were held by their mean squared pixel error (weight {settings.pixel_weight:g}), from which "
+            "the\nencoder learned too: latents lie a little elsewhere since."
+        )
     section = REFINEMENT.format(
         steps=settings.steps,
         batch_size=settings.batch_size,
