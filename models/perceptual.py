@@ -14,9 +14,10 @@ from .blocks import falling, rising
 class PerceptualAutoencoder(FaceModel):
     """Four convolutions and a fully connected layer down to a latent, and five transposed ones up to a face.
 
-    Its latents are whitened: over the training faces their numbers have the mean and variance that the prior had in
+    Training whitens its latents: over the training faces their numbers have the mean and variance that the prior had in
     training, and are uncorrelated. They are no Gaussian for all that, so draws come from a mixture of Gaussians fitted
-    to them (Ghosh et al. 2020, arXiv:1903.12436), which `with_prior_variance` stretches.
+    to them (Ghosh et al. 2020, arXiv:1903.12436), which `with_prior_variance` stretches. Refinement moves the latents
+    a little, and not the mixture.
 
     Args:
         latent_size: numbers in one latent.

@@ -39,6 +39,7 @@ def test_the_card_says_how_the_model_was_made(name):
         "| images seen |",
         "| seed |",
         "python -m train.",
+        f'.from_pretrained("weights/{name}")',
     ):
         assert words in card.text
     assert ("| measured |" in card.text) == load(WEIGHTS / name).encodes
