@@ -311,6 +311,8 @@ def test_training_starts_from_a_trained_model(name, arguments, tmp_path):
         "| first weights | those of path/to/model, which saw 48 images |" in card
         and "--start-from path/to/model" in card
     )
+    note = load_history(tmp_path / "second/model").note
+    assert note == "Training began with the weights of path/to/model, which saw 48 images."
 
 
 def test_batch_normalisation_stays_as_it_was(arguments, tmp_path):

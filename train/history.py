@@ -90,6 +90,8 @@ def _tell(record: Record) -> tuple[dict[str, Any], list[Image.Image]]:
         "losses": _thinned(steps, steps_per_point),
         "measurements": {name: [_number(line.get(name)) for line in epochs] for name in names},
     }
+    if first_weights := record.description.get("start_from"):
+        training["note"] = f"Training began with the weights of {first_weights}."
     return training, frames
 
 
