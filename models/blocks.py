@@ -2,6 +2,8 @@
 
 import itertools
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 from .speed import PixelConvTranspose2d
@@ -41,3 +43,47 @@ def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
         for narrow, wide in widths
     ]
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels[-1] * 4 * 4, latent_size))
+
+
+def error_and_gradient(
+    layers: nn.Sequential, z: torch.Tensor, images: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean squared error of what the layers make of latents, (n, 1), and its gradient there, (n, latent_size).
+
+    Computed layer by layer: automatic differentiation is at rest in inference mode, and no part of an exported model.
+
+    Args:
+        layers: as of `rising`, perhaps after others that are fully connected, in eval mode.
+        z: (n, latent_size).
+        images: (n, 3, 64, 64), what the layers should make of them.
+    """
+    passed, x = [], z
+    for layer in layers.modules():
+        if not isinstance(layer, nn.Sequential):
+            x = layer(x)
+            passed.append((layer, x))
+    difference = x - images
+    gradient = difference * (2 / images[0].numel())
+    for layer, y in reversed(passed):
+        match layer:
+            case nn.Tanh():
+                gradient = gradient * (1 - y.square())
+            case nn.ReLU():
+                gradient = gradient * (y > 0)
+            case nn.BatchNorm2d():
+                scale = layer.weight / (layer.running_var + layer.eps).sqrt()
+                gradient = gradient * scale[:, None, None]
+            case nn.Conv2d():
+                gradient = F.conv_transpose2d(gradient, layer.weight, None, layer.stride, layer.padding)
+            case nn.ConvTranspose2d():
+                gradient = F.conv2d(gradient, layer.weight, None, layer.stride, layer.padding)
+            case nn.Linear():
+                gradient = gradient.flatten(1) @ layer.weight
+            case _:
+                raise TypeError(f"no gradient is known of {type(layer).__name__}")
+    return mean_squares(difference), gradient.flatten(1)
+
+
+def mean_squares(images: torch.Tensor) -> torch.Tensor:
+    """Of each of images (n, 3, 64, 64): (n, 1)."""
+    return images.square().mean((1, 2, 3))[:, None]

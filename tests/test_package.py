@@ -88,6 +88,7 @@ MODELS = {
     "autoencoder": lambda: Autoencoder(10, 8, (4, 4, 4)),
     "attribute-generator": lambda: AttributeGenerator(10, 5, ("Smiling",), (4,) * 5),
     "perceptual-autoencoder": lambda: PerceptualAutoencoder(10, (4,) * 4, (4,) * 5, 2, ("Smiling",)),
+    "with encoding steps": lambda: PerceptualAutoencoder(10, (4,) * 4, (4,) * 5, 2).eval().with_encoding_steps(2),
 }
 
 

@@ -142,6 +142,23 @@ def test_draws_get_another_variance(data, model, tmp_path):
     assert "draws and directions are stretched to a variance of 4." in (tmp_path / "refined/README.md").read_text()
 
 
+def test_encoding_gets_steps_that_fit_the_refined_decoder(data, model, tmp_path):
+    steps = ["--steps", "5", "--head-start", "0", "--learning-rate", "0.01", "--average", "0", "--encoding-steps", "2"]
+    refine.main(arguments(data, model, tmp_path, *steps))
+    refined = load(tmp_path / "refined")
+    assert refined.encoding_steps == 2
+    own, before = (it.with_encoding_steps(0).with_encoding_steps(2).preconditioner for it in (refined, load(model)))
+    near = 0.01 * own.abs().max().item()  # The decoder is stored in float16.
+    torch.testing.assert_close(refined.preconditioner, own, rtol=0.01, atol=near)
+    assert (refined.preconditioner - before).abs().max() > 10 * near
+    assert "Encoding takes 2 Gauss-Newton steps since." in (tmp_path / "refined/README.md").read_text()
+
+
+def test_encoding_steps_of_a_gan_are_refused(data, tmp_path):
+    with pytest.raises(TrainingError, match="--encoding-steps are a perceptual autoencoder's: .*gan holds none"):
+        refine.main(arguments(data, WEIGHTS / "gan", tmp_path, "--encoding-steps", "2"))
+
+
 def test_a_gan_is_refined_too(data, tmp_path):
     refine.main(arguments(data, WEIGHTS / "gan", tmp_path, "--steps", "2", "--head-start", "1"))
     assert np.asarray(load(tmp_path / "refined").generate(1, seed=0)[0]).shape == (64, 64, 3)
@@ -155,6 +172,7 @@ def test_a_gan_is_refined_too(data, tmp_path):
         (["--adversarial-learning-rate", "0"], "--adversarial-learning-rate is 0.0: it must be more than 0"),
         (["--head-start", "-1"], "--head-start is -1"),
         (["--pixel-weight", "-1"], "--pixel-weight is -1.0"),
+        (["--encoding-steps", "51"], "--encoding-steps is 51: it must be between 0 and 50"),
         (["--prior-variance", "0"], "--prior-variance is 0.0"),
         (["--average", "1"], "--average is 1.0"),
         (["--batch-size", "1"], "--batch-size is 1"),

@@ -84,6 +84,9 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
         assert model.attributes == ("Smiling",) and all("perceptual_loss" in line for line in steps)
         z = model.sample_latent(5000, seed=0)
         assert z.mean(0).abs().max() < 0.3 and z.var(0).mean() == pytest.approx(1, abs=0.2)
+        assert model.encoding_steps == 4
+        fitted = model.with_encoding_steps(0).with_encoding_steps(4).preconditioner  # To weights in float16.
+        torch.testing.assert_close(model.preconditioner, fitted, rtol=0.1, atol=0.1 * fitted.abs().max().item())
     else:
         model = Autoencoder.from_pretrained(run / "model")
         assert Image.open(run / "interpolations/epoch-0001.png").size == (11 * 66 + 2, 8 * 66 + 2)
@@ -326,6 +329,14 @@ def test_batch_normalisation_stays_as_it_was(arguments, tmp_path):
     assert told == "--freeze-batch-norm leaves what a trained model has: give one with --start-from"
 
 
+@pytest.mark.parametrize("before, after", [("4", "0"), ("0", "4")])
+def test_training_starts_from_another_number_of_encoding_steps(before, after, arguments, tmp_path):
+    run = lambda output, steps: [*arguments(SMALL_PERCEPTUAL, output, epochs=1), "--encoding-steps", steps]
+    perceptual_autoencoder.main(run("first", before))
+    perceptual_autoencoder.main([*run("second", after), "--start-from", str(tmp_path / "first/model")])
+    assert load(tmp_path / "second/model").encoding_steps == int(after)
+
+
 def test_training_starts_from_bits_that_are_stronger(arguments, tmp_path):
     """Also with other labels than the data set's; how these occur together is learned anew."""
     before = AttributeGenerator(10, 5, ("Glasses", "Hat"), (4,) * 5).strengthened({"Hat": (-1, 3)}, rest=0.5)
@@ -466,7 +477,7 @@ def test_an_impossible_setting_of_an_attribute_gan_is_named(wrong, arguments, tm
 
 
 @pytest.mark.parametrize(
-    "wrong", ["--encoder-channels 4 4 4 0", "--components 0", "--perceptual-weight -1", "--held-out 1"]
+    "wrong", ["--encoder-channels 4 4 4 0", "--components 0", "--perceptual-weight -1", "--held-out 1", "--encoding-steps 51"]
 )
 def test_an_impossible_setting_of_a_perceptual_autoencoder_is_named(wrong, arguments, tmp_path):
     told = error(perceptual_autoencoder.main, [*arguments(SMALL_PERCEPTUAL), *wrong.split()])

@@ -7,6 +7,7 @@ import torch
 import tyro
 
 from models import PerceptualAutoencoder
+from models.perceptual import MOST_ENCODING_STEPS
 
 from .data import Faces
 from .errors import run_command
@@ -41,6 +42,10 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     components: int = 20
     """Gaussians in the mixture that is fitted to the latents, and drawn from."""
 
+    encoding_steps: int = 4
+    """Gauss-Newton steps by which the trained model's encoding comes nearer to a face than the encoder does, which is
+    trained without. 0 does without."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("perceptual_weight", self.perceptual_weight, 0, 1000)
@@ -48,6 +53,7 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
             check_range(name, min(getattr(self, name)), 1, 4096)
             check_range(name, max(getattr(self, name)), 1, 4096)
         check_range("components", self.components, 1, 1000)
+        check_range("encoding_steps", self.encoding_steps, 0, MOST_ENCODING_STEPS)
 
 
 class PerceptualAutoencoderTrainer(ReconstructionTrainer):
@@ -69,6 +75,7 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
             settings.channels,
             settings.components,
             self.faces.label_names,
+            encoding_steps=settings.encoding_steps,
         )
 
     def losses(
@@ -93,6 +100,8 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         fit_mixture(model, z, self.settings.seed)
         if model.attributes:
             fit_directions(model, z, self.faces.labels(slice(len(z))))
+        if model.encoding_steps:
+            model.fit_preconditioner()
 
     @property
     def places(self) -> bool:

@@ -129,7 +129,7 @@ class ReconstructionTrainer(Trainer):
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         model = self.autoencoder
         with self.settings.autocast:
-            z = model.encode(images)
+            z = model.encoder(images)  # By itself, where `encode` is more.
             reconstruction = model.decode(z)
         losses, loss = self.losses(images, z, reconstruction, step)
         model.zero_grad(set_to_none=True)
@@ -142,7 +142,7 @@ class ReconstructionTrainer(Trainer):
     @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         model, images = self.autoencoder.eval(), self.held_out
-        raw = latent_moments(model.encode(images))
+        raw = latent_moments(model.encoder(images))
         if self.places:
             # Nothing in a plain autoencoder's loss fixes where its latents lie or how far apart: draws from the prior
             # would all decode to one face, or to none. The kept model has its latents whitened, training does not.
@@ -170,7 +170,7 @@ class ReconstructionTrainer(Trainer):
         """Of the first training faces, as many as there are and at most so many: (n, latent_size)."""
         device, count = self.settings.torch_device, min(most, self.faces.wait_for(most))
         parts = [slice(first, min(first + 500, count)) for first in range(0, count, 500)]
-        return torch.cat([model.encode(normalise(self.faces[part].to(device))) for part in parts])
+        return torch.cat([model.encoder(normalise(self.faces[part].to(device))) for part in parts])
 
     def model(self) -> FaceModel:
         return self.placed if self.places else self.autoencoder.eval()

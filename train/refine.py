@@ -16,8 +16,9 @@ import tyro
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from models import AttributeDiscriminator, FaceModel
+from models import AttributeDiscriminator, FaceModel, PerceptualAutoencoder
 from models.images import normalise
+from models.perceptual import MOST_ENCODING_STEPS
 
 from . import amend
 from .adversary import AdversarySettings, judge
@@ -75,6 +76,9 @@ class RefineSettings(AdversarySettings, ComputeSettings):
     """Of the numbers of the refined model's draws, which it is refined by. By default what it was. Reconstructions that
     are right on average are paler than faces are, and so are draws from where latents lie: wider ones make up for it."""
 
+    encoding_steps: int | None = None
+    """Of a perceptual autoencoder's encoding, once it is refined. By default as many as before."""
+
     average: float = 0.9995
     """The model that is kept is a running average of the refined one's weights over some 1 / (1 - average) steps: by
     ImageNet's features faces soon come no nearer, by those of faces they do, and averages do by both."""
@@ -88,6 +92,8 @@ class RefineSettings(AdversarySettings, ComputeSettings):
         check_range("pixel_weight", self.pixel_weight, 0, 1_000_000)
         if self.prior_variance is not None:
             check_range("prior_variance", self.prior_variance, 1e-6, 10_000)
+        if self.encoding_steps is not None:
+            check_range("encoding_steps", self.encoding_steps, 0, MOST_ENCODING_STEPS)
         if not 0 <= self.average < 1:
             raise TrainingError(f"--average is {self.average}: it must be 0 or more and less than 1")
 
@@ -129,7 +135,7 @@ class Refiner:
         held = real[: count // 2] if self.model.encodes else real[:0]
         z = self.model.sample_latent(count, seed=(settings.seed, step))
         with settings.autocast:
-            z = torch.cat([z, self.model.encode(held).to(z)]) if len(held) else z
+            z = torch.cat([z, self.model.encoder(held).to(z)]) if len(held) else z
             made = self.model.decode(z)
         losses, seen, gradient = judge(self.discriminator, settings, step, real, made[:count])
         self.discriminator_optimizer.step()
@@ -169,7 +175,10 @@ def refine(settings: RefineSettings, model: FaceModel, faces: Faces) -> FaceMode
                 if not all(map(math.isfinite, values.values())):
                     raise TrainingError(f"the loss is no number at step {step}: lower --learning-rate")
                 bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
-    return refiner.averaged.module.requires_grad_(False)
+    refined = refiner.averaged.module.requires_grad_(False)
+    if getattr(refined, "encoding_steps", 0):
+        refined.fit_preconditioner()
+    return refined
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -178,6 +187,10 @@ def main(arguments: list[str] | None = None) -> None:
     model = amend.open_model(settings.model, settings.output)
     if settings.prior_variance is not None:
         model = model.with_prior_variance(settings.prior_variance)
+    if settings.encoding_steps is not None:
+        if not isinstance(model, PerceptualAutoencoder):
+            raise TrainingError(f"--encoding-steps are a perceptual autoencoder's: {settings.model} holds none")
+        model = model.with_encoding_steps(settings.encoding_steps)
     command = command_of("train.refine", settings)
     further = ""
     if settings.prior_variance is not None:
@@ -188,6 +201,8 @@ def main(arguments: list[str] | None = None) -> None:
             f"\nReconstructions were held by their mean squared pixel error (weight {settings.pixel_weight:g}), from which "
             "the\nencoder learned too: latents lie a little elsewhere since."
         )
+    if settings.encoding_steps is not None:
+        further += f" Encoding takes {settings.encoding_steps} Gauss-Newton steps since."
     section = REFINEMENT.format(
         steps=settings.steps,
         batch_size=settings.batch_size,

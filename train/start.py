@@ -21,7 +21,8 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
     except (ValueError, OSError) as error:
         raise TrainingError(f"--start-from: {error}") from error
     fitted = dict(model.named_buffers(recurse=False))
-    weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted}
+    fitted_before = dict(before.named_buffers(recurse=False))
+    weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted_before}
     try:
         if type(before) is not type(model) or before.discrete_size != model.discrete_size:
             raise RuntimeError("it is of another class, or has other bits")
