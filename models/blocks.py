@@ -1,6 +1,7 @@
 """What several of the networks are made of."""
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +75,8 @@ def error_and_gradient(
                 scale = layer.weight / (layer.running_var + layer.eps).sqrt()
                 gradient = gradient * scale[:, None, None]
             case nn.Conv2d():
-                gradient = F.conv_transpose2d(gradient, layer.weight, None, layer.stride, layer.padding)
+                padding: Any = layer.padding  # Numbers: no layer of ours has the word that it may be.
+                gradient = F.conv_transpose2d(gradient, layer.weight, None, layer.stride, padding)
             case nn.ConvTranspose2d():
                 gradient = F.conv2d(gradient, layer.weight, None, layer.stride, layer.padding)
             case nn.Linear():

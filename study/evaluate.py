@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import tyro
 
-from models import FaceModel, load
+from models import FaceModel, PerceptualAutoencoder, load
 from models.images import denormalise, normalise
 from train.data import HeldOut, describe_crop, open_held_out, open_split
 from train.device import keep_freed_memory
@@ -228,17 +228,23 @@ def score_reconstructions(
     """Mean over held-out faces (n, 3, 64, 64) uint8, with intervals over faces."""
     reconstructed = decode(model, encode(model, held_out))
 
+    def mean_psnr(reconstructed: torch.Tensor) -> Interval:
+        return scores.mean_and_interval(psnr(normalise(reconstructed), normalise(held_out)).tolist())
+
     def feature_distance(network: str) -> Interval:
         distance = (extract(reconstructed, network) - extract(held_out, network)).norm(dim=1)
         return scores.mean_and_interval(distance.tolist())
 
     its = {
-        "psnr": scores.mean_and_interval(psnr(normalise(reconstructed), normalise(held_out)).tolist()),
+        "psnr": mean_psnr(reconstructed),
         "ssim": scores.mean_and_interval(scores.ssim(reconstructed, held_out).tolist()),
         "feature_distance": feature_distance(features),
         "sharpness": scores.mean_and_interval([scores.sharpness(image[None]) for image in reconstructed]),
         "sharpness_of_originals": scores.mean_and_interval([scores.sharpness(image[None]) for image in held_out]),
     }
+    if isinstance(model, PerceptualAutoencoder) and model.encoding_steps:
+        encoder = model.with_encoding_steps(0)
+        its["psnr_by_encoder_alone"] = mean_psnr(decode(model, encode(encoder, held_out)))
     result = {"reconstructed": its}
     if face_features:
         result["reconstructed_by_face_features"] = {"feature_distance": feature_distance(face_features)}

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from models import Autoencoder, Generator
+from models import Autoencoder, Generator, load
 from models.images import crop
 from study import evaluate, experiments, features, report
 from study.evaluate import EvaluationSettings
@@ -78,6 +78,14 @@ def test_a_model_is_scored(weights, small, tmp_path, capsys):
     assert result["protocol"]["features"] == "efficientnet-lite0"
     printed = capsys.readouterr().out
     assert "generated kernel distance" in printed and "reconstructed psnr" in printed and "(prior 2)" in printed
+
+
+def test_an_encoder_is_scored_without_its_steps_too(weights, small, tmp_path, capsys):
+    load(WEIGHTS / "perceptual-autoencoder").with_encoding_steps(1).save_pretrained(tmp_path / "stepping")
+    evaluate.main([str(tmp_path / "stepping"), *small, "--seeds", "1", "--output", str(tmp_path / "scores.json")])
+    its = json.loads((tmp_path / "scores.json").read_text())["reconstructed"]
+    assert its["psnr"]["mean"] > its["psnr_by_encoder_alone"]["mean"] + 0.1
+    assert "reconstructed psnr by encoder alone" in capsys.readouterr().out
 
 
 def test_a_gan_reconstructs_nothing(weights, small, tmp_path):

@@ -477,7 +477,8 @@ def test_an_impossible_setting_of_an_attribute_gan_is_named(wrong, arguments, tm
 
 
 @pytest.mark.parametrize(
-    "wrong", ["--encoder-channels 4 4 4 0", "--components 0", "--perceptual-weight -1", "--held-out 1", "--encoding-steps 51"]
+    "wrong",
+    ["--encoder-channels 4 4 4 0", "--components 0", "--perceptual-weight -1", "--held-out 1", "--encoding-steps 51"],
 )
 def test_an_impossible_setting_of_a_perceptual_autoencoder_is_named(wrong, arguments, tmp_path):
     told = error(perceptual_autoencoder.main, [*arguments(SMALL_PERCEPTUAL), *wrong.split()])

@@ -281,6 +281,17 @@ def test_a_model_more_is_in_every_table(results):
     assert "**Not measured yet:** Toy autoencoder and New model." in page and page.count(toy) == 1
 
 
+def test_an_encoder_alone_has_a_row_below_its_models(results):
+    results = measured_by_face(results)
+    assert "its encoder alone" not in report.fill_in(results, TITLES)
+    results["scores"]["shifted-autoencoder"]["reconstructed"]["psnr_by_encoder_alone"] = figure(12.5, 0.25)
+    lines = report.fill_in(results, TITLES).splitlines()
+    row = lines.index("| its encoder alone | 12.50 ± 0.25 | | | | | |")
+    assert lines[row - 1].startswith("| Shifted autoencoder |") and lines[row + 1].startswith(
+        "| PCA with 100 numbers |"
+    )
+
+
 def measured_by_face(results: dict) -> dict:
     """The results with scores by face features: of the GAN 1 each, of the autoencoders 2, 3 and 4, of PCA 5."""
     its = lambda value: {name: figure(value, 0.01) for name in results["baselines"]["PCA"]["generated"]}

@@ -163,7 +163,9 @@ def _perceptual_autoencoder(
 ) -> tuple[str, str, str, str, str]:
     weight = settings["perceptual_weight"]
     distance = f" + {weight:g} x perceptual distance (shift-tolerant LPIPS, AlexNet)" if weight else ""
-    stepping = f" Encoding begins with the encoder and takes {model.encoding_steps} Gauss-Newton steps from there, towards"
+    stepping = (
+        f" Encoding begins with the encoder and takes {model.encoding_steps} Gauss-Newton steps from there, towards"
+    )
     stepping += " the latent with the least pixel error."
     return (
         "Latent Faces: perceptual autoencoder",
