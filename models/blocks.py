@@ -49,7 +49,7 @@ def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
 def error_and_gradient(
     layers: nn.Sequential, z: torch.Tensor, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean squared error of what the layers make of latents, (n, 1), and its gradient there, (n, latent_size).
+    """Half the squared error of what the layers make of latents, (n, 1), and its gradient there, (n, latent_size).
 
     Computed layer by layer: automatic differentiation is at rest in inference mode, and no part of an exported model.
 
@@ -63,8 +63,7 @@ def error_and_gradient(
         if not isinstance(layer, nn.Sequential):
             x = layer(x)
             passed.append((layer, x))
-    difference = x - images
-    gradient = difference * (2 / images[0].numel())
+    gradient = difference = x - images
     for layer, y in reversed(passed):
         match layer:
             case nn.Tanh():
@@ -83,9 +82,9 @@ def error_and_gradient(
                 gradient = gradient.flatten(1) @ layer.weight
             case _:
                 raise TypeError(f"no gradient is known of {type(layer).__name__}")
-    return mean_squares(difference), gradient.flatten(1)
+    return half_squares(difference), gradient.flatten(1)
 
 
-def mean_squares(images: torch.Tensor) -> torch.Tensor:
-    """Of each of images (n, 3, 64, 64): (n, 1)."""
-    return images.square().mean((1, 2, 3))[:, None]
+def half_squares(images: torch.Tensor) -> torch.Tensor:
+    """Half the sum of the squares of each of images (n, 3, 64, 64), (n, 1)."""
+    return images.square().sum((1, 2, 3))[:, None] / 2

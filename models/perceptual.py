@@ -9,13 +9,13 @@ from torch import nn
 
 from . import latents
 from .base import FaceModel, Seed, check_names, check_prior, check_sizes
-from .blocks import error_and_gradient, falling, mean_squares, rising
+from .blocks import error_and_gradient, falling, half_squares, rising
 
-# Each decodes, and comes back by the way that it went.
+# Each takes as long as decoding twice or three times.
 MOST_ENCODING_STEPS = 50
 
-# Of encoding: how far a step goes towards the least error that there would be if the decoder were linear and changed as it
-# does on average; the ridge below its curvature, in shares of the mean; and the draws that the average is of.
+# Of encoding: how far a step goes towards the least error that there would be if the decoder were linear, and the same
+# everywhere as on average; the ridge under its curvature, in shares of the mean; and the draws that the average is of.
 _STRIDE, _RIDGE, _DRAWS = 0.6, 0.03, 64
 
 
@@ -97,6 +97,7 @@ class PerceptualAutoencoder(FaceModel):
         if self.training or not self.encoding_steps:
             return z
         x = x.to(z)
+        # The latent with the least error yet, and the slope there.
         nearest, slope, least = z, torch.zeros_like(z), torch.full_like(z[:, :1], torch.inf)
         stride = torch.full_like(least, _STRIDE)
         for _ in range(self.encoding_steps):
@@ -105,19 +106,20 @@ class PerceptualAutoencoder(FaceModel):
             nearest, slope = torch.where(better, z, nearest), torch.where(better, gradient, slope)
             least, stride = torch.where(better, error, least), torch.where(better, stride, stride / 2)
             z = nearest - stride * slope @ self.preconditioner
-        return torch.where(mean_squares(self.decoder(z) - x) < least, z, nearest)
+        return torch.where(half_squares(self.decoder(z) - x) < least, z, nearest)
 
     @torch.no_grad()
     def fit_preconditioner(self) -> None:
         """Learn what encoding takes its steps by, from how the decoder's pictures change with the numbers of 64 draws.
 
-        It takes ten seconds, and has to be done again for another decoder.
+        It takes ten seconds, and has to be done again when the decoder has changed.
         """
+        decode = copy.deepcopy(self.decoder).eval()
         curvature = torch.zeros(self.latent_size, self.latent_size, dtype=torch.float64)
-        change = 0.1 * torch.eye(self.latent_size, device=self.device)
-        for z in self.sample_latent(_DRAWS, seed=0):
-            slopes = (self.decode(z + change) - self.decode(z[None])).flatten(1) / 0.1
-            curvature += (slopes @ slopes.T).cpu().double() * (2 / slopes.shape[1] / _DRAWS)
+        change = 0.1 * torch.eye(self.latent_size, device=self.device, dtype=self.dtype)
+        for z in self.sample_latent(_DRAWS, seed=0).to(self.dtype):
+            slopes = (decode(z + change) - decode(z[None])).flatten(1).cpu().double() / 0.1
+            curvature += slopes @ slopes.T / _DRAWS
         # A number that hardly shows would else be sent far away.
         curvature += _RIDGE * curvature.trace() / self.latent_size * torch.eye(self.latent_size)
         self.preconditioner.copy_(torch.linalg.inv(curvature))
@@ -128,16 +130,16 @@ class PerceptualAutoencoder(FaceModel):
         The first steps of a model that had none take ten seconds to prepare, see `fit_preconditioner`.
 
         Raises:
-            ValueError: it is not 0 to 50.
+            ValueError: it is no whole number from 0 to 50.
         """
         check_encoding_steps(steps)
         model = copy.deepcopy(self)
-        model.encoding_steps = steps
+        model.encoding_steps = steps = int(steps)
         model._hub_mixin_config = {**self._hub_mixin_config, "encoding_steps": steps}  # type: ignore[dict-item]
         if not steps and self.encoding_steps:
             del model.preconditioner
         if steps and not self.encoding_steps:
-            model.preconditioner = nn.Buffer(torch.zeros(self.latent_size, self.latent_size, device=self.device))
+            model.preconditioner = nn.Buffer(torch.zeros_like(self.mixture_roots[0]))
             model.fit_preconditioner()
         return model
 
@@ -189,5 +191,5 @@ class PerceptualAutoencoder(FaceModel):
 
 def check_encoding_steps(steps: int) -> None:
     """Raise ValueError unless encoding can take so many."""
-    if not 0 <= steps <= MOST_ENCODING_STEPS:
-        raise ValueError(f"encoding_steps is {steps}: it must be 0 to {MOST_ENCODING_STEPS}")
+    if latents.whole_number("encoding_steps", steps) > MOST_ENCODING_STEPS:
+        raise ValueError(f"encoding_steps is {steps}: it must be {MOST_ENCODING_STEPS} or less")
