@@ -70,7 +70,7 @@ def error_and_gradient(
                 gradient = gradient * (1 - y.square())
             case nn.ReLU():
                 gradient = gradient * (y > 0)
-            case nn.BatchNorm2d():
+            case nn.BatchNorm2d() | nn.SyncBatchNorm():
                 scale = layer.weight / (layer.running_var + layer.eps).sqrt()
                 gradient = gradient * scale[:, None, None]
             case nn.Conv2d():

@@ -120,9 +120,9 @@ class PerceptualAutoencoder(FaceModel):
         for z in self.sample_latent(_DRAWS, seed=0).to(self.dtype):
             slopes = (decode(z + change) - decode(z[None])).flatten(1).cpu().double() / 0.1
             curvature += slopes @ slopes.T / _DRAWS
-        # A number that hardly shows would else be sent far away.
-        curvature += _RIDGE * curvature.trace() / self.latent_size * torch.eye(self.latent_size)
-        self.preconditioner.copy_(torch.linalg.inv(curvature))
+        # Without a ridge a number that hardly shows would be sent far away; none shows where training failed.
+        ridge = (_RIDGE * curvature.trace() / self.latent_size).clamp(min=1e-6)
+        self.preconditioner.copy_(torch.linalg.inv(curvature + ridge * torch.eye(self.latent_size)))
 
     def with_encoding_steps(self, steps: int) -> Self:
         """The same model, whose `encode` takes so many steps: a copy. Nothing that it draws changes.

@@ -305,6 +305,8 @@ def test_steps_of_encoding_are_saved_and_left_out(tmp_path):
     torch.testing.assert_close(model.train().encode(x), plain.train().encode(x))
     torch.testing.assert_close(plain.train().with_encoding_steps(3).preconditioner, model.preconditioner)
     assert all(map(torch.equal, statistics, model.decoder.buffers()))
+    nn.init.zeros_(plain.decoder[0].weight)  # As of a decoder whose training failed: no latent shows.
+    torch.testing.assert_close(plain.eval().with_encoding_steps(1).encode(x), plain.encode(x))
     for steps in (-1, 51, 1.5, True, "4"):
         with pytest.raises(ValueError, match=f"encoding_steps is {steps}: it must be (a whole number, 0|50) or "):
             plain.with_encoding_steps(steps)

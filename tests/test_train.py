@@ -99,6 +99,7 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, arguments, tmp_
     card = (run / "model/README.md").read_text()
     told = "relativistic binary cross-entropy, pair by pair; gradient penalties of 0.5 at real and at generated"
     assert (told in card) == ("50% of the pairs turned" in card) == (name == "attribute gan")
+    assert ("Encoding goes on from the encoder by 4 Gauss-Newton steps" in card) == (name == "perceptual")
     assert "license: other" in card and "| images seen | 96 |" in card
     assert "--dataset path/to/celeba0" in card
     assert "The same 16 latents after every epoch:\n\n![" in card and "](epochs.webp)" in card

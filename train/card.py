@@ -163,17 +163,15 @@ def _perceptual_autoencoder(
 ) -> tuple[str, str, str, str, str]:
     weight = settings["perceptual_weight"]
     distance = f" + {weight:g} x perceptual distance (shift-tolerant LPIPS, AlexNet)" if weight else ""
-    stepping = (
-        f" Encoding begins with the encoder and takes {model.encoding_steps} Gauss-Newton steps from there, towards"
-    )
-    stepping += " the latent with the least pixel error."
+    towards = ""
+    if steps := model.encoding_steps:
+        towards = f" Encoding goes on from the encoder by {steps} Gauss-Newton steps towards the least pixel error."
     return (
         "Latent Faces: perceptual autoencoder",
         "A small autoencoder of 64 x 64 faces, trained to look right, with a prior fitted to its latents.",
         (
             f"{model.latent_size} numbers, whitened after training to {_normal(model)} each. Sampling draws from a mixture "
-            f"of {len(model.mixture_logits)} Gaussians fitted to the training faces' latents."
-            + (stepping if model.encoding_steps else "")
+            f"of {len(model.mixture_logits)} Gaussians fitted to the training faces' latents.{towards}"
         ),
         f"mean squared pixel error{distance}",
         _optimiser(settings),
