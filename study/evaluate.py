@@ -223,10 +223,10 @@ def score_samples(
 
 
 def score_reconstructions(
-    model: FaceModel, held_out: torch.Tensor, features: str, face_features: str | None = None
+    model: FaceModel, held_out: torch.Tensor, z: torch.Tensor, features: str, face_features: str | None = None
 ) -> dict[str, Intervals]:
-    """Mean over held-out faces (n, 3, 64, 64) uint8, with intervals over faces."""
-    reconstructed = decode(model, encode(model, held_out))
+    """Mean over held-out faces (n, 3, 64, 64) uint8, whose latents are z (n, latent_size), with intervals over faces."""
+    reconstructed = decode(model, z)
 
     def mean_psnr(reconstructed: torch.Tensor) -> Interval:
         return scores.mean_and_interval(psnr(normalise(reconstructed), normalise(held_out)).tolist())
@@ -268,8 +268,9 @@ def evaluate(
     result: dict[str, Any] = score_samples(model, real, settings, real_by_face)
     if model.encodes:
         face_features = None if real_by_face is None else FACE_FEATURES
-        result |= score_reconstructions(model, held_out, settings.features, face_features)
-        result["latents"] = latent_moments(encode(model, held_out))
+        z = encode(model, held_out)
+        result |= score_reconstructions(model, held_out, z, settings.features, face_features)
+        result["latents"] = latent_moments(z)
         result["prior"] = {"mean": model.prior_mean, "variance": model.prior_variance, "skewness": 0, "kurtosis": 3}
     return result
 

@@ -79,7 +79,7 @@ class StrengthenSettings(ComparisonSettings):
 
     rest: float = 1.0
     """What the latent's normal numbers and bits without names are multiplied by. Below 1, faces differ less but by what
-    the bits say."""
+    the bits say, and bits are told better; above 1 they differ more, and draws have more of real faces' variety."""
 
     latents: int = 300
     """Faces that each bit is turned on and off in."""
