@@ -31,9 +31,9 @@ COUNTED, HALVINGS = 10_000, 5
 SECTION = """\
 ## Stronger bits
 
-After its training some bits were made to say more: their rarer value, +1 or -1, becomes the number below in the first
-layer{how}. The areas are those under the ROC curves by which regressions on real faces tell faces with the bit on and
-off apart, in {latents} latents by {networks}, with no bit stronger before and all of these after.{rest}
+After its training some bits were made to say more, or less: one of their values, +1 or -1, becomes the number below in
+the first layer{how}. The areas are those under the ROC curves by which regressions on real faces tell faces with the
+bit on and off apart, in {latents} latents by {networks}, with no bit changed before and all of these after.{rest}
 
 | attribute | becomes | area before | after |
 |---|---|---|---|
@@ -75,7 +75,8 @@ class StrengthenSettings(ComparisonSettings):
     """How often all bits are gone over: stronger ones disturb each other, since faces come to differ by more."""
 
     levels: tuple[str, ...] = ()
-    """What bits' values become before the first round, as in Bald=2.5 Young=-1.5. With --rounds 0 that is all."""
+    """What bits' values become before the first round, as in Bald=2.5 Young=-1.5; nearer 0 than 1 or -1, a bit says
+    less. With --rounds 0 that is all."""
 
     rest: float = 1.0
     """What the latent's normal numbers and bits without names are multiplied by. Below 1, faces differ less but by what
@@ -111,13 +112,13 @@ class StrengthenSettings(ComparisonSettings):
                 levels[name] = float(level)
             except ValueError:
                 raise TrainingError(f"--levels {word}: give a name and a number, as in Bald=2.5") from None
-            check_range(f"levels {name}", abs(levels[name]), 1, 1000)
+            check_range(f"levels {name}", abs(levels[name]), 0.01, 1000)
         return levels
 
 
 def pairs(levels: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """Off and on by attribute, from what each bit's rarer value becomes: 1 or -1 where it stays, or farther from 0."""
-    return {name: (min(-1.0, value), max(1.0, value)) for name, value in levels.items()}
+    """Off and on by attribute, from what one of each bit's values, that of the same sign, becomes."""
+    return {name: (value, 1.0) if value < 0 else (-1.0, value) for name, value in levels.items()}
 
 
 def least_level(area_at: Callable[[float], float], wanted: float, most: float) -> float:
@@ -185,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := {*settings.attributes, *levels} - set(model.attributes):
         raise TrainingError(f"no bit is called {min(unknown)}: {settings.model} has {', '.join(model.attributes)}")
     command = command_of("study.strengthen", settings)
-    note = f"Some bits were made stronger afterwards ({command})."
+    note = f"Some bits were made stronger, or weaker, afterwards ({command})."
     amend.texts(settings.model, "", note)  # If they are damaged, it says so now.
     faces = settings.real_faces(settings.training_faces)
     tell_of_crop(model, faces)
@@ -203,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number, name in itertools.product(range(1, settings.rounds + 1), told):
         levels[name] = bits.level(name, levels)
         print(f"Round {number}: {name} becomes {levels[name]:+.2f}", flush=True)
-    levels = {name: level for name, level in levels.items() if abs(level) > 1}
+    levels = {name: level for name, level in levels.items() if abs(level) != 1}
     rows = []
     for name, level in levels.items():
         before, after = trained.area(name, {}), bits.area(name, levels)
@@ -219,7 +220,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     model = model.strengthened(pairs(levels), settings.rest)
     amend.save(model, settings.model, settings.output, amend.texts(settings.model, section, note))
-    print(f"Bits that are stronger now: {len(levels)}. The model is in {settings.output}.")
+    stronger = sum(abs(level) > 1 for level in levels.values())
+    print(f"Bits that are stronger now: {stronger}, weaker: {len(levels) - stronger}. The model is in {settings.output}.")
 
 
 if __name__ == "__main__":

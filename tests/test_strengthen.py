@@ -185,7 +185,7 @@ def test_the_command(celeba, folder, tmp_path, capsys, monkeypatch):
     assert "## Scores" not in card and "## Use and limits" in card
     note = json.loads((tmp_path / "out/training.json").read_text())["note"]
     assert "python -m study.strengthen --dataset path/to/" in note and str(tmp_path) not in note + card
-    assert "Bits that are stronger now: 1." in capsys.readouterr().out
+    assert "Bits that are stronger now: 1, weaker: 0." in capsys.readouterr().out
 
 
 def test_a_whole_run_finds_no_more_than_is_there(celeba, folder, tmp_path, capsys, monkeypatch):
@@ -193,19 +193,24 @@ def test_a_whole_run_finds_no_more_than_is_there(celeba, folder, tmp_path, capsy
     monkeypatch.setattr(verdicts, "WORKS", 0)
     strengthen.main(arguments(celeba, folder, tmp_path, "--most", "1.01"))
     printed = capsys.readouterr().out
-    assert "Smiling" in printed and "Young" not in printed and "Bits that are stronger now: 0." in printed
+    assert "Smiling" in printed and "Young" not in printed and "Bits that are stronger now: 0, weaker: 0." in printed
     z = load(folder).sample_latent(4, seed=0)
     torch.testing.assert_close(load(tmp_path / "out").decode(z), load(folder).decode(z), atol=0.03, rtol=0)
 
 
-def test_levels_given_by_hand_are_what_becomes_of_the_bits(celeba, folder, tmp_path, capsys):
-    by_hand = ("--rounds", "0", "--levels", "Smiling=2.5", "--rest", "0.8")
+@pytest.mark.parametrize(
+    "level, becomes, count",
+    [("Smiling=2.5", (-1, 2.5), "stronger now: 1, weaker: 0"), ("Smiling=-0.5", (-0.5, 1), "stronger now: 0, weaker: 1")],
+)
+def test_levels_given_by_hand_are_what_becomes_of_the_bits(celeba, folder, tmp_path, capsys, level, becomes, count):
+    by_hand = ("--rounds", "0", "--levels", level, "--rest", "0.8")
     strengthen.main(arguments(celeba, folder, tmp_path, *by_hand))
     model, z = load(folder), load(folder).sample_latent(10, seed=1)
-    expected = model.strengthened({"Smiling": (-1, 2.5)}, rest=0.8).decode(z)
+    expected = model.strengthened({"Smiling": becomes}, rest=0.8).decode(z)
     torch.testing.assert_close(load(tmp_path / "out").decode(z), expected, atol=0.03, rtol=0)
-    assert "--levels Smiling=2.5 --rest 0.8" in (tmp_path / "out/README.md").read_text()
-    assert "at +2.50" in capsys.readouterr().out
+    assert f"--levels {level} --rest 0.8" in (tmp_path / "out/README.md").read_text()
+    printed = capsys.readouterr().out
+    assert f"at {sum(becomes) - (1 if becomes[1] == 1 else -1):+.2f}" in printed and count in printed
 
 
 @pytest.mark.parametrize(
@@ -216,7 +221,7 @@ def test_levels_given_by_hand_are_what_becomes_of_the_bits(celeba, folder, tmp_p
         (["--most", "0.5"], "--most is 0.5"),
         (["--rounds", "-1"], "--rounds is -1"),
         (["--levels", "Smiling"], "--levels Smiling: give a name and a number, as in Bald=2.5"),
-        (["--levels", "Smiling=0.5"], "--levels Smiling is 0.5"),
+        (["--levels", "Smiling=0"], "--levels Smiling is 0.0"),
         (["--levels", "Smiling=nan"], "--levels Smiling is nan"),
         (["--levels", "Smiling=2", "Bald=2"], "no bit is called Bald: "),
         (["--levels", "Smiling=2", "Young=2"], "its faces have no labels of Young"),
