@@ -221,7 +221,9 @@ def main(arguments: list[str] | None = None) -> None:
     model = model.strengthened(pairs(levels), settings.rest)
     amend.save(model, settings.model, settings.output, amend.texts(settings.model, section, note))
     stronger = sum(abs(level) > 1 for level in levels.values())
-    print(f"Bits that are stronger now: {stronger}, weaker: {len(levels) - stronger}. The model is in {settings.output}.")
+    print(
+        f"Bits that are stronger now: {stronger}, weaker: {len(levels) - stronger}. The model is in {settings.output}."
+    )
 
 
 if __name__ == "__main__":

@@ -200,7 +200,10 @@ def test_a_whole_run_finds_no_more_than_is_there(celeba, folder, tmp_path, capsy
 
 @pytest.mark.parametrize(
     "level, becomes, count",
-    [("Smiling=2.5", (-1, 2.5), "stronger now: 1, weaker: 0"), ("Smiling=-0.5", (-0.5, 1), "stronger now: 0, weaker: 1")],
+    [
+        ("Smiling=2.5", (-1, 2.5), "stronger now: 1, weaker: 0"),
+        ("Smiling=-0.5", (-0.5, 1), "stronger now: 0, weaker: 1"),
+    ],
 )
 def test_levels_given_by_hand_are_what_becomes_of_the_bits(celeba, folder, tmp_path, capsys, level, becomes, count):
     by_hand = ("--rounds", "0", "--levels", level, "--rest", "0.8")
