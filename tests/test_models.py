@@ -280,9 +280,10 @@ def test_steps_of_encoding_bring_every_image_nearer():
     flat = torch.linspace(-1, 1, 5)[:, None, None, None].expand(5, 3, 64, 64)
     images = torch.cat([faces, faces.flip(2), -faces, flat, torch.rand(3, 3, 64, 64) * 2 - 1])
     errors = torch.stack([squared_errors(model.with_encoding_steps(steps), images) for steps in range(5)])
-    assert (errors.diff(dim=0) <= 0).all() and (errors[4] < errors[0]).all()
-    # A face's error falls with the first step. A negative's may be too far, and is taken again, half as long.
-    assert (errors[1] < errors[0])[:32].all()
+    nearer = errors[1:] < errors[0]
+    assert (errors.diff(dim=0) <= 0).all() and nearer[1].all()
+    # A negative's first step may be too far: it is taken again, half as long.
+    assert nearer[0, :32].all() and nearer[0, 48:].all()
     # In PSNR: a third of a decibel by the first step alone.
     gains = 10 * (errors[0] / errors)[:, :16].log10().mean(1)
     assert gains[1] > 0.3 and gains[4] > 0.5, gains
