@@ -22,7 +22,17 @@ from train.errors import TrainingError, run_command
 from train.settings import check_range
 
 from . import scores
-from .evaluate import ComparisonSettings, Interval, RealFaces, decode, load_model, table, tell, tell_of_crop, with_interval
+from .evaluate import (
+    ComparisonSettings,
+    Interval,
+    RealFaces,
+    decode,
+    load_model,
+    table,
+    tell,
+    tell_of_crop,
+    with_interval,
+)
 from .features import EXTRACTORS, FACE_FEATURES, extract
 
 # Latents in which each attribute is turned on and off.

@@ -276,7 +276,10 @@ def describe(result: dict[str, Any]) -> str:
         its = {name: score for name, score in SCORES.items() if score.of == kind}
         rows = [
             [WORDS[part] + (", by face features" if by else "")]
-            + [with_interval(result[part + by][name], max(2, s.digits)) if name in result[part + by] else "" for name, s in its.items()]
+            + [
+                with_interval(result[part + by][name], max(2, s.digits)) if name in result[part + by] else ""
+                for name, s in its.items()
+            ]
             for part in parts
             for by in ("", BY_FACE)
             if part + by in result

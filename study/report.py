@@ -37,7 +37,7 @@ ATTRIBUTES_FILE = "attributes.json"
 TABLE = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 # What the text of a section quotes no figures in: tables, headings, pictures and links' addresses, code.
-NO_TEXT = re.compile(r"<!--.*?-->|```.*?```|`[^`]*`|^\|.*$|^#.*$|^!.*$|\]\(.*?\)", re.DOTALL | re.MULTILINE)
+NO_TEXT = re.compile(r"<!--.*?-->|`[^`\n]*`|^[|#!].*$|\]\(.*?\)", re.MULTILINE)
 
 # A number, with its interval if it has one.
 FIGURE = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: ± \d+(?:\.\d+)?)?%?")
