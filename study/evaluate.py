@@ -142,13 +142,16 @@ class RealFaces:
     skip: int = 0
     crop: float = 1.0
 
-    @cache
     def train_features(self, network: str) -> torch.Tensor:
-        return extract(self.train, network)
+        return _features(self, "train", network)
 
-    @cache
     def held_out_features(self, network: str) -> torch.Tensor:
-        return extract(self.held_out, network)
+        return _features(self, "held_out", network)
+
+
+@cache
+def _features(real: RealFaces, which: str, network: str) -> torch.Tensor:
+    return extract(getattr(real, which), network)
 
 
 def load_model(location: str | Path) -> FaceModel:

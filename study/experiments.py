@@ -85,7 +85,7 @@ def out_of_distribution(
     count: int,
     detect: Callable[[torch.Tensor], torch.Tensor] | None,
     means: tuple[float, ...] = MEANS,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """What becomes of `count` faces, with the same noise, as their latents' mean moves away from the prior's.
 
     Returns for each mean: the diversity of the faces in grey levels, and in features; the kernel distance to real

@@ -10,8 +10,8 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 

@@ -20,7 +20,6 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from models.images import normalise
 from train import measure
 
-
 # Nearest neighbours that make the balls of precision, recall, density and coverage, as in the papers.
 PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5
 

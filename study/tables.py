@@ -11,7 +11,8 @@ from .experiments import REPORTED, edges
 from .features import EXTRACTORS
 from .scores import SCORES
 
-Results, Titles = dict[str, Any], dict[str, str]
+Results = dict[str, Any]
+Titles = dict[str, str]
 
 # Files of results of `study.sweep`, which need not be there.
 SWEEPS = ("sweep-quick", "sweep")
