@@ -130,10 +130,15 @@ def measure(names: list[str], settings: ReportSettings) -> None:
         )
     protocol = settings.protocol(settings.samples, real) | {"training faces": len(real.train)}
     protocol["data"] = settings.data_note or protocol["dataset"]
-    protocol["weights"] = {name: digest(settings.weights, name) for name in names}
-    head = {"protocol": protocol, "command": settings.command}
     measured = {name: models[name] for name in settings.only or names}
-    kept = _results_to_keep(settings, head) if settings.only else {}
+    protocol["weights"] = {name: digest(settings.weights, name) for name in measured}
+    head = {"protocol": protocol, "command": settings.command}
+    kept = read_results(settings.output) if settings.only else {}
+    for name in kept.keys() & {*MEASUREMENTS, NAMED_ATTRIBUTES}:
+        if _way(kept[name]) != _way(head):
+            raise TrainingError(
+                f"--only: {name}.json in --output {settings.output} was measured in another way: measure all, without --only"
+            )
     for name, result in experiments.run(measured, real, settings, settings.draws):
         print(f"measured: {name}", flush=True)
         whole = _merged(kept.get(name, {}), head | result, measured)
@@ -147,29 +152,9 @@ def digest(weights: Path, name: str) -> str:
     return hashlib.sha256((weights / name / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
 
 
-def _results_to_keep(settings: ReportSettings, head: dict[str, Any]) -> dict[str, Any]:
-    """The results there are, by name, of models that are not measured anew.
-
-    Args:
-        head: protocol and command of what is about to be measured.
-
-    Raises:
-        TrainingError: they were measured in another way, or of other weights.
-    """
-
-    def without_measured(head: dict[str, Any]) -> tuple[Any, ...]:
-        weights = head["protocol"].get("weights", {})
-        others = {name: digest for name, digest in weights.items() if name not in settings.only}
-        return head["command"], head["protocol"] | {"weights": others}
-
-    results = read_results(settings.output)
-    for name in (*MEASUREMENTS, NAMED_ATTRIBUTES):
-        if without_measured(results[name]) != without_measured(head):
-            raise TrainingError(
-                f"--only: {name}.json in --output {settings.output} was measured in another way, or of other weights of "
-                "the other models: measure all, without --only"
-            )
-    return results
+def _way(result: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """How a result was measured: only those of one way can be compared."""
+    return result["command"], {name: value for name, value in result["protocol"].items() if name != "weights"}
 
 
 def _merged(before: dict[str, Any], result: dict[str, Any], models: Collection[str]) -> dict[str, Any]:
