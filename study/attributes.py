@@ -152,7 +152,7 @@ def measure(
         return seen
 
     # The face features come last.
-    face = slice(-int(EXTRACTORS[FACE_FEATURES].layer), None) if judges.networks[-1] == FACE_FEATURES else None
+    face = slice(-EXTRACTORS[FACE_FEATURES].size, None) if judges.networks[-1] == FACE_FEATURES else None
     apart = None if face is None else scores.mean_distance(drawn[:, face])
     result: dict[str, dict[str, Any] | None] = dict.fromkeys(model.attributes)
     for name in model.attributes:

@@ -23,14 +23,12 @@ from train.settings import DataSettings, check_range
 
 from . import scores
 from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features
-from .scores import SCORES
 
 # Of the parts of a result: those by the second network's features have this after their name.
 BY_FACE = "_by_face_features"
 
-# What faces are compared with, and what is reconstructed.
-PARTS = ("generated", "held_out", "reconstructed")
-WORDS = {
+# By each of the parts what it scores, in words.
+PARTS = {
     "generated": "generated, training faces",
     "held_out": "generated, held-out faces",
     "reconstructed": "reconstructed held-out faces",
@@ -228,21 +226,17 @@ def score_reconstructions(
     result: dict[str, dict[str, Interval]] = {name: {} for name in settings.by_network("reconstructed").values()}
     for name, score in scores.of("reconstructed").items():
         if score.by == "images":
-            result["reconstructed"][name] = _over_faces(score.function(images, originals))
+            result["reconstructed"][name] = scores.mean_and_interval(score.function(images, originals))
             continue
         for network, part in settings.by_network("reconstructed").items():
             values = score.function(extract(images, network), real.held_out_features(network))
-            result[part][name] = _over_faces(values)
+            result[part][name] = scores.mean_and_interval(values)
     for name, faces in (("sharpness", images), ("sharpness_of_originals", originals)):
-        result["reconstructed"][name] = _over_faces(scores.sharpness(face[None]) for face in faces)
+        result["reconstructed"][name] = scores.mean_and_interval(scores.sharpness(face[None]) for face in faces)
     if isinstance(model, PerceptualAutoencoder) and model.encoding_steps:
         alone = decode(model, encode(model.with_encoding_steps(0), originals))
-        result["reconstructed"]["psnr_by_encoder_alone"] = _over_faces(scores.psnr(alone, originals))
+        result["reconstructed"]["psnr_by_encoder_alone"] = scores.mean_and_interval(scores.psnr(alone, originals))
     return result
-
-
-def _over_faces(values: Iterable[float] | torch.Tensor) -> Interval:
-    return scores.mean_and_interval([float(value) for value in values])
 
 
 def evaluate(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
@@ -275,10 +269,10 @@ def with_interval(value: Interval | float, digits: int = 2) -> str:
 def describe(result: dict[str, Any]) -> str:
     """The tables of a result: faces against training faces, and against held-out ones; reconstructions; latents."""
     told = []
-    for kind, parts in (("generated", PARTS[:2]), ("reconstructed", PARTS[2:])):
-        its = {name: score for name, score in SCORES.items() if score.of == kind}
+    for kind, parts in (("generated", ("generated", "held_out")), ("reconstructed", ("reconstructed",))):
+        its = scores.of(kind)
         rows = [
-            [WORDS[part] + (", by face features" if by else "")]
+            [PARTS[part] + (", by face features" if by else "")]
             + [
                 with_interval(result[part + by][name], max(2, s.digits)) if name in result[part + by] else ""
                 for name, s in its.items()

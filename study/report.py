@@ -26,7 +26,7 @@ from train.record import write_whole
 from train.settings import check_range
 
 from . import experiments, figures, tables
-from .evaluate import BY_FACE, PARTS, WORDS, EvaluationSettings, load_model, table, with_interval
+from .evaluate import BY_FACE, PARTS, EvaluationSettings, load_model, table, with_interval
 from .experiments import MEASUREMENTS, NAMED_ATTRIBUTES
 from .features import EXTRACTORS
 from .scores import SCORES
@@ -105,8 +105,9 @@ def main(arguments: list[str] | None = None) -> None:
     if settings.cards:
         for name in titles.keys() & results["scores"].keys():
             write_scores(settings.weights / name / "README.md", results["scores"][name], results["scores"]["protocol"])
-        for name, measured in results["named-attributes"]["models"].items():
-            write_areas(settings.weights / name / ATTRIBUTES_FILE, measured)
+        named = results[NAMED_ATTRIBUTES]["models"]
+        for name in titles.keys() & named.keys():
+            write_areas(settings.weights / name / ATTRIBUTES_FILE, named[name])
     figures.draw_curves(results, titles, settings.output)
     page = settings.output / "report.md"
     text = fill_in(page.read_text(encoding="utf-8"), results, titles)
@@ -250,7 +251,7 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
             if name not in SCORES:
                 continue
             score = SCORES[name]
-            label = f"{score.title}, {WORDS[plain]}" + (", by face features" if by else "")
+            label = f"{score.title}, {PARTS[plain]}" + (", by face features" if by else "")
             network = protocol["face features" if by else "features"]
             rows.append([label, with_interval(value, max(2, score.digits))])
             entries.append(

@@ -4,7 +4,7 @@ Frechet distance, kernel distance, precision and recall are torch-fidelity's. Lo
 scores are better when higher. `generated` and `real` are features (n, size) and (m, size).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -130,12 +130,13 @@ def area_and_interval(area: float, positives: int, negatives: int) -> dict[str, 
     return {"mean": area, "interval": float(norm.ppf(0.975) * variance**0.5)}
 
 
-def mean_and_interval(values: list[float]) -> dict[str, float | None]:
+def mean_and_interval(values: Iterable[float] | torch.Tensor) -> dict[str, float | None]:
     """Mean, and the half width of its 95 % confidence interval by Student's distribution, None of a single value."""
+    numbers = np.array([float(value) for value in values])
     interval = None
-    if len(values) > 1:
-        interval = float(np.std(values, ddof=1) / len(values) ** 0.5 * t.ppf(0.975, len(values) - 1))
-    return {"mean": float(np.mean(values)), "interval": interval}
+    if len(numbers) > 1:
+        interval = float(numbers.std(ddof=1) / len(numbers) ** 0.5 * t.ppf(0.975, len(numbers) - 1))
+    return {"mean": float(numbers.mean()), "interval": interval}
 
 
 @dataclass(frozen=True)

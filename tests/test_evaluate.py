@@ -259,7 +259,7 @@ def autoencoder(**options) -> Autoencoder:
 def test_far_out_units_freeze_and_faces_become_alike(real):
     near, far = experiments.out_of_distribution(autoencoder(), real, SETTINGS, 10, None, means=(0, 1000))
     assert near["frozen_units"] < 0.3 and far["frozen_units"] > 0.9
-    assert far["feature_diversity"] < near["feature_diversity"] and far["face_share"] is None
+    assert far["pixel_diversity"] < near["pixel_diversity"] and far["face_share"] is None
 
 
 def test_frozen_and_clipped_shares_of_a_decoder_made_by_hand(real):
@@ -309,10 +309,17 @@ def test_a_bit_that_does_nothing_changes_nothing():
     model = Generator(6, 3, 4).eval()
     with torch.no_grad():
         model.layers[0][0].weight[4] = 0
-    result = experiments.bits(model, 4, NETWORK)
-    assert [move["number"] for move in result["discrete"]] == [3, 4, 5]
-    dead, alive = result["discrete"][1], result["discrete"][0]
-    assert dead["pixels"] == dead["features"] == 0 and alive["pixels"] > 0
+    result = experiments.bits(model, 4)
+    assert [len(result[half]) for half in ("continuous", "discrete")] == [3, 3]
+    alive, dead, other = (move["pixels"] for move in result["discrete"])
+    assert dead == 0 < min(alive, other)
+
+
+def test_a_bit_goes_from_minus_one_to_one():
+    model = Generator(6, 3, 4).eval()
+    model.decode = lambda z: (z[:, 3] * 10 / 127.5)[:, None, None, None].expand(-1, 3, 64, 64)
+    result = experiments.bits(model, 4)
+    assert [round(move["pixels"]) for move in result["discrete"]] == [20, 0, 0]
 
 
 def test_an_attribute_that_reconstruction_destroys_is_at_chance(real):
