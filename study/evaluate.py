@@ -195,25 +195,23 @@ def over_seeds(results: Iterable[dict[str, float]]) -> dict[str, Interval]:
 
 
 def score_draws(
-    draws: list[torch.Tensor], real: RealFaces, settings: EvaluationSettings, part: str = "generated"
+    draws: list[torch.Tensor], real: RealFaces, settings: EvaluationSettings, parts: tuple[str, ...]
 ) -> dict[str, dict[str, Interval]]:
-    """Scores by each network of images drawn with several seeds, each (n, 3, 64, 64) uint8, against training faces."""
-    return {
-        name: over_seeds(compare(extract(images, network), real.train_features(network)) for images in draws)
-        for network, name in settings.by_network(part).items()
-    }
-
-
-def score_samples(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, dict[str, Interval]]:
-    """Scores of faces drawn from the model's prior: against training faces, and of as many as there are against those
-    held out."""
-    draws = [decode(model, model.sample_latent(settings.samples, seed=seed)) for seed in range(settings.seeds)]
+    """Scores, by part and network, of images drawn with several seeds, each (n, 3, 64, 64) uint8: those of the part
+    "held_out" against held-out faces, of which there may be fewer, and those of any other against training faces."""
     result = {}
     for network in settings.networks:
         seen = [extract(images, network) for images in draws]
-        for part, faces in (("generated", real.train_features), ("held_out", real.held_out_features)):
-            name = settings.by_network(part)[network]
-            result[name] = over_seeds(compare(features, faces(network)) for features in seen)
+        for part in parts:
+            faces = (real.held_out_features if part == "held_out" else real.train_features)(network)
+            result[settings.by_network(part)[network]] = over_seeds(compare(features, faces) for features in seen)
+    return result
+
+
+def score_samples(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, dict[str, Interval]]:
+    """Scores of faces drawn from the model's prior."""
+    draws = [decode(model, model.sample_latent(settings.samples, seed=seed)) for seed in range(settings.seeds)]
+    result = score_draws(draws, real, settings, ("generated", "held_out"))
     result["generated"] |= over_seeds({"sharpness": scores.sharpness(images)} for images in draws)
     return result
 

@@ -176,7 +176,7 @@ def densities(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -
     result: dict[str, Any] = {"latents": latent_moments(torch.from_numpy(z)) | {"mean_in_deviations": off}}
     for name, sample in samplers.items():
         draws = [decode(model, sample(settings.samples, seed)) for seed in range(settings.seeds)]
-        for part, its in score_draws(draws, real, settings, "sampled").items():
+        for part, its in score_draws(draws, real, settings, ("sampled",)).items():
             result.setdefault(part, {})[name] = its
         result["sampled"][name] |= over_seeds({"pixel_diversity": scores.diversity(images[:200])} for images in draws)
     return result
@@ -264,8 +264,9 @@ def baselines(real: RealFaces, settings: EvaluationSettings, size: int = 100) ->
         numbers = np.random.default_rng(seed).standard_normal((settings.samples, size))
         return to_images(pca.inverse_transform(numbers * pca.explained_variance_**0.5))
 
+    draws = [pca_samples(seed) for seed in range(settings.seeds)]
     result: dict[str, Any] = {
-        "PCA": score_draws([pca_samples(seed) for seed in range(settings.seeds)], real, settings),
+        "PCA": score_draws(draws, real, settings, ("generated", "held_out")),
         "other training faces": {},
         "one face repeated": {},
     }

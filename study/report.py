@@ -26,7 +26,7 @@ from train.record import write_whole
 from train.settings import check_range
 
 from . import experiments, figures, tables
-from .evaluate import BY_FACE, PARTS, EvaluationSettings, load_model, table, with_interval
+from .evaluate import BY_FACE, PARTS, EvaluationSettings, describe, load_model
 from .experiments import MEASUREMENTS, NAMED_ATTRIBUTES
 from .features import EXTRACTORS
 from .scores import SCORES
@@ -244,26 +244,25 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
     """Put a model's scores into its card: a section of its own before the one on training, and the model index."""
     card = ModelCard.load(path)
     tasks = {"generated": "unconditional-image-generation", "reconstructed": "image-to-image"}
-    rows, entries = [], []
-    for part in (part + by for part in PARTS for by in ("", BY_FACE)):
-        plain, by, _ = part.partition(BY_FACE)
-        for name, value in result.get(part, {}).items():
-            if name not in SCORES:
-                continue
-            score = SCORES[name]
-            label = f"{score.title}, {PARTS[plain]}" + (", by face features" if by else "")
-            network = protocol["face features" if by else "features"]
-            rows.append([label, with_interval(value, max(2, score.digits))])
-            entries.append(
-                EvalResult(
-                    task_type=tasks[score.of],
-                    dataset_type=protocol["dataset"],
-                    dataset_name=f"{protocol['data']}, {protocol['reference' if plain == 'generated' else 'held out']}",
-                    metric_type=("held_out_" if plain == "held_out" else "") + name + by,
-                    metric_name=label + (f" ({network} features)" if score.by == "features" else ""),
-                    metric_value=round(value["mean"], 3),
+    entries = []
+    for part, words in PARTS.items():
+        for by in ("", BY_FACE):
+            for name, score in SCORES.items():
+                if name not in result.get(part + by, {}):
+                    continue
+                network = protocol["face features" if by else "features"]
+                faces = protocol["reference" if part == "generated" else "held out"]
+                seen = f" ({network} features)" if score.by == "features" else ""
+                entries.append(
+                    EvalResult(
+                        task_type=tasks[score.of],
+                        dataset_type=protocol["dataset"],
+                        dataset_name=f"{protocol['data']}, {faces}",
+                        metric_type=("held_out_" if part == "held_out" else "") + name + by,
+                        metric_name=f"{score.title}, {words}{seen}",
+                        metric_value=round(result[part + by][name]["mean"], 3),
+                    )
                 )
-            )
     card.data.model_name, card.data.eval_results = path.parent.name, entries
     caution = "" if EXTRACTORS[protocol["features"]].literature else ", and are no FID or KID of the literature"
     by_face = protocol.get("face features")
@@ -275,7 +274,7 @@ held-out ones, the {protocol["held out"]}, which are also reconstructed. The dat
 between features of {protocol["features"]}{caution}; ± 95 % confidence.{second}
 No network that scores was part of a training loss. The repository's docs/report.md has all measurements.
 
-{table(("score", ""), rows)}
+{describe(result)}
 
 """
     before, training, after = card.text.partition("## Training")

@@ -12,7 +12,7 @@ python -m study.sweep --dataset path/to/celeba --limit 8000 --seeds 2 --only gan
 import json
 import math
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,15 +23,18 @@ from train import autoencoder, gan
 from train.errors import TrainingError, run_command
 from train.measure import latent_moments
 from train.record import Record, write_whole
-from train.settings import DataSettings, check_range
+from train.settings import check_range
 
 from . import experiments, scores
 from .evaluate import BY_FACE, EvaluationSettings, RealFaces, compare, decode, encode, load_model
-from .features import FeatureNetwork, extract
+from .features import extract
 
 
 @dataclass(frozen=True)
-class SweepSettings(DataSettings):
+class SweepSettings(EvaluationSettings):
+    samples: int = 1000
+    """Faces of each model to score."""
+
     limit: int | None = None
     """Train on the first so many faces only."""
 
@@ -54,21 +57,11 @@ class SweepSettings(DataSettings):
     train: bool = True
     """Whether to train the runs that are missing, or only to score those that are there."""
 
-    held_out_split: str = "test"
-    """As for study.evaluate."""
-
-    samples: int = 1000
-    """Faces of each model to score."""
-
-    features: FeatureNetwork = "efficientnet-lite0"
-    """As for study.evaluate."""
-
     results: Path | None = None
     """Where the scores go; by default docs/results/sweep.json."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("seeds", self.seeds, 1, 1000)
         if self.limit is not None:
             check_range("limit", self.limit, 1, 10_000_000)
         names = [kind.name for kind in KINDS]
@@ -202,13 +195,7 @@ def score(settings: SweepSettings) -> dict[str, Any]:
                     there.setdefault((kind, epoch), {})[seed] = model
     if not there:
         raise TrainingError(f"--output {settings.folder} holds no finished run of the sweep to score")
-    its = EvaluationSettings(
-        **{field.name: getattr(settings, field.name) for field in fields(DataSettings)},
-        held_out_split=settings.held_out_split,
-        samples=settings.samples,
-        seeds=1,
-        features=settings.features,
-    )
+    its = replace(settings, seeds=1)
     real = its.real_faces(TRAINING_FACES)
     rows = []
     for (kind, epochs), models in there.items():
