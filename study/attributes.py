@@ -28,10 +28,10 @@ from .evaluate import (
     RealFaces,
     decode,
     load_model,
+    shown,
     table,
     tell,
     tell_of_crop,
-    with_interval,
 )
 from .features import EXTRACTORS, FACE_FEATURES, extract
 
@@ -230,10 +230,8 @@ def describe(result: dict[str, Any], kind: str) -> str:
     for name, its in best_first(result["attributes"], result["judges"]).items():
         most = "" if its["most"] is None else f"{its['most_moved']} {its['most']:+.1f}"
         verdict = "works" if its["works"] else "does not work" if its["judged"] else "cannot be judged"
-        numbers = [with_interval(its["area"], 3), f"{its['of_real_faces']:.3f}", f"{its['shift']:+.2f}"]
-        others = "" if its["others"] is None else f"{its['others']:.2f}"
-        identity = "" if its["identity"] is None else f"{its['identity']:.0%}"
-        rows.append([name, *numbers, others, most, identity, verdict])
+        numbers = [shown(its["area"], ".3f"), shown(its["of_real_faces"], ".3f"), shown(its["shift"], "+.2f")]
+        rows.append([name, *numbers, shown(its["others"]), most, shown(its["identity"], ".0%"), verdict])
     head = ("", "area", "of real faces", "itself", "the others", "most of them", "identity", "")
     clear, working = count_told_apart(result["attributes"], result["judges"])
     count = f"{clear} of {len(result['attributes'])} {kind} are told apart with an area over {TOLD_APART}"

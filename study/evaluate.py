@@ -256,31 +256,25 @@ def table(head: Collection[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join([first, "|" + "---|" * len(head), *others])
 
 
-def with_interval(value: Interval | float, digits: int = 2) -> str:
-    """A mean and its interval, or a single number."""
+def shown(value: Interval | float | None, form: str = ".2f") -> str:
+    """A mean and its interval, or a single number; nothing of what was not measured."""
     if not isinstance(value, dict):
-        return f"{value:.{digits}f}"
-    interval = "" if value["interval"] is None else f" ± {value['interval']:.{digits}f}"
-    return f"{value['mean']:.{digits}f}{interval}"
+        return "" if value is None else f"{value:{form}}"
+    interval = "" if value["interval"] is None else f" ± {value['interval']:{form}}"
+    return f"{value['mean']:{form}}{interval}"
 
 
 def describe(result: dict[str, Any]) -> str:
     """The tables of a result: faces against training faces, and against held-out ones; reconstructions; latents."""
     told = []
     for kind, parts in (("generated", ("generated", "held_out")), ("reconstructed", ("reconstructed",))):
-        its = scores.of(kind)
-        rows = [
-            [PARTS[part] + (", by face features" if by else "")]
-            + [
-                with_interval(result[part + by][name], max(2, s.digits)) if name in result[part + by] else ""
-                for name, s in its.items()
-            ]
-            for part in parts
-            for by in ("", BY_FACE)
-            if part + by in result
-        ]
+        columns = scores.of(kind)
+        rows = []
+        for part, by in ((part, by) for part in parts for by in ("", BY_FACE) if part + by in result):
+            cells = [shown(result[part + by].get(name), f".{max(2, its.digits)}f") for name, its in columns.items()]
+            rows.append([PARTS[part] + (", by face features" if by else ""), *cells])
         if rows:
-            told.append(table(["", *(score.title for score in its.values())], rows))
+            told.append(table(["", *(score.title for score in columns.values())], rows))
     if "latents" in result:
         moments = result["latents"]
         prior = result["prior"] | {"skewness": 0, "kurtosis": 3}

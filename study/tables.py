@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import attributes, scores
-from .evaluate import BY_FACE, table, with_interval
+from .evaluate import BY_FACE, shown, table
 from .experiments import REPORTED, edges
 from .features import EXTRACTORS
 from .scores import SCORES
@@ -47,79 +47,69 @@ def protocol(results: Results, titles: Titles) -> str:
     return table(("protocol", ""), rows.items())
 
 
-def generated(part: str) -> Callable[[Results, Titles], str]:
-    """Scores of generated faces: of models, and what they are of no network at all."""
-
-    def made(results: Results, titles: Titles) -> str:
-        measured = {title: results["scores"].get(name, {}) for name, title in titles.items()}
-        measured |= {title: results["baselines"][name] for name, title in BASELINES.items()}
-        columns = scores.of("generated")
-        rows = []
-        for title, its in measured.items():
-            if part in its:
-                cells = [with_interval(its[part][name], score.digits) for name, score in columns.items()]
-                by_face = its.get(part + BY_FACE)
-                rows.append([title, *cells, with_interval(by_face["frechet_distance"], 1) if by_face else ""])
-        return some(["", *(score.title for score in columns.values()), "Frechet distance by face features"], rows)
-
-    return made
-
-
 def some(head: list[str], rows: list[list[str]]) -> str:
     """A table, or that it has no rows."""
     return table(head, rows) if rows else "*Not measured yet.*"
 
 
+def by_model(
+    measured: dict[str, Any], titles: Titles, columns: dict[str, Callable[[Any], str]], *more: list[str]
+) -> str:
+    """A row for each model that was measured, and more rows. By its head, a column is made from what was measured."""
+    rows = [
+        [title, *(column(measured[name]) for column in columns.values())]
+        for name, title in titles.items()
+        if name in measured
+    ]
+    return some(["", *columns], [*rows, *more])
+
+
+def score_columns(part: str) -> dict[str, Callable[[Any], str]]:
+    """A column for each score of a part of what `study.evaluate` measured."""
+
+    def column(name: str, digits: int) -> Callable[[Any], str]:
+        return lambda its: shown(its[part].get(name), f".{digits}f")
+
+    kind = "reconstructed" if part == "reconstructed" else "generated"
+    return {score.title: column(name, score.digits) for name, score in scores.of(kind).items()}
+
+
+def generated(part: str) -> Callable[[Results, Titles], str]:
+    """Scores of generated faces: of models, and what they are of no network at all."""
+
+    def made(results: Results, titles: Titles) -> str:
+        both = results["scores"] | results["baselines"]
+        measured = {name: its for name, its in both.items() if part in its}
+        by_face = lambda its: shown(its.get(part + BY_FACE, {}).get("frechet_distance"), ".1f")
+        columns = score_columns(part) | {"Frechet distance by face features": by_face}
+        return by_model(measured, titles | BASELINES, columns)
+
+    return made
+
+
 def reconstructed(results: Results, titles: Titles) -> str:
-    columns = scores.of("reconstructed")
-    rows = []
-    for name, title in titles.items():
-        its = results["scores"].get(name, {})
-        if "reconstructed" not in its:
-            continue
-        by_face = its.get("reconstructed" + BY_FACE, {}).get("feature_distance")
-        rows.append([title, *(with_interval(its["reconstructed"][score], SCORES[score].digits) for score in columns)])
-        rows[-1].append("" if by_face is None else with_interval(by_face, 1))
-        if "psnr_by_encoder_alone" in its["reconstructed"]:
-            alone = with_interval(its["reconstructed"]["psnr_by_encoder_alone"])
-            rows.append(["its encoder alone", alone] + [""] * len(columns))
-    rows.append(["PCA with 100 numbers", with_interval(results["baselines"]["PCA"]["psnr"])] + [""] * len(columns))
-    return table(["", *(score.title for score in columns.values()), "by face features"], rows)
+    measured = {name: its for name, its in results["scores"].items() if "reconstructed" in its}
+    alone = lambda its: shown(its["reconstructed"].get("psnr_by_encoder_alone"))
+    by_face = lambda its: shown(its.get("reconstructed" + BY_FACE, {}).get("feature_distance"), ".1f")
+    columns = score_columns("reconstructed") | {"by face features": by_face, "PSNR of the encoder alone": alone}
+    pca = ["PCA with 100 numbers", shown(results["baselines"]["PCA"]["psnr"]), *[""] * (len(columns) - 1)]
+    return by_model(measured, titles, columns, pca)
 
 
 def survival(results: Results, titles: Titles) -> str:
     """How well attributes are told from reconstructions, and the share that the reports' models keep on average of what
     originals show beyond chance."""
     measured = {name: its for name, its in results["attributes"].items() if name not in ("protocol", "command")}
-    shown = [name for name in titles if any(name in its for its in measured.values())]
-    reported = [name for name in shown if results["scores"][name]["model_type"] in REPORTED]
+    models = [name for name in titles if any(name in its for its in measured.values())]
+    reported = [name for name in models if results["scores"][name]["model_type"] in REPORTED]
     rows = []
     for attribute, its in measured.items():
         kept = [(its[name]["mean"] - 0.5) / (its["originals"]["mean"] - 0.5) for name in reported]
-        areas = [with_interval(its[name]) for name in ("originals", *shown)]
-        rows.append(
-            [attributes.name_of(attribute), f"{its['share']:.0%}", *areas, f"{np.mean(kept):.0%}" if kept else ""]
-        )
-    head = ["attribute", "of all faces", "originals", *(titles[name] for name in shown)]
+        areas = [shown(its[name]) for name in ("originals", *models)]
+        share = shown(float(np.mean(kept)) if kept else None, ".0%")
+        rows.append([attributes.name_of(attribute), f"{its['share']:.0%}", *areas, share])
+    head = ["attribute", "of all faces", "originals", *(titles[name] for name in models)]
     return some([*head, "kept by the reports' models"], rows)
-
-
-def sharpness(results: Results, titles: Titles) -> str:
-    rows, real = [], ""
-    for name, title in titles.items():
-        if its := results["scores"].get(name):
-            again = its.get("reconstructed")
-            curve = results["out-of-distribution"][name]
-            diversity = at(curve, its["prior"]["mean"])["pixel_diversity"]
-            cells = [
-                with_interval(its["generated"]["sharpness"], 1),
-                with_interval(again["sharpness"], 1) if again else "",
-            ]
-            rows.append([title, *cells, f"{diversity:.0f}"])
-            real = with_interval(again["sharpness_of_originals"], 1) if again else real
-    others = results["baselines"]["other training faces"]["pixel_diversity"]
-    rows.append(["real faces", real, "", f"{others:.0f}"])
-    return table(["", "sharpness of samples", "of reconstructions", "diversity of samples"], rows)
 
 
 def at(curve: list[dict[str, Any]], mean: float) -> dict[str, Any]:
@@ -127,27 +117,44 @@ def at(curve: list[dict[str, Any]], mean: float) -> dict[str, Any]:
     return next(point for point in curve if point["mean"] == mean)
 
 
+def curves(results: Results) -> dict[str, Any]:
+    """By model its scores, and its curve with the points at mean -100, at the prior's mean and at 100."""
+    measured = {}
+    for name, curve in results["out-of-distribution"].items():
+        if isinstance(curve, list):
+            prior = results["scores"][name]["prior"]["mean"]
+            gone = edges(curve, prior)
+            points = [at(curve, mean) for mean in (-100, prior, 100)]
+            measured[name] = results["scores"][name] | {"points": points, "gone": gone}
+    return measured
+
+
+def sharpness(results: Results, titles: Titles) -> str:
+    measured = curves(results)
+    columns = {
+        "sharpness of samples": lambda its: shown(its["generated"]["sharpness"], ".1f"),
+        "of reconstructions": lambda its: shown(its.get("reconstructed", {}).get("sharpness"), ".1f"),
+        "diversity of samples": lambda its: shown(its["points"][1]["pixel_diversity"], ".0f"),
+    }
+    originals = [its["reconstructed"]["sharpness_of_originals"] for its in measured.values() if "reconstructed" in its]
+    diversity = results["baselines"]["other training faces"]["pixel_diversity"]
+    real = ["real faces", shown(originals[0] if originals else None, ".1f"), "", shown(diversity, ".0f")]
+    return by_model(measured, titles, columns, real)
+
+
 def out_of_distribution(results: Results, titles: Titles) -> str:
-    rows = []
-    for name, title in titles.items():
-        if name not in results["out-of-distribution"]:
-            continue
-        curve, prior = results["out-of-distribution"][name], results["scores"][name]["prior"]["mean"]
-        points = [at(curve, mean) for mean in (-100, prior, 100)]
-        cells = []
-        for key, form in (
-            ("pixel_diversity", ".1f"),
-            ("face_share", ".0%"),
-            ("frozen_units", ".2f"),
-            ("clipped", ".2f"),
-        ):
-            values = [point[key] for point in points]
-            cells.append("" if None in values else ", ".join(f"{value:{form}}" for value in values))
-        gone = edges(curve, prior)
-        cells.append(", ".join("never" if value is None else f"{value:.1f}" for value in gone.values()))
-        rows.append([title, *cells])
-    head = ["at mean -100, the prior's, 100", "diversity", "faces found", "frozen units", "clipped values"]
-    return some([*head, "half of the faces gone, below, above"], rows)
+    def column(key: str, form: str) -> Callable[[Any], str]:
+        return lambda its: ", ".join(shown(point[key], form) for point in its["points"])
+
+    gone = lambda its: ", ".join("never" if edge is None else f"{edge:.1f}" for edge in its["gone"].values())
+    columns = {
+        "diversity": column("pixel_diversity", ".1f"),
+        "faces found": column("face_share", ".0%"),
+        "frozen units": column("frozen_units", ".2f"),
+        "clipped values": column("clipped", ".2f"),
+        "half of the faces gone, below, above": gone,
+    }
+    return by_model(curves(results), titles, columns)
 
 
 def sides(results: Results, titles: Titles) -> str:
@@ -161,16 +168,21 @@ def sides(results: Results, titles: Titles) -> str:
 
 
 def densities(results: Results, titles: Titles) -> str:
-    rows = []
+    measured, named = {}, {}
     for name, title in titles.items():
-        for density, its in results["densities"].get(name, {}).get("sampled", {}).items():
-            by_face = results["densities"][name].get("sampled" + BY_FACE, {}).get(density)
+        its = results["densities"].get(name, {"sampled": {}})
+        for density, sampled in its["sampled"].items():
             mean = {"N(0, 2)": 0, "N(-3, 2)": -3}.get(density)
             found = None if mean is None else at(results["out-of-distribution"][name], mean)["face_share"]
-            cells = [with_interval(its["frechet_distance"], 0)]
-            cells.append("" if by_face is None else with_interval(by_face["frechet_distance"], 1))
-            rows.append([f"{title}: {density}", *cells, "" if found is None else f"{found:.0%}"])
-    return some(["latents from", "Frechet distance", "by face features", "faces found"], rows)
+            by_face = its.get("sampled" + BY_FACE, {}).get(density, {})
+            key = f"{title}: {density}"
+            measured[key], named[key] = (sampled, by_face, found), key
+    columns = {
+        "Frechet distance": lambda its: shown(its[0]["frechet_distance"], ".0f"),
+        "by face features": lambda its: shown(its[1].get("frechet_distance"), ".1f"),
+        "faces found": lambda its: shown(its[2], ".0%"),
+    }
+    return by_model(measured, named, columns)
 
 
 def adam(results: Results, titles: Titles) -> str:
@@ -179,28 +191,29 @@ def adam(results: Results, titles: Titles) -> str:
     for row in swept(results):
         for run in row["runs"] if row["name"] == "plain-adam" else []:
             its, z = run["densities"]["sampled"], run["densities"]["latents"]
-            cells = [f"{z['latent_mean']:.2f}", f"{z['mean_in_deviations']:.1f}"]
-            cells += [f"{its[name]['kernel_distance']['mean']:.1f}" for name in ("N(0, 2)", "fitted Gaussian")]
-            cells += [f"{its[name]['pixel_diversity']['mean']:.1f}" for name in ("N(0, 2)", "fitted Gaussian")]
+            cells = [shown(z["latent_mean"]), shown(z["mean_in_deviations"], ".1f")]
+            for key in ("kernel_distance", "pixel_diversity"):
+                cells += [shown(its[name][key]["mean"], ".1f") for name in ("N(0, 2)", "fitted Gaussian")]
             rows.append([f"{row['epochs']}, {run['seed']}", *cells])
     head = ["epochs, seed", "mean", "each number's mean from 0, in deviations", "kernel distance, N(0, 2)"]
     return some([*head, "fitted Gaussian", "diversity, N(0, 2)", "fitted Gaussian"], rows)
 
 
 def bits(results: Results, titles: Titles) -> str:
-    rows = []
-    for name, title in titles.items():
-        if its := results["bits"].get(name):
-            halves = [[move["pixels"] for move in its[half]] for half in ("discrete", "continuous")]
-            two = its["two faces"]["pixels"]
-            cells = [
-                cell
-                for half in halves
-                for cell in (with_interval(scores.mean_and_interval(half), 1), f"{max(half):.1f}")
-            ]
-            rows.append([title, *cells, f"{two:.1f}", str(sum(move > two / 2 for move in halves[0]))])
-    head = ["grey levels", "a bit flipped", "at most", "another number from -1 to 1", "at most", "two faces"]
-    return some([*head, "bits that do half as much as another face"], rows)
+    moves = lambda its, half: [move["pixels"] for move in its[half]]
+    mean = lambda half: lambda its: shown(scores.mean_and_interval(moves(its, half)), ".1f")
+    most = lambda half: lambda its: shown(max(moves(its, half)), ".1f")
+    columns = {
+        "a bit flipped (grey levels)": mean("discrete"),
+        "at most": most("discrete"),
+        "another number from -1 to 1": mean("continuous"),
+        "the most of these": most("continuous"),
+        "two faces": lambda its: shown(its["two faces"]["pixels"], ".1f"),
+        "bits that do half as much as another face": lambda its: str(
+            sum(move > its["two faces"]["pixels"] / 2 for move in moves(its, "discrete"))
+        ),
+    }
+    return by_model(results["bits"], titles, columns)
 
 
 def swept(results: Results) -> list[dict[str, Any]]:
@@ -213,31 +226,28 @@ def sweep(kind: str, columns: dict[str, str]) -> Callable[[Results, Titles], str
 
     Args:
         kind: "gan" or "autoencoder".
-        columns: what is shown, and with how many digits.
+        columns: what is shown, and how.
     """
 
     def made(results: Results, titles: Titles) -> str:
         rows = [
             [row["name"], str(row["epochs"])]
-            + [", ".join(f"{run[key]:{form}}" for run in row["runs"]) for key, form in columns.items()]
+            + [", ".join(shown(run[key], form) for run in row["runs"]) for key, form in columns.items()]
             for row in swept(results)
             if ("psnr" in row["runs"][0]) == (kind == "autoencoder")
         ]
-        names = [SCORES[key].title if key in SCORES else key.replace("_", " ") for key in columns]
-        return some([kind, "epochs", *names], rows)
+        return some([kind, "epochs", *(SCORES[key].title for key in columns)], rows)
 
     return made
 
 
 def copies(results: Results, titles: Titles) -> str:
-    measured = {title: results["memorisation"].get(name) for name, title in titles.items()}
-    measured |= {name: results["memorisation"][name] for name in ("held-out faces", "copies of training faces")}
-    rows = [
-        [title, f"{its['median']:.1f}", f"{its['nearer_than_1_percent_of_held_out']:.0%}"]
-        for title, its in measured.items()
-        if its
-    ]
-    return table(["nearest training face, in features", "median", "nearer than 99% of held-out faces"], rows)
+    columns = {
+        "median distance of the nearest training face": lambda its: shown(its["median"], ".1f"),
+        "nearer than 99% of held-out faces": lambda its: shown(its["nearer_than_1_percent_of_held_out"], ".0%"),
+    }
+    real = {name: name for name in ("held-out faces", "copies of training faces")}
+    return by_model(results["memorisation"], titles | real, columns)
 
 
 def named_attributes(results: Results, titles: Titles) -> str:

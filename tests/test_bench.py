@@ -2,11 +2,17 @@
 
 import json
 import re
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 
 from models import Generator
 from study import bench
+from train.device import find_device
 
 QUICK = ["--rounds", "1", "--steps", "1", "--faces", "300"]
 
@@ -17,9 +23,22 @@ def rows(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-@pytest.mark.slow
-def test_ours_is_compared_with_plain(capsys):
-    bench.main(QUICK)
+@contextmanager
+def in_this_process(make_work, folder, as_command):
+    work = make_work(folder, torch.device("cpu"))
+
+    def speed(name: str, times: int) -> float:
+        function, images = work[name]
+        return times * images / bench.seconds(function, times)
+
+    yield speed
+
+
+def test_ours_is_compared_with_plain(capsys, monkeypatch):
+    for settings in ("GAN", "AUTOENCODER"):
+        monkeypatch.setattr(bench, settings, replace(getattr(bench, settings), batch_size=4))
+    monkeypatch.setattr(bench, "side", in_this_process)
+    bench.main(["--rounds", "1", "--steps", "1", "--faces", "80"])
     printed = capsys.readouterr().out
     table = rows(printed)
     assert [what.partition(",")[0] for what, *_ in table] == [
@@ -31,6 +50,17 @@ def test_ours_is_compared_with_plain(capsys):
         # The ratio's own rounding is the most there is where it is about 1.
         assert min(speeds) > 1 and float(ratio) == pytest.approx(speeds[1] / speeds[0], rel=0.05, abs=0.051)
     assert re.search(r"First call, in seconds: GAN sampling \d", printed)
+
+
+def work_that_waits(folder, device) -> bench.Work:
+    return {f"{folder.name} {device}": (partial(time.sleep, 0.1), 5)}
+
+
+def test_a_side_is_timed_in_a_process_of_its_own(tmp_path):
+    with bench.side(work_that_waits, tmp_path, False) as speed:
+        # Five images in a tenth of a second or, on a busy machine, more.
+        assert 0 < speed(f"{tmp_path.name} {find_device('auto')}", 2) <= 50
+    assert not bench._work
 
 
 def test_data_is_timed(capsys):

@@ -14,6 +14,7 @@ from models.index import read_index
 from page.labels import read_areas
 from study import experiments, report, tables
 from study.evaluate import BY_FACE, describe
+from study.scores import SCORES, Score
 from tests.conftest import WEIGHTS
 from train.errors import TrainingError
 
@@ -165,6 +166,15 @@ def test_what_was_not_measured_is_not_in_the_tables(results):
     titles = {name: title for name, title in TITLES.items() if "auto" not in name} | {"new": "New"}
     for name, make in tables.TABLES.items():
         assert "New" not in make(results, titles) and "Matched" not in make(results, titles), name
+
+
+def test_a_new_score_has_an_empty_column_until_it_is_measured(results, monkeypatch):
+    monkeypatch.setitem(SCORES, "farthest", Score("the farthest", max))
+    monkeypatch.setitem(SCORES, "worst", Score("the worst", max, "reconstructed"))
+    for table, title in (("generated", "the farthest"), ("reconstructed", "the worst")):
+        made = tables.TABLES[table](results, TITLES)
+        column = cells(made, "").index(title)
+        assert cells(made, "Plain autoencoder")[column] == ""
 
 
 def test_what_reconstructions_keep(results):
