@@ -230,7 +230,7 @@ def describe(result: dict[str, Any], kind: str) -> str:
     for name, its in best_first(result["attributes"], result["judges"]).items():
         most = "" if its["most"] is None else f"{its['most_moved']} {its['most']:+.1f}"
         verdict = "works" if its["works"] else "does not work" if its["judged"] else "cannot be judged"
-        numbers = [shown(its["area"], ".3f"), shown(its["of_real_faces"], ".3f"), shown(its["shift"], "+.2f")]
+        numbers = [shown(its["area"], ".3f"), shown(its["of_real_faces"], ".3f"), f"{its['shift']:+.2f}"]
         rows.append([name, *numbers, shown(its["others"]), most, shown(its["identity"], ".0%"), verdict])
     head = ("", "area", "of real faces", "itself", "the others", "most of them", "identity", "")
     clear, working = count_told_apart(result["attributes"], result["judges"])

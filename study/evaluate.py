@@ -259,9 +259,8 @@ def table(head: Collection[str], rows: Iterable[Iterable[str]]) -> str:
 def shown(value: Interval | float | None, form: str = ".2f") -> str:
     """A mean and its interval, or a single number; nothing of what was not measured."""
     if not isinstance(value, dict):
-        return "" if value is None else f"{value:{form}}"
-    interval = "" if value["interval"] is None else f" ± {value['interval']:{form}}"
-    return f"{value['mean']:{form}}{interval}"
+        return "" if value is None else f"{value:z{form}}"  # z: no negative zero.
+    return " ± ".join(f"{number:z{form}}" for number in (value["mean"], value["interval"]) if number is not None)
 
 
 def describe(result: dict[str, Any]) -> str:

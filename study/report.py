@@ -99,6 +99,11 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         message = f"--weights {settings.weights}: its index.json, the list of models, cannot be read"
         raise TrainingError(message) from error
+    page = settings.output / "report.md"
+    if not page.is_file():
+        raise TrainingError(
+            f"--output {settings.output} holds no report.md, whose tables are filled in: copy docs/report.md"
+        )
     if settings.measure:
         measure(list(titles), settings)
     results = read_results(settings.output)
@@ -109,7 +114,6 @@ def main(arguments: list[str] | None = None) -> None:
         for name in titles.keys() & named.keys():
             write_areas(settings.weights / name / ATTRIBUTES_FILE, named[name])
     figures.draw_curves(results, titles, settings.output)
-    page = settings.output / "report.md"
     text = fill_in(page.read_text(encoding="utf-8"), results, titles)
     write_whole(page, text)
     if wrong := [*stale(results, settings.weights), *unsupported(text)]:

@@ -136,10 +136,11 @@ MAINS = {"gan": gan.main, "autoencoder": autoencoder.main}
 TRAINING_FACES = 8000
 
 
-def epochs_done(folder: Path) -> int:
-    """How many epochs of the run in a folder are finished; 0 where there is none."""
-    epochs = Record(folder).epochs()
-    return max((line["epoch"] for line in epochs), default=0)
+def epochs_done(run: Path) -> int:
+    """After how many epochs the training of a run ended; 0 where it did not. Its record says so before its model is
+    written, so this command keeps it."""
+    path = run / "epochs-done"
+    return int(path.read_text()) if path.is_file() else 0
 
 
 def model_folder(run: Path, epoch: int) -> Path | None:
@@ -162,6 +163,7 @@ def train(kind: Kind, seed: int, settings: SweepSettings) -> None:
         words += ["--keep-epochs", str(math.gcd(*epochs))]
     resume = ["--resume"] if (folder / "checkpoint.pt").exists() else []
     MAINS[kind.command]([*words, *kind.arguments, *resume])
+    write_whole(folder / "epochs-done", str(epochs[-1]))
 
 
 def check_same_sweep(folder: Path, settings: SweepSettings) -> None:

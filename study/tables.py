@@ -105,7 +105,7 @@ def survival(results: Results, titles: Titles) -> str:
     rows = []
     for attribute, its in measured.items():
         kept = [(its[name]["mean"] - 0.5) / (its["originals"]["mean"] - 0.5) for name in reported]
-        areas = [shown(its[name]) for name in ("originals", *models)]
+        areas = [shown(its["originals"]), *(shown(its[name]["mean"]) for name in models)]
         share = shown(float(np.mean(kept)) if kept else None, ".0%")
         rows.append([attributes.name_of(attribute), f"{its['share']:.0%}", *areas, share])
     head = ["attribute", "of all faces", "originals", *(titles[name] for name in models)]

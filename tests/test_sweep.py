@@ -9,7 +9,7 @@ import pytest
 from models import Generator
 from study import sweep
 from study.sweep import Kind
-from train.errors import TrainingError
+from train.errors import Interrupted, TrainingError
 
 SMALL = ("--batch-size", "8", "--latent-size", "10", "--precision", "fp32")
 KINDS = (
@@ -26,10 +26,10 @@ def arguments(celeba, tmp_path, monkeypatch):
 
 
 class Trainings:
-    """In place of trainers: keeps commands, and leaves what a run leaves, models and the lines of its epochs."""
+    """In place of trainers: keeps commands, and leaves what a run leaves. Stopped after some epochs, it says so."""
 
-    def __init__(self, epochs: int | None = None):
-        self.commands, self.stop_after = [], epochs
+    def __init__(self, epochs: int = 1000):
+        self.commands, self.epochs = [], epochs
 
     def __call__(self, command: list[str]) -> None:
         self.commands.append(command)
@@ -40,13 +40,12 @@ class Trainings:
         limit = given("--limit")
         settings = {"limit": limit and int(limit)}
         (folder / "run.json").write_text(json.dumps({"kind": "gan", "command": "train", "settings": settings}))
-        lines = []
-        for epoch in range(1, min(epochs, self.stop_after or epochs) + 1):
-            lines.append(json.dumps({"step": epoch, "epoch": epoch, "images_seen": epoch, "seconds": 1.0}) + "\n")
+        for epoch in range(1, min(epochs, self.epochs) + 1):
             if given("--keep-epochs") and epoch % int(given("--keep-epochs")) == 0:
                 Generator(10, 5, 4).save_pretrained(folder / f"snapshots/epoch-{epoch:04d}")
         Generator(10, 5, 4).save_pretrained(folder / "model")
-        (folder / "metrics.jsonl").write_text("".join(lines))
+        if self.epochs < epochs:
+            raise Interrupted("stopped, go on with --resume", 130)
 
 
 def given(command: list[str], flag: str) -> str:
@@ -76,10 +75,12 @@ def test_a_run_is_trained_scored_and_not_trained_again(arguments, tmp_path, monk
 def test_all_epochs_come_out_of_one_run_that_may_be_stopped(arguments, tmp_path, monkeypatch):
     stopped, going_on = Trainings(epochs=60), Trainings()
     monkeypatch.setattr(sweep, "MAINS", {"gan": stopped})
-    sweep.main([*arguments, "--only", "gan-5+5", "--limit", "24"])
+    with pytest.raises(Interrupted):
+        sweep.main([*arguments, "--only", "gan-5+5", "--limit", "24"])
     (command,) = stopped.commands
     assert given(command, "--epochs") == "100" and given(command, "--keep-epochs") == "10" and "--resume" not in command
     assert given(command, "--limit") == "24" and given(command, "--seed") == "0"
+    sweep.main([*arguments, "--no-train", "--limit", "24"])
     assert rows(tmp_path) == [("gan-5+5", 20, [0]), ("gan-5+5", 50, [0])]  # What was not trained is not there.
 
     monkeypatch.setattr(sweep, "MAINS", {"gan": going_on})
