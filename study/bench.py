@@ -29,11 +29,13 @@ from models import Autoencoder, Generator
 from models.images import crop
 from models.index import read_index
 from models.speed import accelerate
-from train.autoencoder import AutoencoderSettings, AutoencoderTrainer
+from train.autoencoder import AutoencoderSettings
+from train.autoencoders import AutoencoderTrainer
 from train.data import Faces, find_source
 from train.device import find_device, keep_freed_memory
 from train.errors import run_command
-from train.gan import GANSettings, GANTrainer
+from train.gan import GANSettings
+from train.generators import GANTrainer
 from train.loop import STEPS_PER_READ, Trainer, prepare
 from train.settings import DataSettings, Settings
 from train.source import Source
@@ -106,6 +108,7 @@ def trainers(faces: Faces) -> tuple[GANTrainer, AutoencoderTrainer]:
 
 def training_step(trainer: Trainer, faces: Faces, settings: Settings) -> Callable[[], None]:
     """A step as `train.loop` runs it."""
+    trainer.begin_epoch(1)
     batches = (
         batch for epoch in range(2, sys.maxsize) for batch in faces.batches(epoch, settings.batch_size, settings.seed)
     )

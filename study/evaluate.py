@@ -17,7 +17,7 @@ from models.images import denormalise, normalise
 from train.data import describe_crop, open_held_out, open_split
 from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
-from train.measure import latent_moments
+from train.losses import latent_moments
 from train.record import write_whole
 from train.settings import DataSettings, check_range
 

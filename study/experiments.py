@@ -15,7 +15,7 @@ from torch import nn
 from models import FaceModel
 from models.alignment import FACE_PROBABILITY
 from models.images import denormalise, normalise
-from train.measure import latent_moments
+from train.losses import latent_moments
 
 from . import attributes, scores
 from .evaluate import BY_FACE, EvaluationSettings, RealFaces, compare, decode, encode, evaluate, over_seeds, score_draws

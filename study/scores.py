@@ -18,7 +18,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from models.images import normalise
-from train import measure
+from train import losses
 
 # Nearest neighbours that make the balls of precision, recall, density and coverage, as in the papers.
 PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5
@@ -100,7 +100,7 @@ def sharpness(images: torch.Tensor) -> float:
 
 def psnr(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio of each pair of images (n, 3, 64, 64) uint8, in dB: (n,)."""
-    return measure.psnr(normalise(reconstruction), normalise(images))
+    return losses.psnr(normalise(reconstruction), normalise(images))
 
 
 def ssim(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

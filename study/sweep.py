@@ -21,7 +21,7 @@ import tyro
 from models.base import FaceModel
 from train import autoencoder, gan
 from train.errors import TrainingError, run_command
-from train.measure import latent_moments
+from train.losses import latent_moments
 from train.record import Record, write_whole
 from train.settings import check_range
 
@@ -157,6 +157,7 @@ def train(kind: Kind, seed: int, settings: SweepSettings) -> None:
     if epochs_done(folder) >= epochs[-1]:
         return
     words = [*settings.data_arguments(), "--output", str(folder), "--epochs", str(epochs[-1]), "--seed", str(seed)]
+    words += ["--passes", "1"]  # An epoch is one pass, as in the reports, however few faces there are.
     if settings.limit is not None:
         words += ["--limit", str(settings.limit)]
     if len(epochs) > 1:

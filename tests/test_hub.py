@@ -25,7 +25,20 @@ from train import gan, publish, push
 from train.errors import TrainingError
 from train.history import write_history
 
-SMALL = ["--epochs", "1", "--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
+SMALL = [
+    "--passes",
+    "1",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "8",
+    "--latent-size",
+    "10",
+    "--hidden-size",
+    "4",
+    "--discrete-size",
+    "5",
+]
 NAMES = ["gan"]
 CHECKOUT = WEIGHTS.parent
 REPOSITORY = repository_name("tester", "gan")

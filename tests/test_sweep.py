@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,18 +58,19 @@ def rows(tmp_path) -> list[tuple]:
     return [(row["name"], row["epochs"], [run["seed"] for run in row["runs"]]) for row in its]
 
 
-def test_a_run_is_trained_scored_and_not_trained_again(arguments, tmp_path, monkeypatch):
-    """With the trainer itself."""
-    sweep.main([*arguments, "--quick", "--only", "plain"])
+def test_runs_are_trained_scored_and_not_trained_again(arguments, tmp_path, monkeypatch):
+    """With the trainers themselves, of which the GAN's keeps the model after its first epoch."""
+    monkeypatch.setattr(sweep, "KINDS", (KINDS[0], replace(KINDS[1], epochs=(10, 20))))
+    sweep.main([*arguments, "--quick"])
     result = json.loads((tmp_path / "s.json").read_text())
-    (row,) = result["rows"]
-    (run,) = row["runs"]
-    assert (row["name"], row["epochs"], run["seed"]) == ("plain", 1, 0)
-    assert run["psnr"] > 5 and run["kernel_distance"] > 0 and run["by_face_features"]["frechet_distance"] > 0
-    assert "fitted mixture" in run["densities"]["sampled"]
+    assert rows(tmp_path) == [("plain", 1, [0]), ("gan-5+5", 1, [0]), ("gan-5+5", 2, [0])]
+    plain, first, second = (row["runs"][0] for row in result["rows"])
+    assert plain["psnr"] > 5 and plain["kernel_distance"] > 0 and plain["by_face_features"]["frechet_distance"] > 0
+    assert "fitted mixture" in plain["densities"]["sampled"]
+    assert first["kernel_distance"] != second["kernel_distance"] and "psnr" not in first
     assert result["protocol"]["data"] == result["protocol"]["dataset"] and result["protocol"]["limit"] is None
     monkeypatch.setattr(sweep, "MAINS", {})
-    sweep.main([*arguments, "--quick", "--only", "plain"])
+    sweep.main([*arguments, "--quick"])
     assert json.loads((tmp_path / "s.json").read_text()) == result
 
 

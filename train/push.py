@@ -62,7 +62,7 @@ def pushed_after(settings: Settings) -> Iterator[None]:
         check_can_push(repository)
     yield
     if repository is not None:
-        print(push(settings.output.expanduser(), repository, settings.private))
+        print(push(settings.output.expanduser(), repository))
 
 
 def check_can_push(repository: str) -> None:
