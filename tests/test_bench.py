@@ -56,6 +56,7 @@ def work_that_waits(folder, device) -> bench.Work:
     return {f"{folder.name} {device}": (partial(time.sleep, 0.1), 5)}
 
 
+@pytest.mark.slow
 def test_a_side_is_timed_in_a_process_of_its_own(tmp_path):
     with bench.side(work_that_waits, tmp_path, False) as speed:
         # Five images in a tenth of a second or, on a busy machine, more.
