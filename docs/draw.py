@@ -16,8 +16,7 @@ from models.images import to_pil
 from page import pictures, story
 from page.recipe import Recipe
 from page.zoo import MODELS, load
-from study.attributes import kind_of
-from study.verdicts import best_first, name_of
+from study.attributes import best_first, kind_of, name_of
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
 EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder", 0, 4))

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from train.data import crop_by_itself, find_source
 from train.errors import TrainingError, run_command
 from train.folder import printable
 from train.losses import psnr
-from train.settings import DataSettings
+from train.settings import DataSettings, check_range
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)
@@ -52,9 +53,8 @@ class AlignmentSettings(DataSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("faces", "photographs"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"--{name} is {getattr(self, name)}: it must be 1 or more")
+        check_range("faces", self.faces, 1, 1_000_000)
+        check_range("photographs", self.photographs, 1, 1_000_000)
 
     def images(self) -> Iterator[torch.Tensor]:
         """The aligned faces as they are, each (1, 3, height, width) uint8."""
@@ -97,36 +97,39 @@ def hide(pixels: torch.Tensor, tilt: float, generator: np.random.Generator) -> t
 def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str, float]:
     """Hide each face at an angle between two, to either side, and align the picture."""
     generator = np.random.default_rng(0)
-    exact, middle, once, decibels, errors = [], [], [], [], []
-    first_looks = sure = 0
+    exact, middle, once, recovered, errors, sure = [], [], [], [], [], 0
     for pixels in images:
         tilt = generator.uniform(*tilts) * generator.choice((-1, 1))
         picture, to_frame = hide(pixels, tilt, generator)
-        original = normalise(resize_and_crop(pixels, crop_by_itself(pixels)))
-        exact.append(psnr(normalise(resize_and_crop(cut(picture, to_frame))), original).item())
+        decibels = partial(_decibels, normalise(resize_and_crop(pixels, crop_by_itself(pixels))))
+        exact.append(decibels(normalise(resize_and_crop(cut(picture, to_frame)))))
         if found := detect(picture, LEAST_FACE):
-            first_looks += 1
             first = Similarity.fit(found[0][1], TARGETS, LANDMARK_WEIGHTS)
             second = look_again(picture, first)
             sure += second is not None and second[0] >= SURE_PROBABILITY
-            once.append(psnr(normalise(resize_and_crop(cut(picture, first))), original).item())
+            once.append(decibels(normalise(resize_and_crop(cut(picture, first)))))
         photograph = to_pil(normalise(picture))[0]
-        middle.append(psnr(from_pil(photograph), original).item())
+        middle.append(decibels(from_pil(photograph)))
         aligned = align(photograph)
         if aligned.faces:
-            decibels.append(psnr(from_pil(aligned.image), original).item())
+            recovered.append(decibels(from_pil(aligned.image)))
             errors.append(abs((aligned.angle - to_frame.angle + 180) % 360 - 180))
+    median = lambda values: statistics.median(values) if values else math.nan
     return {
-        "called a face": first_looks / len(images),
+        "called a face": len(once) / len(images),
         "sure as it is": sure / len(images),
-        "found": len(decibels) / len(images),
+        "found": len(errors) / len(images),
         "right way up": sum(error < 20 for error in errors) / len(images),
-        "degrees off": statistics.median(errors) if errors else math.nan,
-        "PSNR": statistics.median(decibels) if decibels else math.nan,
-        "PSNR of the first look": statistics.median(once) if once else math.nan,
-        "PSNR of the middle": statistics.median(middle),
-        "PSNR of the exact map": statistics.median(exact),
+        "degrees off": median(errors),
+        "PSNR": median(recovered),
+        "PSNR of the first look": median(once),
+        "PSNR of the middle": median(middle),
+        "PSNR of the exact map": median(exact),
     }
+
+
+def _decibels(original: torch.Tensor, face: torch.Tensor) -> float:
+    return psnr(face, original).item()
 
 
 def seconds(images: list[torch.Tensor], side: int, degrees: int) -> float:

@@ -12,41 +12,23 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 from models import Autoencoder, Discriminator, Generator
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class Pictures(Dataset):
-    """The picture files of a folder."""
-
-    def __init__(self, folder: Path):
-        self.paths = sorted(folder.iterdir())
-        self.transform = transforms.Compose(
-            [
-                transforms.Resize(64),
-                transforms.CenterCrop(64),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize([0.5] * 3, [0.5] * 3),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.transform(Image.open(self.paths[index]).convert("RGB"))
-
-
 def batches(folder: Path, batch_size: int) -> Iterator[torch.Tensor]:
-    """Batches (batch_size, 3, 64, 64) in [-1, 1], epoch after epoch without end."""
-    loader = DataLoader(Pictures(folder), batch_size, shuffle=True, num_workers=2, drop_last=True)
+    """Batches (batch_size, 3, 64, 64) in [-1, 1] of the pictures in a folder's folders, epoch after epoch without end."""
+    steps = (transforms.Resize(64), transforms.CenterCrop(64), transforms.RandomHorizontalFlip(), transforms.ToTensor())
+    pictures = ImageFolder(str(folder), transforms.Compose([*steps, transforms.Normalize([0.5] * 3, [0.5] * 3)]))
+    loader = DataLoader(pictures, batch_size, shuffle=True, num_workers=2, drop_last=True)
     while True:
-        yield from loader
+        for images, _ in loader:
+            yield images
 
 
 def with_stock_layers(network: Network) -> Network:

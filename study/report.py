@@ -1,43 +1,46 @@
-"""Measure the reports' claims with the bundled models, and write docs/report.md: python -m study.report --help"""
+"""Measure the reports' claims with the bundled models, and fill the tables of docs/report.md: python -m study.report --help
+
+The page is written by hand around tables, each between <!-- table: NAME --> and <!-- end -->, which this command fills
+from docs/results. Every figure in the text of a section must stand in one of the section's tables; the command names
+those that do not, as after a model was trained anew.
+"""
 
 import hashlib
 import json
+import re
 import shlex
 import sys
-import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import torch
 import tyro
 from huggingface_hub import EvalResult, ModelCard
 
-from models import FaceModel
 from models.index import read_index
 from models.loading import WEIGHTS_FILE
 from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
 from train.record import write_whole
+from train.settings import check_range
 
-from . import attributes, experiments, figures, sweep, verdicts
-from .evaluate import PARTS, EvaluationSettings, RealFaces, evaluate, load_model
-from .features import EXTRACTORS, extract, face_detector
-from .scores import SCORES, mean_and_interval
-
-# Some that most reconstructions should keep, and some rare ones.
-ATTRIBUTES = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses", "Wearing_Hat", "Wearing_Necktie")
-
-# What the report is made from, beside the sweeps: a JSON file each.
-MEASUREMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
+from . import experiments, figures, tables
+from .evaluate import BY_FACE, PARTS, EvaluationSettings, describe, load_model
+from .experiments import MEASUREMENTS, NAMED_ATTRIBUTES
+from .features import EXTRACTORS
+from .scores import SCORES
 
 # Beside a model, for the page.
 ATTRIBUTES_FILE = "attributes.json"
 
-# And, where there are models beyond the reports', what their attributes with names do.
-NAMED_ATTRIBUTES = "named-attributes"
+TABLE = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
+
+# What the text of a section quotes no figures in: tables, headings, pictures and links' addresses, code.
+NO_TEXT = re.compile(r"<!--.*?-->|`[^`\n]*`|^[|#!].*$|\]\(.*?\)", re.MULTILINE)
+
+# A number, with its interval if it has one.
+FIGURE = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: ± \d+(?:\.\d+)?)?%?")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ReportSettings(EvaluationSettings):
     """Folder of the models, listed by its index.json."""
 
     output: Path = Path("docs")
-    """Folder for report.md, its figures and results/*.json."""
+    """Folder of report.md, its figures and results/*.json."""
 
     draws: int = 100
     """Faces at each mean of the out-of-distribution curves, and of each latent whose numbers are moved one by one."""
@@ -55,7 +58,7 @@ class ReportSettings(EvaluationSettings):
     """Training faces that densities are fitted to, PCA and attributes learned from, and copies looked for among."""
 
     measure: bool = True
-    """Whether to measure, or only to write the page anew from results/*.json, as after a sweep."""
+    """Whether to measure, or only to fill the tables anew from results/*.json, as after a sweep."""
 
     only: tuple[str, ...] = ()
     """Measure these models, by their folders' names, and keep the figures of the others: they must be of the same
@@ -64,14 +67,16 @@ class ReportSettings(EvaluationSettings):
     cards: bool = False
     """Write the scores into the models' cards too, those just measured or those there are."""
 
-    quick: bool = False
-    """A tenth of the faces and two seeds: for a look, not for the record."""
-
     data_note: str | None = None
     """What the data is, in a sentence for the report; by default the data set's name."""
 
     # Settings that change no figure.
     FREE = ("weights", "output", "cache_dir", "measure", "only", "cards", "data_note")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("draws", self.draws, 2, 100_000)
+        check_range("training_faces", self.training_faces, 40, 10_000_000)
 
     @property
     def command(self) -> str:
@@ -89,33 +94,36 @@ class ReportSettings(EvaluationSettings):
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     settings = tyro.cli(ReportSettings, args=arguments, prog="python -m study.report", description=__doc__)
-    titles, command = _read_titles(settings.weights), settings.command
-    if settings.quick:
-        samples = settings.samples // 10
-        settings = replace(settings, samples=samples, training_faces=4 * samples, seeds=2, held_out=100, draws=20)
-    if settings.measure:
-        _measure(list(titles), settings, command)
-    write_report(settings.output, titles)
-    if settings.cards:
-        results = _read_results(settings.output)
-        scored, named = results["scores"], results.get(_key(NAMED_ATTRIBUTES), {}).get("models", {})
-        for model in titles:
-            if model in scored:
-                write_scores(settings.weights / model / "README.md", scored[model], scored["protocol"])
-            if named.get(model):
-                write_areas(settings.weights / model / ATTRIBUTES_FILE, named[model])
-
-
-def _read_titles(weights: Path) -> dict[str, str]:
     try:
-        return read_index(weights)
+        titles = read_index(settings.weights)
     except (OSError, ValueError) as error:
-        raise TrainingError(f"--weights {weights}: its index.json, the list of models, cannot be read") from error
+        message = f"--weights {settings.weights}: its index.json, the list of models, cannot be read"
+        raise TrainingError(message) from error
+    page = settings.output / "report.md"
+    if not page.is_file():
+        raise TrainingError(
+            f"--output {settings.output} holds no report.md, whose tables are filled in: copy docs/report.md"
+        )
+    if settings.measure:
+        measure(list(titles), settings)
+    results = read_results(settings.output)
+    if settings.cards:
+        for name in titles.keys() & results["scores"].keys():
+            write_scores(settings.weights / name / "README.md", results["scores"][name], results["scores"]["protocol"])
+        named = results[NAMED_ATTRIBUTES]["models"]
+        for name in titles.keys() & named.keys():
+            write_areas(settings.weights / name / ATTRIBUTES_FILE, named[name])
+    figures.draw_curves(results, titles, settings.output)
+    text = fill_in(page.read_text(encoding="utf-8"), results, titles)
+    write_whole(page, text)
+    if wrong := [*stale(results, settings.weights), *unsupported(text)]:
+        raise TrainingError(f"{page} is filled in, but " + "; ".join(wrong))
 
 
-def _measure(names: list[str], settings: ReportSettings, command: str) -> None:
+def measure(names: list[str], settings: ReportSettings) -> None:
+    """Run the experiments and write a file of each into the folder of results."""
     if unknown := sorted(set(settings.only) - set(names)):
-        raise TrainingError(f"--only {' '.join(unknown)}: --weights {settings.weights} has {verdicts.joined(names)}")
+        raise TrainingError(f"--only {' '.join(unknown)}: --weights {settings.weights} has {', '.join(names)}")
     keep_freed_memory()
     models = {name: load_model(settings.weights / name) for name in names}
     real = settings.real_faces(max(settings.training_faces, settings.samples))
@@ -125,55 +133,33 @@ def _measure(names: list[str], settings: ReportSettings, command: str) -> None:
             f"--samples is {settings.samples}: with {len(real.train)} training faces it must be "
             f"{len(real.train) - 20} or less"
         )
-    all_features = extract(real.train, settings.features)
-    faces = experiments.References(
-        real.train,
-        real.held_out.faces,
-        all_features[: settings.samples].clone(),
-        settings.extract_face_features(real.train[: settings.samples]),
-    )
-    protocol = settings.protocol(len(faces.train_features), real) | {"training faces": len(real.train)}
+    protocol = settings.protocol(settings.samples, real) | {"training faces": len(real.train)}
     protocol["data"] = settings.data_note or protocol["dataset"]
-    # So that figures of a run that was stopped are not mistaken for those of the models before.
-    protocol["weights"] = {
-        name: hashlib.sha256((settings.weights / name / WEIGHTS_FILE).read_bytes()).hexdigest()[:12] for name in names
-    }
-
     measured = {name: models[name] for name in settings.only or names}
-    # As it will be read again: JSON has no tuples.
-    head = json.loads(json.dumps({"protocol": protocol, "command": command}))
-    kept = _results_to_keep(settings, head) if settings.only else {}
-    for name, result in _experiments(measured, faces, real, all_features, settings):
-        text = json.dumps(_merged(kept.get(_key(name), {}), head | result, measured), indent=1)
+    protocol["weights"] = {name: digest(settings.weights, name) for name in measured}
+    head = {"protocol": protocol, "command": settings.command}
+    kept = read_results(settings.output) if settings.only else {}
+    for name in kept.keys() & {*MEASUREMENTS, NAMED_ATTRIBUTES}:
+        if _way(kept[name]) != _way(head):
+            raise TrainingError(
+                f"--only: {name}.json in --output {settings.output} was measured in another way: measure all, without --only"
+            )
+    for name, result in experiments.run(measured, real, settings, settings.draws):
+        print(f"measured: {name}", flush=True)
+        whole = _merged(kept.get(name, {}), head | result, measured)
         (settings.output / "results").mkdir(parents=True, exist_ok=True)
-        write_whole(settings.output / "results" / f"{name}.json", text + "\n")
+        write_whole(settings.output / f"results/{name}.json", json.dumps(whole, indent=1) + "\n")
     figures.draw_faces(models, settings.output)
 
 
-def _results_to_keep(settings: ReportSettings, head: dict[str, Any]) -> dict[str, Any]:
-    """The results there are, by their names with underscores, of models that are not measured anew.
+def digest(weights: Path, name: str) -> str:
+    """What tells a model's weights from others."""
+    return hashlib.sha256((weights / name / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
 
-    Args:
-        head: protocol and command of what is about to be measured.
 
-    Raises:
-        TrainingError: they were measured in another way, or of other weights.
-    """
-
-    def without_measured(head: dict[str, Any]) -> tuple[Any, ...]:
-        weights = head["protocol"].get("weights", {})
-        others = {name: digest for name, digest in weights.items() if name not in settings.only}
-        return head["command"], head["protocol"] | {"weights": others}
-
-    results = _read_results(settings.output)
-    for name in (*MEASUREMENTS, NAMED_ATTRIBUTES):
-        result = results.get(_key(name))
-        if result is not None and without_measured(result) != without_measured(head):
-            raise TrainingError(
-                f"--only: {name}.json in --output {settings.output} was measured in another way, or of other weights of "
-                "the other models: measure all, without --only"
-            )
-    return results
+def _way(result: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """How a result was measured: only those of one way can be compared."""
+    return result["command"], {name: value for name, value in result["protocol"].items() if name != "weights"}
 
 
 def _merged(before: dict[str, Any], result: dict[str, Any], models: Collection[str]) -> dict[str, Any]:
@@ -187,49 +173,116 @@ def _merged(before: dict[str, Any], result: dict[str, Any], models: Collection[s
     }
 
 
+def read_results(folder: Path) -> dict[str, Any]:
+    """What results/*.json hold, by name.
+
+    Raises:
+        TrainingError: one is missing or damaged.
+    """
+    results = {}
+    for path in sorted((folder / "results").glob("*.json")):
+        try:
+            results[path.stem] = json.loads(path.read_text())
+        except ValueError as error:
+            raise TrainingError(f"{path} is damaged: remove it and measure again, without --no-measure") from error
+    if lacking := [f"{name}.json" for name in (*MEASUREMENTS, NAMED_ATTRIBUTES) if name not in results]:
+        raise TrainingError(
+            f"--output {folder}: results/ lacks {', '.join(lacking)}: measure first, without --no-measure"
+        )
+    return results
+
+
+def fill_in(text: str, results: dict[str, Any], titles: dict[str, str]) -> str:
+    """The page with its tables made from results.
+
+    Raises:
+        TrainingError: it names a table that there is not.
+    """
+
+    def made(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in tables.TABLES:
+            raise TrainingError(f"report.md: there is no table {name!r}; there are {', '.join(tables.TABLES)}")
+        return f"<!-- table: {name} -->\n{tables.TABLES[name](results, titles)}\n<!-- end -->"
+
+    return TABLE.sub(made, text)
+
+
+def stale(results: dict[str, Any], weights: Path) -> Iterator[str]:
+    """Which results are not of the weights that there are, or not of one protocol."""
+    protocol = results["scores"]["protocol"]
+    for name in (*MEASUREMENTS, NAMED_ATTRIBUTES):
+        if results[name]["protocol"] != protocol:
+            yield f"results/{name}.json is of another protocol than results/scores.json: measure all"
+    for name, its in protocol["weights"].items():
+        if (weights / name).is_dir() and digest(weights, name) != its:
+            yield f"the figures of {name} are of other weights: measure it, with --only {name}"
+
+
+def unsupported(text: str) -> Iterator[str]:
+    """The figures in a page's text that stand in no table of their section, nor of the first one, the protocol's."""
+    sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    common = _figures_of_tables("".join(sections[:2]))
+    line = 1
+    for section in sections:
+        known = common | _figures_of_tables(section)
+        # Lines stay where they are.
+        prose = NO_TEXT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), section)
+        for found in FIGURE.finditer(prose):
+            if _plain(found[0]) not in known:
+                yield f"line {line + prose.count(chr(10), 0, found.start())} quotes {found[0]}, which no table there has"
+        line += section.count("\n")
+
+
+def _figures_of_tables(text: str) -> set[str]:
+    rows = "\n".join(row for row in text.splitlines() if row.startswith("|"))
+    whole = {_plain(found[0]) for found in FIGURE.finditer(rows)}
+    return whole | {figure.partition(" ±")[0] for figure in whole}
+
+
+def _plain(figure: str) -> str:
+    return figure.replace(",", "").removeprefix("+")
+
+
 def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -> None:
     """Put a model's scores into its card: a section of its own before the one on training, and the model index."""
     card = ModelCard.load(path)
-    split = {"generated": protocol["reference"], "reconstructed": protocol["held out"]}
-    lines, entries = [], []
     tasks = {"generated": "unconditional-image-generation", "reconstructed": "image-to-image"}
-    by_face = protocol.get("face features")
-    for key in PARTS:
-        part, by_other, _ = key.partition("_by_face_features")
-        for name, value in result.get(key, {}).items():
-            if name not in SCORES:
-                continue
-            score = SCORES[name]
-            label = f"{score.title}, {part} faces" + (", by face features" if by_other else "")
-            network = by_face if by_other else protocol["features"]
-            lines.append(f"| {label} | {with_interval(value, max(2, score.digits))} |")
-            entries.append(
-                EvalResult(
-                    task_type=tasks[part],
-                    dataset_type=protocol["dataset"],
-                    dataset_name=f"{protocol['data']}, {split[part]}",
-                    metric_type=name + by_other,
-                    metric_name=label + (f" ({network} features)" if score.of_features else ""),
-                    metric_value=round(value["mean"], 3),
+    entries = []
+    for part, words in PARTS.items():
+        for by in ("", BY_FACE):
+            for name, score in SCORES.items():
+                if name not in result.get(part + by, {}):
+                    continue
+                network = protocol["face features" if by else "features"]
+                faces = protocol["reference" if part == "generated" else "held out"]
+                seen = f" ({network} features)" if score.by == "features" else ""
+                entries.append(
+                    EvalResult(
+                        task_type=tasks[score.of],
+                        dataset_type=protocol["dataset"],
+                        dataset_name=f"{protocol['data']}, {faces}",
+                        metric_type=("held_out_" if part == "held_out" else "") + name + by,
+                        metric_name=f"{score.title}, {words}{seen}",
+                        metric_value=round(result[part + by][name]["mean"], 3),
+                    )
                 )
-            )
     card.data.model_name, card.data.eval_results = path.parent.name, entries
-    second = f"\nThose by face features are of {by_face} ({EXTRACTORS[by_face].description})." if by_face else ""
     caution = "" if EXTRACTORS[protocol["features"]].literature else ", and are no FID or KID of the literature"
+    by_face = protocol.get("face features")
+    second = f"\nThose by face features are of {by_face} ({EXTRACTORS[by_face].description})." if by_face else ""
     section = f"""## Scores
 
-{protocol["samples"]} generated faces against the {protocol["reference"]}, {len(protocol["seeds"])} seeds;
-reconstructions of the {protocol["held out"]}. The data: {protocol["data"]}. Distances are between
-features of {protocol["features"]}{caution}; ± 95 % confidence.{second}
-No network that scores was part of a training loss.
-The protocol and all other measurements are in the repository's docs/report.md.
+{protocol["samples"]} generated faces, {len(protocol["seeds"])} seeds, against training faces, the {protocol["reference"]}, and
+held-out ones, the {protocol["held out"]}, which are also reconstructed. The data: {protocol["data"]}. Distances are
+between features of {protocol["features"]}{caution}; ± 95 % confidence.{second}
+No network that scores was part of a training loss. The repository's docs/report.md has all measurements.
 
-| | |
-|---|---|
+{describe(result)}
+
 """
     before, training, after = card.text.partition("## Training")
-    before = before.partition("## Scores")[0]
-    card.text = before + section + "\n".join(lines) + "\n\n" + training + after
+    card.text = before.partition("## Scores")[0] + section + training + after
     card.save(path)
 
 
@@ -238,175 +291,6 @@ def write_areas(path: Path, measured: dict[str, dict[str, Any] | None]) -> None:
     first."""
     areas = {name: {"area": round(its["area"]["mean"], 3)} for name, its in measured.items() if its}
     write_whole(path, json.dumps(areas, indent=1) + "\n")
-
-
-def _experiments(
-    models: dict[str, FaceModel],
-    faces: experiments.References,
-    real: RealFaces,
-    all_features: torch.Tensor,
-    settings: ReportSettings,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Run one after the other; yields names and results."""
-    detect = face_detector()
-    if detect is None:
-        print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
-    autoencoders = {name: model for name, model in models.items() if model.encodes}
-    features, draws = settings.features, settings.draws
-    labels = settings.labels_of(real)
-    some_labels = {name: labels[name] for name in ATTRIBUTES if name in labels}
-
-    def named_attributes() -> dict[str, Any]:
-        named = {name: model for name, model in models.items() if model.attributes}
-        result: dict[str, Any] = {
-            "networks": settings.networks,
-            "latents": min(attributes.LATENTS, settings.samples),
-            "kinds": {name: attributes.kind_of(model) for name, model in named.items()},
-        }
-        if not named or not labels:
-            return result | {"judges": {}, "models": {}}
-        train = attributes.see(faces.train, settings.networks[1:], all_features)
-        test = attributes.see(faces.test, settings.networks)
-        judges = attributes.Judges.learn(labels, settings.networks, train, test)
-        measured = {name: attributes.measure(model, judges, result["latents"]) for name, model in named.items()}
-        return result | {"judges": judges.described(), "models": measured}
-
-    runs: dict[str, Callable[[], dict[str, Any]]] = {
-        "scores": lambda: {
-            name: {
-                "model_type": model.model_type,
-                "prior": {"mean": model.prior_mean, "variance": model.prior_variance},
-                **evaluate(model, faces.train_features, faces.test, settings, faces.train_face_features),
-            }
-            for name, model in models.items()
-        },
-        "out-of-distribution": lambda: (
-            {"draws": draws}
-            | {
-                name: experiments.out_of_distribution(model, faces, draws, features, detect)
-                for name, model in models.items()
-            }
-        ),
-        "densities": lambda: {
-            name: experiments.densities(model, faces, replace(settings, seeds=min(settings.seeds, 3)))
-            for name, model in autoencoders.items()
-            if model.model_type in verdicts.REPORTED
-        },
-        "bits": lambda: {
-            name: experiments.bits(model, draws, features) for name, model in models.items() if model.discrete_size
-        },
-        "attributes": lambda: experiments.survivals(autoencoders, faces, all_features, some_labels, features),
-        "memorisation": lambda: experiments.memorisation(models, faces, settings.held_out, features, all_features),
-        "baselines": lambda: experiments.baselines(faces, settings),
-        NAMED_ATTRIBUTES: named_attributes,
-    }
-    for experiment, run in runs.items():
-        began = time.monotonic()
-        result = run()
-        print(f"{experiment}: {time.monotonic() - began:.0f} s", flush=True)
-        yield experiment, result
-
-
-def write_report(folder: Path, titles: dict[str, str]) -> None:
-    """Fill report.md and draw its figures from the results in a folder; those of study.sweep are optional.
-
-    Args:
-        titles: of the models by name, in their order; those without results are named as not measured.
-
-    Raises:
-        TrainingError: results are missing or damaged.
-    """
-    results = _read_results(folder)
-    page = fill_in(results, titles)
-    figures.draw_curves(results, {name: titles[name] for name in titles if _is_measured(name, results)}, folder)
-    write_whole(folder / "report.md", page)
-
-
-def fill_in(results: dict[str, Any], titles: dict[str, str]) -> str:
-    """The report, from the results by their names with underscores."""
-    models = {name: title for name, title in titles.items() if _is_measured(name, results)}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "attribute": verdicts.name_of,
-        "pm": with_interval,
-        "called": lambda name: verdicts.called(models[name]),
-        "percent": lambda share: f"{share:.0%}",
-        "digits": lambda value, digits: "not measured" if value is None else f"{value:.{digits}f}",
-        "each": lambda values, digits: ", ".join(f"{value:.{digits}f}" for value in values),
-        "range": lambda values, digits: " to ".join(dict.fromkeys(f"{f(values):.{digits}f}" for f in (min, max))),
-    }
-    environment.globals |= {
-        "edges": experiments.edges,
-        "mean_and_interval": mean_and_interval,
-        "SCORES": SCORES,
-        "EXTRACTORS": EXTRACTORS,
-        "sweeps": sweep,
-        "v": verdicts,
-    }
-    protocol = results["scores"]["protocol"]
-    encoding = [name for name in models if "reconstructed" in results["scores"][name]]
-    optional = [NAMED_ATTRIBUTES] if _key(NAMED_ATTRIBUTES) in results else []
-    context = {
-        "models": models,
-        "encoding": encoding,
-        # The reports' claims are about these.
-        "claimed": [name for name in encoding if verdicts.is_reported(results["scores"][name])],
-        "beyond": [name for name in models if not verdicts.is_reported(results["scores"][name])],
-        "bars": verdicts.against_bars(results, list(models)),
-        "unmeasured": [title for name, title in titles.items() if name not in models],
-        "other_runs": [name for name in (*MEASUREMENTS, *optional) if results[_key(name)]["protocol"] != protocol],
-        "measured": {
-            _key(name): {key: value for key, value in results[_key(name)].items() if key not in ("protocol", "command")}
-            for name in MEASUREMENTS
-        },
-    }
-    return environment.get_template("report.md").render(results | context)
-
-
-def _is_measured(name: str, results: dict[str, Any]) -> bool:
-    """Whether a model has results of every kind, as the models of a run that was not stopped have."""
-    everywhere = ["scores", "out_of_distribution", "memorisation"]
-    scores = results["scores"].get(name, {})
-    if "reconstructed" in scores and verdicts.is_reported(scores):
-        everywhere.append("densities")
-    survived = [its for its in results["attributes"].values() if isinstance(its, dict) and "originals" in its]
-    return all(name in results[key] for key in everywhere) and (
-        "reconstructed" not in scores or all(name in its for its in survived)
-    )
-
-
-def _read_results(folder: Path) -> dict[str, Any]:
-    """The results in a folder by their names, with underscores."""
-    results = {}
-    for path in sorted((folder / "results").glob("*.json")):
-        try:
-            results[_key(path.stem)] = json.loads(path.read_text())
-        except ValueError as error:
-            raise TrainingError(f"{path} is damaged: remove it and measure again, without --no-measure") from error
-    lacking = [f"{name}.json" for name in MEASUREMENTS if _key(name) not in results]
-    if lacking:
-        raise TrainingError(
-            f"--output {folder}: results/ lacks {verdicts.joined(lacking)}: measure first, without --no-measure"
-        )
-    return results
-
-
-def _key(name: str) -> str:
-    return name.replace("-", "_")
-
-
-def with_interval(value: dict[str, float | None] | float, digits: int = 2) -> str:
-    """A mean and what its interval is, or a single number."""
-    if not isinstance(value, dict):
-        return f"{value:.{digits}f}"
-    interval = "" if value["interval"] is None else f" ± {value['interval']:.{digits}f}"
-    return f"{value['mean']:.{digits}f}{interval}"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Scores of generated and reconstructed faces: what study.evaluate computes once it has images and features.
+"""Scores of generated and reconstructed faces, once there are images and features of them.
 
-The Frechet and kernel distances, precision and recall are torch-fidelity's. Lower distances are better; precision,
-recall, density and coverage are better when higher. `generated` and `real` are features (n, size) and (m, size).
+Frechet distance, kernel distance, precision and recall are torch-fidelity's. Lower distances are better; all other
+scores are better when higher. `generated` and `real` are features (n, size) and (m, size).
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,36 +17,8 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-
-@dataclass(frozen=True)
-class Score:
-    """How a score is shown.
-
-    Attributes:
-        digits: after the decimal point.
-        lower_is_better: as for distances.
-        of_features: whether it says nothing without the network whose features it compares.
-    """
-
-    title: str
-    digits: int = 2
-    lower_is_better: bool = False
-    of_features: bool = True
-
-
-# The scores of a model's card and of the report's tables, in their order, as study.evaluate names them. A new one is an
-# entry here, a function below, and its line in `study.evaluate.compare` or `score_reconstructions`.
-SCORES = {
-    "frechet_distance": Score("Frechet distance", digits=0, lower_is_better=True),
-    "kernel_distance": Score("kernel distance", digits=1, lower_is_better=True),
-    "precision": Score("precision"),
-    "recall": Score("recall"),
-    "density": Score("density"),
-    "coverage": Score("coverage"),
-    "psnr": Score("PSNR (dB)", of_features=False),
-    "ssim": Score("SSIM", digits=3, of_features=False),
-    "feature_distance": Score("feature distance", digits=1, lower_is_better=True),
-}
+from models.images import normalise
+from train import losses
 
 # Nearest neighbours that make the balls of precision, recall, density and coverage, as in the papers.
 PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5
@@ -68,30 +42,49 @@ def kernel_distance(generated: torch.Tensor, real: torch.Tensor) -> float:
     return result["kernel_inception_distance_mean"]
 
 
-def precision_recall(generated: torch.Tensor, real: torch.Tensor) -> tuple[float, float]:
-    """The share of generated faces among the real ones, and of real among generated (Kynkaanniemi et al. 2019,
-    arXiv:1904.06991)."""
-    result = prc_features_to_metric(
+def precision(generated: torch.Tensor, real: torch.Tensor) -> float:
+    """The share of generated faces among the real ones (Kynkaanniemi et al. 2019, arXiv:1904.06991)."""
+    return _precision_recall(generated, real)["precision"]
+
+
+def recall(generated: torch.Tensor, real: torch.Tensor) -> float:
+    """The share of real faces among the generated ones, by the same paper."""
+    return _precision_recall(generated, real)["recall"]
+
+
+def _precision_recall(generated: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
+    return prc_features_to_metric(
         generated, real, prc_neighborhood=PRECISION_NEIGHBOURS, prc_batch_size=10000, save_cpu_ram=False, verbose=False
     )
-    return result["precision"], result["recall"]
 
 
-def density_coverage(generated: torch.Tensor, real: torch.Tensor) -> tuple[float, float]:
-    """Naeem et al. 2020, arXiv:2002.09797. Around each real face lies a ball that reaches to its fifth neighbour.
+def density(generated: torch.Tensor, real: torch.Tensor) -> float:
+    """In how many balls around real faces a generated face lies, over what is expected of real ones: 1 for equal
+    distributions, and it may be more (Naeem et al. 2020, arXiv:2002.09797)."""
+    return _in_balls(generated, real).float().sum(1).mean().item() / DENSITY_NEIGHBOURS
 
-    Density counts in how many balls a generated face lies, over what is expected of real ones: 1 for equal
-    distributions, and it may be more. Coverage is the share of balls that hold a generated face.
-    """
+
+def coverage(generated: torch.Tensor, real: torch.Tensor) -> float:
+    """The share of these balls that hold a generated face, by the same paper."""
+    return _in_balls(generated, real).any(0).float().mean().item()
+
+
+def _in_balls(generated: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Whether each generated face lies in the ball around each real one, which reaches to its fifth neighbour: (n, m)."""
     # The nearest neighbour of a face among all is itself.
     radius = torch.cdist(real, real).kthvalue(DENSITY_NEIGHBOURS + 1).values
-    inside = torch.cdist(generated, real) < radius
-    return inside.float().sum(1).mean().item() / DENSITY_NEIGHBOURS, inside.any(0).float().mean().item()
+    return torch.cdist(generated, real) < radius
 
 
 def mean_distance(points: torch.Tensor) -> float:
-    """The mean Euclidean distance of two different points among (n, ...): the diversity of n faces."""
+    """The mean Euclidean distance of two different points among (n, ...)."""
     return torch.pdist(points.flatten(1).float()).mean().item()
+
+
+def diversity(images: torch.Tensor) -> float:
+    """How far two of the images (n, 3, height, width) uint8 are apart on average: the root of the mean squared difference
+    of their pixels, in grey levels."""
+    return mean_distance(images) / images[0].numel() ** 0.5
 
 
 def nearest_distance(points: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
@@ -105,6 +98,11 @@ def sharpness(images: torch.Tensor) -> float:
     return ((x[..., 1:] - x[..., :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean()).item() / 2
 
 
+def psnr(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Peak signal-to-noise ratio of each pair of images (n, 3, 64, 64) uint8, in dB: (n,)."""
+    return losses.psnr(normalise(reconstruction), normalise(images))
+
+
 def ssim(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Structural similarity of each pair of images (n, 3, 64, 64) uint8 (Wang et al. 2004, its Gaussian window): (n,)."""
     options = {"channel_axis": 0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
@@ -113,10 +111,14 @@ def ssim(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     )
 
 
-def area(on: torch.Tensor, off: torch.Tensor) -> float:
+def feature_distance(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """The Euclidean distance of each pair of features (n, size): (n,)."""
+    return (reconstruction - images).norm(dim=1)
+
+
+def area(on: np.ndarray, off: np.ndarray) -> float:
     """Under the ROC curve of (n,) numbers against (m,)."""
-    labels = np.repeat([True, False], [len(on), len(off)])
-    return float(roc_auc_score(labels, torch.cat([on, off]).numpy()))
+    return float(roc_auc_score(np.repeat([True, False], [len(on), len(off)]), np.concatenate([on, off])))
 
 
 def area_and_interval(area: float, positives: int, negatives: int) -> dict[str, float | None]:
@@ -128,9 +130,52 @@ def area_and_interval(area: float, positives: int, negatives: int) -> dict[str, 
     return {"mean": area, "interval": float(norm.ppf(0.975) * variance**0.5)}
 
 
-def mean_and_interval(values: list[float]) -> dict[str, float | None]:
+def mean_and_interval(values: Iterable[float] | torch.Tensor) -> dict[str, float | None]:
     """Mean, and the half width of its 95 % confidence interval by Student's distribution, None of a single value."""
+    numbers = np.array([float(value) for value in values])
     interval = None
-    if len(values) > 1:
-        interval = float(np.std(values, ddof=1) / len(values) ** 0.5 * t.ppf(0.975, len(values) - 1))
-    return {"mean": float(np.mean(values)), "interval": interval}
+    if len(numbers) > 1:
+        interval = float(numbers.std(ddof=1) / len(numbers) ** 0.5 * t.ppf(0.975, len(numbers) - 1))
+    return {"mean": float(numbers.mean()), "interval": interval}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of models.
+
+    Attributes:
+        title: in tables and on cards.
+        function: of `generated`: features of generated and of real faces to one number. Of `reconstructed`:
+            reconstructions and originals to a number for each.
+        of: what it scores.
+        by: what its function is given, features or images (n, 3, 64, 64) uint8.
+        digits: shown after the decimal point.
+        lower_is_better: as for distances.
+    """
+
+    title: str
+    function: Callable[[torch.Tensor, torch.Tensor], Any]
+    of: Literal["generated", "reconstructed"] = "generated"
+    by: Literal["features", "images"] = "features"
+    digits: int = 2
+    lower_is_better: bool = False
+
+
+# In the order of tables and cards. An entry here is all that a new score takes: study.evaluate and study.report compute
+# it, and show it in their tables and on cards.
+SCORES = {
+    "frechet_distance": Score("Frechet distance", frechet_distance, digits=0, lower_is_better=True),
+    "kernel_distance": Score("kernel distance", kernel_distance, digits=1, lower_is_better=True),
+    "precision": Score("precision", precision),
+    "recall": Score("recall", recall),
+    "density": Score("density", density),
+    "coverage": Score("coverage", coverage),
+    "psnr": Score("PSNR (dB)", psnr, "reconstructed", "images"),
+    "ssim": Score("SSIM", ssim, "reconstructed", "images", digits=3),
+    "feature_distance": Score("feature distance", feature_distance, "reconstructed", digits=1, lower_is_better=True),
+}
+
+
+def of(kind: str) -> dict[str, Score]:
+    """The scores of "generated" or of "reconstructed" faces."""
+    return {name: score for name, score in SCORES.items() if score.of == kind}

@@ -69,14 +69,14 @@ def test_the_strongest_numbers_come_first_and_each_model_has_a_chart():
 
 def test_a_sweeps_first_row_is_at_the_top():
     rows = [
-        {"name": name, "runs": [{"kernel_distance": d} for d in its]}
+        {"name": name, "epochs": 5, "runs": [{"kernel_distance": d} for d in its]}
         for name, its in (("first", (9, 8)), ("last", (1,)))
     ]
     (axis,) = figures.sweep_dots(rows).axes
     names = {int(tick): label.get_text() for tick, label in zip(axis.get_yticks(), axis.get_yticklabels())}
-    assert names == {1: "first", 0: "last"} and not axis.yaxis_inverted()
+    assert names == {1: "first, 5 epochs", 0: "last, 5 epochs"} and not axis.yaxis_inverted()
     dots = {names[int(line.get_ydata()[0])]: sorted(line.get_xdata()) for line in axis.lines}
-    assert dots == {"first": [8, 9], "last": [1]}
+    assert dots == {"first, 5 epochs": [8, 9], "last, 5 epochs": [1]}
 
 
 class Painter:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from study import scores
-from train.losses import psnr
 
 
 def normal(count: int, size: int, seed: int) -> torch.Tensor:
@@ -50,44 +49,46 @@ def test_kernel_distance_has_its_closed_form():
 
 def test_precision_and_recall():
     x = normal(300, 8, 0)
-    assert scores.precision_recall(x, x) == (1, 1)
-    assert scores.precision_recall(x + 100, x) == (0, 0)
-    precision, recall = scores.precision_recall(x[:1].expand(300, -1), x)
-    assert precision == 1 and recall < 0.02
-    near, far = scores.precision_recall(normal(300, 8, 1), x)
-    assert near > 0.5 and far > 0.5
+    assert (scores.precision(x, x), scores.recall(x, x)) == (1, 1)
+    assert (scores.precision(x + 100, x), scores.recall(x + 100, x)) == (0, 0)
+    repeated, others = x[:1].expand(300, -1), normal(300, 8, 1)
+    assert scores.precision(repeated, x) == 1 and scores.recall(repeated, x) < 0.02
+    assert min(scores.precision(others, x), scores.recall(others, x)) > 0.5
 
 
 def test_precision_and_recall_of_clusters():
     spread = 0.01 * normal(20, 2, 0)
     left, right, above = (spread + torch.tensor(centre) for centre in ((0.0, 0), (10, 0), (0, 10)))
     # Generated: a quarter where no real face is; real: a half where no generated one is.
-    precision, recall = scores.precision_recall(torch.cat([left, left, left, above]), torch.cat([left, right]))
-    assert (precision, recall) == (0.75, 0.5)
+    generated, real = torch.cat([left, left, left, above]), torch.cat([left, right])
+    assert (scores.precision(generated, real), scores.recall(generated, real)) == (0.75, 0.5)
 
 
 def test_density_and_coverage_by_hand():
     # Around 0, 1, ..., 9 the balls to the fifth neighbour have radii 5, 4, 3, 3, 3, 3, 3, 3, 4, 5.
     real = torch.arange(10.0)[:, None]
-    density, coverage = scores.density_coverage(torch.tensor([[-4.5], [-2.5], [20.0]]), real)
+    generated = torch.tensor([[-4.5], [-2.5], [20.0]])
     # -4.5 lies in the ball of 0, -2.5 in those of 0 and 1, 20 in none: three in all, over five times three faces.
-    assert density == pytest.approx(3 / 5 / 3) and coverage == pytest.approx(0.2)
+    assert scores.density(generated, real) == pytest.approx(3 / 5 / 3)
+    assert scores.coverage(generated, real) == pytest.approx(0.2)
 
 
 def test_density_and_coverage():
     x = normal(1000, 8, 0)
-    density, coverage = scores.density_coverage(normal(1000, 8, 1), x)
+    others = normal(1000, 8, 1)
     # Of equal distributions: 1, and 1 - (1/2)^5 (Naeem et al. 2020, section 4).
-    assert density == pytest.approx(1, abs=0.1) and coverage == pytest.approx(1 - 0.5**5, abs=0.03)
-    assert scores.density_coverage(x + 100, x) == (0, 0)
-    density, coverage = scores.density_coverage(x[:1].expand(1000, -1), x)
-    assert coverage < 0.1
+    assert scores.density(others, x) == pytest.approx(1, abs=0.1)
+    assert scores.coverage(others, x) == pytest.approx(1 - 0.5**5, abs=0.03)
+    assert scores.density(x + 100, x) == scores.coverage(x + 100, x) == 0
+    assert scores.coverage(x[:1].expand(1000, -1), x) < 0.1
 
 
 def test_distances_between_points():
     square = torch.tensor([[0.0, 0], [0, 3], [4, 0], [4, 3]])
     assert scores.mean_distance(square) == pytest.approx((3 + 4 + 5 + 5 + 4 + 3) / 6)
     assert scores.mean_distance(square[:1].expand(3, -1)) == 0
+    greys = torch.tensor([10, 20, 50], dtype=torch.uint8)[:, None, None, None].expand(3, 3, 4, 4)
+    assert scores.diversity(greys) == pytest.approx((10 + 40 + 30) / 3)
     assert scores.nearest_distance(torch.tensor([[0.0, 1], [4, 0]]), square).tolist() == [1, 0]
 
 
@@ -109,12 +110,20 @@ def test_structural_similarity():
 
 
 def test_peak_signal_to_noise_ratio():
-    x = torch.zeros(2, 3, 64, 64)
+    x = torch.full((2, 3, 64, 64), 100, dtype=torch.uint8)
     other = x.clone()
-    other[0] += 0.2
-    other[1, :, :32] += 0.2
-    # The scale is 2 long: 4 / 0.04 is 20 dB, and half of the error 3 dB more.
-    assert psnr(other, x).tolist() == pytest.approx([20, 20 + 10 * math.log10(2)], abs=1e-4)
+    other[0] += 51
+    other[1, :, :32] += 51
+    # The scale is 255 long, five times the error: 25 times its square is 14 dB, and half of the error 3 dB more.
+    expected = 10 * math.log10(25)
+    assert scores.psnr(other, x).tolist() == pytest.approx([expected, expected + 10 * math.log10(2)], abs=1e-3)
+
+
+def test_feature_distance():
+    assert scores.feature_distance(torch.tensor([[3.0, 0], [1, 1]]), torch.tensor([[0.0, 4], [1, 1]])).tolist() == [
+        5,
+        0,
+    ]
 
 
 def test_an_area_under_the_curve_has_hanleys_interval():
