@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from models.images import read_pixels
 from models.loading import one_line
 
 from .errors import TrainingError, printable
-from .labels import MOST_CLASSES, NO_LABELS, LabelColumn, column_of, names_of, not_labels, plain, read_all, refusal
+from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
 
 HEIF_EXTENSIONS = {".heic", ".heif", ".hif"}
 PACKED_EXTENSIONS = {".zip", ".parquet", ".arrow"}
@@ -344,32 +344,23 @@ def _label_by_attributes(found: Folder, file: File) -> None:
         raise TrainingError(f"{file.name} has no names and no line such as '000001.jpg -1 1'{line}: {remedy}")
     names = header[-(width - 1) :]  # With a name for the column of pictures, or without.
     rows = [row for row in rows if len(row) == width]
-    columns, values, refusals = [], [], []
+    labels, values = Labels(), {}
     for name, texts in zip(names, list(zip(*rows))[1:]):
         meaning = {text: plain(text) for text in set(texts)}
-        counts: Counter[Any] = Counter()
-        for text, count in Counter(texts).items():
-            counts[meaning[text]] += count
-        column = column_of(name, counts, is_whole=True)
-        if isinstance(column, LabelColumn):
-            columns.append(column)
-            values.append([meaning[text] for text in texts])
-        else:
-            refusals.append(refusal(name, column))
-    if not columns:
-        raise TrainingError(f"{file.name} has no labels: {'; '.join(refusals[:3])}: {remedy}")
-    labels, problems = read_all(columns, values, len(rows))
+        values[name] = [meaning[text] for text in texts]
+        labels.add(name, name, column_of(name, Counter(values[name]), is_whole=True))
+    if not labels.columns:
+        raise TrainingError(f"{file.name} has no labels: {labels.note}: {remedy}")
+    read, problems = labels.read(values, len(rows))
     place_of = {_stem(row[0]): place for place, row in enumerate(rows)}
     listed = PurePosixPath(file.name).name
     for split, pictures in found.splits.items():
-        found.label_names[split] = names_of(columns)
-        found.notes[split] = not_labels(refusals)
+        found.label_names[split], found.notes[split] = labels.names, labels.note
         for number, picture in enumerate(pictures):
             place = place_of.get(_stem(picture.name))
             problem = f"{listed} has no line of it, or a damaged one." if place is None else problems.get(place)
-            pictures[number] = (
-                picture._replace(problem=problem) if problem else picture._replace(labels=labels[cast(int, place)])
-            )
+            its = NO_LABELS if problem else read[cast(int, place)]
+            pictures[number] = picture._replace(labels=its, problem=problem)
 
 
 def _label_by_classes(found: Folder) -> None:

@@ -7,7 +7,7 @@ words or numbers, the names of at most 50 classes, or lists of such names. Of an
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,34 +152,53 @@ def _numbers(name: str, values: set[Any], counts: Counter[Any], is_whole: bool) 
     return f"it holds {some}, which may be counts or classes: name classes in words"
 
 
-def names_of(columns: Iterable[LabelColumn]) -> tuple[str, ...]:
-    """Of all labels; one that is called as another is has its column's name before its own."""
-    columns = list(columns)
-    count = Counter(name for column in columns for name in column.names)
-    return tuple(
-        printable(f"{column.column} {name}" if count[name] > 1 and name != column.column else name)
-        for column in columns
-        for name in column.names
-    )
+class Labels:
+    """The columns of a data set that are labels, and why the others are none.
 
+    Attributes:
+        columns: those that are, by whatever finds their values.
+        refused: the others, each with the reason.
+    """
 
-def read_all(
-    columns: Sequence[LabelColumn], values: Sequence[Sequence[Any]], count: int
-) -> tuple[np.ndarray, dict[int, str]]:
-    """The labels of all columns by the plain values of each, (count, k) int8; and what is wrong, by place."""
-    read = [column.read(its) for column, its in zip(columns, values, strict=True)]
-    problems = {place: problem for _, its in read for place, problem in its.items()}
-    return np.concatenate([np.empty((count, 0), np.int8), *(labels for labels, _ in read)], axis=1), problems
+    def __init__(self) -> None:
+        self.columns: dict[Any, LabelColumn] = {}
+        self.refused: list[str] = []
 
+    def add(self, key: Any, name: str, column: LabelColumn | str | None) -> None:
+        """What `column_of` says of a column."""
+        if isinstance(column, LabelColumn):
+            self.columns[key] = column
+        else:
+            self.refused.append(f"{printable(name)[:40]} ({printable(column or 'it cannot be read')})")
 
-def refusal(column: str, reason: str | None) -> str:
-    return f"{printable(column)[:40]} ({printable(reason or 'its rows are of several kinds')})"
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all labels; one that is called as another is has its column's name before its own."""
+        count = Counter(name for column in self.columns.values() for name in column.names)
+        return tuple(
+            printable(f"{column.column} {name}" if count[name] > 1 and name != column.column else name)
+            for column in self.columns.values()
+            for name in column.names
+        )
 
+    @property
+    def note(self) -> str:
+        """Which columns are no labels, and why."""
+        more = f" and {len(self.refused) - 8} more" if len(self.refused) > 8 else ""
+        return ", ".join(self.refused[:8]) + more
 
-def not_labels(refusals: Sequence[str]) -> str:
-    """Which columns are passed over, and why."""
-    more = f" and {len(refusals) - 8} more" if len(refusals) > 8 else ""
-    return ", ".join(refusals[:8]) + more
+    def read(self, values: Mapping[Any, Sequence[Any]], count: int) -> tuple[np.ndarray, dict[int, str]]:
+        """The labels of so many pictures, (count, k) int8, and what is wrong with those that lack some, by their place.
+
+        Args:
+            values: the plain ones in each column, by its key.
+        """
+        labels, problems = [np.empty((count, 0), np.int8)], {}
+        for key, column in self.columns.items():
+            its_labels, its_problems = column.read(values[key])
+            labels.append(its_labels)
+            problems.update(its_problems)
+        return np.concatenate(labels, axis=1), problems
 
 
 def in_words(value: Any) -> str:

@@ -38,17 +38,7 @@ from models.images import IMAGE_SIZE
 from . import distributed
 from .errors import TrainingError
 from .folder import Folder, Picture, canonical, files_below, fingerprint, scan
-from .labels import (
-    MOST_CLASSES,
-    NO_LABELS,
-    LabelColumn,
-    column_of,
-    names_of,
-    not_labels,
-    plain,
-    read_all,
-    refusal,
-)
+from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
 from .settings import DataSettings
 
 # Seconds in which a Hub that is there has answered; left to its own retries, the client takes minutes to give up.
@@ -96,12 +86,7 @@ class Source(ABC):
     def __init__(self, settings: DataSettings, split: str, revision: str):
         self.dataset, self.split, self.revision = settings.dataset, split, revision
         self.column, self.config, self.crop = settings.image_column, settings.config, settings.crop
-
-    @property
-    def folder(self) -> Path | None:
-        """Where a local data set lies."""
-        folder = Path(self.dataset).expanduser()
-        return folder if folder.is_dir() else None
+        self.folder = settings.dataset_folder
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -155,77 +140,65 @@ class TableSource(Source):
     _reads_all_columns = False
 
     def pictures(self, start: int = 0) -> Iterator[Picture]:
-        column, candidates, refusals, rows = self._with_images()
+        labels = Labels()
+        column, candidates, rows = self._with_images(labels)
         tables = _tables(rows.cast_column(column, datasets.Image(decode=False)).skip(start))
         first = next(tables, None)
         if first is None:
             return
         # Wherever the stream goes on, its first rows are the data set's.
         names = sorted({candidate.column for candidate in candidates})
-        head = next(_tables(self._load_alone(names))) if start and candidates else first
-        columns = []
-        for candidate, known in self._read_candidates(candidates, head):
-            if isinstance(known, LabelColumn):
-                columns.append((candidate, known))
-            else:
-                refusals.append(refusal(candidate.name, known))
-        self.label_names, self.label_note = names_of([known for _, known in columns]), not_labels(refusals)
-        if not columns and not refusals:
-            self.label_note = "there are no columns but that of the images"
+        self._find_labels(labels, candidates, next(_tables(self._load_alone(names))) if start and candidates else first)
+        self.label_names = labels.names
+        self.label_note = labels.note or "there are no columns but that of the images" * (not labels.names)
         number, fetchers = start, ThreadPoolExecutor(FETCHED_AT_ONCE)
         try:
             for table in itertools.chain([first], tables):
-                values = [candidate.values(table) for candidate, _ in columns]
-                labels, problems = read_all([known for _, known in columns], values, len(table))
+                values = {candidate: candidate.values(table) for candidate in labels.columns}
+                its, problems = labels.read(values, len(table))
                 for row, image in enumerate(table.column(column).to_pylist()):
                     picture = _picture(number, image, column, self.folder, fetchers)
-                    yield picture._replace(labels=labels[row], problem=problems.get(row))
+                    yield picture._replace(labels=its[row], problem=problems.get(row))
                     number += 1
         finally:
             fetchers.shutdown(wait=False, cancel_futures=True)
 
-    def _with_images(self) -> tuple[str, list["_Candidate"], list[str], datasets.IterableDataset]:
-        """The column of images, columns that may be labels, which cannot be, and the rows of the first two."""
+    def _with_images(self, labels: Labels) -> tuple[str, list["_Candidate"], datasets.IterableDataset]:
+        """The column of images, columns that may be labels, and the rows of both; other columns are refused."""
         features, *others = [rows.features for rows in self._load(None)]
         column = self._image_column(features or {self.column: None})
-        candidates, refusals = [], []
+        candidates = []
         for name, feature in (features or {}).items():
             if name == column or _may_hold_images(feature):
                 continue
             if any((other or {}).get(name) != feature for other in others):
-                refusals.append(refusal(name, "it is not in every split"))
+                labels.add(name, name, "it is not in every split")
                 continue
             for field, its in feature.items() if isinstance(feature, dict) else [(None, feature)]:
-                if may_be := _Candidate.of(name, field, its):
-                    candidates.append(may_be)
+                if candidate := _Candidate.of(name, field, its):
+                    candidates.append(candidate)
                 else:
-                    refusals.append(
-                        refusal(field or name, f"it is of type {getattr(its, 'dtype', type(its).__name__)}")
-                    )
-        return column, candidates, refusals, self._load_alone([column, *{one.column for one in candidates}])
+                    labels.add(name, field or name, f"it is of type {getattr(its, 'dtype', type(its).__name__)}")
+        return column, candidates, self._load_alone([column, *{candidate.column for candidate in candidates}])
 
-    def _read_candidates(
-        self, candidates: list["_Candidate"], head: pa.Table
-    ) -> Iterator[tuple["_Candidate", LabelColumn | str | None]]:
+    def _find_labels(self, labels: Labels, candidates: list["_Candidate"], head: pa.Table) -> None:
         """What each of them holds, or why it is no label."""
         # On the Hub, nothing is read twice but columns that can be read alone.
         is_whole = len(head) == self.size or (self._reads_all_columns and self.folder is None)
-        counts = [Counter(candidate.values(head)) for candidate in candidates]
-        known = [
-            column_of(candidate.name, count, is_whole, candidate.classes)
-            for candidate, count in zip(candidates, counts)
-        ]
-        unclear = {place: Counter[Any]() for place, column in enumerate(known) if column is None}
+        counts = {candidate: Counter(candidate.values(head)) for candidate in candidates}
+        known = {one: column_of(one.name, count, is_whole, one.classes) for one, count in counts.items()}
+        unclear = {candidate: Counter[Any]() for candidate, column in known.items() if column is None}
         if unclear:
             if self.folder is None and distributed.is_main():
                 print(f"Columns of {self.dataset} that may name classes are read first, of all rows.", flush=True)
-            for table in _tables(self._load_alone(sorted({candidates[place].column for place in unclear}))):
-                for place, count in unclear.items():
+            for table in _tables(self._load_alone(sorted({candidate.column for candidate in unclear}))):
+                for candidate, count in unclear.items():
                     if len(count) <= 2 * MOST_CLASSES:  # More are no classes, whatever follows.
-                        count.update(candidates[place].values(table))
-        for place, count in unclear.items():
-            known[place] = column_of(candidates[place].name, count, True, candidates[place].classes)
-        return zip(candidates, known)
+                        count.update(candidate.values(table))
+        for candidate, count in unclear.items():
+            known[candidate] = column_of(candidate.name, count, True, candidate.classes)
+        for candidate, column in known.items():
+            labels.add(candidate, candidate.name, column)
 
     def _load_alone(self, columns: list[str]) -> datasets.IterableDataset:
         """Where the format allows it, no other columns are read."""
