@@ -120,6 +120,7 @@ class PretrainedModel(
         arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
         model = loading.build_empty(kind, arguments, f"config.json of {described}")
         loading.load_weights(model, path, where, f"{kind.__name__}({arguments})")
+        location.remember(path)
         model.crop = crop
         model.to(map_location).eval()
         return model

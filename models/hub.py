@@ -1,5 +1,6 @@
 """What whoever is logged in may push to the Hub, and errors of the Hub in the words of whoever meets them."""
 
+import re
 from typing import Any
 
 from huggingface_hub import HfApi
@@ -34,8 +35,8 @@ def check_can_push(repository: str) -> None:
         raise
     if not _may_write(account.get("auth", {}).get("accessToken", {})):
         raise ValueError(
-            f"cannot push to {repository}: the token may only read; make one that may write at "
-            f"{HfApi().endpoint}/settings/tokens and log in with it (hf auth login --force)"
+            f"cannot push to {repository}: this token may only read; make one that may write, in the Hub's settings under "
+            "Access Tokens, and log in with it (hf auth login --force)"
         )
     organisations = [entry["name"] for entry in account.get("orgs", []) if entry.get("roleInOrg") != "read"]
     names = [account["name"], *organisations]
@@ -52,5 +53,10 @@ def _may_write(token: dict[str, Any]) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line of a length that people read."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """What an error says, in one line of a length that people read, without the password in an address."""
+    return without_password(" ".join(str(error).split()))[:300] or type(error).__name__
+
+
+def without_password(text: str) -> str:
+    """A text in which no address tells user and password, as that of a Hub of one's own (HF_ENDPOINT) may."""
+    return re.sub(r"//[^/\s@]*@", "//", text)

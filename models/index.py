@@ -5,6 +5,18 @@ from pathlib import Path
 
 INDEX_FILE = "index.json"
 
+# A model's folder as it stands on the Hub. Whatever else is in it is nobody else's business.
+MODEL_FILES = (
+    "config.json",
+    "model.safetensors",
+    "README.md",
+    "attributes.json",
+    "loss.png",
+    "samples.png",
+    "training.json",
+    "epochs.webp",
+)
+
 
 def read_index(weights: str | Path) -> dict[str, str]:
     """The title of each model by the name of its folder, in the order in which they are shown.

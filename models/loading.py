@@ -14,6 +14,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -64,11 +65,13 @@ class Location:
 
     Attributes:
         name: what it was asked for by.
-        revision: of the repository, by now a commit; this and what follows are `from_pretrained`'s arguments.
+        commit: of the repository, which the revision is now.
+        revision: this and what follows are `from_pretrained`'s arguments.
     """
 
     name: str
     folder: Path | None = None
+    commit: str | None = None
     revision: str | None = None
     token: str | bool | None = None
     cache_dir: str | Path | None = None
@@ -90,7 +93,7 @@ class Location:
             path = hf_hub_download(
                 self.name,
                 name,
-                revision=self.revision,
+                revision=self.commit,
                 token=self.token,
                 cache_dir=self.cache_dir,
                 local_files_only=self.local_files_only,
@@ -99,6 +102,18 @@ class Location:
         except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError) as error:
             raise _in_words(error, self, name) from error
         return Path(path)
+
+    def remember(self, path: Path) -> None:
+        """Have the cache, of which this is a file, tell the revision's commit when the Hub is away.
+
+        The Hub's client does so itself where it is asked for a branch, but before all files are there.
+        """
+        revision = self.revision or "main"
+        if self.commit not in (None, revision):
+            reference = path.parents[2] / "refs" / revision
+            with suppress(OSError):  # A cache that may only be read.
+                reference.parent.mkdir(parents=True, exist_ok=True)
+                reference.write_text(self.commit)
 
 
 def locate(name: str | Path, **options: Any) -> Location:
@@ -137,7 +152,7 @@ def _may_be_on_the_hub(location: Location) -> bool:
 
 
 def _at_its_commit(location: Location) -> Location:
-    """The same with a commit for its branch or tag, so that all files are of one, whatever is pushed meanwhile.
+    """The same with its revision's commit, so that all files are of one, whatever is pushed meanwhile.
 
     The Hub's own client goes on asking a Hub that is away for half a minute; here what is cached is taken at once.
     """
@@ -146,9 +161,9 @@ def _at_its_commit(location: Location) -> Location:
     if location.local_files_only or constants.is_offline_mode():
         if cached is None:
             raise LocalEntryNotFoundError("offline")
-        return replace(location, revision=cached)
+        return replace(location, commit=cached)
     if cached and cached == location.revision:  # A commit does not move on.
-        return location
+        return replace(location, commit=cached)
     try:
         commit, token = _ask_for_commit(location, patiently=cached is None)
     except (HfHubHTTPError, httpx2.TransportError) as error:
@@ -156,10 +171,10 @@ def _at_its_commit(location: Location) -> Location:
             raise
         commit = None
     if commit is not None:  # There is none where a hotel's login page answers for any address.
-        return replace(location, revision=commit, token=token)
+        return replace(location, commit=commit, token=token)
     if cached is None or location.force_download:
         raise LocalEntryNotFoundError("away")
-    return replace(location, revision=cached, local_files_only=True)
+    return replace(location, commit=cached, local_files_only=True)
 
 
 def _ask_for_commit(location: Location, patiently: bool) -> tuple[str | None, str | bool | None]:
