@@ -15,7 +15,7 @@ from models.index import MODEL_FILES
 
 from .errors import TrainingError, run_command
 from .record import Record
-from .settings import Settings
+from .settings import Settings, command_line
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def pushed_after(settings: Settings) -> Iterator[None]:
         _check_can_push(repository)
     yield
     if repository is not None:
-        print(push(settings.output, repository, settings.private))
+        print(push(settings.output, repository))
 
 
 def _check_can_push(repository: str) -> None:
@@ -155,7 +155,7 @@ def _check_model(copy: Path, repository: str) -> int | None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    settings = tyro.cli(PushSettings, args=arguments, prog="python -m train.push", description=__doc__)
+    settings = command_line(PushSettings, "train.push", __doc__, arguments)
     print(push(settings.folder, settings.repository, settings.private, settings.branch))
 
 
