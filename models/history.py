@@ -149,7 +149,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def _frames(path: Path, epochs: int) -> Iterator[tuple[np.ndarray, int]]:
+def _frames(path: Path, epochs: int) -> Iterator[tuple[np.ndarray, float]]:
     """Each frame of the animation, its faces (16, 64, 64, 3) uint8, and when it ends, in ms."""
     try:
         if path.stat().st_size > epochs * MOST_EPOCH_BYTES:
