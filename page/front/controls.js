@@ -49,7 +49,10 @@ export function toolbar(about) {
     const last = buttons().find(({ tabIndex }) => tabIndex === 0)?.dataset.key;
     element.replaceChildren(...children);
     rest(buttons().find(({ dataset }) => dataset.key === last) ?? buttons()[0]);
-    if (focused) buttons().find(({ dataset }) => dataset.key === focused)?.focus();
+    if (focused)
+      buttons()
+        .find(({ dataset }) => dataset.key === focused)
+        ?.focus();
   };
   return { element, show };
 }

@@ -6,7 +6,8 @@ import { check } from "./values.js";
 const linked = (tab) => tab.controls.filter(({ kind }) => kind !== "photograph");
 
 // What each of a tab's controls is for who comes without a link.
-export const firstOf = (tab) => Object.fromEntries(tab.controls.map(({ name, value, first }) => [name, first ?? value]));
+export const firstOf = (tab) =>
+  Object.fromEntries(tab.controls.map(({ name, value, first }) => [name, first ?? value]));
 
 // What a link asks for: its tab, all of the tab's values, and a sentence for each that cannot be had. A link that says
 // nothing of a tab shows it as it is first; in one that does, what is left out has its value of always.
@@ -17,17 +18,21 @@ export function follow(search, tabs) {
   const name = experiment ? "out-of-distribution" : query.get("tab");
   // Links of once named no tab where they led to the one that was first.
   const tab = tabs.find((tab) => tab.name === name) ?? tabs.find((tab) => says(tab, query)) ?? tabs[0];
-  const values = says(tab, query) ? Object.fromEntries(tab.controls.map(({ name, value }) => [name, value])) : firstOf(tab);
-  const problems = [];
+  const always = Object.fromEntries(tab.controls.map(({ name, value }) => [name, value]));
+  const [given, problems] = [{}, []];
   for (const control of linked(tab)) {
     if (!query.has(control.name)) continue;
     try {
-      values[control.name] = check(control, query.getAll(control.name).at(-1), `The link's ${control.name}`);
+      given[control.name] = check(control, query.getAll(control.name).at(-1), `The link's ${control.name}`);
     } catch (error) {
       problems.push(error.message);
     }
   }
-  return { tab, values, problems };
+  for (const [name, problem] of Object.entries(tab.vet({ ...always, ...given }))) {
+    delete given[name];
+    problems.push(problem);
+  }
+  return { tab, problems, values: Object.keys(given).length ? { ...always, ...given } : firstOf(tab) };
 }
 
 const says = (tab, query) => linked(tab).some(({ name }) => query.has(name));
@@ -44,13 +49,30 @@ export function linkOf({ name, controls, settings }, query = new URLSearchParams
 }
 
 let timer;
+let pending = null;
 
 // Write the address after a while: browsers allow so many changes of it, fewer than a dragged slider makes. A tab that
 // is opened is a step of the history, written at once.
 export function write(tab, tabs, { isStep = false } = {}) {
+  if (isStep) {
+    flush();
+    put("pushState", tab, tabs);
+  } else {
+    clearTimeout(timer);
+    pending = [tab, tabs];
+    timer = setTimeout(flush, 200);
+  }
+}
+
+function flush() {
+  if (pending) put("replaceState", ...pending);
+  forget();
+}
+
+// What was to be written is no longer so.
+export function forget() {
   clearTimeout(timer);
-  if (isStep) put("pushState", tab, tabs);
-  else timer = setTimeout(() => put("replaceState", tab, tabs), 200);
+  pending = null;
 }
 
 function put(way, tab, tabs) {

@@ -3,7 +3,7 @@
 import { keyed } from "./controls.js";
 import { Decoder } from "./decoder.js";
 import { button, copy, foreign, h } from "./dom.js";
-import { follow, linkOf, write } from "./links.js";
+import { follow, forget, linkOf, write } from "./links.js";
 import { Model } from "./models.js";
 import { Generate } from "./tabs/generate.js";
 import { Interpolate } from "./tabs/interpolate.js";
@@ -111,25 +111,27 @@ class Page {
   }
 
   arrive() {
-    this.show(follow(location.search, this.about.tabs));
+    this.show();
     write(this.opened, this.tabs);
-    addEventListener("popstate", () => this.show(follow(location.search, this.about.tabs)));
+    addEventListener("popstate", () => {
+      forget();
+      this.show();
+    });
     addEventListener("online", () => this.opened.wish());
     // Networks come when a hand is near what it could touch.
-    const want = () => this.decoder.want?.(this.opened.models.map(({ name }) => name));
-    for (const kind of ["pointerdown", "keydown", "pointerover"]) {
-      this.element.addEventListener(kind, ({ target }) => target.closest("button, input, select, label") && want());
-    }
+    const want = ({ target }) =>
+      target.closest("button, input, select, label") && this.decoder.want(this.opened.models.map(({ name }) => name));
+    for (const kind of ["pointerdown", "keydown", "pointerover"]) this.element.addEventListener(kind, want);
   }
 
-  // What a link says: what is wrong with it is said once, until something is touched.
-  show({ tab: { name }, values, problems }) {
-    const tab = this.tab(name);
+  // Show what the address says. What is wrong with it is said once, until something is touched.
+  show() {
+    const { tab, values, problems } = follow(location.search, this.tabs);
     const isNew = Object.entries(values).some(([name, value]) => tab.settings[name] !== value);
     tab.take(values);
-    const told = [...problems, ...tab.vet()];
-    this.open(name, { isStep: false });
-    this.problems.replaceChildren(...told.map(complaint));
+    tab.unfold();
+    this.open(tab.name, { isStep: false });
+    this.problems.replaceChildren(...problems.map(complaint));
     if (isNew) tab.wish();
   }
 
@@ -195,7 +197,11 @@ class Page {
       await image.decode();
       return facesOf(image);
     };
-    if (!this.#first.has(name)) this.#first.set(name, load().catch(() => null));
+    if (!this.#first.has(name))
+      this.#first.set(
+        name,
+        load().catch(() => null),
+      );
     return this.#first.get(name);
   }
 

@@ -45,16 +45,13 @@ export class Tab {
     }
   }
 
-  // Leave out what a link says and these models cannot read; returns a sentence for each.
+  // What is wrong with values from a link that only its models can tell: sentences by the names of the values.
   vet() {
-    return [];
+    return {};
   }
 
-  // Replace a value from a link by that of always, and say so.
-  refuse(name, sentence) {
-    this.take({ [name]: this.controls.find((control) => control.name === name).value });
-    return sentence;
-  }
+  // Open what is folded where a link has set something in it.
+  unfold() {}
 
   get model() {
     return this.page.models.get(this.settings.model);

@@ -39,9 +39,18 @@ export class Tour {
     this.page = page;
     this.element = h("aside", { class: "tour", hidden: true, "aria-label": "Tour", "aria-live": "polite" });
     const steps = STEPS.map((step, index) =>
-      h("li", {}, this.link(index, h("span", { class: "picture", style: `--step: ${index}` }), `${index + 1}. ${step.title}`)),
+      h(
+        "li",
+        {},
+        this.link(index, h("span", { class: "picture", style: `--step: ${index}` }), `${index + 1}. ${step.title}`),
+      ),
     );
-    this.steps = h("nav", { class: "steps", "aria-label": "Tour" }, h("h2", {}, "A tour in four steps"), h("ol", {}, steps));
+    this.steps = h(
+      "nav",
+      { class: "steps", "aria-label": "Tour" },
+      h("h2", {}, "A tour in four steps"),
+      h("ol", {}, steps),
+    );
   }
 
   // All values of a step: where it says nothing they are as the tab is first.

@@ -4,7 +4,7 @@ import { fold, randomSeed, toolbar } from "../controls.js";
 import { button, download, foreign, h } from "../dom.js";
 import { checksum, pngWith } from "../png.js";
 import { Tab } from "../tab.js";
-import { complaint, readAttributes, sample, title, writeAttributes, writeRecipe } from "../values.js";
+import { complaint, readAttributes, said, sample, title, writeAttributes, writeRecipe } from "../values.js";
 import { Faces, Film, countOf, difference, faceOf, isStill } from "../views.js";
 
 // The attributes in sight, which an eye can tell; the others are folded.
@@ -30,7 +30,14 @@ export class Generate extends Tab {
     [this.best, this.others] = [switches("Give every face"), switches("More attributes")];
     this.more = fold("More attributes", this.others.element, h("p", { class: "note" }, page.about.notes.attributes));
     this.unknown = h("div");
-    this.named = h("div", { class: "named" }, h("h3", {}, "Give every face"), this.best.element, this.more, this.unknown);
+    this.named = h(
+      "div",
+      { class: "named" },
+      h("h3", {}, "Give every face"),
+      this.best.element,
+      this.more,
+      this.unknown,
+    );
     this.code = h("pre", { class: "code" });
     this.bits = toolbar({ class: "bits", "aria-label": "Switches without a name" });
     this.effect = ["off", "on", "difference × 3"].map((label) => ({
@@ -130,7 +137,15 @@ export class Generate extends Tab {
     this.page.go("interpolate", { model: this.settings.model, [end]: writeRecipe(this.chosen) });
   }
 
-  vet() {
+  vet({ model: name, bits }) {
+    const { discreteSize } = this.page.models.get(name);
+    if (!bits || !discreteSize || new RegExp(`^[-+.]{${discreteSize}}$`).test(bits)) return {};
+    return {
+      bits: `The link's bits cannot be ${said(bits)}: write +, - or . for each of the ${discreteSize}, or nothing.`,
+    };
+  }
+
+  unfold() {
     const { model, settings } = this;
     this.knobs.open = ["model", "faces", "temperature"].some((name) => {
       const { value, first } = this.controls.find((control) => control.name === name);
@@ -139,10 +154,6 @@ export class Generate extends Tab {
     // The reports' GAN has no others.
     this.discrete.open = !model.best.length || /[+-]/.test(settings.bits);
     this.more.open = this.namedIn(settings.attributes).some((name) => !this.inSight.includes(name));
-    const wanted = new RegExp(`^[-+.]{${model.discreteSize}}$`);
-    if (!settings.bits || !model.discreteSize || wanted.test(settings.bits)) return [];
-    const sentence = `write +, - or . for each of the ${model.discreteSize}, or nothing`;
-    return [this.refuse("bits", `The link's bits cannot be read: ${sentence}.`)];
   }
 
   set(values) {
@@ -155,7 +166,7 @@ export class Generate extends Tab {
   }
 
   get most() {
-    return this.model.discreteSize ? 1 : this.page.about.constants?.most_attribute ?? 3;
+    return this.model.discreteSize ? 1 : (this.page.about.constants?.most_attribute ?? 3);
   }
 
   get inSight() {
@@ -223,7 +234,7 @@ export class Generate extends Tab {
       const still = large.pixels;
       if (!still || this.drawing || large.isPlaying) return;
       if (countOf(still) === 1) {
-        const came = this.came && (await this.first("living", ["bit"]));
+        const came = this.came ? await this.first("living", ["bit"]) : null;
         const film = came ?? (await this.sway(model, chosen).catch(() => null));
         // The face may be another by now.
         if (!film || large.pixels !== still || this.element.hidden) return;
@@ -244,7 +255,8 @@ export class Generate extends Tab {
       frames.set(z, frame * z.length);
       for (let i = 0; i < model.continuousSize; i++) {
         frames[frame * z.length + i] +=
-          SWAY * (Math.sin(angle) * (across[i] - model.priorMean) + (1 - Math.cos(angle)) * (along[i] - model.priorMean));
+          SWAY *
+          (Math.sin(angle) * (across[i] - model.priorMean) + (1 - Math.cos(angle)) * (along[i] - model.priorMean));
       }
     }
     return this.decode(model, frames, this.large);

@@ -130,15 +130,16 @@ export class Interpolate extends Tab {
     super.take(values);
   }
 
-  vet() {
-    return this.ends.flatMap(({ name }) => {
+  vet(values) {
+    const problems = {};
+    for (const { name } of this.ends) {
       try {
-        readRecipe(this.settings[name]);
-        return [];
+        readRecipe(values[name]);
       } catch (error) {
-        return [this.refuse(name, `The link's ${name} is left out: ${error.message}`)];
+        problems[name] = error.message;
       }
-    });
+    }
+    return problems;
   }
 
   async latent({ name, letter }, notes) {

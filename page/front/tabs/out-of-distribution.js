@@ -217,7 +217,10 @@ export function inWords(mean, draws) {
   const parts = [
     ...told(inside, ...["is", "are"].map((verb) => `${verb} near what training saw`)),
     ...told(between, ...["is", "are"].map((verb) => `${verb} far from it, and the faces still differ`)),
-    ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face was, it is nearly the same picture`)),
+    ...told(
+      alike,
+      ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face was, it is nearly the same picture`),
+    ),
   ];
   return `At ${shown(mean)}, ${parts.join("; ")}.`;
 }

@@ -26,7 +26,11 @@ export class Training extends Tab {
       h("div", {}, this.chart, this.how),
     );
     this.element.append(
-      h("p", { class: "note" }, "Sixteen latents that stay the same, while the network learns from one epoch to the next."),
+      h(
+        "p",
+        { class: "note" },
+        "Sixteen latents that stay the same, while the network learns from one epoch to the next.",
+      ),
       h(
         "div",
         { class: "controls" },
