@@ -48,7 +48,7 @@ FOR_EVER, ASK_AGAIN = ({"Cache-Control": value} for value in ("public, max-age=3
 @cache
 def tabs() -> list[Tab]:
     """In the order in which they are shown."""
-    return [kind.tab() for kind in (out_of_distribution, generate, interpolate, reconstruct, training)]
+    return [kind.tab() for kind in (generate, reconstruct, interpolate, out_of_distribution, training)]
 
 
 def examples() -> dict[str, Path]:

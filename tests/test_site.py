@@ -63,6 +63,8 @@ def test_every_control_is_described_and_takes_its_own_value(told):
     for tab, described in zip(site.tabs(), told["tabs"], strict=True):
         for control, told_of in zip(tab.controls, described["controls"], strict=True):
             assert control.check(told_of["value"], "It") == told_of["value"] == control.component().value
+            if told_of["first"] is not None:
+                assert control.check(told_of["first"], "It") == told_of["first"]
             assert told_of["label"] and told_of["kind"] in ("number", "choice", "text", "attributes", "photograph")
             if told_of["kind"] == "number":
                 for wrong in (told_of["least"] - 1, told_of["most"] + 1):

@@ -24,12 +24,21 @@ from ..recipe import MAX_SEED
 from ..zoo import MODELS, load, with_attributes
 
 
-def model_choice() -> Choice:
-    return Choice("model", "Model", next(iter(MODELS)), [*MODELS])
+def model_choice(first: str = "attribute-gan") -> Choice:
+    """
+    Args:
+        first: the folder of the model that is shown first.
+    """
+    return Choice("model", "Model", next(iter(MODELS)), [*MODELS], first=title_of(first))
 
 
-def seed() -> Number:
-    return Number("seed", "Seed", 0, least=0, most=MAX_SEED)
+def title_of(folder: str) -> str | None:
+    """The name on the page of the model in a folder of `weights`; None where there is no such model."""
+    return next((name for name, its in MODELS.items() if its == folder), None)
+
+
+def seed(first: int | None = None) -> Number:
+    return Number("seed", "Seed", 0, least=0, most=MAX_SEED, first=first)
 
 
 def gallery(label: str) -> gr.Gallery:

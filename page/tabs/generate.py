@@ -14,12 +14,12 @@ def tab() -> Tab:
     most_bits = max([2, *(load(name).discrete_size for name in MODELS)])
     controls = (
         model_choice(),
-        seed(),
-        Number("faces", "Faces", 16, least=1, most=MAX_FACES),
+        seed(first=8),
+        Number("faces", "Faces", 16, least=1, most=MAX_FACES, first=9),
         Number("temperature", "Temperature", 1, least=0, most=MAX_TEMPERATURE, step=0.05),
         Text("bits", "Bits"),
-        Number("face", "Chosen face", 1, least=1, most=MAX_FACES),
-        Number("bit", "What does one bit change? Bit", 1, least=1, most=most_bits),
+        Number("face", "Chosen face", 1, least=1, most=MAX_FACES, first=6),
+        Number("bit", "What does bit number … change?", 1, least=1, most=most_bits),
         Attributes(),
     )
     model, seed_, count, temperature, bits, _, bit, attributes = controls

@@ -7,7 +7,7 @@ import gradio as gr
 from .. import pictures, story
 from ..controls import Choice, Number
 from ..zoo import MODELS
-from . import Endpoint, Tab, gallery, png, seed
+from . import Endpoint, Tab, gallery, png, seed, title_of
 
 # The choice of all models at once, among their names.
 ALL = "All of them"
@@ -15,10 +15,10 @@ ALL = "All of them"
 
 def tab() -> Tab:
     controls = (
-        Number("mean", "Mean of the latents", 0, least=-story.MAX_MEAN, most=story.MAX_MEAN, step=0.1),
+        Number("mean", "Push all numbers by", 0, least=-story.MAX_MEAN, most=story.MAX_MEAN, step=0.1),
         seed(),
         Number("faces", "Faces of each", 6, least=1, most=16),
-        Choice("models", "Models", ALL, [ALL, *MODELS]),
+        Choice("models", "Model", ALL, [ALL, *MODELS], first=title_of("matched-autoencoder")),
     )
     *arguments, _ = controls
     endpoints = [

@@ -18,7 +18,7 @@ def tab() -> Tab:
     ]
     image = Photograph("image", "A face")
     endpoint = Endpoint(reconstruct, [image, Attributes()], {"faces": gallery, "numbers": gr.JSON})
-    return Tab("reconstruct", "Reconstruct", [*sliders, image], [endpoint])
+    return Tab("reconstruct", "Your photo", [*sliders, image], [endpoint])
 
 
 def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
