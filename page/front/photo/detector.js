@@ -3,7 +3,9 @@
 
 import { Means } from "./pictures.js";
 
-const NETWORKS = Object.fromEntries(["pnet", "rnet", "onet"].map((name) => [name, { name, graph: `graphs/${name}.onnx` }]));
+const NETWORKS = Object.fromEntries(
+  ["pnet", "rnet", "onet"].map((name) => [name, { name, graph: `graphs/${name}.onnx` }]),
+);
 
 // Each scale of the pyramid in shares of the one before it.
 const SHRINK = 0.709;
@@ -38,9 +40,13 @@ export async function detect(decoder, picture, least) {
 
 async function proposed(decoder, means, least) {
   const scales = [];
-  for (let scale = CELL / least; Math.min(means.width, means.height) * scale >= CELL; scale *= SHRINK) scales.push(scale);
+  for (let scale = CELL / least; Math.min(means.width, means.height) * scale >= CELL; scale *= SHRINK)
+    scales.push(scale);
   const found = await Promise.all(scales.map((scale) => cells(decoder, means, scale)));
-  return suppressed(found.flatMap((boxes) => suppressed(boxes, 0.5)), 0.7).map((box) => {
+  return suppressed(
+    found.flatMap((boxes) => suppressed(boxes, 0.5)),
+    0.7,
+  ).map((box) => {
     const [wide, high] = [box.right - box.left, box.bottom - box.top];
     const [left, top, right, bottom] = box.shift;
     const [x, y] = [box.left + left * wide, box.top + top * high];
@@ -70,7 +76,9 @@ async function cells(decoder, means, scale) {
 
 // The boxes in which the next network, which sees each at a side of `side` pixels, is sure of a face.
 async function refined(decoder, means, boxes, name, side, sure) {
-  const seen = boxes.map((box) => ({ box, pixels: within(box, means) })).filter(({ pixels: [l, t, r, b] }) => l < r && t < b);
+  const seen = boxes
+    .map((box) => ({ box, pixels: within(box, means) }))
+    .filter(({ pixels: [l, t, r, b] }) => l < r && t < b);
   if (!seen.length) return [];
   const size = 3 * side * side;
   const data = new Float32Array(seen.length * size);

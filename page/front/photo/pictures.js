@@ -15,16 +15,16 @@ export async function open(file) {
   } catch {
     throw new Error("Your browser cannot read this file as a picture. Try a JPEG or a PNG.");
   }
-  const picture = reduced(bitmap, bitmap.width, bitmap.height);
+  const picture = reduced(bitmap);
   bitmap.close();
   return picture;
 }
 
-/** What a canvas can draw, an image or a video, by averages of whole squares of its pixels. */
-export function reduced(source, fullWidth, fullHeight) {
-  const longest = MOST_RATIO * Math.min(fullWidth, fullHeight);
-  const [width, height] = [Math.min(fullWidth, longest), Math.min(fullHeight, longest)];
-  const [left, top] = [Math.floor((fullWidth - width) / 2), Math.floor((fullHeight - height) / 2)];
+// By averages of whole squares of pixels.
+function reduced(bitmap) {
+  const longest = MOST_RATIO * Math.min(bitmap.width, bitmap.height);
+  const [width, height] = [Math.min(bitmap.width, longest), Math.min(bitmap.height, longest)];
+  const [left, top] = [Math.floor((bitmap.width - width) / 2), Math.floor((bitmap.height - height) / 2)];
   const factor = Math.max(1, Math.floor(Math.min(width, height) / LEAST_SIDE));
   const small = blank(Math.ceil(width / factor), Math.ceil(height / factor));
   // A piece at a time: a photograph has more pixels than some browsers' canvases.
@@ -33,14 +33,28 @@ export function reduced(source, fullWidth, fullHeight) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   for (let y = 0; y < small.height; y += TILE) {
     for (let x = 0; x < small.width; x += TILE) {
-      const [across, down] = [Math.min(TILE * factor, width - x * factor), Math.min(TILE * factor, height - y * factor)];
+      const [across, down] = [
+        Math.min(TILE * factor, width - x * factor),
+        Math.min(TILE * factor, height - y * factor),
+      ];
       context.fillStyle = "white";
       context.fillRect(0, 0, across, down);
-      context.drawImage(source, left + x * factor, top + y * factor, across, down, 0, 0, across, down);
+      context.drawImage(bitmap, left + x * factor, top + y * factor, across, down, 0, 0, across, down);
       average(context.getImageData(0, 0, across, down), factor, small, x, y);
     }
   }
   return small;
+}
+
+/** A moment of a video, small enough for many a second. */
+export function snapshot(video) {
+  const { videoWidth: width, videoHeight: height } = video;
+  const scale = LEAST_SIDE / Math.min(width, height);
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height].map((size) => Math.round(size * scale));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(video, 0, 0, canvas.width, canvas.height);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
 function average(tile, factor, small, left, top) {
