@@ -16,10 +16,12 @@ sys.path.insert(0, str(REPOSITORY))
 from models import FaceModel
 from models.history import load_history
 from models.images import to_pil
-from page import pictures, site, story
+from page import drawing, pictures, site, story
 from page.controls import Control
+from page.networks import decode, load
 from page.recipe import Recipe
-from page.zoo import MODELS, decode, load
+from page.site import DRAWN
+from page.zoo import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
 from study.attributes import kind_of
 from study.verdicts import best_first, name_of
 
@@ -76,6 +78,13 @@ def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (2, 
         for name in names
     }
     return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in seeds for step in STEPS))
+
+
+def first_drawn(folders: list[str]) -> None:
+    """Keep by which weights the first pictures of the page were drawn: elsewhere they are not shown."""
+    hashes_of = {folder: hashes(WEIGHTS / folder / WEIGHTS_FILE).whole for folder in folders}
+    DRAWN.parent.mkdir(exist_ok=True)
+    DRAWN.write_text(json.dumps(hashes_of, indent=1) + "\n")
 
 
 def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:
@@ -188,7 +197,7 @@ def main() -> None:
     examples.mkdir(exist_ok=True)
     for model, seed, face in EXAMPLES:
         recipe = Recipe(seed, face)
-        pixels = story.generate(model, seed, face, 1.0, "")[-1]
+        pixels = drawing.generate(model, seed, face, 1.0, "")[-1]
         name = f"{model.partition(' ')[0].lower()}-{seed}-{face}.png"
         (examples / name).write_bytes(pictures.png(pixels, **story.signature(model, recipe)))
 
