@@ -1,4 +1,4 @@
-// Decodes latents for decoder.js, one question at a time, with ONNX Runtime in one thread.
+// Runs graphs for pool.js, one question at a time, with ONNX Runtime in one thread.
 
 import * as ort from "./vendor/ort.wasm.bundle.min.js";
 import { float32 } from "./weights.js";
@@ -10,19 +10,23 @@ const AREA = 64 * 64;
 
 const sessions = new Map();
 
-// First {wasm}, the runtime's own code. Then questions: {name, z, size} for latents of `size` numbers each; the first
-// about a model brings it along, {opening: {graph, tensors}}.
-onmessage = async ({ data: { wasm, name, opening, z, size } }) => {
-  if (wasm) {
-    ort.env.wasm.wasmBinary = wasm;
+// First {runtime}: the bytes of its WebAssembly. Then {name, opening: {graph, tensors}, question}: the first message about
+// a graph brings what opens it along. A question is {inputs}, each of {data, shape}; its answer is {outputs}, or {pixels,
+// isFinite} where the question `asPixels`.
+onmessage = async ({ data: { runtime, name, opening, question } }) => {
+  if (runtime) {
+    ort.env.wasm.wasmBinary = runtime;
     return;
   }
   try {
     if (opening) sessions.set(name, await open(opening));
-    const count = z.length / size;
-    const { x } = await sessions.get(name).run({ z: new ort.Tensor("float32", z, [count, size]) });
-    const answer = pixelsOf(x.data, count);
-    postMessage(answer, [answer.pixels.buffer]);
+    if (!question) return postMessage({});
+    const inputs = mapped(question.inputs, ({ data, shape }) => new ort.Tensor("float32", data, shape));
+    const outputs = await sessions.get(name).run(inputs);
+    if (question.asPixels) {
+      const answer = pixelsOf(outputs.x.data, outputs.x.dims[0]);
+      postMessage(answer, [answer.pixels.buffer]);
+    } else postMessage({ outputs: mapped(outputs, ({ data, dims }) => ({ data, shape: [...dims] })) });
   } catch (error) {
     const complaint = String(error?.message ?? error);
     postMessage({ complaint, isMemory: error instanceof RangeError || /memory|alloc/i.test(complaint) });
@@ -35,6 +39,9 @@ async function open({ graph, tensors }) {
   ort.env.wasm.wasmBinary = undefined; // It runs by now, and its code need not be held twice.
   return session;
 }
+
+const mapped = (object, change) =>
+  Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]));
 
 // (count, 3, 64, 64) in [-1, 1] to RGBA, rounded to even as models/images.py does: so does the array itself.
 function pixelsOf(x, count) {
