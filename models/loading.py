@@ -87,6 +87,8 @@ class Location:
         """
         if self.folder is not None:
             if not (self.folder / name).is_file():
+                if (self.folder / "model" / name).is_file():
+                    raise ValueError(f"{self.name} is a run: its model is {self.name.rstrip('/')}/model")
                 raise ValueError(_lacks(self.name, name))
             return self.folder / name
         try:

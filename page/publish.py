@@ -22,13 +22,10 @@ from models.index import MODEL_FILES, read_index, repository_name
 
 CHECKOUT = Path(__file__).parent.parent
 
-# All that a page can need; of these a Space gets those that git tracks.
+# All that a page can need, beside what the browser runs; of these a Space gets those that git tracks.
 SPACE_FILES = (
     *("app.py", "requirements.txt", "README.md", "LICENSE"),
     *("models/*.py", "page/*.py", "page/tabs/*.py", "page/examples/*.png"),
-    *(f"page/front/**/*.{kind}" for kind in ("html", "css", "js", "json", "onnx", "gz", "wasm")),
-    *(f"page/front/**/*.{kind}" for kind in ("webp", "png", "svg", "ico", "txt", "md")),
-    "page/front/vendor/LICENSE.*",
     "weights/index.json",
     *(f"weights/*/{name}" for name in MODEL_FILES),
     "docs/results/out-of-distribution.json",
@@ -91,9 +88,9 @@ def _copy_checkout(folder: Path, _: str | None) -> None:
 
 
 def _copy_page(folder: Path, models: str | None) -> None:
-    os.environ["LATENT_FACES_HUB"] = models or ""
-    from . import site  # Only now, since it needs what the page needs.
+    from . import site
 
+    os.environ["LATENT_FACES_HUB"] = models or ""
     own = set(own_files())
     with tempfile.TemporaryDirectory() as name:
         written = Path(name)
@@ -114,16 +111,18 @@ def own_files() -> list[str]:
 
     It says which of those on the list are left out.
     """
+    from .site import LICENSES, SUFFIXES  # Here, since what the page needs takes seconds to import.
+
+    front = (*(f"*{suffix}" for suffix in SUFFIXES), *(f"{name}*" for name in LICENSES))
+    kinds = (*SPACE_FILES, *(f"page/front/**/{kind}" for kind in front))
     tracked = _tracked_files()
     own, left_out = [], []
-    for name in sorted({path.relative_to(CHECKOUT).as_posix() for kind in SPACE_FILES for path in CHECKOUT.glob(kind)}):
-        path = CHECKOUT / name
-        if any(part.startswith(".") or part == "node_modules" for part in PurePosixPath(name).parts) or path.is_dir():
+    for name in sorted({path.relative_to(CHECKOUT).as_posix() for kind in kinds for path in CHECKOUT.glob(kind)}):
+        path, parts = CHECKOUT / name, PurePosixPath(name).parts
+        if path.is_dir() or "node_modules" in parts or any(part.startswith(".") for part in parts):
             continue
-        is_link = path.resolve() != CHECKOUT.resolve() / name
-        (left_out if is_link or not path.is_file() or (tracked is not None and name not in tracked) else own).append(
-            name
-        )
+        is_file = path.is_file() and path.resolve() == CHECKOUT.resolve() / name  # None of its parts is a link.
+        (own if is_file and (tracked is None or name in tracked) else left_out).append(name)
     if left_out:
         print(f"Left out, as links or files that git does not track: {', '.join(left_out)}")
     return own

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-import time
 from functools import partial
+from types import SimpleNamespace
 
 import httpx
 import huggingface_hub
@@ -300,6 +300,9 @@ def test_pulling_pins_a_revision_and_then_needs_no_hub(hub, published, bundled):
 
 
 def away(monkeypatch, hub, how: str) -> None:
+    """Take the Hub away; whoever waits to ask it again fails."""
+    monkeypatch.setattr("page.hub.PROBE_SECONDS", 0.5)
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=pytest.fail))
     if how == "dns":
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://hub.invalid/{repo_id}/resolve/{revision}/{filename}"
@@ -343,9 +346,7 @@ def test_a_model_is_shown_without_its_history_if_need_be(hub, published, bundled
     else:
         hub.fault = Fault(how, name)
     hub.add_folder("model", REPOSITORY, published)
-    start = time.monotonic()
     loaded = load_models(NAMES, bundled, "tester")["gan"]
-    assert time.monotonic() - start < 2.5
     assert loaded.latent_size == 10 and loaded.origin.startswith(f"{REPOSITORY} at ")
     if (name, how) == ("epochs.webp", "damaged"):
         with pytest.raises(ValueError, match="epochs.webp is damaged"):
@@ -363,11 +364,9 @@ AWAY = ["refuse", "503", "hang", "close", "dns", "offline"]
 
 
 @pytest.mark.parametrize("how", AWAY)
-def test_a_hub_that_is_away_costs_seconds_and_the_bundled_model_is_shown(hub, published, bundled, monkeypatch, how):
+def test_a_hub_that_is_away_is_asked_once_and_the_bundled_model_is_shown(hub, published, bundled, monkeypatch, how):
     away(monkeypatch, hub, how)
-    start = time.monotonic()
     loaded = load_models(NAMES, bundled, "tester")["gan"]
-    assert time.monotonic() - start < 5
     assert loaded.latent_size == 12
     assert loaded.origin.startswith("bundled (") and "away" in loaded.origin
 
@@ -376,9 +375,7 @@ def test_a_hub_that_is_away_costs_seconds_and_the_bundled_model_is_shown(hub, pu
 def test_a_hub_that_is_away_does_not_matter_to_what_is_cached(hub, published, bundled, monkeypatch, how):
     assert load_models(NAMES, bundled, "tester")["gan"].latent_size == 10
     away(monkeypatch, hub, how)
-    start = time.monotonic()
     loaded = load_models(NAMES, bundled, "tester")["gan"]
-    assert time.monotonic() - start < 5
     assert loaded.latent_size == 10 and "cached" in loaded.origin
 
 

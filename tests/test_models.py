@@ -26,6 +26,7 @@ from models import (
 )
 from models.base import PretrainedModel
 from models.blocks import error_and_gradient
+from models.hub import one_line
 from models.images import from_pil, to_pil
 from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, StoredFile
 
@@ -663,6 +664,7 @@ def test_each_absence_is_told_from_the_others(hub, tmp_path, monkeypatch):
     (tmp_path / "model/model.safetensors").unlink()
     hub.add_folder("model", "tester/half", tmp_path / "model")
     (tmp_path / "empty").mkdir()
+    TINY["generator"]().save_pretrained(tmp_path / "run/model")
     assert load("tester/gan").latent_size == load("tester/secret", token=TOKEN).latent_size == 10
     for arguments, words in {
         ("tester/gam",): "there is no tester/gam on the Hub, or it is private",
@@ -678,6 +680,7 @@ def test_each_absence_is_told_from_the_others(hub, tmp_path, monkeypatch):
             "gam",
         ): "gam is neither a folder here nor the name of a model on the Hub, user/name, nor of a bundled one (gan, ",
         ("tester/a b",): "tester/a b is neither a folder here",
+        ("run",): "run is a run: its model is run/model",
         (str(tmp_path / "empty"),): f"{tmp_path}/empty holds no config.json: it is no saved model",
     }.items():
         name, revision, token = (*arguments, None, None)[:3]
@@ -724,6 +727,11 @@ def test_config_and_weights_are_of_one_commit_whenever_somebody_pushes(hub, tmp_
     )
     hub.fault = "refuse"  # What was loaded is what is remembered.
     assert load("tester/gan").discrete_size == model.discrete_size
+
+
+def test_a_password_in_the_hubs_address_is_told_to_nobody():
+    error = OSError("no answer from https://me:secret@hub.example/api, nor from\nhttp://127.0.0.1:80/@x")
+    assert one_line(error) == "no answer from https://hub.example/api, nor from http://127.0.0.1:80/@x"
 
 
 def test_a_public_model_is_loaded_without_a_token_that_has_expired(hub, tmp_path, monkeypatch):

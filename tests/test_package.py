@@ -107,6 +107,14 @@ for name, folder in bundled().items():
     )
 
 
+def test_a_model_folder_beside_the_bundled_ones_comes_last_by_its_own_name(tmp_path):
+    (tmp_path / "index.json").write_text('{"one": "First"}')
+    for name in ("mine", "one", ".cache/half"):
+        Generator(10, 5, 4).save_pretrained(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    assert [*read_index(tmp_path).items()] == [("one", "First"), ("mine", "mine")]
+
+
 def test_the_notebook_runs(installed, tmp_path):
     cells = notebook_code()
     assert len(cells) == 10
