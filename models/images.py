@@ -93,7 +93,8 @@ def read_pixels(file: str | Path | BytesIO, formats: list[str] | tuple[str, ...]
     Raises:
         UnreadableImage: a ValueError with a sentence, whatever is wrong with the file.
     """
-    return torch.from_numpy(np.array(decoding.read(file, formats=formats))).permute(2, 0, 1)[None]
+    image = decoding.read(file, decoding.MOST_PIXELS, formats=formats)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
 
 
 def to_pil(x: torch.Tensor) -> list[Image.Image]:

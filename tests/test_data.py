@@ -261,19 +261,18 @@ def drawn(number: int) -> torch.Tensor:
 
 
 def numbers_of(folder, cache, split="train", **settings) -> list[int]:
-    """Which of the first 12 drawn faces a split holds, in its order."""
+    """Which of the first 12 drawn faces a split holds."""
     with open_split(DataSettings(dataset=str(folder), cache_dir=cache, **settings), split) as faces:
         faces = faces[: len(faces)]
     known = [drawn(number) for number in range(12)]
-    return [next(number for number in range(12) if torch.equal(face, known[number])) for face in faces]
+    return sorted(next(number for number in range(12) if torch.equal(face, known[number])) for face in faces)
 
 
 def test_all_pictures_of_a_flat_folder_are_found_whatever_their_names(tmp_path):
     names = ["anna_01.png", "test 1.png", "train_01.png", "valid.png", "été 年.PNG", "[x]*?.png"]
     for number, name in enumerate(names):
         save(number, tmp_path / "faces [2024] {a}" / name)
-    found = numbers_of(tmp_path / "faces [2024] {a}", tmp_path / "cache")
-    assert found == sorted(range(6), key=lambda number: names[number])
+    assert numbers_of(tmp_path / "faces [2024] {a}", tmp_path / "cache") == list(range(6))
 
 
 def test_what_lies_beside_pictures_is_told_and_nothing_else(tmp_path, capsys):
@@ -296,7 +295,8 @@ def test_what_lies_beside_pictures_is_told_and_nothing_else(tmp_path, capsys):
     assert told[0].startswith(f"{folder} holds 4 pictures; left out: 4 .txt, ")
     for part in ("1 .csv", "1 .json", "1 .heic (pip install pillow-heif", "1 .tar (unpack them)", "1 broken links"):
         assert part in told[0]
-    assert "the centre square, as wide as the shorter side (--crop sets it)" in told[1]
+    assert told[1].startswith("No labels: ")
+    assert "the centre square, as wide as the shorter side (--crop sets it)" in told[2]
 
 
 @pytest.mark.parametrize("extension", ["jpg", "JPEG", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"])
@@ -392,7 +392,8 @@ def test_celebas_own_partition_is_heeded(layout, tmp_path):
         assert numbers_of(folder, tmp_path / "cache", split) == numbers
         with open_split(DataSettings(dataset=str(folder), cache_dir=tmp_path / "cache"), split) as faces:
             assert faces.label_names == ("Bald", "Male")
-            assert faces.labels(slice(2)).tolist() == [[-1, -1], [-1, 1]]
+            male = [torch.equal(faces[:][place], drawn(numbers[1])) for place in range(2)]  # The odd ones.
+            assert faces.labels(slice(2)).tolist() == [[-1, 1 if its else -1] for its in male]
     assert not any(word in faces.source.description for word in ("1 .csv", "1 .txt", "2 .csv", "2 .txt"))
 
 
@@ -530,7 +531,7 @@ def test_more_damaged_pictures_than_a_few_stop_the_run(tmp_path):
     for number in range(1, 7):
         damage(tmp_path / f"mine/{number}.png")
     with (
-        pytest.raises(TrainingError, match="more than 5 pictures cannot be read, the last of them 6.png"),
+        pytest.raises(TrainingError, match=r"more than 5 pictures cannot be read, the last of them [1-6].png"),
         Faces(source(tmp_path / "mine", tmp_path), tmp_path / "cache") as faces,
     ):
         len(faces)
@@ -553,10 +554,11 @@ def test_of_a_small_set_a_tenth_is_held_out(size, held, tmp_path, capsys):
     settings = gan.GANSettings(dataset=str(tmp_path / "mine"), cache_dir=tmp_path / "cache")
     found = open_held_out(settings, "valid", 500)
     assert found.skip == len(found.faces) == held and found.split == "train"
-    assert torch.equal(found.faces[1], drawn(1))
     assert f"the first {held} faces, a tenth of {size}, of 'train' are held out" in capsys.readouterr().out
     with open_faces(settings, found.skip) as faces:
-        assert len(faces) == size - held and torch.equal(faces[:1][0], drawn(held))
+        assert len(faces) == size - held
+        both = torch.cat([found.faces, faces[:]]).flatten(1)
+    assert len(both.unique(dim=0)) == size
 
 
 def test_three_pictures_are_too_few_to_hold_any_out(tmp_path):
@@ -571,7 +573,8 @@ def test_held_out_faces_are_those_of_valid_where_there_is_no_test(tmp_path):
         save(number, tmp_path / f"mine/train/{number}.png")
         save(number + 4, tmp_path / f"mine/val/{number}.png")
     found = open_held_out(DataSettings(dataset=str(tmp_path / "mine"), cache_dir=tmp_path / "cache"), "test", 500)
-    assert (found.split, found.skip, len(found.faces)) == ("valid", 0, 4) and torch.equal(found.faces[0], drawn(4))
+    assert (found.split, found.skip, len(found.faces)) == ("valid", 0, 4)
+    assert all(any(torch.equal(face, drawn(number)) for face in found.faces) for number in range(4, 8))
 
 
 def test_faces_of_the_training_split_are_never_held_out_and_trained_on(celeba, tmp_path):

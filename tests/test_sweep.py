@@ -10,7 +10,7 @@ from study import sweep
 from study.sweep import Row
 from train.errors import TrainingError
 
-SMALL = ("--batch-size", "8", "--latent-size", "10", "--precision", "fp32")
+SMALL = ("--passes", "1", "--batch-size", "8", "--latent-size", "10", "--precision", "fp32")
 ROWS = (
     Row("plain", "autoencoder", (10,), (*SMALL, "--hidden-size", "16", "--held-out", "8")),
     Row("gan-5+5", "gan", (10, 20), (*SMALL, "--hidden-size", "4", "--discrete-size", "5")),

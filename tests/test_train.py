@@ -18,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 
 from models import AttributeGenerator, Autoencoder, Generator, PerceptualAutoencoder, load
 from models.history import load_history
-from tests.conftest import draw_face
 from train import adversary, attribute_gan, autoencoder, autoencoders, gan, perceptual_autoencoder, pictures
 from train.autoencoders import AutoencoderTrainer, PerceptualAutoencoderTrainer
 from train.errors import Interrupted, TrainingError
@@ -513,19 +512,6 @@ def test_more_labels_than_bits_are_told(arguments):
 def test_more_components_than_faces_are_told(arguments):
     told = error(perceptual_autoencoder.main, arguments([*SMALL_PERCEPTUAL, "--components", "49"], epochs=1))
     assert told == "--components is 49: there are 48 faces only"
-
-
-def test_a_set_without_labels_makes_a_gan_with_free_bits(celeba, tmp_path):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(16):
-        draw_face(number).save(folder / f"{number}.png")
-    folders = ["--dataset", str(folder), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
-    attribute_gan.main([*SMALL_ATTRIBUTE_GAN, *folders, "--epochs", "1"])
-    model = load(tmp_path / "run/model")
-    assert model.attributes == () and model.discrete_size == 5 and len(model.generate(2, seed=0)) == 2
-    card = (tmp_path / "run/model/README.md").read_text()
-    assert "free bits" in card and "Attractive" not in card
 
 
 def test_a_run_goes_on_where_it_and_its_faces_have_moved(celeba, arguments, tmp_path, capsys):

@@ -35,7 +35,8 @@ def write_card(record: Record, model: FaceModel, folder: Path, location: str) ->
         card = _card(description, epochs[-1], model, location, has_animation=(folder / EPOCHS_FILE).is_file())
     except (KeyError, TypeError, ValueError, AttributeError, TemplateError) as error:
         raise TrainingError(f"{record.folder / 'run.json'} is damaged: no card can be written from it") from error
-    card.save(folder / "README.md")
+    # Names of files may be bytes of any kind.
+    (folder / "README.md").write_bytes(str(card).encode("utf-8", "backslashreplace"))
 
 
 def _card(

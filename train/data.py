@@ -1,8 +1,8 @@
 """Faces, from wherever they are: streamed once, decoded once, kept as 64 x 64 bytes.
 
 A background thread reads a source, decodes, crops and appends to a cache file, 12,288 bytes a face, and to another
-beside it the face's labels, a byte each. Training reads the files behind it: the first epoch follows the stream, later
-ones touch neither network nor decoder. A state file beside them counts the faces that are safely on disk, so that a
+beside it the face's labels, a byte each. Training reads the files behind it: the first epoch draws from what has come,
+later ones touch neither network nor decoder. A state file beside them counts the faces that are safely on disk, so that a
 fill that was cut short goes on where it stopped, and keeps a checksum of each chunk of them, so that a disk that does
 not keep its word is noticed.
 """
@@ -27,10 +27,11 @@ from filelock import FileLock, Timeout
 from models.images import IMAGE_SIZE, resize_and_crop
 
 from . import distributed
-from .errors import TrainingError
-from .folder import SPLIT_NAMES, Picture, canonical, printable
+from .errors import TrainingError, printable
+from .folder import SPLIT_NAMES, Picture, canonical
+from .labels import most_damaged
 from .settings import DataSettings, Settings
-from .source import Source, UnknownSplit, find_source, most_damaged
+from .source import Source, UnknownSplit, find_source
 
 FACE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 FACE_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
@@ -43,7 +44,11 @@ CHUNK = 1024
 CELEBA_SIZES = ((178, 218), (89, 109))
 CELEBA_CROP = 140 / 178
 
-# Damaged pictures that are told by name.
+# In the first epoch a batch is drawn once so many times the faces are there that have been asked for until then. Tables
+# are often sorted by class, and this shows how far ahead of training a stream can be without keeping it waiting.
+LEAD = 4
+
+# Damaged pictures that are told by name, and labels.
 TOLD = 10
 
 # Of a chunk: pictures of the source, faces made of them, and the checksum of these and their labels.
@@ -60,6 +65,7 @@ class State:
     Attributes:
         crop: how the pictures are cropped; None before the first.
         label_names: of the labels that each face has.
+        label_note: why there are none, or which columns are none.
         chunks: as they were appended.
         skipped: the damaged pictures among those of the source.
         expected: pictures in the source, where that is known.
@@ -68,6 +74,7 @@ class State:
 
     crop: float | None = None
     label_names: tuple[str, ...] = ()
+    label_note: str = ""
     chunks: tuple[Chunk, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     expected: int | None = None
@@ -166,6 +173,12 @@ class Faces:
         return self._state.label_names
 
     @property
+    def label_note(self) -> str:
+        """Why there are no labels, or which columns of the data set are none; waits for the first face."""
+        self.wait_for(1)
+        return self._state.label_note
+
+    @property
     def is_cached(self) -> bool:
         """Whether all of them were there before."""
         return self._filler is None
@@ -199,22 +212,27 @@ class Faces:
             return self._available()
 
     def __getitem__(self, index: slice | np.ndarray) -> torch.Tensor:
-        """Faces that are there already: (n, 3, 64, 64) uint8."""
+        """Faces that are there already, (n, 3, 64, 64) uint8; a slice without an end waits for all."""
         there = self._checked_range(index)
         return torch.from_numpy(np.array(self._map[there][index]))
 
     def labels(self, index: slice | np.ndarray) -> torch.Tensor:
-        """Those of faces that are there already: (n, len(label_names)) int8, -1 or 1."""
+        """Those of the same faces: (n, len(label_names)) int8, -1 or 1."""
         there = self._checked_range(index)
         return torch.from_numpy(np.array(self._labels_map[there][index]))
 
     def sample(self, count: int, seed: int) -> Batch:
-        """So many faces and their labels, drawn at random from all of them, which it waits for; all where there are fewer."""
+        """So many faces and their labels, drawn at random from all of them, which it waits for; all where there are fewer.
+
+        The first ones may be of one class.
+        """
         chosen = np.random.default_rng(seed).permutation(len(self))[:count]
         return Batch(self[chosen], self.labels(chosen))
 
     def _checked_range(self, index: slice | np.ndarray) -> slice:
         """Of the mapped files, where the faces are that are there already; the indexed ones are as they were written."""
+        if isinstance(index, slice) and index.stop is None:
+            self.wait_for(None)
         with self._changed:
             state, count = self._state, self._available()
         first, end = (self.skip, self.skip + count) if count else (0, 0)
@@ -251,18 +269,17 @@ class Faces:
         """One epoch's batches, the last short one left out, each of batch_size faces and their labels, on the CPU
         unless another device holds them; of several processes, each gets its rows of every batch.
 
-        Epoch 1 follows the data set's own order, because it may still be arriving; every later one is shuffled by
-        `seed` and `epoch` alone. The batches are the same whether the faces were cached before or not.
+        Epoch 1 draws from the faces that have come, since others may still be on their way; every later one from all.
+        Either depends on `seed` and `epoch` alone: the batches are the same whether the faces were cached before or not.
 
         Args:
             start: batches to leave out at the beginning, for a run that resumes.
         """
         if epoch == 1:
-            for first in itertools.count(start * batch_size, batch_size):
-                if self.wait_for(first + batch_size) < first + batch_size:
-                    return
-                rows = slice(first + distributed.rank(), first + batch_size, distributed.size())
-                yield Batch(self[rows], self.labels(rows))
+            for chosen in itertools.islice(self._as_they_come(batch_size, seed), start, None):
+                mine = distributed.mine(chosen)
+                yield Batch(self[mine], self.labels(mine))
+            return
         order: np.ndarray | torch.Tensor = np.random.default_rng([seed, epoch]).permutation(len(self))
         held = self._held
         if held is not None:
@@ -273,6 +290,20 @@ class Faces:
                 yield Batch(self[mine], self.labels(mine))
             else:
                 yield Batch(held.pixels[mine], held.labels[mine])
+
+    def _as_they_come(self, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+        """Which faces are in each batch of the first epoch, every face once."""
+        random, came, waiting = np.random.default_rng([seed, 1]), 0, np.empty(0, np.int64)
+        for number in itertools.count(1):
+            wanted = number * batch_size * LEAD
+            here = min(wanted, self.wait_for(wanted))
+            waiting = np.concatenate([waiting, np.arange(came, here)])
+            came = here
+            if len(waiting) < batch_size:
+                return
+            chosen = random.choice(len(waiting), batch_size, replace=False)
+            yield waiting[chosen]
+            waiting = np.delete(waiting, chosen)
 
     def __enter__(self) -> Self:
         return self
@@ -294,7 +325,7 @@ class Faces:
 
     def _read_state(self) -> State:
         try:
-            described = json.loads(self._state_path.read_text())
+            described = json.loads(self._state_path.read_bytes())
             if described.pop("checksum") != _checksum(described):
                 return State()
             del described["source"]
@@ -317,7 +348,7 @@ class Faces:
             described["checksum"] = _checksum(described)
             temporary = self._state_path.with_suffix(".tmp")
             with self._writing():
-                temporary.write_text(json.dumps(described))
+                temporary.write_text(json.dumps(described), encoding="utf-8")
                 os.replace(temporary, self._state_path)
             self._state = state
             self._changed.notify_all()
@@ -385,7 +416,11 @@ class Faces:
     def _extended(self, state: State, chunk: Chunk, skipped: list[Skipped], complete: bool) -> State:
         return State(
             self._crop,
-            state.label_names if state.chunks else self.source.label_names,
+            *(
+                (state.label_names, state.label_note)
+                if state.chunks
+                else (self.source.label_names, self.source.label_note)
+            ),
             (*state.chunks, chunk),
             (*state.skipped, *skipped),
             self.source.size or state.expected,
@@ -491,22 +526,37 @@ class HeldOut(NamedTuple):
     skip: int
 
 
-def open_faces(settings: Settings, skip: int = 0) -> Faces:
-    """The faces that a command trains on, at least one of which is there. Use as a context."""
+def open_faces(settings: Settings, skip: int = 0, labels_for: str | None = None) -> Faces:
+    """The faces that a command trains on, at least one of which is there. Use as a context.
+
+    Args:
+        labels_for: the command, if it can do nothing without labels.
+
+    Raises:
+        TrainingError: as `open_split`; or there are no labels, and where they belong.
+    """
     faces = open_split(settings, settings.split, settings.limit, skip)
+    if labels_for and not faces.label_names:
+        faces.__exit__()
+        raise TrainingError(
+            f"{labels_for} needs labels, and {settings.dataset} has none: {faces.label_note}. Labels are columns of a "
+            "table, a file list_attr_celeba.csv beside the pictures, or class folders below the folder of their split, "
+            "as in train/cat/1.jpg and train/dog/2.jpg"
+        )
     if distributed.is_main():
         if faces.source.description:
             print(f"{settings.dataset} holds {faces.source.description}.")
         if faces.skipped and faces.is_cached:  # Otherwise they are told as they come.
             names = ", ".join(name for _, name, _ in faces.skipped[:3])
             print(f"{len(faces.skipped)} that cannot be read are left out: {names}{' ...' * (len(faces.skipped) > 3)}")
+        print(describe_labels(faces.label_names, faces.label_note))
         print(f"Seen of each picture: {describe_crop(faces.crop)}{'' if settings.crop else ' (--crop sets it)'}.")
     return faces
 
 
 def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
     """The first faces of a split, at most `count`. Where there is none of that name those of the split "valid", and
-    where there is neither the first of the training split, at most a tenth of it.
+    where there is neither, or they are trained on, the first of the training split, at most a tenth of it.
 
     Raises:
         UnknownSplit: a split that is neither there nor called by one of the usual names.
@@ -514,8 +564,8 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
     """
     reason = f"There is no split {split!r}"
     for name in dict.fromkeys((split, "valid")):
-        if canonical(name) == canonical(settings.split):
-            reason = f"{name!r} is the training split"
+        if _overlap(name, settings.split):
+            reason = f"{name!r} is trained on"
             break
         try:
             with open_split(settings, name, count) as faces:
@@ -539,6 +589,12 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
             share = "" if held_out == count else f", a tenth of {available},"
             print(f"{reason}: the first {held_out} faces{share} of {settings.split!r} are held out.")
         return HeldOut(faces[:held_out], settings.split, faces.crop, held_out)
+
+
+def _overlap(split: str, other: str) -> bool:
+    """Whether two splits have faces in common."""
+    mine, its = (set(map(canonical, name.split("+"))) for name in (split, other))
+    return "all" in mine | its or not mine.isdisjoint(its)
 
 
 def open_split(settings: DataSettings, split: str, limit: int | None = None, skip: int = 0) -> Faces:
@@ -567,6 +623,14 @@ def open_split(settings: DataSettings, split: str, limit: int | None = None, ski
 def crop_by_itself(pixels: torch.Tensor) -> float:
     """What share of the shorter side of a picture (1, 3, height, width) is kept, unless --crop says otherwise."""
     return CELEBA_CROP if pixels.shape[:1:-1] in CELEBA_SIZES else 1.0
+
+
+def describe_labels(names: tuple[str, ...], note: str) -> str:
+    """Labels in words, and why there are none or no others."""
+    if not names:
+        return f"No labels: {note}."
+    told = ", ".join(names[:TOLD]) + " ..." * (len(names) > TOLD)
+    return f"Labels ({len(names)}): {told}.{f' No labels: {note}.' if note else ''}"
 
 
 def describe_crop(crop: float) -> str:

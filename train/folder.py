@@ -1,5 +1,7 @@
 """A folder of pictures: every one below it, in zip files too, the split that each belongs to, and its labels."""
 
+import codecs
+import csv
 import functools
 import hashlib
 import importlib.util
@@ -7,13 +9,15 @@ import io
 import itertools
 import json
 import os
+import posixpath
+import stat
 import statistics
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,9 +27,11 @@ from models import decoding
 from models.images import read_pixels
 from models.loading import one_line
 
-from .errors import TrainingError
+from .errors import TrainingError, printable
+from .labels import MOST_CLASSES, NO_LABELS, LabelColumn, column_of, names_of, not_labels, plain, read_all, refusal
 
 HEIF_EXTENSIONS = {".heic", ".heif", ".hif"}
+PACKED_EXTENSIONS = {".zip", ".parquet", ".arrow"}
 ARCHIVE_EXTENSIONS = {".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 
 # What systems leave in folders: thumbnails, deleted files, parts of files. So do names that begin with a dot.
@@ -43,16 +49,12 @@ _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 PARTITION = {"0": "train", "1": "valid", "2": "test"}
 
-# CelebA's own attributes: their names, and a line for each picture of -1 and 1; Kaggle's begins without the count.
+# CelebA's own attributes: their names, and a line for each picture of -1 and 1; Kaggle's begins without the count. One's
+# own may hold words, and whatever separators a spreadsheet writes.
 ATTRIBUTE_FILES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 
 # Where these files lie on CelebA's own site: beside the pictures' folder, or in folders beside it.
 _PLACES = ("", "Eval", "Anno")
-
-# Classes of more kinds are identities, or no classes at all.
-MOST_CLASSES = 50
-
-NO_LABELS = np.empty(0, np.int8)
 
 
 class Picture(NamedTuple):
@@ -87,13 +89,32 @@ class Picture(NamedTuple):
         return read_pixels(io.BytesIO(content) if isinstance(content, bytes) else content, _readable_formats())
 
 
+class File(NamedTuple):
+    """A file of a folder, on its own or in a zip file.
+
+    Attributes:
+        name: its path below the folder.
+        stamp: changes when it is rewritten.
+        content: where it is, or what returns its bytes.
+    """
+
+    name: str
+    stamp: tuple[int, int]
+    content: Path | Callable[[], bytes]
+
+    @property
+    def extension(self) -> str:
+        return PurePosixPath(self.name).suffix.lower()
+
+
 @dataclass
 class Folder:
     """What a folder holds.
 
     Attributes:
-        splits: pictures by split, sorted by name.
+        splits: pictures by split, in an order that has nothing to do with their names.
         label_names: of the labels that pictures have, by split; none of a split whose pictures have none.
+        notes: why a split has no labels, or which columns are none, by split.
         left_out: how many files of each kind are not among them.
         fingerprint: changes when a picture is added, removed, resized, rewritten, or put into another split, or when
             its labels change.
@@ -101,6 +122,7 @@ class Folder:
 
     splits: dict[str, list[Picture]] = field(default_factory=dict)
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     fingerprint: str = ""
 
@@ -140,8 +162,8 @@ def extensions() -> frozenset[str]:
     return frozenset(extension for extension, name in Image.registered_extensions().items() if name in formats)
 
 
-def files_below(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, Path]]:
-    """All files, with their paths below the folder; linked folders are entered, each once, and litter is not."""
+def files_below(folder: Path, left_out: Counter[str]) -> Iterator[File]:
+    """All files; linked folders are entered, each once, and litter is not."""
     seen = {folder.resolve()}
     for where, folders, names in os.walk(
         folder, followlinks=True, onerror=lambda error: left_out.update(["folders that cannot be read"])
@@ -155,11 +177,20 @@ def files_below(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, Pat
         below = Path(where).relative_to(folder)
         prefix = "" if below == Path() else f"{below.as_posix()}/"
         for name in sorted(names):
-            if not _is_litter(name):
-                yield prefix + name, Path(where, name)
+            if _is_litter(name):
+                continue
+            try:
+                status = os.stat(os.path.join(where, name))
+            except OSError:
+                left_out["broken links"] += 1
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield File(prefix + name, (status.st_size, status.st_mtime_ns), Path(where, name))
+            else:  # Whoever opens a pipe waits for somebody at its other end.
+                left_out[f"{printable(prefix + name)} (no regular file)"] += 1
 
 
-def scan(folder: Path, files: list[tuple[str, Path]], left_out: Counter[str]) -> Folder:
+def scan(folder: Path, files: list[File], left_out: Counter[str]) -> Folder:
     """Find the pictures among the files of a folder.
 
     Where CelebA's partition file is among them, or beside a folder of CelebA's own naming, it says what is train,
@@ -168,46 +199,38 @@ def scan(folder: Path, files: list[tuple[str, Path]], left_out: Counter[str]) ->
     Labels are CelebA's attributes, where its file of them is there too; otherwise, where all pictures of a split lie in
     two to 50 folders directly below the split's own, as train/cat and train/dog, the names of these.
 
+    Pictures of a class, or of a person, have names that follow each other; so the pictures are put in the order of a hash
+    of their names, which is as good as random, and which a picture more or less leaves as it is.
+
     Raises:
         TrainingError: the partition file holds no partition, or the file of attributes no attributes.
     """
-    found: list[tuple[str, tuple, Picture]] = []  # Name, what changes when it is rewritten, and the picture.
+    files = list(_with_those_in_zips(files, left_out))
     partition_file = _find_list(folder, files, PARTITION_FILES)
     attribute_file = _find_list(folder, files, ATTRIBUTE_FILES)
-    for name, path in files:
-        extension = path.suffix.lower()
-        if extension in extensions():
-            try:
-                status = path.stat()
-            except OSError:
-                left_out["broken links"] += 1
-                continue
-            found.append((name, (status.st_size, status.st_mtime_ns), Picture(name, path)))
-        elif extension == ".zip":
-            beside = name[: -len(extension)] + "/"
-            if any(other.startswith(beside) for other, _ in files):
-                left_out[".zip (unpacked beside it)"] += 1
-            else:
-                found.extend(_in_zip(name, path, left_out))
-        elif path not in (partition_file, attribute_file):
-            left_out[_kind(extension)] += 1
-    found.sort(key=lambda entry: entry[0])
+    found = [file for file in files if file.extension in extensions()]
+    found.sort(key=lambda file: hashlib.sha256(file.name.encode("utf-8", "surrogatepass")).digest())
+    for file in files:
+        if file.extension not in extensions() and file not in (partition_file, attribute_file):
+            left_out[_kind(file.extension)] += 1
     split_of = (
-        {name: split for name, _, _ in found if (split := _split_by_folders(name))}
+        {file.name: _split_by_folders(file.name) for file in found}
         if partition_file is None
-        else _split_by_partition([name for name, _, _ in found], partition_file, left_out)
+        else _split_by_partition([file.name for file in found], partition_file, left_out)
     )
     result = Folder(left_out=left_out)
     digest = hashlib.sha256()
     for split in SPLIT_NAMES:
-        its = [entry for entry in found if split_of.get(entry[0]) == split]
+        its = [file for file in found if split_of.get(file.name) == split]
         if its:
-            result.splits[split] = [picture for _, _, picture in its]
-            digest.update(json.dumps([split, *((name, stamp) for name, stamp, _ in its)]).encode())
+            result.splits[split] = [Picture(file.name, file.content) for file in its]
+            digest.update(json.dumps([split, *((file.name, file.stamp) for file in its)]).encode())
     if attribute_file is not None:
         _label_by_attributes(result, attribute_file)
     elif partition_file is None:
         _label_by_classes(result)
+    else:
+        result.notes = dict.fromkeys(result.splits, f"there is no {ATTRIBUTE_FILES[0]} beside {partition_file.name}")
     for split, names in result.label_names.items():
         digest.update(json.dumps([split, names]).encode())
         digest.update(b"".join(picture.labels.tobytes() or b"?" for picture in result.splits[split]))
@@ -215,23 +238,10 @@ def scan(folder: Path, files: list[tuple[str, Path]], left_out: Counter[str]) ->
     return result
 
 
-def fingerprint(files: list[tuple[str, Path]]) -> str:
+def fingerprint(files: list[File]) -> str:
     """Changes when a file is added, removed, resized or rewritten."""
-    stamps = [(name, *_stamp(path)) for name, path in files]
+    stamps = [(file.name, *file.stamp) for file in files]
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:40]
-
-
-def printable(name: str) -> str:
-    """A file's name as any terminal takes it: names on Linux are bytes of any kind."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:  # A link to nowhere.
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _is_litter(name: str) -> bool:
@@ -246,24 +256,35 @@ def _kind(extension: str) -> str:
     return printable(extension) or "without an ending"
 
 
-def _in_zip(name: str, path: Path, left_out: Counter[str]) -> Iterator[tuple[str, tuple, Picture]]:
+def _with_those_in_zips(files: list[File], left_out: Counter[str]) -> Iterator[File]:
+    for file in files:
+        if file.extension != ".zip":
+            yield file
+        elif any(other.name.startswith(file.name[: -len(".zip")] + "/") for other in files):
+            left_out[".zip (unpacked beside it)"] += 1
+        else:
+            yield from _in_zip(file, left_out)
+
+
+def _in_zip(file: File, left_out: Counter[str]) -> Iterator[File]:
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(cast(Path, file.content))
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         left_out[".zip (damaged)"] += 1
         return
     for member in archive.infolist():
-        parts = PurePosixPath(member.filename)
+        name = member.filename.replace("\\", "/")  # As some programs on Windows write it.
+        parts = PurePosixPath(name)
         if member.is_dir() or any(map(_is_litter, parts.parts)):
             continue
-        if parts.suffix.lower() not in extensions():
-            left_out[_kind(parts.suffix.lower())] += 1
+        extension = parts.suffix.lower()
+        if extension in PACKED_EXTENSIONS or extension in ARCHIVE_EXTENSIONS:
+            left_out[f"{extension} in a zip file (unpack it)"] += 1
         elif member.flag_bits & 1:
             left_out["in a zip file with a password"] += 1
         else:
-            inside = f"{name}/{member.filename}"
             read = functools.partial(archive.read, member)
-            yield inside, (member.file_size, member.CRC), Picture(inside, read)
+            yield File(f"{file.name}/{name}", (member.file_size, member.CRC), read)
 
 
 def _split_by_folders(name: str) -> str:
@@ -274,34 +295,39 @@ def _split_of_folder(folder: str) -> str | None:
     return _SPLITS.get(folder.lower().removesuffix(".zip"))
 
 
-def _find_list(folder: Path, files: list[tuple[str, Path]], names: tuple[str, ...]) -> Path | None:
-    """A file that says something of every picture, by its name."""
-    for _, path in files:
-        if path.name in names:
-            return path
+def _find_list(folder: Path, files: list[File], names: tuple[str, ...]) -> File | None:
+    """A file that says something of every picture, by its name; one in a zip file only where there is no other."""
+    inside = [file for file in files if PurePosixPath(file.name).name in names]
+    if inside:
+        return min(inside, key=lambda file: callable(file.content))
     # CelebA's pictures alone, named as torchvision and as its own site have them, with the file outside.
     outside = []
     folder = folder.resolve()
     if folder.name == "Img" or folder.name.startswith("img_align_celeba"):
         outside = [above / place for above in (folder.parent, folder.parent.parent) for place in _PLACES]
     paths = (place / name for place in outside for name in names)
-    return next((path for path in paths if path.is_file()), None)
+    return next((File(str(path), (0, 0), path) for path in paths if path.is_file()), None)
 
 
-def _split_by_partition(names: list[str], file: Path, left_out: Counter[str]) -> dict[str, str]:
+def _stem(name: str) -> str:
+    """As `PurePosixPath` has it, which takes longer to begin with."""
+    return posixpath.splitext(posixpath.basename(name))[0]
+
+
+def _split_by_partition(names: list[str], file: File, left_out: Counter[str]) -> dict[str, str]:
     partition = {
-        PurePosixPath(words[0]).stem: PARTITION[words[1]]
-        for words in _read_list(file)
-        if len(words) == 2 and words[1] in PARTITION
+        _stem(words[0]): split
+        for words in _read_rows(file)
+        if len(words) == 2 and (split := PARTITION.get(words[1]) or _SPLITS.get(words[1].lower()))
     }
     if not partition:
-        raise TrainingError(f"{file} has no line such as '000001.jpg 0': restore it, or move it away")
+        raise TrainingError(f"{file.name} has no line such as '000001.jpg 0': restore it, or move it away")
     # The same pictures may be there twice, as JPEG and PNG or aligned and not: the aligned ones are CelebA's faces.
     chosen: dict[str, str] = {}
     for name in sorted(names, key=lambda name: ("img_align_celeba" not in name, name)):
-        stem = PurePosixPath(name).stem
+        stem = _stem(name)
         if stem not in partition:
-            left_out[f"that {file.name} does not name"] += 1
+            left_out[f"that {PurePosixPath(file.name).name} does not name"] += 1
         elif stem in chosen:
             left_out["that are there twice"] += 1
         else:
@@ -309,39 +335,79 @@ def _split_by_partition(names: list[str], file: Path, left_out: Counter[str]) ->
     return {name: partition[stem] for stem, name in chosen.items()}
 
 
-def _label_by_attributes(found: Folder, file: Path) -> None:
-    lines = [words for words in _read_list(file) if len(words) > 1 or not words[0].isdecimal()]
-    names, rows = (lines[0], lines[1:]) if lines else ([], [])
-    if rows and len(names) == statistics.mode(map(len, rows)):  # With a name for the column of pictures.
-        names = names[1:]
-    attributes = {
-        PurePosixPath(words[0]).stem: np.array([word == "1" for word in words[1:]], np.int8) * 2 - 1
-        for words in rows
-        if len(words) == len(names) + 1 and {"-1", "0", "1"}.issuperset(words[1:])
-    }
-    if not names or not attributes:
-        raise TrainingError(f"{file} has no names and no line such as '000001.jpg -1 1': restore it, or move it away")
-    problem = f"{file.name} has no line of it, or a damaged one."
+def _label_by_attributes(found: Folder, file: File) -> None:
+    remedy = "restore it, or move it away"
+    header, *rows = [row for row in _read_rows(file) if len(row) > 1 or not row[0].isdecimal()] or [[]]
+    width = statistics.mode(map(len, rows)) if rows else 0
+    if len(header) not in (width, width - 1) or width < 2:
+        line = f"; its first line names {len(header)} columns, and others have {width}" if header and rows else ""
+        raise TrainingError(f"{file.name} has no names and no line such as '000001.jpg -1 1'{line}: {remedy}")
+    names = header[-(width - 1) :]  # With a name for the column of pictures, or without.
+    rows = [row for row in rows if len(row) == width]
+    columns, values, refusals = [], [], []
+    for name, texts in zip(names, list(zip(*rows))[1:]):
+        meaning = {text: plain(text) for text in set(texts)}
+        counts: Counter[Any] = Counter()
+        for text, count in Counter(texts).items():
+            counts[meaning[text]] += count
+        column = column_of(name, counts, is_whole=True)
+        if isinstance(column, LabelColumn):
+            columns.append(column)
+            values.append([meaning[text] for text in texts])
+        else:
+            refusals.append(refusal(name, column))
+    if not columns:
+        raise TrainingError(f"{file.name} has no labels: {'; '.join(refusals[:3])}: {remedy}")
+    labels, problems = read_all(columns, values, len(rows))
+    place_of = {_stem(row[0]): place for place, row in enumerate(rows)}
+    listed = PurePosixPath(file.name).name
     for split, pictures in found.splits.items():
-        found.label_names[split] = tuple(names)
+        found.label_names[split] = names_of(columns)
+        found.notes[split] = not_labels(refusals)
         for number, picture in enumerate(pictures):
-            labels = attributes.get(PurePosixPath(picture.name).stem)
-            pictures[number] = picture._replace(problem=problem) if labels is None else picture._replace(labels=labels)
+            place = place_of.get(_stem(picture.name))
+            problem = f"{listed} has no line of it, or a damaged one." if place is None else problems.get(place)
+            pictures[number] = (
+                picture._replace(problem=problem) if problem else picture._replace(labels=labels[cast(int, place)])
+            )
 
 
 def _label_by_classes(found: Folder) -> None:
-    classes = {split: [_class_folder(picture.name) for picture in found.splits[split]] for split in found.splits}
     names: list[str] = []
-    for split, its in classes.items():
-        known = {name for name in its if name is not None}
-        if None in its or not (known.issubset(names) if names else 2 <= len(known) <= MOST_CLASSES):
+    for split, pictures in found.splits.items():
+        classes = [_class_folder(picture.name) for picture in pictures]
+        if reason := _no_classes(split, pictures, classes, names):
+            found.notes[split] = reason
             continue
-        names = names or sorted(known)
+        names = names or sorted({name for name in classes if name is not None})
         found.label_names[split] = tuple(map(printable, names))
         labels = dict(zip(names, np.eye(len(names), dtype=np.int8) * 2 - 1))
         found.splits[split] = [
-            picture._replace(labels=labels[name]) for picture, name in zip(found.splits[split], its) if name is not None
+            picture._replace(labels=labels[name]) for picture, name in zip(pictures, classes) if name is not None
         ]
+
+
+def _no_classes(split: str, pictures: list[Picture], classes: list[str | None], known: list[str]) -> str | None:
+    """Why the folders of a split are no classes, if they are not; `known` are those of a split before it."""
+    here = {name for name in classes if name is not None}
+    outside = [picture.name for picture, name in zip(pictures, classes) if name is None]
+    if len(outside) == len(pictures):
+        folders = sorted({PurePosixPath(name).parts[0] for name in outside if "/" in name})
+        move = (
+            f": if {' and '.join(folders[:2])} are classes, move them into a folder {split}" if len(folders) > 1 else ""
+        )
+        return printable(f"no picture lies in a class folder, such as {split}/cat{move}")
+    if outside:
+        count = f"{len(outside):,} pictures lie" if len(outside) > 1 else "1 picture lies"
+        return printable(f"{count} in no class folder, as the others do: {min(outside)}")
+    if known and not here.issubset(known):
+        others = ", ".join(sorted(here.difference(known))[:3])
+        return printable(f"{split} holds a class that no split before it has: {others}")
+    if not known and len(here) == 1:
+        return printable(f"there is one class folder only: {split}/{here.pop()}")
+    if len(here) > MOST_CLASSES:
+        return f"there are {len(here):,} folders in {split}, and {MOST_CLASSES} classes are the most"
+    return None
 
 
 def _class_folder(name: str) -> str | None:
@@ -353,10 +419,23 @@ def _class_folder(name: str) -> str | None:
     return None
 
 
-def _read_list(file: Path) -> list[list[str]]:
-    """The words of its lines, whether blanks or commas are between them; empty lines left out."""
+def _read_rows(file: File) -> list[list[str]]:
+    """The words of its lines, whatever is between them; empty lines left out."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise TrainingError(f"{file} cannot be read: {error.strerror}") from error
-    return [words for line in lines if (words := line.replace(",", " ").split())]
+        content = file.content() if callable(file.content) else file.content.read_bytes()
+    except Exception as error:  # Archives have their own ways to fail.
+        raise TrainingError(f"{file.name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    lines = [line for line in content.decode(encoding, "replace").splitlines() if line.strip()]
+    head = "\n".join(lines[:50])
+    try:
+        delimiter = csv.Sniffer().sniff(head, delimiters=",;\t").delimiter
+    except csv.Error:  # It wants as many in every line.
+        delimiter = max(",;\t", key=head.count)
+    if delimiter not in head:  # Blanks, as in CelebA's own.
+        return [line.split() for line in lines]
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    try:
+        return [[word.strip() for word in row] for row in reader]
+    except csv.Error as error:
+        raise TrainingError(f"{file.name}, line {reader.line_num}, cannot be read: {error}") from error

@@ -252,7 +252,7 @@ def train_generator(kind: str, settings: Any, build: Callable[[Faces], GANTraine
     with (
         distributed.joined(settings.torch_device, settings.batch_size),
         pushed_after(settings),
-        open_faces(settings) as faces,
+        open_faces(settings, labels_for="train.attribute_gan" if kind == "attribute_gan" else None) as faces,
         Run(kind, settings) as run,
     ):
         train(build(faces), faces, run)

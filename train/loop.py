@@ -30,7 +30,8 @@ from .run import Position, Run
 from .settings import Settings
 
 # Losses stay on the device and are read together: on a GPU, reading one waits for all work before it.
-STEPS_PER_READ = 25
+# Of steps that take long, or are few, they are read every second.
+STEPS_PER_READ, SECONDS_PER_READ = 25, 1
 
 # Besides the end of every epoch, which for the whole of CelebA on a CPU is hours away.
 SECONDS_PER_CHECKPOINT = 300
@@ -145,6 +146,9 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
 
 def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
     """Returns how many epochs are done."""
+    if distributed.is_main():
+        parts = trainer.parts().values()
+        run.check_labels(next((list(part.attributes) for part in parts if hasattr(part, "attributes")), []))
     position = _restore(trainer, run)
     if distributed.is_main():
         run.begin(faces)
@@ -159,7 +163,8 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
     pending: list[dict[str, Any]] = []
 
     def settle() -> None:
-        _read_losses(run, pending)
+        if losses := _read_losses(run, pending):
+            _show(bar, position, faces, settings, losses)
         _check_weights(trainer, run, position)
 
     def save() -> None:
@@ -168,7 +173,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
             run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
 
     with _stop_signals() as stopped_by, _progress_bar(position) as bar:
-        last_save = time.monotonic()
+        last_save = shown = time.monotonic()
         while position.epoch <= settings.epochs:
             trainer.begin_epoch(position.epoch, fresh=position.batch == 0)
             started = time.monotonic()
@@ -179,9 +184,11 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
                 position.advance(settings.batch_size, now - started)
                 started = now
                 pending.append({**position.label(), **losses})
-                read = len(pending) == STEPS_PER_READ
+                # Of several processes, all read at the same steps.
+                read = len(pending) == STEPS_PER_READ or (distributed.size() == 1 and now - shown > SECONDS_PER_READ)
                 if read:
                     _show(bar, position, faces, settings, _read_losses(run, pending))
+                    shown = now
                 if distributed.size() > 1 and not read:
                     continue  # Whether to stop or to save is for all processes to agree on, which costs a message.
                 if signal_number := distributed.any_of(stopped_by[0] if stopped_by else 0, settings.torch_device):

@@ -19,6 +19,7 @@ _DESCRIPTION: dict[str, type | tuple[type, ...]] = {
     "commit": (str, type(None)),
     "dataset": str,
     "first_faces": int,
+    "labels": list,
     "epochs_before": list,
 }
 
@@ -74,7 +75,7 @@ class Record:
         return self.folder / series / f"epoch-{epoch:04d}.png"
 
     def append(self, lines: list[dict[str, Any]]) -> None:
-        with open(self._metrics_path, "a") as file:
+        with open(self._metrics_path, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
     def forget_after(self, step: int, epoch: int) -> None:

@@ -93,6 +93,7 @@ class Run:
     def __init__(self, kind: str, settings: Settings):
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
         self.record, self.epochs_before = Record(self.folder), settings.epochs
+        self.labels: list[str] = []
         self.crop: float | None = None  # How the faces were cropped, which the model tells.
         self._before: dict[str, Any] = {}
         self._checkpoint_path = self.folder / "checkpoint.pt"
@@ -128,6 +129,22 @@ class Run:
             return load(self.folder / "model") is not None
         except (ValueError, OSError):
             return False
+
+    def check_labels(self, labels: list[str]) -> None:
+        """
+        Args:
+            labels: those that the model is made for.
+
+        Raises:
+            TrainingError: they are not those that the run began with.
+        """
+        self.labels, before = labels, self._before.get("labels", labels)
+        if before != labels:
+            raise TrainingError(
+                f"--resume: the labels of {self.settings.dataset} have changed: the run in {self.folder} began with "
+                f"{', '.join(before) or 'none'}, and now there are {', '.join(labels) or 'none'}; restore them, or begin "
+                "anew in another --output"
+            )
 
     def is_of_another_average(self) -> bool:
         """Whether the model that is there averages weights over another share of the training than is asked for now."""
@@ -173,6 +190,7 @@ class Run:
             "dataset": _public_name(dataset),
             "start_from": before.get("start_from") or _told(self.settings.start_from),
             "first_faces": first_faces,
+            "labels": self.labels,
             "epochs_before": [*before.get("epochs_before", []), *lengthened],
         }
         self.record.describe(description)

@@ -47,8 +47,9 @@ def check_range(name: str, value: float, least: float, most: float, above: bool 
 class DataSettings:
     dataset: str = "flwrlabs/celeba"
     """A data set on the Hub, or a local folder: parquet files in the Hub's layout, CelebA as its own site lays it out,
-    or any pictures, in zip files too. Folders called train, valid and test are splits; otherwise all is train. Columns
-    of bits or classes, CelebA's own attributes and folders of classes in those of splits are labels."""
+    or any pictures, in zip files too. Folders called train, valid and test are splits; otherwise all is train. Labels
+    are columns of yes and no, of at most 50 classes or of lists of them, a file list_attr_celeba.csv like CelebA's, and
+    folders of classes in those of splits."""
 
     revision: str | None = None
     """Branch, tag or commit of the data set on the Hub."""
@@ -75,6 +76,27 @@ class DataSettings:
     def __post_init__(self) -> None:
         if self.crop is not None:
             check_range("crop", self.crop, 0, 1, above=True)
+        _ = self.dataset_folder  # Told now, if there is none.
+
+    @property
+    def dataset_folder(self) -> Path | None:
+        """Where a local data set lies; None for one on the Hub.
+
+        Raises:
+            TrainingError: it is neither.
+        """
+        try:
+            folder = Path(self.dataset).expanduser()
+            is_folder, exists = folder.is_dir(), folder.exists()
+        except (OSError, RuntimeError, ValueError):  # Names that no file can have, closed folders, unknown users.
+            is_folder = exists = False
+        if self.dataset and is_folder:
+            return folder
+        if self.dataset and exists:
+            raise TrainingError(f"--dataset {self.dataset} is a file: give the folder that it lies in")
+        if not self.dataset or self.dataset.startswith((".", "/", "~")):
+            raise TrainingError(f"--dataset {self.dataset or 'is empty'}: there is no such folder")
+        return None
 
     @property
     def cache_folder(self) -> Path:
