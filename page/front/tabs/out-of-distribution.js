@@ -74,14 +74,14 @@ export class OutOfDistribution extends Tab {
         h(
           "p",
           { class: "note" },
-          "The slider adds the same number to all numbers of a latent (of a GAN’s, to those that are not switches), " +
-            "so each face stays its own while it moves. Variety shows whether the faces still differ.",
+          "The slider moves the mean of a latent’s numbers (of a GAN’s, of those that are not switches), and each face " +
+            "stays its own while it moves. In training the mean was 0, and −3 for the shifted autoencoder.",
         ),
         h(
           "p",
           { class: "note" },
-          "The experiment adds −3. The shifted autoencoder was trained to expect numbers around −3, the plain one was " +
-            "not: do both still draw faces?",
+          "The experiment of the reports moves the mean to −3. The shifted autoencoder expects just that, the plain one " +
+            "does not: do both still draw faces?",
         ),
         h("div", { class: "actions" }, experiment, page.copyButton(this)),
       ),
@@ -212,15 +212,13 @@ export function inWords(mean, draws) {
   const told = (some, one, many) => {
     const names = some.map(({ model }) => `the ${model.said}`);
     const listed = names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
-    return some.length ? [`${listed} ${some.length === 1 ? one : many}`] : [];
+    const short = names.length > 3 ? `${NUMBERS[names.length] ?? names.length} models` : listed;
+    return some.length ? [`${short} ${some.length === 1 ? one : many}`] : [];
   };
   const parts = [
     ...told(inside, ...["is", "are"].map((verb) => `${verb} near what training saw`)),
-    ...told(between, ...["is", "are"].map((verb) => `${verb} far from it, and the faces still differ`)),
-    ...told(
-      alike,
-      ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face was, it is nearly the same picture`),
-    ),
+    ...told(between, "is far from what training saw, and its faces still differ", "are far from what training saw, and their faces still differ"),
+    ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face, it is nearly one picture`)),
   ];
   return `At ${shown(mean)}, ${parts.join("; ")}.`;
 }
