@@ -217,7 +217,11 @@ export function inWords(mean, draws) {
   };
   const parts = [
     ...told(inside, ...["is", "are"].map((verb) => `${verb} near what training saw`)),
-    ...told(between, "is far from what training saw, and its faces still differ", "are far from what training saw, and their faces still differ"),
+    ...told(
+      between,
+      "is far from what training saw, and its faces still differ",
+      "are far from what training saw, and their faces still differ",
+    ),
     ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face, it is nearly one picture`)),
   ];
   return `At ${shown(mean)}, ${parts.join("; ")}.`;
