@@ -16,10 +16,13 @@ sys.path.insert(0, str(REPOSITORY))
 from models import FaceModel
 from models.history import load_history
 from models.images import to_pil
-from page import pictures, site, story
+from page import drawing, pictures, site
 from page.controls import Control
+from page.networks import decode, load
 from page.recipe import Recipe
-from page.zoo import MODELS, decode, load
+from page.site import DRAWN
+from page.story import SMOOTH_STEPS, signature
+from page.zoo import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
 from study.attributes import kind_of
 from study.verdicts import best_first, name_of
 
@@ -78,6 +81,13 @@ def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (2, 
     return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in seeds for step in STEPS))
 
 
+def first_drawn(folders: list[str]) -> None:
+    """Keep by which weights the first pictures of the page were drawn: elsewhere they are not shown."""
+    hashes_of = {folder: hashes(WEIGHTS / folder / WEIGHTS_FILE).whole for folder in folders}
+    DRAWN.parent.mkdir(exist_ok=True)
+    DRAWN.write_text(json.dumps(hashes_of, indent=1) + "\n")
+
+
 def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:
     """A picture for each model whose bits or directions have names.
 
@@ -122,7 +132,7 @@ def first_pictures(folder: Path) -> None:
     path = load(chosen["model"])
     corners = [Recipe.parse(chosen[name]).latent(path) for name in "abc"]
     a, b, c = corners
-    ways = [path.interpolate(a, b, steps) for steps in (story.SMOOTH_STEPS, chosen["steps"])]
+    ways = [path.interpolate(a, b, steps) for steps in (SMOOTH_STEPS, chosen["steps"])]
     shares = torch.linspace(0, 1, MAP)
     plane = torch.stack([a + u * (b - a) + v * (c - a) for v in shares.flip(0) for u in shares])
     morph = decode(chosen["model"], torch.cat([*ways, torch.stack(corners), plane]))
@@ -137,7 +147,7 @@ def first_pictures(folder: Path) -> None:
     write(folder / "apart.webp", around[chosen["mean"]], columns=chosen["faces"])
 
     smiling = decode(model, network.with_attributes(z, {"Smiling": 1}))[SMILES - 1]
-    steps = np.stack([faces[number], smiling, morph[story.SMOOTH_STEPS // 2], around[BROKEN][0]])
+    steps = np.stack([faces[number], smiling, morph[SMOOTH_STEPS // 2], around[BROKEN][0]])
     write(folder / "tour.webp", steps, columns=4)
     large = Image.fromarray(faces[number])
     large.save(folder / "icon.png", optimize=True)
@@ -165,6 +175,7 @@ def main() -> None:
     first = REPOSITORY / "page/front/first"
     first.mkdir(exist_ok=True)
     first_pictures(first)
+    first_drawn([MODELS[name] for name in ("Attribute GAN", "Perceptual autoencoder", "Matched autoencoder")])
 
     faces = {name: load(name).generate(8, seed=0) for name in MODELS}
     sheet(faces).save(REPOSITORY / "docs/faces.png")
@@ -188,9 +199,9 @@ def main() -> None:
     examples.mkdir(exist_ok=True)
     for model, seed, face in EXAMPLES:
         recipe = Recipe(seed, face)
-        pixels = story.generate(model, seed, face, 1.0, "")[-1]
+        pixels = drawing.generate(model, seed, face, 1.0, "")[-1]
         name = f"{model.partition(' ')[0].lower()}-{seed}-{face}.png"
-        (examples / name).write_bytes(pictures.png(pixels, **story.signature(model, recipe)))
+        (examples / name).write_bytes(pictures.png(pixels, **signature(model, recipe)))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """The tabs, one file each: what visitors set there, declared once, and the endpoints with which programs do the same.
 
 The browser draws them, from `Tab.described`. The docstrings of the endpoints are what the page's API documentation and
-a language model read.
+a language model read. What endpoints draw with is imported when the first of them is called.
 """
 
 import functools
 import hashlib
 import inspect
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from gradio.utils import get_upload_folder
 
 from .. import labels, pictures, story
-from ..controls import Choice, Control, Number, Photograph
+from ..controls import Choice, Control, Number
 from ..recipe import MAX_SEED
 from ..zoo import MODELS, load, with_attributes
 
@@ -67,7 +68,8 @@ class Endpoint:
 
     def answering(self) -> Callable[..., Any]:
         """The function of what programs send: what is wrong with it reaches them in a sentence."""
-        names = inspect.signature(self.function).parameters
+        signature = inspect.signature(self.function)
+        names = signature.parameters
 
         @functools.wraps(self.function)
         def call(*sent: Any) -> Any:
@@ -78,7 +80,14 @@ class Endpoint:
                 raise gr.Error(str(error), print_exception=False) from None
             except OSError as error:
                 raise gr.Error(f"The page could not write a file ({error.strerror}). Try again in a while.") from None
+            except Exception as error:
+                print(f"{self.function.__name__}: {type(error).__name__}: {error}", file=sys.stderr)
+                raise gr.Error("Something went wrong in the page itself.", print_exception=False) from None
 
+        # Language models need not give what has a value on arrival.
+        defaults = zip(names.values(), self.controls, strict=True)
+        told = [name.replace(default=control.value) for name, control in defaults]
+        call.__signature__ = signature.replace(parameters=told)  # type: ignore[attr-defined]
         return call
 
 
@@ -96,14 +105,13 @@ class Tab:
     controls: Sequence[Control]
     endpoints: Sequence[Endpoint]
 
-    def described(self, photographs: bool) -> dict[str, Any]:
-        """For page.json.
-
-        Args:
-            photographs: whether there is a server that takes them.
-        """
-        shown = [control for control in self.controls if photographs or not isinstance(control, Photograph)]
-        return {"name": self.name, "title": self.title, "controls": [control.described() for control in shown]}
+    def described(self) -> dict[str, Any]:
+        """For page.json."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "controls": [control.described() for control in self.controls],
+        }
 
 
 def png(pixels: np.ndarray, **text: str) -> str:

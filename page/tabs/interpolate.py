@@ -58,6 +58,8 @@ def interpolate(
     Returns:
         The pictures from the first to the last, the walk there and back as a GIF that moves smoothly, and notes about the photographs.
     """
-    path = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
+    from .. import drawing
+
+    path = drawing.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
     walk = file(pictures.gif(path.smooth_faces), "walk.gif")
     return list(map(png, path.faces)), walk, {"notes": path.notes}
