@@ -36,6 +36,29 @@ export async function pngWith(pixels, texts, { side = 512, smooth = true } = {})
   return new Blob([blob.slice(0, afterHeader), ...chunks, blob.slice(afterHeader)], { type: "image/png" });
 }
 
+// A PNG's texts by name, as the page and Pillow write them; none of any other file.
+export function textsOf(bytes) {
+  const texts = Object.create(null); // A name may be any word, "constructor" too.
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length < 8 || view.getUint32(0) !== 0x89504e47) return texts;
+  for (let at = 8; at + 12 <= bytes.length;) {
+    const end = at + 8 + view.getUint32(at);
+    const kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    const content = bytes.subarray(at + 8, end);
+    const name = content.indexOf(0);
+    // A tEXt chunk is a name, 0 and the text; an iTXt chunk has two flags and two more names between.
+    if (kind === "tEXt") texts[latin(content.subarray(0, name))] = latin(content.subarray(name + 1));
+    if (kind === "iTXt" && !content[name + 1]) {
+      const text = content.indexOf(0, content.indexOf(0, name + 3) + 1) + 1;
+      texts[latin(content.subarray(0, name))] = new TextDecoder().decode(content.subarray(text));
+    }
+    at = end + 4;
+  }
+  return texts;
+}
+
+const latin = (bytes) => new TextDecoder("latin1").decode(bytes);
+
 // A walk of faces, there and back again, as an endless GIF of 256 x 256.
 export async function gif(pixels, scale = 4, delay = 80) {
   const { GIFEncoder, quantize, applyPalette } = await import("./vendor/gifenc.js");
