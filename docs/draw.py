@@ -81,13 +81,6 @@ def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (2, 
     return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in seeds for step in STEPS))
 
 
-def first_drawn(folders: list[str]) -> None:
-    """Keep by which weights the first pictures of the page were drawn: elsewhere they are not shown."""
-    hashes_of = {folder: hashes(WEIGHTS / folder / WEIGHTS_FILE).whole for folder in folders}
-    DRAWN.parent.mkdir(exist_ok=True)
-    DRAWN.write_text(json.dumps(hashes_of, indent=1) + "\n")
-
-
 def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:
     """A picture for each model whose bits or directions have names.
 
@@ -159,6 +152,13 @@ def first_pictures(folder: Path) -> None:
         card.paste(Image.fromarray(face).resize((210, 210), Image.Resampling.BICUBIC), where)
     card.save(folder / "card.jpg", quality=85)
 
+    # By which weights they were drawn: where others are shown, the pictures are not.
+    drawn = {
+        MODELS[name] for name in (model, settings["interpolate"]["model"], settings["out-of-distribution"]["models"])
+    }
+    whole = {name: hashes(WEIGHTS / name / WEIGHTS_FILE).whole for name in sorted(drawn)}
+    DRAWN.write_text(json.dumps(whole, indent=1) + "\n")
+
 
 def _first(control: Control) -> Any:
     return control.value if control.first is None else control.first
@@ -175,7 +175,6 @@ def main() -> None:
     first = REPOSITORY / "page/front/first"
     first.mkdir(exist_ok=True)
     first_pictures(first)
-    first_drawn([MODELS[name] for name in ("Attribute GAN", "Perceptual autoencoder", "Matched autoencoder")])
 
     faces = {name: load(name).generate(8, seed=0) for name in MODELS}
     sheet(faces).save(REPOSITORY / "docs/faces.png")

@@ -5,8 +5,6 @@ import { button, h, shown } from "../dom.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, diversity } from "../views.js";
 
-const ALL = "All of them";
-
 // Even in the inverse hyperbolic sine, which is straight around 0 and logarithmic far away, where less happens.
 const place = (mean, most) => 0.5 + Math.asinh(mean) / Math.asinh(most) / 2;
 
@@ -41,10 +39,10 @@ export class OutOfDistribution extends Tab {
       "prior, the distribution that the numbers had in training; σ is its standard deviation.",
     );
     const count = page.models.size;
-    this.compare = button("", () => this.set({ models: this.settings.models === ALL ? this.single : ALL }));
+    this.compare = button("", () => this.set({ models: this.isOfAll ? this.single : page.about.constants.all_models }));
     this.all = `Compare all ${NUMBERS[count] ?? count}`;
     const preset = (label, values) => button(label, () => this.set(values()));
-    const experiment = preset("The reports’ experiment", () => ({ mean: -3, models: ALL }));
+    const experiment = preset("The reports’ experiment", () => ({ mean: -3, models: page.about.constants.all_models }));
     this.element.append(
       h(
         "div",
@@ -88,9 +86,12 @@ export class OutOfDistribution extends Tab {
     );
   }
 
+  get isOfAll() {
+    return this.settings.models === this.page.about.constants.all_models;
+  }
+
   get shown() {
-    const { models } = this.settings;
-    return [...this.page.models.values()].filter(({ name }) => models === ALL || models === name);
+    return [...this.page.models.values()].filter(({ name }) => this.isOfAll || this.settings.models === name);
   }
 
   get models() {
@@ -106,9 +107,9 @@ export class OutOfDistribution extends Tab {
   async draw() {
     const { mean, seed, faces, models } = this.settings;
     const { shown } = this;
-    if (models !== ALL) this.one = models;
-    this.compare.textContent = models === ALL ? `Only the ${this.page.models.get(this.single).said}` : this.all;
-    this.list.classList.toggle("single", models !== ALL);
+    if (!this.isOfAll) this.one = models;
+    this.compare.textContent = this.isOfAll ? `Only the ${this.page.models.get(this.single).said}` : this.all;
+    this.list.classList.toggle("single", !this.isOfAll);
     const rows = shown.map((model) => this.row(model).element);
     if (rows.length !== this.list.children.length || rows.some((row) => !row.isConnected)) {
       this.list.replaceChildren(...rows);
