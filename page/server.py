@@ -516,7 +516,9 @@ class OneLineErrors:
             end = "\n" if text.endswith("\n") else ""
             shown = lines[0][:MOST_LOGGED_CHARACTERS] + (f" ({self._place})" if self._place else "") + end
             self._place = ""
-        self._stream.write(self._within_limits(shown))
+        # What a stranger sends may speak to a terminal.
+        printable = "".join(character if character.isprintable() or character == "\n" else "?" for character in shown)
+        self._stream.write(self._within_limits(printable))
         return len(text)
 
     def _within_limits(self, shown: str) -> str:
