@@ -100,7 +100,6 @@ def page(api: bool = True) -> bytes:
 def _model(name: str) -> dict[str, Any]:
     model, folder = load(name), MODELS[name]
     weights = hashes(model.folder / WEIGHTS_FILE)
-    graph = f"graphs/{model.architecture}.onnx"
     return {
         "name": name,
         "folder": folder,
@@ -124,7 +123,6 @@ def _model(name: str) -> dict[str, Any]:
             "hash": weights.whole,
             "blocks": weights.blocks,
         },
-        "graph": f"front/{graph}" if (FRONT / graph).is_file() else None,
         "first": _is_drawn(name),
         **_history(name),
         "measured": story.measured(name),
@@ -201,7 +199,7 @@ def part_of_index(name: str) -> str:
 
 
 # Of files that the page is made of; a key, a link or somebody's notes beside them are nobody's business.
-SUFFIXES = {".jpg", ".js", ".css", ".html", ".json", ".onnx", ".gz", ".wasm", ".webp", ".png", ".svg", ".ico"}
+SUFFIXES = {".js", ".css", ".html", ".json", ".onnx", ".gz", ".wasm", ".webp", ".png", ".jpg", ".svg", ".ico"}
 LICENSES = ("LICENSE", "ThirdPartyNotices", "README.md")
 
 

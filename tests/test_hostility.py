@@ -246,7 +246,8 @@ def test_bodies_together_have_a_limit():
 
 
 def test_all_kept_uploads_have_a_limit_and_the_oldest_go_first(monkeypatch, tmp_path):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "icon.png").write_bytes(bytes(1000))
+    monkeypatch.setattr(server, "_cleaned", {tmp_path: {tmp_path / "icon.png"}})
     monkeypatch.setattr(server, "MOST_KEPT_BYTES", 3500)
 
     async def keep(scope, receive, send):
@@ -265,7 +266,8 @@ def test_all_kept_uploads_have_a_limit_and_the_oldest_go_first(monkeypatch, tmp_
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, upload()).result()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"photograph-{number}" for number in (3, 4, 5)]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["icon.png", *(f"photograph-{number}" for number in (3, 4, 5))]
 
 
 WORDS = ("Traceback", "pydantic", "null byte", "site-packages", "/tmp", "Error", "type_error", "int_parsing")

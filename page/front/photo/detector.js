@@ -16,9 +16,6 @@ const SURE = [0.6, 0.7, 0.7];
 // Of a face that counts.
 const FACE_PROBABILITY = 0.9;
 
-/** Load them beforehand. */
-export const open = (decoder) => Promise.all(Object.values(NETWORKS).map((network) => decoder.open(network)));
-
 /**
  * Faces in a picture, the largest first: {probability, landmarks: [[x, y], ...]}, both eyes, nose and corners of the mouth.
  * None is narrower than about `least` pixels, and no side of the picture may be.
@@ -43,15 +40,8 @@ async function proposed(decoder, means, least) {
   for (let scale = CELL / least; Math.min(means.width, means.height) * scale >= CELL; scale *= SHRINK)
     scales.push(scale);
   const found = await Promise.all(scales.map((scale) => cells(decoder, means, scale)));
-  return suppressed(
-    found.flatMap((boxes) => suppressed(boxes, 0.5)),
-    0.7,
-  ).map((box) => {
-    const [wide, high] = [box.right - box.left, box.bottom - box.top];
-    const [left, top, right, bottom] = box.shift;
-    const [x, y] = [box.left + left * wide, box.top + top * high];
-    return square({ ...box, left: x, top: y, right: box.right + right * wide, bottom: box.bottom + bottom * high });
-  });
+  const each = found.flatMap((boxes) => suppressed(boxes, 0.5));
+  return suppressed(each, 0.7).map((box) => square(moved(box, 0)));
 }
 
 async function cells(decoder, means, scale) {
@@ -101,8 +91,9 @@ function within({ left, top, right, bottom }, { width, height }) {
   return [first(left), first(top), Math.min(width, Math.trunc(right)), Math.min(height, Math.trunc(bottom))];
 }
 
-function moved(box) {
-  const [wide, high] = [box.right - box.left + 1, box.bottom - box.top + 1];
+// `edge`: 1 where a box's side counts its last pixel.
+function moved(box, edge = 1) {
+  const [wide, high] = [box.right - box.left + edge, box.bottom - box.top + edge];
   const [left, top, right, bottom] = box.shift;
   return {
     ...box,
