@@ -1,5 +1,6 @@
 """The library as other code gets it: installed under its own name, compiled, exported, through torch.hub."""
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -19,6 +20,7 @@ from PIL import Image
 from models import AttributeGenerator, Autoencoder, Discriminator, Generator, PerceptualAutoencoder, load
 from models.index import read_index
 from tests.conftest import WEIGHTS, draw_face
+from train.settings import Settings
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -120,6 +122,18 @@ def test_the_notebook_runs(installed, tmp_path):
     assert len(cells) == 10
     display = "from PIL import Image; display = lambda face: isinstance(face, Image.Image) or exit('no picture')\n"
     run_elsewhere(installed, tmp_path, display + "\n".join(cells))
+
+
+@pytest.mark.parametrize(
+    "command, trainer", [("gan", "generators.train_generator"), ("autoencoder", "autoencoders.train_autoencoder")]
+)
+def test_a_notebooks_own_arguments_are_not_those_of_a_training(command, trainer, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
+    trained = []
+    monkeypatch.setattr(f"train.{trainer}", lambda *arguments: trained.extend(arguments))
+    importlib.import_module(f"train.{command}").main()
+    (settings,) = [argument for argument in trained if isinstance(argument, Settings)]
+    assert settings == type(settings)()
 
 
 def type_check(python: str | Path, code: str, folder: Path) -> None:
