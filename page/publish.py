@@ -31,8 +31,8 @@ SPACE_FILES = (
     "docs/results/out-of-distribution.json",
 )
 
-# Tools of the checkout.
-NOT_IN_A_SPACE = {"page/graphs.py", "page/publish.py"}
+# Tools of the checkout, and what they make files of.
+NOT_IN_A_SPACE = {"page/decoders.py", "page/graphs.py", "page/publish.py", "page/front/kernel/kernel.c"}
 
 # What `page.site` writes beside copies of files of page/.
 WRITTEN_FILES = ("index.html", "page.json", "weights/*/model.safetensors", "epochs/*.webp")
@@ -116,7 +116,7 @@ def own_files() -> list[str]:
     front = (*(f"*{suffix}" for suffix in SUFFIXES), *(f"{name}*" for name in LICENSES))
     kinds = (*SPACE_FILES, *(f"page/front/**/{kind}" for kind in front))
     tracked = _tracked_files()
-    own, left_out = [], []
+    own, left_out = list[str](), list[str]()
     for name in sorted({path.relative_to(CHECKOUT).as_posix() for kind in kinds for path in CHECKOUT.glob(kind)}):
         path, parts = CHECKOUT / name, PurePosixPath(name).parts
         if path.is_dir() or "node_modules" in parts or any(part.startswith(".") for part in parts):

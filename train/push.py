@@ -151,7 +151,7 @@ def _check_model(copy: Path, repository: str) -> int | None:
         )
     except (ValueError, OSError) as error:
         raise TrainingError(str(error).replace(f"{copy}", "the folder")) from error
-    return history and history.epochs
+    return history.epochs if history else None
 
 
 def main(arguments: list[str] | None = None) -> None:
