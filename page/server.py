@@ -178,7 +178,8 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        framed = self._framed(send)
+        begun: list[str] = []
+        framed = self._framed(send, begun)
         if refusal := self._refusal(scope):
             await refusal(scope, receive, framed)
             return
@@ -198,8 +199,11 @@ class Gate:
             except Exception as error:  # Of gradio's own, which would close the connection.
                 print(f"{type(error).__name__}: {error}", file=sys.stderr)
                 status = 404 if type(error).__name__ == "FnIndexInferError" else 500
-                with suppress(RuntimeError):  # The answer has begun.
+                if not begun:
                     await _failure(status, b"")(scope, receive, framed)
+                elif begun[0].startswith("text/event-stream"):
+                    told = json.dumps({"error": FAILURES[404]})
+                    await framed({"type": "http.response.body", "body": f"event: error\ndata: {told}\n\n".encode()})
             finally:
                 self.requests -= 1
 
@@ -255,9 +259,12 @@ class Gate:
         too_large = PlainTextResponse(f"This is too large: at most {most // 2**20} MB are taken.", 413)
         return (too_large if size > most else None), size
 
-    def _framed(self, send: Send) -> Send:
+    def _framed(self, send: Send, begun: list[str]) -> Send:
+        """Says who may frame what is sent, and keeps the type of an answer that has begun."""
+
         async def framed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                begun.append(Headers(raw=message["headers"]).get("content-type", ""))
                 policy = f"frame-ancestors {self.frames}"
                 MutableHeaders(scope=message).append("Content-Security-Policy", policy)
             await send(message)

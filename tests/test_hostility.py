@@ -279,7 +279,6 @@ WORDS = ("Traceback", "pydantic", "null byte", "site-packages", "/tmp", "Error",
         ("GET", "/nothing", None),
         ("GET", "/gradio_api/file=/etc/passwd", None),
         ("GET", "/gradio_api/file=%00", None),
-        ("GET", "/gradio_api/call/generate/nothing", None),
         ("GET", "/gradio_api/queue/data?session_hash=", None),
         ("GET", "/gradio_api/queue/data", None),
         ("GET", "/theme.css%00", None),
@@ -326,6 +325,11 @@ def test_a_failed_request_is_answered_in_a_sentence(client, method, address, con
         said = said["message"] if isinstance(said, dict) else said
     assert isinstance(said, str) and said.endswith(".") and len(said) < 200 and "\n" not in said
     assert not [word for word in WORDS if word in answer.text], answer.text
+
+
+def test_an_answer_that_nobody_asked_for_is_told_of(client):
+    told = client.get("/gradio_api/call/generate/nothing").text
+    assert told == 'event: error\ndata: {"error": "There is nothing at this address."}\n\n'
 
 
 def test_a_photograph_is_reconstructed_after_all_this(client):
