@@ -134,6 +134,17 @@ def run(client: httpx.Client, name: str, *arguments: object) -> dict:
     return client.post(f"/gradio_api/run/{name}", json={"data": [*arguments]}).json()
 
 
+def test_who_finds_photographs_before_theirs_is_told_so(client):
+    """Instead of waiting for all of them, of which each takes a second."""
+    content = encode(draw_face(1, (1200, 1600)), "PNG")
+    photographs = [uploaded(client, content + bytes(number)) for number in range(9)]
+    with ThreadPoolExecutor(9) as threads:
+        answers = list(threads.map(lambda photograph: run(client, "reconstruct", photograph, ""), photographs))
+    told = [answer for answer in answers if "data" not in answer]
+    assert all(answer == {"error": server.BUSY} for answer in told)
+    assert 1 <= len(answers) - len(told) < 9
+
+
 def test_health_is_told_while_all_draw(client):
     end = time.monotonic() + 2
 
@@ -279,7 +290,6 @@ WORDS = ("Traceback", "pydantic", "null byte", "site-packages", "/tmp", "Error",
         ("GET", "/nothing", None),
         ("GET", "/gradio_api/file=/etc/passwd", None),
         ("GET", "/gradio_api/file=%00", None),
-        ("GET", "/gradio_api/call/generate/nothing", None),
         ("GET", "/gradio_api/queue/data?session_hash=", None),
         ("GET", "/gradio_api/queue/data", None),
         ("GET", "/theme.css%00", None),
@@ -326,6 +336,11 @@ def test_a_failed_request_is_answered_in_a_sentence(client, method, address, con
         said = said["message"] if isinstance(said, dict) else said
     assert isinstance(said, str) and said.endswith(".") and len(said) < 200 and "\n" not in said
     assert not [word for word in WORDS if word in answer.text], answer.text
+
+
+def test_an_answer_that_nobody_asked_for_is_told_of(client):
+    told = client.get("/gradio_api/call/generate/nothing").text
+    assert told == 'event: error\ndata: {"error": "There is nothing at this address."}\n\n'
 
 
 def test_a_photograph_is_reconstructed_after_all_this(client):

@@ -27,20 +27,8 @@ from train import gan, push
 from train.errors import TrainingError
 from train.history import write_history
 
-SMALL = [
-    "--passes",
-    "1",
-    "--epochs",
-    "1",
-    "--batch-size",
-    "8",
-    "--latent-size",
-    "10",
-    "--hidden-size",
-    "4",
-    "--discrete-size",
-    "5",
-]
+SMALL = ["--passes", "1", "--epochs", "1", "--batch-size", "8", "--hidden-size", "4"]
+SMALL += ["--latent-size", "10", "--discrete-size", "5"]
 NAMES = ["gan"]
 # Of a run: what its attributes do is measured later, if it has any.
 RUN_FILES = set(MODEL_FILES) - {"attributes.json"}
