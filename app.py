@@ -27,14 +27,12 @@ if __name__ == "__main__":
 
 import gradio as gr
 
-from page import channel, site
-from page.zoo import CORES, zero_gpu
+from page import site
 
-# What the browser draws the page with; in another application it is there if that mounts it with `server.limits()`.
-HEAD = '<link rel="stylesheet" href="front/style.css"><link rel="modulepreload" href="front/main.js">'
+# Where another application shows the page among its own: it is there if that mounts it with `server.limits()`.
 START = """
 const base = new URL(window.gradio_config.root.replace(/\\/?$/, "/"), location);
-import(new URL("front/main.js", base)).then(({ start }) => start(element, { base, server, upload })).catch((error) => {
+import(new URL("front/main.js", base)).then(({ start }) => start(element, { base })).catch((error) => {
   console.error(error);
   const complaint = document.createElement("p");
   complaint.role = "alert";
@@ -42,6 +40,9 @@ import(new URL("front/main.js", base)).then(({ start }) => start(element, { base
   element.prepend(complaint);
 });
 """
+
+
+UNREADABLE = "These arguments cannot be read: send what /gradio_api/info describes, and files by way of an upload."
 
 
 class Page(gr.Blocks):
@@ -54,20 +55,21 @@ class Page(gr.Blocks):
         inputs = [*inputs, *(block.value for block in block_fn.inputs[len(inputs) :])]
         try:
             return await super().preprocess_data(block_fn, inputs, *others, **options)
-        except Exception as error:
-            reason = " ".join(str(getattr(error, "message", error)).split())
-            raise gr.Error(reason[:200] or "These arguments cannot be read.", print_exception=False) from None
+        except Exception:  # Its words name the server's folders, and whatever was sent.
+            raise gr.Error(UNREADABLE, print_exception=False) from None
 
 
 def build() -> Page:
-    zero_gpu()  # ZeroGPU looks for what needs it before the first visitor comes.
+    if os.environ.get("SPACES_ZERO_GPU"):  # It looks for what needs it before the first visitor comes.
+        from page.networks import zero_gpu
+
+        zero_gpu()
     # Pictures that programs ask for are files; an hour is enough to fetch one.
     with Page(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML(
-            site.first_pictures(),
+            site.part_of_index("first screen"),
             js_on_load=START,
-            head=HEAD,
-            server_functions=[channel.decode, channel.encode],
+            head=site.part_of_index("head"),
             apply_default_css=False,
             elem_id="latent-faces",
         )
@@ -80,18 +82,21 @@ def build() -> Page:
 
 
 def launch(page: Page, **options: Any) -> Any:
-    """Gradio's `launch`, with the limits of a public page unless `options` say otherwise."""
+    """Gradio's `launch`, with the page at its address and the limits of a public one, unless `options` say otherwise."""
     bound = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     if options.get("share") or os.environ.get("GRADIO_SHARE", "").lower() == "true":
         bound = "0.0.0.0"  # By way of a tunnel, under a name that is made up at the start.
-    limits = {
-        **server.limits(bound),
-        # Of threads that wait for each other. With gradio's 40, some visitors wait twice as long as others.
-        "max_threads": 4 * CORES,
-        # Gradio keeps the components of so many sessions as they were last; nothing of them is needed here.
-        "state_session_capacity": 50,
-    }
-    return page.launch(**{**limits, **options})
+    limits = server.limits(bound)
+    limits["app_kwargs"]["routes"].append(site.home())
+    # Threads that wait for each other: with gradio's 40, some wait twice as long as others.
+    limits["max_threads"] = 4 * (os.cpu_count() or 1)
+    # Gradio keeps the components of so many sessions as they were last; nothing of them is needed here.
+    limits["state_session_capacity"] = 50
+    launched = page.launch(**{**limits, **options, "prevent_thread_lock": True})
+    server.guard_connections(page.server)
+    if not options.get("prevent_thread_lock"):
+        page.block_thread()
+    return launched
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Draw the pictures of the README from the bundled models: python docs/draw.py"""
 
 import json
+import math
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -13,13 +16,22 @@ sys.path.insert(0, str(REPOSITORY))
 from models import FaceModel
 from models.history import load_history
 from models.images import to_pil
-from page import pictures, story
+from page import drawing, pictures, site
+from page.controls import Control
+from page.networks import decode, load
 from page.recipe import Recipe
-from page.zoo import MODELS, load
+from page.site import DRAWN
+from page.story import SMOOTH_STEPS, signature
+from page.zoo import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
 from study.attributes import best_first, kind_of, name_of
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
 EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder", 0, 4))
+
+# Of the first pictures: as in page/front/tabs/generate.js, interpolate.js and tour.js.
+SWAY, LIVING_FRAMES, MAP = 0.35, 16, 5
+SMILES, BROKEN = 3, 20
+
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
 # Attributes that an eye can tell, which takes the hats of our models for bangs and their gray hair for age: the five that
@@ -87,8 +99,82 @@ def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -
             picture.save(folder / f"{name}-{kind_of(model)}.png")
 
 
+def first_pictures(folder: Path) -> None:
+    """What the page shows before any network is loaded: for each tab the faces that its first settings draw.
+
+    Args:
+        folder: takes faces.webp, living.webp, morph.webp, apart.webp and tour.webp, the icon and the picture of a link.
+    """
+    settings = {tab.name: {control.name: _first(control) for control in tab.controls} for tab in site.tabs()}
+
+    chosen = settings["generate"]
+    model, number = chosen["model"], chosen["face"] - 1
+    network = load(model)
+    z = network.sample_latent(chosen["faces"], seed=chosen["seed"])
+    faces = decode(model, z)
+    write(folder / "faces.webp", faces, columns=3)
+    # As `sway` of page/front/tabs/generate.js lets a face live: once around a small circle that touches its latent.
+    across, along = network.sample_latent(2, seed=1)[:, : network.continuous_size] - network.prior_mean
+    angles = torch.arange(LIVING_FRAMES)[:, None] * 2 * math.pi / LIVING_FRAMES
+    living = z[number].repeat(LIVING_FRAMES, 1)
+    living[:, : network.continuous_size] += SWAY * (angles.sin() * across + (1 - angles.cos()) * along)
+    write(folder / "living.webp", decode(model, living), columns=1)
+
+    chosen = settings["interpolate"]
+    path = load(chosen["model"])
+    corners = [Recipe.parse(chosen[name]).latent(path) for name in "abc"]
+    a, b, c = corners
+    ways = [path.interpolate(a, b, steps) for steps in (SMOOTH_STEPS, chosen["steps"])]
+    shares = torch.linspace(0, 1, MAP)
+    plane = torch.stack([a + u * (b - a) + v * (c - a) for v in shares.flip(0) for u in shares])
+    morph = decode(chosen["model"], torch.cat([*ways, torch.stack(corners), plane]))
+    write(folder / "morph.webp", morph, columns=9)
+
+    chosen = settings["out-of-distribution"]
+    apart = load(chosen["models"])
+    around = {
+        mean: decode(chosen["models"], apart.sample_latent(chosen["faces"], seed=chosen["seed"], mean=mean))
+        for mean in (chosen["mean"], BROKEN)
+    }
+    write(folder / "apart.webp", around[chosen["mean"]], columns=chosen["faces"])
+
+    smiling = decode(model, network.with_attributes(z, {"Smiling": 1}))[SMILES - 1]
+    steps = np.stack([faces[number], smiling, morph[SMOOTH_STEPS // 2], around[BROKEN][0]])
+    write(folder / "tour.webp", steps, columns=4)
+    large = Image.fromarray(faces[number])
+    large.save(folder / "icon.png", optimize=True)
+    card = Image.new("RGB", (1260, 630))
+    card.paste(large.resize((630, 630), Image.Resampling.BICUBIC), (0, 0))
+    others = [face for index, face in enumerate(faces) if index != number][:9]
+    for index, face in enumerate([*others, smiling][:9]):
+        where = (630 + 210 * (index % 3), 210 * (index // 3))
+        card.paste(Image.fromarray(face).resize((210, 210), Image.Resampling.BICUBIC), where)
+    card.save(folder / "card.jpg", quality=85)
+
+    # By which weights they were drawn: where others are shown, the pictures are not.
+    drawn = {
+        MODELS[name] for name in (model, settings["interpolate"]["model"], settings["out-of-distribution"]["models"])
+    }
+    whole = {name: hashes(WEIGHTS / name / WEIGHTS_FILE).whole for name in sorted(drawn)}
+    DRAWN.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+def _first(control: Control) -> Any:
+    return control.value if control.first is None else control.first
+
+
+def write(path: Path, faces: np.ndarray, columns: int) -> None:
+    """Write faces (n, 64, 64, 3) in rows as a WebP."""
+    rows = [pictures.side_by_side(faces[at : at + columns]) for at in range(0, len(faces), columns)]
+    path.write_bytes(pictures.webp(np.concatenate(rows)))
+
+
 @torch.inference_mode()
 def main() -> None:
+    first = REPOSITORY / "page/front/first"
+    first.mkdir(exist_ok=True)
+    first_pictures(first)
+
     faces = {name: load(name).generate(8, seed=0) for name in MODELS}
     sheet(faces).save(REPOSITORY / "docs/faces.png")
 
@@ -111,9 +197,9 @@ def main() -> None:
     examples.mkdir(exist_ok=True)
     for model, seed, face in EXAMPLES:
         recipe = Recipe(seed, face)
-        pixels = story.generate(model, seed, face, 1.0, "")[-1]
+        pixels = drawing.generate(model, seed, face, 1.0, "")[-1]
         name = f"{model.partition(' ')[0].lower()}-{seed}-{face}.png"
-        (examples / name).write_bytes(pictures.png(pixels, **story.signature(model, recipe)))
+        (examples / name).write_bytes(pictures.png(pixels, **signature(model, recipe)))
 
 
 if __name__ == "__main__":

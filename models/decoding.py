@@ -20,6 +20,9 @@ from PIL import Image, UnidentifiedImageError
 if TYPE_CHECKING:
     import numpy as np
 
+# The sides of every picture that a model sees or makes.
+IMAGE_SIZE = 64
+
 # The formats that people have photographs in; MPO, of two cameras, opens as a JPEG. Pillow knows some 40 more, among
 # them EPS, for which it would start Ghostscript.
 FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"]

@@ -7,8 +7,8 @@ epochs.webp      an animation, 200 ms an epoch: the first 16 samples, generated 
 """
 
 import json
-import threading
-from bisect import bisect_right
+import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from PIL.WebPImagePlugin import WebPImageFile
 
-from .images import IMAGE_SIZE
+from .decoding import IMAGE_SIZE
 
 TRAINING_FILE = "training.json"
 EPOCHS_FILE = "epochs.webp"
@@ -42,8 +42,8 @@ class History:
         epochs, images_seen: how many.
         seconds: spent training.
         steps_per_point: how many steps a point of the losses is the mean of.
-        losses: columns of equal length: "step", the last of a point's steps, and one for each loss,
-            None where training had no such loss.
+        losses: columns of equal length: "step", the last of a point's steps, and one for each loss; None where a phase
+            of the training did not have it.
         measurements: columns with an entry for every epoch: "epoch", "step", "images_seen", "seconds" and whatever
             was measured; None where that was no finite number.
         note: what else is to be known of it; empty where nothing is.
@@ -59,31 +59,33 @@ class History:
         self.measurements: dict[str, list[float | None]] = training["measurements"]
         self.note: str = training.get("note", "")
         self._animation = animation
-        self._decoded: tuple[list[int], np.ndarray] | None = None
-        self._lock = threading.Lock()
 
     def faces_after(self, epoch: int) -> list[Image.Image]:
-        """What the same latents were after an epoch: 16 RGB images of 64 x 64.
+        """What the same latents were after an epoch: 16 RGB images of 64 x 64; see `faces_of`."""
+        return next(self.faces_of([epoch]))
 
-        The first call decodes the whole animation, some 2 ms an epoch, since a frame of it can be had by way of
-        those before it only. From then on it takes 200 kB of memory an epoch, and a call a fraction of a
-        millisecond. Threads may call at once.
+    def faces_of(self, epochs: Sequence[int]) -> Iterator[list[Image.Image]]:
+        """What the same latents were after each of several epochs: 16 RGB images of 64 x 64, epoch by epoch.
+
+        Every frame of the animation up to the last epoch is decoded, some 2 ms each, since a frame can be had by way of
+        those before it only. None is kept.
 
         Args:
-            epoch: from 1 to `epochs`.
+            epochs: from 1 to `epochs`, in ascending order.
 
         Raises:
             ValueError: there is no such epoch, or the animation is damaged.
         """
-        if not 1 <= epoch <= self.epochs:
-            raise ValueError(f"epoch is {epoch}: this model was trained for {self.epochs}, and the first is 1")
-        with self._lock:
-            if self._decoded is None:
-                self._decoded = _decode(self._animation, self.epochs)
-            starts, faces = self._decoded
-        # An encoder makes one frame of epochs that look alike, and that frame lasts as long as they do together.
-        index = bisect_right(starts, (epoch - 1) * EPOCH_MILLISECONDS) - 1
-        return [Image.fromarray(face) for face in faces[index]]
+        for epoch in epochs:
+            if not 1 <= epoch <= self.epochs:
+                raise ValueError(f"epoch is {epoch}: this model was trained for {self.epochs}, and the first is 1")
+        frames = _frames(self._animation, self.epochs)
+        faces, end = next(frames)
+        for epoch in epochs:
+            # An encoder makes one frame of epochs that look alike, and that frame lasts as long as they do together.
+            while end < epoch * EPOCH_MILLISECONDS:
+                faces, end = next(frames)
+            yield [Image.fromarray(face) for face in faces]
 
 
 def load_history(folder: str | Path) -> History | None:
@@ -114,6 +116,7 @@ def _check(training: dict[str, Any]) -> None:
     losses, measurements = training["losses"], training["measurements"]
     points = len(losses["step"])
     steps_and_epochs = [*losses["step"], *measurements["epoch"]]
+    # A phase of training may lack a loss.
     drawn = [value for name, column in losses.items() if name != "step" for value in column if value is not None]
     sound = [
         _is_text(training["command"]),
@@ -148,9 +151,8 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def _decode(path: Path, epochs: int) -> tuple[list[int], np.ndarray]:
-    """When each frame of the animation starts, in ms, and its faces, (frames, 16, 64, 64, 3) uint8."""
-    starts, frames = [], []
+def _frames(path: Path, epochs: int) -> Iterator[tuple[np.ndarray, float]]:
+    """Each frame of the animation, its faces (16, 64, 64, 3) uint8, and when it ends, in ms."""
     try:
         if path.stat().st_size > epochs * MOST_EPOCH_BYTES:
             raise ValueError("another animation")
@@ -162,12 +164,12 @@ def _decode(path: Path, epochs: int) -> tuple[list[int], np.ndarray]:
             for index in range(animation.n_frames):
                 animation.seek(index)
                 animation.load()
-                starts.append(animation.info["timestamp"])
-                frames.append(np.asarray(animation.convert("RGB")))
-            # A still, made of epochs that all look alike, has no duration.
-            if animation.is_animated and starts[-1] + animation.info["duration"] != epochs * EPOCH_MILLISECONDS:
-                raise ValueError("cut off")
+                # A still, made of epochs that all look alike, has no duration.
+                end = animation.info["timestamp"] + animation.info["duration"] if animation.is_animated else math.inf
+                if index == animation.n_frames - 1 and end not in (epochs * EPOCH_MILLISECONDS, math.inf):
+                    raise ValueError("cut off")
+                pixels = np.asarray(animation.convert("RGB"))
+                faces = pixels.reshape(ROWS, IMAGE_SIZE, COLUMNS, IMAGE_SIZE, 3).swapaxes(1, 2)
+                yield faces.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3), end
     except Exception as error:  # Damage has many names: OSError, EOFError, DecompressionBombError, ...
         raise ValueError(f"{EPOCHS_FILE} is damaged: the faces of this model's training cannot be shown") from error
-    faces = np.stack(frames).reshape(-1, ROWS, IMAGE_SIZE, COLUMNS, IMAGE_SIZE, 3).swapaxes(2, 3)
-    return starts, faces.reshape(-1, ROWS * COLUMNS, IMAGE_SIZE, IMAGE_SIZE, 3)

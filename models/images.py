@@ -16,9 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from . import decoding
-from .decoding import UnreadableImage, to_rgb
-
-IMAGE_SIZE = 64
+from .decoding import IMAGE_SIZE, UnreadableImage, to_rgb
 
 # For a stranger's file, whatever else the machine does; and for those that were sent before it.
 DEADLINE_SECONDS, WAIT_SECONDS = 10, 20

@@ -3,7 +3,7 @@ has a component of gradio with which the API types and documents it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ class Control:
     Attributes:
         name: in links.
         label: what people read beside it.
-        value: on arrival, and where a program leaves it out.
+        value: what a program or a link means that leaves it out.
+        first: what a visitor sees who comes without a link, where that differs.
     """
 
     name: str
     label: str
     value: Any
+    first: Any = field(default=None, kw_only=True)
 
     def check(self, value: Any, what: str) -> Any:
         """What was sent for this control, as functions take it.

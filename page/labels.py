@@ -7,13 +7,11 @@ quotation mark is quoted as in CSV.
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
-
-from models import FaceModel
+from typing import Any, Protocol
 
 from .values import number, said, text
 
@@ -35,12 +33,22 @@ WHAT_THEY_ARE = (
 )
 
 
+class Knowing(Protocol):
+    """What is asked of a model: its names, those of bits first where it has any."""
+
+    @property
+    def attributes(self) -> Sequence[str]: ...
+
+    @property
+    def discrete_size(self) -> int: ...
+
+
 def title(name: str) -> str:
     """An attribute's name as people write it: "Mouth slightly open" for Mouth_Slightly_Open."""
     return name.replace("_", " ").strip().capitalize() or name
 
 
-def names_of(model: FaceModel) -> list[str]:
+def names_of(model: Knowing) -> list[str]:
     """The model's attributes that a line of text can name."""
     return [name for name in model.attributes if name.isprintable() and name == name.strip()]
 
@@ -92,7 +100,7 @@ def item(name: str, value: float) -> str:
     return '"{}"'.format(written.replace('"', '""')) if quoted else written
 
 
-def read(written: str, model: FaceModel, unknown: list[str] | None = None) -> dict[str, float]:
+def read(written: str, model: Knowing, unknown: list[str] | None = None) -> dict[str, float]:
     """The value of each attribute that a line names, from -1 to 1 for a bit, or within `MOST_STEPS` for a direction.
 
     Args:

@@ -1,6 +1,5 @@
 """Faces as the bytes that browsers and programs take: PNG with its recipe inside, WebP, GIF."""
 
-import base64
 import io
 
 import numpy as np
@@ -43,8 +42,9 @@ def _there_and_back(pixels: np.ndarray) -> list[np.ndarray]:
     return [*pixels, *pixels[-2:0:-1]]
 
 
-def data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """An RGB image as (height, width, 3) uint8."""
+    return np.asarray(image.convert("RGB"))
 
 
 def side_by_side(pixels: np.ndarray) -> np.ndarray:

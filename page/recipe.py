@@ -2,14 +2,15 @@
 
 import re
 from dataclasses import dataclass
-from typing import Self
-
-import torch
-
-from models import FaceModel
+from typing import TYPE_CHECKING, Self
 
 from . import labels
 from .values import number, said, whole
+
+if TYPE_CHECKING:
+    import torch
+
+    from models import FaceModel
 
 MAX_FACES, MAX_SEED, MAX_TEMPERATURE = 64, 2**32 - 1, 2.0
 
@@ -74,14 +75,14 @@ class Recipe:
         text += f" bits={self.bits}" if self.bits else ""
         return text + (f" attributes={self.attributes}" if self.attributes else "")
 
-    def latent(self, model: FaceModel) -> torch.Tensor:
+    def latent(self, model: "FaceModel") -> "torch.Tensor":
         """(latent_size,)"""
         return sample(model, self.seed, self.face, self.temperature, self.bits, self.attributes)[-1]
 
 
 def sample(
-    model: FaceModel, seed: int, count: int, temperature: float = 1.0, bits: str = "", attributes: str = ""
-) -> torch.Tensor:
+    model: "FaceModel", seed: int, count: int, temperature: float = 1.0, bits: str = "", attributes: str = ""
+) -> "torch.Tensor":
     """Latents from a model's prior, its standard deviation multiplied by `temperature`, with some bits held.
 
     Args:

@@ -1,6 +1,5 @@
 """Markup in every text that a page takes from somebody else."""
 
-import copy
 import json
 import shutil
 from dataclasses import replace
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from models.history import EPOCHS_FILE, TRAINING_FILE, History
 from page import zoo
-from page.hub import LoadedModel
+from page.zoo import ShownModel
 from tests.conftest import WEIGHTS
 
 # That the bundled GAN was trained for.
@@ -23,15 +22,14 @@ MARKUP = (
 )
 
 
-def models_with_markup(folder: Path) -> dict[str, LoadedModel]:
+def models_with_markup(folder: Path) -> dict[str, ShownModel]:
     """The bundled models, with markup in what their Hub tells of them and in their attributes' names."""
     history = unchecked(history_with_markup(folder))
     models = {name: replace(loaded, origin=MARKUP, history=history) for name, loaded in zoo.load_all().items()}
     for name, loaded in models.items():
-        if count := len(loaded.model.attributes):
-            model = copy.copy(loaded.model)
-            model.attributes = tuple([*STRANGE_NAMES, *(f"{number} {MARKUP}"[:100] for number in range(count))][:count])
-            models[name] = replace(loaded, model=model)
+        if count := len(loaded.attributes):
+            names = tuple([*STRANGE_NAMES, *(f"{number} {MARKUP}"[:100] for number in range(count))][:count])
+            models[name] = replace(loaded, attributes=names)
     return models
 
 

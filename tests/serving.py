@@ -1,6 +1,5 @@
 """The page in a process of its own, as whoever types `python app.py` has it."""
 
-import json
 import os
 import socket
 import subprocess
@@ -84,27 +83,3 @@ def _answers(client: httpx.Client, url: str) -> bool:
         return client.get(url).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def component_of(client: httpx.Client) -> int:
-    """Which of the page's components answers its own JavaScript."""
-    parts = client.get("/config").json()["components"]
-    return next(part["id"] for part in parts if "decode" in part["props"].get("server_fns", []))
-
-
-def question(component: int, function: str, asked: object) -> dict:
-    """What the page's own JavaScript posts, as arguments of a client of httpx."""
-    told = {"data": asked, "component_id": component, "fn_name": function, "session_hash": "somebody"}
-    # httpx's own JSON holds no NaN.
-    return {
-        "url": "/gradio_api/component_server",
-        "content": json.dumps(told),
-        "headers": {"Content-Type": "application/json"},
-    }
-
-
-def ask_page(client: httpx.Client, function: str, asked: object) -> dict:
-    """What the page's own JavaScript is answered."""
-    answer = client.post(**question(component_of(client), function, asked))
-    assert answer.status_code == 200, answer.status_code
-    return answer.json()

@@ -18,7 +18,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from page import story, zoo
+from page import networks, story, zoo
 from page.recipe import Recipe
 from tests.conftest import WEIGHTS, draw_face, encode
 from tests.markup import MARKUP
@@ -100,7 +100,7 @@ def test_generate(client, model):
     four = generated(client, model, 3, 4)
     assert four.shape == (4, 64, 64, 3)
     assert np.abs(four[:2] - generated(client, model, 3, 2)).max() <= 1
-    assert np.abs(four - np.stack([np.asarray(face) for face in zoo.load(model).generate(4, seed=3)])).max() <= 1
+    assert np.abs(four - np.stack([np.asarray(face) for face in networks.load(model).generate(4, seed=3)])).max() <= 1
     assert np.abs(four[0] - four[1]).mean() > 5
 
 
@@ -114,8 +114,8 @@ def test_a_lower_temperature_draws_faces_that_differ_less(client):
 
 def test_held_bits_are_the_same_in_all_faces(client):
     bits = "+-" * 25
-    held = zoo.load("GAN").hold_bits(zoo.load("GAN").sample_latent(4, seed=3), bits)
-    assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - zoo.decode("GAN", held)).max() <= 1
+    held = networks.load("GAN").hold_bits(networks.load("GAN").sample_latent(4, seed=3), bits)
+    assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - networks.decode("GAN", held)).max() <= 1
     assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - generated(client, "GAN", 3, 4)).mean() > 5
     with pytest.raises(AppError, match="each of the 50"):
         generated(client, "GAN", 3, 4, bits="+-")
@@ -132,7 +132,7 @@ def test_a_generated_face_says_what_it_is(client):
 @pytest.mark.parametrize("model", ["Attribute GAN", "Perceptual autoencoder"])
 def test_faces_are_given_attributes_and_say_so(client, model, attributes):
     gallery, _ = client.predict(model, 3, 4, 1, "", attributes, api_name="/generate")
-    wanted = zoo.load(model).generate(4, seed=3, attributes={"Smiling": True, "Eyeglasses": False})
+    wanted = networks.load(model).generate(4, seed=3, attributes={"Smiling": True, "Eyeglasses": False})
     assert np.abs(faces(gallery) - np.stack([np.asarray(face) for face in wanted])).max() <= 1
     text = Image.open(gallery[2]["image"]).info[story.RECIPE_KEY]
     assert text == "3/3 attributes=Smiling, no Eyeglasses"
@@ -150,11 +150,11 @@ def test_what_a_program_leaves_out_at_the_end_is_as_on_arrival(url, client):
 
 
 def test_a_bit_with_a_name_is_flipped(client):
-    number = zoo.load("Attribute GAN").attributes.index("Smiling") + 1
+    number = networks.load("Attribute GAN").attributes.index("Smiling") + 1
     off, on, numbers = client.predict(3, 2, 1, "", number, "Attribute GAN", "", api_name="/flip_bit")
     assert numbers["name"] == "Smiling"
     for gallery, value in ((off, False), (on, True)):
-        wanted = zoo.load("Attribute GAN").generate(2, seed=3, attributes={"Smiling": value})
+        wanted = networks.load("Attribute GAN").generate(2, seed=3, attributes={"Smiling": value})
         assert np.abs(faces(gallery) - np.stack([np.asarray(face) for face in wanted])).max() <= 1
 
 
@@ -220,6 +220,20 @@ def test_a_face_that_was_downloaded_is_known_by_its_recipe(client, model):
     path, _, numbers = client.predict(model, "0", "1", image, None, 3, "straight", "relaxed", api_name="/interpolate")
     assert "its latent is known" in numbers["notes"][0]
     assert np.abs(faces(path)[0] - pixels(gallery[2]["image"])).max() <= 1
+
+
+@pytest.mark.parametrize("resample", [Image.Resampling.NEAREST, Image.Resampling.BICUBIC])
+def test_a_face_is_known_that_was_downloaded_enlarged(client, tmp_path, resample):
+    gallery, _ = client.predict("Attribute GAN", 3, 1, 1, "", api_name="/generate")
+    face, text = Image.open(gallery[0]["image"]), PngInfo()
+    for name, value in face.info.items():
+        text.add_text(name, str(value))
+    face.resize((512, 512), resample).save(tmp_path / "large.png", pnginfo=text)
+    image = handle_file(tmp_path / "large.png")
+    arguments = ["0", "1", image, None, 3, "straight", "relaxed"]
+    path, _, numbers = client.predict("Attribute GAN", *arguments, api_name="/interpolate")
+    assert "its latent is known" in numbers["notes"][0]
+    assert np.abs(faces(path)[0] - pixels(gallery[0]["image"])).max() <= 1
 
 
 @pytest.mark.parametrize("recipe", ["3/1", "nonsense", "3/1 bits=+", ""])

@@ -9,7 +9,9 @@ import torch
 from models import Autoencoder, Generator
 from models.index import repository_name
 from page import hub as page_hub
-from page.hub import load_models
+from page import networks, zoo
+from page.zoo import load_models
+from tests.loopback_hub import Fault
 from tests.test_history import make_run
 from train.history import write_history
 
@@ -42,7 +44,7 @@ def bundled(tmp_path):
 def origin(bundled: Path) -> str:
     """Of the bundled GAN, after the Hub's was refused."""
     loaded = load_models(["gan"], bundled, "tester")["gan"]
-    assert loaded.model.latent_size == 12
+    assert loaded.latent_size == 12
     assert loaded.origin.startswith("bundled (") and len(loaded.origin) < 300 and "\n" not in loaded.origin
     return loaded.origin
 
@@ -79,14 +81,10 @@ class Panic(BaseException):
 
 @pytest.mark.parametrize("error", [RecursionError(), MemoryError(), Panic("x" * 1000), SystemExit(3), KeyError("y")])
 def test_whatever_goes_wrong_is_a_reason(hub, published, bundled, monkeypatch, error):
-    load = page_hub.load
+    def fail(*_):
+        raise error
 
-    def fail(name, **options):
-        if options:
-            raise error
-        return load(name)
-
-    monkeypatch.setattr(page_hub, "load", fail)
+    monkeypatch.setattr(page_hub, "describe", fail)
     assert REPOSITORY in origin(bundled)
 
 
@@ -101,7 +99,7 @@ def test_two_may_be_damaged_at_once(hub, published, bundled):
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        (lambda: Autoencoder(latent_size=12, hidden_size=4), "Autoencoder, not Generator"),
+        (lambda: Autoencoder(latent_size=12, hidden_size=4), "of the kind autoencoder, not generator"),
         (lambda: small_generator(discrete_size=0), "have 0 bits"),
     ],
     ids=["another kind", "no bits"],
@@ -117,29 +115,64 @@ def test_autoencoders_must_share_their_latents(hub, bundled, tmp_path):
         Autoencoder(latent_size=size, hidden_size=4).save_pretrained(tmp_path / "other")
         hub.add_folder("model", repository_name("tester", "autoencoder"), tmp_path / "other")
         loaded = load_models(["autoencoder"], bundled, "tester")["autoencoder"]
-        assert loaded.model.latent_size == 12
+        assert loaded.latent_size == 12
         assert ("11 numbers" in loaded.origin) == (size == 11)
 
 
-def test_weights_that_draw_nothing_are_refused(hub, bundled, tmp_path):
+def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_path, monkeypatch):
     """Finite each, and too large for what follows."""
     model = small_generator()
     for parameter in model.parameters():
         parameter.data = 1e37 * parameter.data.sign()
-    model.save_pretrained(tmp_path / "other")
-    hub.add_folder("model", REPOSITORY, tmp_path / "other")
-    assert "no pictures" in origin(bundled)
+    model.save_pretrained(tmp_path / "gan")
+    shown = load_models(["gan"], tmp_path)["gan"]
+    monkeypatch.setattr(zoo, "load_all", lambda: {"GAN": shown})
+    networks.load.cache_clear()
+    with pytest.raises(ValueError, match="^The GAN cannot be used here, since what it draws are no pictures.$"):
+        networks.load("GAN")
 
 
 def test_the_reason_for_a_missing_history_is_known(hub, published, bundled):
     (published / "training.json").write_text("{")
     hub.add_folder("model", REPOSITORY, published)
     loaded = load_models(["gan"], bundled, "tester")["gan"]
-    assert loaded.model.latent_size == 10 and loaded.history is None
+    assert loaded.latent_size == 10 and loaded.history is None
     assert "without its history: training.json is damaged" in loaded.origin
 
 
 def test_files_that_are_too_large_are_not_downloaded(hub, published, bundled, monkeypatch):
-    monkeypatch.setattr(page_hub, "MOST_BYTES", 1000)
+    monkeypatch.setitem(page_hub.NEEDED, "model.safetensors", 1000)
     assert "at most 1,000" in origin(bundled)
     assert not any(method == "GET" and "safetensors" in path for method, path, _ in hub.requests)
+
+
+def test_a_file_that_goes_on_after_its_size_is_not_received(hub, published, bundled):
+    for name in ("config.json", "model.safetensors"):
+        hub.fault = Fault("endless", name)
+        assert f"its {name} goes on after" in origin(bundled)
+        assert hub.sent_in_vain < 200_000_000
+    # Of what a model may do without, it is left out.
+    hub.fault = Fault("endless", "training.json")
+    loaded = load_models(["gan"], bundled, "tester")["gan"]
+    assert loaded.latent_size == 10 and loaded.history is None and "training.json goes on after" in loaded.origin
+
+
+def test_all_that_a_hub_sends_has_one_deadline(hub, published, bundled, monkeypatch):
+    monkeypatch.setattr(page_hub, "DEADLINE", 0.5)
+    hub.fault = Fault("hang", "GET")
+    assert "took more than" in origin(bundled)
+
+
+@pytest.mark.parametrize("fault", [None, "503", "close"])
+def test_no_password_of_an_address_is_shown(hub, published, bundled, monkeypatch, fault):
+    where = hub.url.removeprefix("http://") if fault else "127.0.0.1:1"
+    template = f"http://somebody:hunter2%40@{where}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    hub.fault = fault
+    said = origin(bundled)
+    assert "hunter2" not in said and "somebody" not in said
+
+
+def test_a_reason_is_told_without_passwords():
+    said = page_hub._reason(OSError("503 for url https://me:p@ss@hub.example/a/b, then\nhttp://you@c.example:80/x@y"))
+    assert said == "503 for url https://hub.example/a/b, then http://c.example:80/x@y"

@@ -1,6 +1,7 @@
 """What the page computes in the browser: its draws, latents and faces are those of the library."""
 
 import base64
+import hashlib
 import http.server
 import json
 import threading
@@ -8,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import safetensors.torch
 import torch
@@ -16,7 +16,7 @@ import torch
 from models import AttributeGenerator, Autoencoder, FaceModel, Generator, PerceptualAutoencoder, load
 from models.images import denormalise
 from models.index import read_index
-from page import graphs
+from page import decoders
 from tests.conftest import WEIGHTS
 
 FRONT = Path(__file__).parent.parent / "page/front"
@@ -33,6 +33,8 @@ class Files(http.server.SimpleHTTPRequestHandler):
         self.server.asked.append(self.path)
         path = self.path.partition("?")[0]
         content = self.server.files.get(path)
+        if callable(content) and (content := content(self)) is False:
+            return  # It has answered, or never will.
         if content is None:
             folder = {"front": FRONT, "weights": WEIGHTS}.get(path.split("/")[1])
             file = folder and folder / path.split("/", 2)[2]
@@ -43,7 +45,8 @@ class Files(http.server.SimpleHTTPRequestHandler):
         if wanted and self.server.gives_parts:
             first, last = map(int, wanted.removeprefix("bytes=").split("-"))
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            self.send_header("Content-Range", f"bytes {first + self.server.off}-{last}/{len(content)}")
+            self.send_header("ETag", hashlib.sha256(content).hexdigest())
             content = content[first : last + 1]
         else:
             self.send_response(200)
@@ -70,9 +73,8 @@ const text = (array) => {
 };
 const numbers = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const modelsOf = (abouts) => new Map(abouts.map((about) => [about.name, new Model(about, location.href)]));
-// A server whose faces are all of one grey, so that one can tell them from the browser's.
-const grey = async (name, z, count) => new Uint8Array(count * 64 * 64 * 3).fill(77);
-Object.assign(window, { Decoder, Model, draws, text, numbers, modelsOf, grey });
+const said = (promise) => promise.then(() => "nothing", (error) => error.message);
+Object.assign(window, { Decoder, Model, draws, text, numbers, modelsOf, said });
 """
 
 
@@ -89,7 +91,7 @@ def plain_server():
 
 def serve(gives_parts: bool):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files)
-    server.gives_parts, server.files, server.asked, server.sent = gives_parts, {}, [], 0
+    server.gives_parts, server.files, server.asked, server.sent, server.off = gives_parts, {}, [], 0, 0
     server.files["/"] = f"<!doctype html><title>Test</title><script type=module>{HELPERS}</script>".encode()
     server.url = f"http://127.0.0.1:{server.server_port}/"
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -128,7 +130,7 @@ def visit(chromium):
 
 def about(model: FaceModel, folder: str, name: str, file: bytes | None = None) -> dict:
     """A model's entry in page.json."""
-    size = len(file) if file else (WEIGHTS / folder / "model.safetensors").stat().st_size
+    file = file or (WEIGHTS / folder / "model.safetensors").read_bytes()
     return {
         "name": name,
         "said": name.lower(),
@@ -141,8 +143,11 @@ def about(model: FaceModel, folder: str, name: str, file: bytes | None = None) -
         "attributes": list(model.attributes),
         "best": list(model.attributes)[:3],
         "encodes": model.encodes,
-        "weights": {"url": f"weights/{folder}/model.safetensors?v=1", "size": size, "hash": "1"},
-        "graph": f"front/graphs/{model.architecture}.onnx",
+        "weights": {
+            "url": f"weights/{folder}/model.safetensors?v=1",
+            "size": len(file),
+            "blocks": [hashlib.sha256(file[at : at + 2**18]).hexdigest() for at in range(0, len(file), 2**18)],
+        },
     }
 
 
@@ -236,9 +241,8 @@ def test_what_is_no_wish_is_refused_in_a_sentence(visit, server):
         """async ([abouts, calls]) => {
           const models = modelsOf(abouts), model = models.get("Attribute GAN");
           await model.ready();
-          const z = model.sample(0, 1), decoder = new Decoder(models, location.href, grey);
-          const complaint = (call) => eval(`(async () => ${call})()`).then(() => "none", (error) => error.message);
-          return Promise.all(calls.map(complaint));
+          const z = model.sample(0, 1), decoder = new Decoder(models, location.href);
+          return Promise.all(calls.map((call) => said(eval(`(async () => ${call})()`))));
         }""",
         [ABOUTS, list(WRONG)],
     )
@@ -246,19 +250,12 @@ def test_what_is_no_wish_is_refused_in_a_sentence(visit, server):
         assert sentence in complaint and complaint.endswith(".")
 
 
-def test_graphs_are_what_the_command_writes(tmp_path):
-    graphs.main(tmp_path)
-    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert written == {path.name: path.read_bytes() for path in graphs.GRAPHS.iterdir()}
-    architectures = {path.removesuffix(".onnx") for path in written} - {"shapes.json"}
-    assert architectures == {model.architecture for model in MODELS.values()} | {"attribute-generator"}
-
-
-def test_a_model_as_training_leaves_it_has_a_graph():
-    shapes = json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())
-    for model in (Generator(), Autoencoder(), AttributeGenerator(attributes=("Hat",)), PerceptualAutoencoder()):
-        weights = model.state_dict()
-        assert shapes[model.architecture] == {name: [*weights[name].shape] for name in shapes[model.architecture]}
+def test_layers_are_what_the_command_writes(tmp_path):
+    decoders.main(tmp_path / "decoders.json")
+    assert (tmp_path / "decoders.json").read_text() == decoders.DECODERS.read_text()
+    architectures = json.loads(decoders.DECODERS.read_text()).keys()
+    trained = (Generator(), Autoencoder(), AttributeGenerator(attributes=("Hat",)), PerceptualAutoencoder())
+    assert architectures == {model.architecture for model in (*MODELS.values(), *trained)}
 
 
 def far_and_near(model: FaceModel) -> tuple[torch.Tensor, np.ndarray]:
@@ -268,20 +265,7 @@ def far_and_near(model: FaceModel) -> tuple[torch.Tensor, np.ndarray]:
         return z, denormalise(model.decode(z)).permute(0, 2, 3, 1).numpy().astype(int)
 
 
-@pytest.mark.parametrize("title", MODELS)
-def test_a_graph_decodes_as_its_model(title, tmp_path):
-    model = MODELS[title]
-    weights = safetensors.torch.load_file(WEIGHTS / FOLDERS[title] / "model.safetensors")
-    for name in json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())[model.architecture]:
-        (tmp_path / name).write_bytes(weights[name].float().numpy().tobytes())
-    (tmp_path / "graph.onnx").write_bytes((graphs.GRAPHS / f"{model.architecture}.onnx").read_bytes())
-    z, faces = far_and_near(model)
-    (x,) = onnxruntime.InferenceSession(tmp_path / "graph.onnx").run(None, {"z": z.numpy()})
-    decoded = denormalise(torch.tensor(x)).permute(0, 2, 3, 1).numpy().astype(int)
-    assert np.abs(decoded - faces).max() <= 1
-
-
-# Decodes latents by each model, without a server to fall back on.
+# Decodes latents by each model.
 DECODE = """async ([abouts, latents]) => {
   const decoder = new Decoder(modelsOf(abouts), location.href);
   const faces = await Promise.all(abouts.map(({ name }, i) => decoder.decode(name, numbers(latents[i]))));
@@ -302,7 +286,7 @@ def decode(page, abouts: list[dict]) -> dict:
 def test_the_browser_decodes_as_the_models(visit, server):
     answer = decode(visit(server), ABOUTS)
     status = answer["status"]
-    assert status["state"] == "local" and status["reason"] == ""
+    assert status["state"] == "ready" and status["reason"] == ""
     assert status["loaded"] == status["total"] > 20e6
 
 
@@ -311,15 +295,14 @@ def test_it_loads_what_it_needs_once(visit, server):
     entry = ABOUTS[1]
     page, sent = visit(server), server.sent
     decode(page, [entry])
-    assert 4.5e6 < server.sent - sent < 4.7e6
+    assert 4.6e6 < server.sent - sent < 4.6e6 + 2**18
     page.reload()
     page.wait_for_function("!!window.Decoder")
     server.asked.clear()
     decode(page, [entry])
     asked = {path.partition("?")[0] for path in server.asked}
-    graph = {"/front/graphs/shapes.json", "/front/graphs/autoencoder.onnx"}
-    scripts = {"/front/worker.js", "/front/weights.js", "/front/vendor/ort.wasm.bundle.min.js"}
-    assert asked == graph | scripts | {"/front/vendor/ort-wasm-simd-threaded.wasm.gz"}
+    kernel = {f"/front/kernel/{name}" for name in ("kernel.wasm", "decoders.json", "worker.js", "decoder.js")}
+    assert asked == kernel | {"/front/weights.js", "/front/fetched.js"}
 
 
 def test_a_changed_file_takes_the_place_of_the_old(visit, server):
@@ -359,41 +342,20 @@ def test_weights_of_any_precision_are_read(visit, server, files):
         assert np.abs(pixels - faces).max() <= 1
 
 
-# Asks for a face until one is decoded without the server, or is not going to be; then once more.
-SETTLE = """async ([about, remote]) => {
-  const decoder = new Decoder(modelsOf([about]), location.href, remote && eval(remote)), states = [decoder.status.state];
-  decoder.addEventListener("status", () => {
-    if (states.at(-1) !== decoder.status.state) states.push(decoder.status.state);
-  });
+# The faces of a latent twice, or why there are none, and the decoder's status.
+TWICE = """async (about) => {
+  const decoder = new Decoder(modelsOf([about]), location.href);
   const z = new Float32Array(about.latent_size).map((_, i) => Math.sin(i));
-  const first = await decoder.decode(about.name, z).catch((error) => error.message);
-  decoder.start();
-  while (["idle", "loading"].includes(decoder.status.state)) await new Promise((resolve) => setTimeout(resolve, 20));
-  const last = await decoder.decode(about.name, z).catch((error) => error.message);
-  return { states, first, last: typeof last === "string" ? last : text(last), reason: decoder.status.reason };
+  const [first, last] = [await said(decoder.decode(about.name, z)), await said(decoder.decode(about.name, z))];
+  return { first, last, status: decoder.status };
 }"""
 
 
-def test_the_server_decodes_until_the_browser_can(visit, server):
-    z = torch.sin(torch.arange(100.0))[None]
-    with torch.inference_mode():
-        face = denormalise(MODELS["GAN"].decode(z))[0].permute(1, 2, 0).numpy()
-        tried = denormalise(MODELS["GAN"].decode(MODELS["GAN"].sample_latent(1, seed=0)))[0].permute(1, 2, 0).numpy()
-    # Right for the face by which the browser is tried, so that one can tell the others apart.
-    remote = f"""async (name, z) => z[0] === 0
-      ? grey(name, z, 1) : Uint8Array.from(atob("{base64.b64encode(tried.tobytes()).decode()}"), (c) => c.charCodeAt(0))"""
-    answer = visit(server).evaluate(SETTLE, [GAN, remote])
-    assert answer["states"] == ["idle", "loading", "local"] and answer["reason"] == ""
-    assert set(answer["first"]) == {77, 255}
-    pixels = array(answer["last"], np.uint8).reshape(64, 64, 4)
-    assert np.abs(pixels[..., :3].astype(int) - face).max() <= 1
-
-
-def test_faces_unlike_the_servers_are_left_to_it(visit, server):
-    answer = visit(server).evaluate(SETTLE, [GAN, "grey"])
-    assert answer["states"][-1] == "remote"
-    assert answer["reason"] == "Faces of the GAN come out otherwise in this browser than on the server."
-    assert set(array(answer["last"], np.uint8)) == {77, 255}
+def assert_fails(page, entry: dict, sentence: str) -> None:
+    answer = page.evaluate(TWICE, entry)
+    assert answer["status"]["state"] == "failed"
+    for said in (answer["first"], answer["last"], answer["status"]["reason"]):
+        assert sentence in said and said.endswith(".")
 
 
 def damaged(file: bytes, how: str) -> bytes:
@@ -403,7 +365,9 @@ def damaged(file: bytes, how: str) -> bytes:
         start, end = header["layers.1.0.weight"]["data_offsets"]
         return file[: 8 + length + start] + b"\xff" * (end - start) + file[8 + length + end :]
     if how == "offsets":
-        header["layers.1.0.weight"]["data_offsets"][1] += 10**9
+        header["layers.1.0.weight"]["data_offsets"][1] -= 2
+    if how == "overlap":
+        header["layers.1.0.weight"]["data_offsets"] = [at + 2 for at in header["layers.1.0.weight"]["data_offsets"]]
     if how == "name":
         header["layer"] = header.pop("layers.1.0.weight")
     text = b"{not JSON" if how == "json" else json.dumps(header).encode()
@@ -414,36 +378,42 @@ def damaged(file: bytes, how: str) -> bytes:
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        ("numbers", "No face of the GAN comes out in this browser."),
+        ("numbers", "The GAN cannot be run in this browser: layers.1.0.weight holds what is no number."),
         ("offsets", "The weights of the GAN are damaged: layers.1.0.weight is not where its header says."),
+        ("overlap", "The weights of the GAN are damaged: layers.1.0.weight and layers.1.1."),
         ("name", "The weights of the GAN are damaged: it has no layers.1.0.weight."),
         ("json", "The weights of the GAN are damaged: its header is no JSON object."),
         ("length", "The weights of the GAN are damaged: its header is too long."),
     ],
     ids=lambda value: value.split()[0],
 )
-def test_damaged_weights_are_left_to_the_server(visit, server, files, how, sentence):
+def test_a_damaged_file_is_no_model(visit, server, files, how, sentence):
     file = damaged((WEIGHTS / "gan/model.safetensors").read_bytes(), how)
     files["/weights/damaged/model.safetensors"] = file
-    answer = visit(server).evaluate(SETTLE, [about(MODELS["GAN"], "damaged", "GAN", file), "grey"])
-    assert answer["reason"] == sentence
-    assert answer["states"][-1] == "remote" and set(array(answer["last"], np.uint8)) == {77, 255}
+    assert_fails(visit(server), about(MODELS["GAN"], "damaged", "GAN", file), sentence)
 
 
-def test_a_model_that_the_graph_does_not_fit_is_left_to_the_server(visit, server, files):
-    model = Generator(hidden_size=16)
+def test_models_of_other_sizes_are_drawn(visit, server, files):
+    model = Generator(hidden_size=16).eval()
     files["/weights/other/model.safetensors"] = file = safetensors.torch.save(model.state_dict())
-    answer = visit(server).evaluate(SETTLE, [about(model, "other", "Thin GAN", file), "grey"])
-    assert answer["reason"].startswith("The Thin GAN has other sizes than the graph that a browser runs: layers.")
-    assert answer["states"][-1] == "remote" and set(array(answer["last"], np.uint8)) == {77, 255}
+    z, faces = far_and_near(model)
+    answer = visit(server).evaluate(DECODE, [[about(model, "other", "Thin GAN", file)], [encoded(z)]])
+    pixels = array(answer["faces"][0], np.uint8).reshape(-1, 64, 64, 4)[..., :3].astype(int)
+    assert np.abs(pixels - faces).max() <= 1
 
 
-NOWHERE = {**GAN, "weights": {"url": "weights/nowhere/model.safetensors?v=1", "size": 5_000_000}}
-TOO_OLD = "delete window.DecompressionStream"
+def test_a_model_of_sizes_that_the_kernel_does_not_take_is_refused(visit, server, files):
+    model = Generator(hidden_size=10)
+    files["/weights/other/model.safetensors"] = file = safetensors.torch.save(model.state_dict())
+    sentence = "The Thin GAN cannot be run in this browser: layers.1.0 is of 40 x 20, no multiples of 8."
+    assert_fails(visit(server), about(model, "other", "Thin GAN", file), sentence)
+
+
+NOWHERE = {**GAN, "weights": {**GAN["weights"], "url": "weights/nowhere/model.safetensors?v=1"}}
 DEAD = "Worker = class { postMessage() { setTimeout(() => this.onerror()); } terminate() {} }"
 FULL = """Worker = class {
-  postMessage({ z }) {
-    if (z) setTimeout(() => this.onmessage({ data: { complaint: "bad alloc", isMemory: true } }));
+  postMessage({ name }) {
+    if (name) setTimeout(() => this.onmessage({ data: { complaint: "bad alloc", isMemory: true } }));
   }
   terminate() {}
 }"""
@@ -453,50 +423,302 @@ FULL = """Worker = class {
     ("entry", "script", "sentence"),
     [
         (NOWHERE, "", "The weights of the GAN cannot be loaded: the server answers 404."),
-        ({**GAN, "graph": None}, "", "The GAN has no graph that a browser could run."),
-        ({**GAN, "graph": "front/none.onnx"}, "", "cannot be loaded: the server answers 404."),
-        ({**GAN, "graph": "weights/index.json"}, "", "The GAN cannot be run in this browser: "),
-        (GAN, TOO_OLD, "This browser is too old to draw the faces itself."),
+        ({**GAN, "architecture": "statue"}, "", "The GAN has layers that a browser cannot compute."),
         (GAN, DEAD, "This browser cannot run what draws the faces."),
         (GAN, FULL, "This browser has no memory left to draw faces."),
     ],
-    ids=["no weights", "no graph", "no file", "no ONNX", "too old", "dead workers", "no memory"],
+    ids=["no weights", "no layers", "dead workers", "no memory"],
 )
-def test_without_a_server_a_failure_is_a_sentence(visit, server, entry, script, sentence):
-    page = visit(server, script)
-    answer = page.evaluate(SETTLE, [entry, None])
-    for said in (answer["first"], answer["last"], answer["reason"]):
-        assert sentence in said
-    answer = page.evaluate(SETTLE, [entry, "grey"])
-    assert sentence in answer["reason"] and set(array(answer["last"], np.uint8)) == {77, 255}
+def test_a_failure_is_a_sentence(visit, server, entry, script, sentence):
+    assert_fails(visit(server, script), entry, sentence)
 
 
-# The first of three workers answers that it has no memory.
-ONE_TOO_MANY = """
+def test_a_browser_without_webassembly_says_so_and_loads_nothing(visit, server):
+    page = visit(server, "delete window.WebAssembly")
+    server.asked.clear()
+    answer = page.evaluate(TWICE, GAN)
+    assert answer["status"]["state"] == "unable" and server.asked == []
+    sentence = "This browser has no WebAssembly, so it shows only the pictures that came with the page."
+    assert answer["first"] == answer["last"] == answer["status"]["reason"] == sentence
+
+
+# Weights: checked, then kept.
+
+
+KEPT = "latent-faces-weights"
+SPOIL = f"""async () => {{
+  const cache = await caches.open("{KEPT}"), keys = await cache.keys();
+  for (const key of keys) {{
+    const bytes = new Uint8Array(await (await cache.match(key)).arrayBuffer());
+    await cache.put(key, new Response(bytes.map((byte, i) => (i % 1000 ? byte : byte ^ 64))));
+  }}
+  return keys.length;
+}}"""
+
+
+def test_weights_that_were_damaged_where_they_are_kept_are_loaded_anew(visit, server):
+    page = visit(server)
+    decode(page, [GAN])
+    assert page.evaluate(SPOIL) > 1
+    for expected in (True, False):  # And are right after that.
+        page.reload()
+        page.wait_for_function("!!window.Decoder")
+        server.asked.clear()
+        decode(page, [GAN])
+        assert any(path.startswith("/weights") for path in server.asked) == expected
+
+
+def test_weights_that_come_damaged_are_not_kept(visit, server, files):
+    right = (WEIGHTS / "gan/model.safetensors").read_bytes()
+    files["/weights/gan/model.safetensors"] = right[:-1000] + bytes(1000)
+    page = visit(server)
+    sentence = "The weights of the GAN came damaged, or have changed since this page was opened. Load the page again."
+    assert_fails(page, GAN, sentence)
+    files["/weights/gan/model.safetensors"] = right
+    decode(page, [GAN])
+
+
+# An insecure context has no hashes and keeps nothing.
+PLAIN = "Object.defineProperty(crypto, 'subtle', { value: undefined }); delete window.caches; delete Window.prototype.caches"
+
+
+@pytest.mark.parametrize("script", ["", PLAIN], ids=["hashes", "no hashes"])
+def test_a_file_that_changes_between_two_requests_is_not_mixed(visit, server, files, script):
+    contents = [(WEIGHTS / f"{name}/model.safetensors").read_bytes() for name in ("autoencoder", "matched-autoencoder")]
+
+    def changing(request):
+        return contents[int(request.headers["Range"].startswith("bytes=0-") is False)]
+
+    files["/weights/autoencoder/model.safetensors"] = changing
+    entry = ABOUTS[1]
+    assert_fails(visit(server, script), entry, "have changed since this page was opened. Load the page again.")
+
+
+def test_another_part_than_was_asked_for_is_refused(visit, server):
+    server.off = 5
+    try:
+        sentence = "The weights of the GAN cannot be loaded: the server sends another part of it, bytes 5-262143/"
+        assert_fails(visit(server), GAN, sentence)
+    finally:
+        server.off = 0
+
+
+# Connections that fail.
+
+
+def test_what_fails_for_a_moment_is_tried_again(visit, server, files):
+    """The runtime and the weights, each answered 503 once."""
+    failed = set()
+
+    def failing_once(request):
+        if request.path in failed:
+            return None  # The file.
+        failed.add(request.path)
+        request.send_error(503)
+        return False
+
+    paths = ["/front/kernel/kernel.wasm", "/weights/gan/model.safetensors"]
+    files.update(dict.fromkeys(paths, failing_once))
+    decode(visit(server), [GAN])
+    assert {path.partition("?")[0] for path in failed} == set(paths)
+
+
+def test_one_that_hangs_keeps_no_other_waiting_and_is_given_up(visit, server, files):
+    waiting, hangs = threading.Event(), []
+
+    def hanging(request):
+        hangs.append(request.path)
+        return not waiting.wait()
+
+    files["/weights/attribute-gan/model.safetensors"] = hanging
+    page = visit(server)
+    page.clock.install()
+    page.evaluate(
+        """(abouts) => {
+          window.decoder = new Decoder(modelsOf(abouts), location.href);
+          const z = new Float32Array(100).fill(0.5);
+          window.faces = decoder.decode("GAN", z);
+          window.hung = said(decoder.decode("Attribute GAN", z));
+        }""",
+        [entry for entry in ABOUTS if entry["name"] in ("GAN", "Attribute GAN")],
+    )
+    assert page.evaluate("faces.then(({ length }) => length)") == 4 * 64 * 64
+    assert page.evaluate("decoder.status.state") == "loading"
+    for _ in range(3):
+        page.clock.run_for(20_000)
+    assert page.evaluate("hung") == "The weights of the Attribute GAN cannot be loaded: the server does not answer."
+    assert len(hangs) == 3
+    waiting.set()
+
+
+def test_after_a_moment_offline_it_goes_on_by_itself(visit, server):
+    page = visit(server)
+    context = page.context
+    page.evaluate(
+        "(about) => { window.again = 0; window.decoder = new Decoder(modelsOf([about]), location.href);"
+        " decoder.addEventListener('again', () => again++); }",
+        GAN,
+    )
+    context.set_offline(True)
+    complaint = page.evaluate("said(decoder.decode('GAN', new Float32Array(100)))")
+    assert complaint.endswith("cannot be loaded: the server cannot be reached.")
+    assert page.evaluate("[decoder.status.state, decoder.status.reason]") == ["failed", complaint]
+    context.set_offline(False)
+    page.wait_for_function("decoder.status.state === 'ready'")
+    assert page.evaluate("[again, decoder.status.reason]") == [1, ""]
+
+
+# What is decoded, when, and by which worker.
+
+
+def test_networks_load_when_they_are_wanted_the_best_first(visit, server):
+    page = visit(server)
+    server.asked.clear()
+    page.evaluate("(abouts) => { window.decoder = new Decoder(modelsOf(abouts), location.href); }", ABOUTS)
+    assert page.evaluate("decoder.status.state") == "idle" and server.asked == []
+    page.evaluate("decoder.want(['GAN', 'Perceptual autoencoder', 'Attribute GAN'])")
+    page.wait_for_function("decoder.status.state === 'ready'")
+    weights = [path.split("/")[2] for path in server.asked if path.startswith("/weights")]
+    assert list(dict.fromkeys(weights)) == ["attribute-gan", "perceptual-autoencoder", "gan"]
+
+
+# Notes what each worker is asked: [worker, name, whether it has to open it, faces]; and how many open something.
+LISTEN = """
 Object.defineProperty(navigator, "hardwareConcurrency", { value: 3 });
 window.made = [];
-window.ended = 0;
+window.asked = [];
+window.opening = 0;
+window.mostOpening = 0;
 window.Worker = class extends Worker {
-  constructor(...args) { super(...args); made.push(this); }
-  postMessage(data) {
-    if (data.z && this === made[0]) this.onmessage({ data: { complaint: "out of memory", isMemory: true } });
-    else super.postMessage(data);
+  constructor(...args) {
+    super(...args);
+    made.push(this);
+    this.addEventListener("message", () => { opening -= this.isOpening; this.isOpening = false; });
   }
-  terminate() { ended++; super.terminate(); }
+  postMessage(data) {
+    if (data.name) {
+      this.isOpening = !!data.opening;
+      opening += this.isOpening;
+      mostOpening = Math.max(opening, mostOpening);
+      const z = data.question?.count ?? 0;
+      asked.push([made.indexOf(this), data.name, this.isOpening, z]);
+    }
+    super.postMessage(data);
+  }
 };
+"""
+DECODER = """(abouts) => {
+  window.decoder = new Decoder(modelsOf(abouts), location.href);
+  window.latents = (count, seed) => decoder.models.get("GAN").sample(seed, count);
+}"""
+
+
+def test_only_workers_that_know_a_network_are_asked_and_the_others_learn_one_by_one(visit, server):
+    page = visit(server, LISTEN)
+    page.evaluate(DECODER, [GAN, ABOUTS[1]])
+    thrice = "Promise.all([1, 2, 3].map((seed) => decoder.decode('GAN', latents(24, seed))))"
+    first, *others = page.evaluate(f"{thrice}.then(() => asked.slice())")
+    assert first == [0, "GAN", True, 0] and {(worker, opens) for worker, _, opens, _ in others} == {(0, False)}
+    page.wait_for_function("asked.filter(([, , opens]) => opens).length === 3 && !opening")
+    page.evaluate("(asked.length = 0, decoder.decode('GAN', latents(24, 4)))")
+    assert sorted(page.evaluate("asked")) == [[worker, "GAN", False, 8] for worker in range(3)]
+    page.evaluate("decoder.decode('Plain autoencoder', latents(1, 5))")
+    page.wait_for_function("asked.filter(([, name, opens]) => opens && name !== 'GAN').length === 3 && !opening")
+    assert page.evaluate("mostOpening") == 1
+
+
+def test_the_newest_wins(visit, server):
+    page = visit(server, LISTEN)
+    page.evaluate(DECODER, [GAN])
+    page.evaluate("decoder.decode('GAN', latents(1, 0))")
+    outcomes, right, asked = page.evaluate(
+        """async () => {
+          asked.length = 0;
+          const by = {}, seeds = [1, 2, 3, 4];
+          const all = await Promise.all(seeds.map((seed) => decoder.decode("GAN", latents(2, seed), { by })));
+          const other = await decoder.decode("GAN", latents(2, 4));
+          return [all.map((faces) => faces && faces.length), text(all[3]) === text(other), asked];
+        }"""
+    )
+    assert outcomes == [None, None, None, 2 * 4 * 64 * 64] and right
+    assert len(asked) <= 2  # Those that were superseded before their turn were not computed.
+
+
+def test_an_older_wish_is_over_at_once_though_its_network_hangs(visit, server, files):
+    waiting = threading.Event()
+    files["/weights/autoencoder/model.safetensors"] = lambda request: not waiting.wait()
+    page = visit(server)
+    page.evaluate(DECODER, [GAN, ABOUTS[1]])
+    older, newer = page.evaluate(
+        """async () => {
+          const by = {}, older = decoder.decode("Plain autoencoder", latents(1, 0), { by });
+          const newer = await decoder.decode("GAN", latents(1, 0), { by });
+          return [await older, newer.length];
+        }"""
+    )
+    assert older is None and newer == 4 * 64 * 64
+    waiting.set()
+
+
+def test_faces_that_were_decoded_are_not_decoded_again(visit, server):
+    page = visit(server, LISTEN)
+    page.evaluate(DECODER, [GAN])
+    same, asked = page.evaluate(
+        """async () => {
+          const eight = await decoder.decode("GAN", latents(8, 1));
+          asked.length = 0;
+          const three = await decoder.decode("GAN", latents(3, 1)), twelve = await decoder.decode("GAN", latents(12, 1));
+          const [first, middle] = [three, twelve.subarray(0, eight.length)];
+          return [text(first) === text(eight.slice(0, first.length)) && text(middle.slice()) === text(eight), asked];
+        }"""
+    )
+    assert same and sum(faces for *_, faces in asked) == 4
+
+
+# The second of the workers answers that it has no memory.
+ONE_TOO_MANY = f"""{LISTEN}
+window.ended = [];
+window.Worker = class extends Worker {{
+  postMessage(data) {{
+    if (data.name && this === made[1]) this.onmessage({{ data: {{ complaint: "out of memory", isMemory: true }} }});
+    else super.postMessage(data);
+  }}
+  terminate() {{ ended.push(made.indexOf(this)); super.terminate(); }}
+}};
 """
 
 
 def test_a_worker_without_memory_leaves_the_work_to_the_others(visit, server):
     page = visit(server, ONE_TOO_MANY)
-    decode(page, [GAN])
-    assert page.evaluate("[made.length, ended]") == [3, 1]
+    page.evaluate(DECODER, [GAN])
+    page.evaluate("decoder.decode('GAN', latents(1, 0))")
+    page.wait_for_function("ended.length")
+    page.evaluate("decoder.decode('GAN', latents(24, 1))")
+    assert page.evaluate("[made.length, ended]") == [2, [1]]
 
 
-def test_who_saves_data_is_served(visit, server):
-    saving = "Object.defineProperty(navigator, 'connection', { value: { saveData: true } })"
-    page = visit(server, saving)
-    server.asked.clear()
-    answer = page.evaluate(SETTLE, [GAN, "grey"])
-    assert answer["states"] == ["idle", "remote"] and "save data" in answer["reason"]
-    assert set(array(answer["last"], np.uint8)) == {77, 255} and not server.asked
+def test_a_worker_that_dies_is_replaced(visit, server):
+    page = visit(server, LISTEN)
+    page.evaluate(DECODER, [GAN])
+    page.evaluate("decoder.decode('GAN', latents(1, 0))")
+    page.evaluate("made.forEach((worker) => worker.onerror())")
+    assert page.evaluate("said(decoder.decode('GAN', latents(1, 1)))") != "nothing"
+    assert page.evaluate("said(decoder.decode('GAN', latents(1, 1)))") == "nothing"
+
+
+def test_any_graph_is_run(visit, server):
+    """As photographs need it: with tensors of a model's weights."""
+    model, x = MODELS["Plain autoencoder"], torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        wanted = model.encode(x).numpy()
+    shape, z = visit(server).evaluate(
+        """async ([about, x]) => {
+          const models = modelsOf([about]), decoder = new Decoder(models, location.href);
+          const { weights } = models.get(about.name);
+          const network = { name: "Encoder", graph: "graphs/autoencoder-encoder.onnx", weights };
+          const { z } = await decoder.run(network, { x: { data: numbers(x), shape: [2, 3, 64, 64] } });
+          return [z.shape, text(z.data)];
+        }""",
+        [ABOUTS[1], encoded(x)],
+    )
+    assert shape == [2, 100] and np.abs(array(z).reshape(shape) - wanted).max() < 1e-4

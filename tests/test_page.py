@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from page import pictures, story, values, zoo
+from page import drawing, networks, pictures, story, values
 from page.recipe import Recipe, sample
 from study import scores
 from tests.serving import serving
@@ -85,7 +85,7 @@ def test_the_ends_of_a_range_belong_to_it():
 
 def test_a_recipe_makes_the_face_of_the_grid():
     bits = "." * 25 + "+" * 25
-    model = zoo.load("GAN")
+    model = networks.load("GAN")
     z = sample(model, 7, 5, 0.8, bits)
     assert torch.equal(Recipe(7, 5, 0.8, bits).latent(model), z[4])
     assert (z[:, 75:] == 1).all() and not (z[:, 50:75] == 1).all()
@@ -94,7 +94,7 @@ def test_a_recipe_makes_the_face_of_the_grid():
 
 
 def test_the_diversity_is_the_one_of_the_report():
-    faces = story.generate("GAN", 0, 12, 1.0, "")
+    faces = drawing.generate("GAN", 0, 12, 1.0, "")
     images = torch.from_numpy(faces).permute(0, 3, 1, 2)
     assert pictures.diversity(faces) == pytest.approx(scores.mean_distance(images) / images[0].numel() ** 0.5, rel=1e-4)
     assert pictures.diversity(np.repeat(faces[:1], 4, axis=0)) == pytest.approx(0, abs=1e-3)
@@ -102,7 +102,7 @@ def test_the_diversity_is_the_one_of_the_report():
 
 
 def test_walks_go_there_and_back():
-    faces = story.generate("GAN", 0, 5, 1.0, "")
+    faces = drawing.generate("GAN", 0, 5, 1.0, "")
     gif = Image.open(io.BytesIO(pictures.gif(faces)))
     assert gif.n_frames == 8 and gif.size == (256, 256) and gif.info["loop"] == 0
     for frame, face in zip(range(8), (0, 1, 2, 3, 4, 3, 2, 1)):
@@ -119,10 +119,10 @@ def test_the_measured_share_of_faces_lies_between_those_that_were_measured():
 
 
 def test_many_threads_get_their_own_faces():
-    wanted = [story.generate("GAN", seed, 4, 1.0, "") for seed in range(8)]
+    wanted = [drawing.generate("GAN", seed, 4, 1.0, "") for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
-            got = pool.map(lambda seed: story.generate("GAN", seed, 4, 1.0, ""), range(8))
+            got = pool.map(lambda seed: drawing.generate("GAN", seed, 4, 1.0, ""), range(8))
             for one, two in zip(wanted, got, strict=True):
                 assert (one == two).all()
 
@@ -142,15 +142,15 @@ def test_a_zero_gpu_space_lends_its_gpu_to_large_batches_only(monkeypatch):
 
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setitem(sys.modules, "spaces", types.SimpleNamespace(GPU=gpu))
-    monkeypatch.setattr(zoo, "GPU", "cpu")
-    zoo.zero_gpu.cache_clear()
+    monkeypatch.setattr(networks, "GPU", "cpu")
+    networks.zero_gpu.cache_clear()
     try:
-        many = story.generate("GAN", 0, 64, 1.0, "")
+        many = drawing.generate("GAN", 0, 64, 1.0, "")
         assert [name for name, _ in lent] == ["GAN"]
-        few = story.generate("GAN", 0, 63, 1.0, "")
+        few = drawing.generate("GAN", 0, 63, 1.0, "")
         assert len(lent) == 1
     finally:
-        zoo.zero_gpu.cache_clear()
+        networks.zero_gpu.cache_clear()
     assert np.abs(many[:63].astype(int) - few).max() <= 2
 
 
@@ -185,3 +185,37 @@ def test_the_server_asks_nothing_of_other_machines(tmp_path, monkeypatch):
         ]
         assert "event: complete" in httpx.get(f"{page.url}gradio_api/call/generate/{event}").text
     assert asked.read_text() == ""
+
+
+WATCH_IMPORTS = """
+import os, sys
+
+def watch(event, arguments):
+    if event == "import" and arguments[0] in ("torch", "torchvision"):
+        with open(os.environ["IMPORTED"], "a") as file:
+            file.write(arguments[0] + " ")
+
+sys.addaudithook(watch)
+"""
+
+
+def test_a_visit_needs_no_pytorch(tmp_path):
+    """Until a program calls an endpoint that draws."""
+    (tmp_path / "sitecustomize.py").write_text(WATCH_IMPORTS)
+    imported = tmp_path / "imported"
+    imported.touch()
+    with (
+        serving({"PYTHONPATH": str(tmp_path), "IMPORTED": str(imported)}) as page,
+        httpx.Client(base_url=page.url, trust_env=False, timeout=60) as client,
+    ):
+        told = client.get("/page.json").json()
+        model = told["models"][0]
+        addresses = ["/", "/?view=api", "/config", "/front/main.js", f"/{told['examples'][0]['url']}"]
+        for address in [*addresses, f"/{model['weights']['url']}", f"/{model['history']['sheet']}"]:
+            assert client.get(address).status_code == 200
+        trained = client.post("/gradio_api/run/training", json={"data": ["GAN", 1]})
+        assert len(trained.json()["data"][0]) == 16
+        assert imported.read_text() == ""
+        drawn = client.post("/gradio_api/run/generate", json={"data": ["GAN", 0, 2, 1, ""]})
+        assert len(drawn.json()["data"][0]) == 2
+    assert "torch" in imported.read_text()

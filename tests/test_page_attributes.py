@@ -10,9 +10,9 @@ import torch
 
 from models import AttributeGenerator, PerceptualAutoencoder
 from models.index import repository_name
-from page import labels, site, story, zoo
-from page.hub import _check_fits, load_models
+from page import drawing, labels, networks, site
 from page.recipe import Recipe, sample
+from page.zoo import load_models
 from tests.markup import STRANGE_NAMES
 
 GAN, AUTOENCODER = "Attribute GAN", "Perceptual autoencoder"
@@ -116,7 +116,7 @@ def test_what_works_best_comes_first(tmp_path):
     assert load_models(["gan"], tmp_path)["gan"].areas == {}
     (tmp_path / "gan/attributes.json").write_text(json.dumps(areas))
     loaded = load_models(["gan"], tmp_path)["gan"]
-    order = labels.best_first(labels.names_of(loaded.model), loaded.areas)
+    order = labels.best_first(labels.names_of(loaded), loaded.areas)
     assert order == ["Smiling", "Young", "No_Beard", "5_o_Clock_Shadow"]
 
 
@@ -140,21 +140,21 @@ def offered(hub, tmp_path):
 )
 def test_a_model_of_the_hub_brings_its_own_attributes(offered, measured, areas):
     loaded = offered(model_of("Bald", "Hat"), measured)
-    assert loaded.model.attributes == ("Bald", "Hat") and loaded.areas == areas
+    assert loaded.attributes == ("Bald", "Hat") and loaded.areas == areas
     assert "tester/latent-faces-gan" in loaded.origin
 
 
 def test_a_model_of_the_hub_without_attributes_does_not_take_the_place_of_one_with_some(offered):
     loaded = offered(model_of())
-    assert loaded.model.attributes == NAMES and "it knows 0 attributes, the bundled model 4" in loaded.origin
+    assert loaded.attributes == NAMES and "it knows 0 attributes, the bundled model 4" in loaded.origin
 
 
 def test_directions_that_are_no_numbers_are_refused():
     model = PerceptualAutoencoder(12, (4, 4, 4, 4), (4, 4, 4, 4, 4), components=2, attributes=NAMES).eval()
-    _check_fits(model, model)
+    networks.check_draws(model)
     model.directions[1, 3] = math.inf
     with pytest.raises(ValueError, match="attributes are no numbers"):
-        _check_fits(model, model)
+        networks.check_draws(model)
 
 
 def test_people_read_words():
@@ -166,34 +166,34 @@ def test_people_read_words():
 def test_a_recipe_carries_its_attributes():
     recipe = Recipe.parse("7/3 temperature=0.8 attributes=Smiling, no Young")
     assert recipe == Recipe(7, 3, 0.8, "", "Smiling, no Young") == Recipe.parse(str(recipe))
-    model = zoo.load(GAN)
+    model = networks.load(GAN)
     smiling, young = (model.continuous_size + model.attributes.index(name) for name in ("Smiling", "Young"))
     plain, z = Recipe(7, 3, 0.8).latent(model), recipe.latent(model)
     assert (z[smiling], z[young]) == (1, -1)
     assert (z != plain).nonzero().flatten().tolist() in ([], [smiling], [young], [smiling, young])
     with pytest.raises(ValueError, match="no attribute"):
         Recipe.parse("7/3 attributes=Smilling").latent(model)
-    assert torch.equal(sample(zoo.load("GAN"), 7, 2, attributes="Smiling"), sample(zoo.load("GAN"), 7, 2))
+    assert torch.equal(sample(networks.load("GAN"), 7, 2, attributes="Smiling"), sample(networks.load("GAN"), 7, 2))
 
 
 def test_a_named_bit_is_flipped_beside_other_wishes():
-    number = zoo.load(GAN).attributes.index("Smiling") + 1
-    off, on = story.flip_bit(GAN, 1, 4, 1.0, "", number, "no Young")
+    number = networks.load(GAN).attributes.index("Smiling") + 1
+    off, on = drawing.flip_bit(GAN, 1, 4, 1.0, "", number, "no Young")
     for faces, wish in ((off, "no Smiling"), (on, "Smiling")):
-        assert np.abs(faces.astype(int) - story.generate(GAN, 1, 4, 1.0, "", f"no Young, {wish}")).max() <= 1
+        assert np.abs(faces.astype(int) - drawing.generate(GAN, 1, 4, 1.0, "", f"no Young, {wish}")).max() <= 1
     # Half on is neither.
-    for one, two in zip(story.flip_bit(GAN, 1, 4, 1.0, "", number, "Smiling=0.5, no Young"), (off, on)):
+    for one, two in zip(drawing.flip_bit(GAN, 1, 4, 1.0, "", number, "Smiling=0.5, no Young"), (off, on)):
         assert np.abs(one.astype(int) - two).max() <= 1
 
 
 def test_a_photograph_moves_along_a_direction():
-    seen = story.see(str(next(iter(site.examples().values()))))
-    model, latent = zoo.load(AUTOENCODER), seen.latents[AUTOENCODER]
-    moved = story.with_attributes(seen.latents, {"Smiling": 1.5})
+    seen = drawing.see(str(next(iter(site.examples().values()))))
+    model, latent = networks.load(AUTOENCODER), seen.latents[AUTOENCODER]
+    moved = drawing.with_attributes(seen.latents, {"Smiling": 1.5})
     assert moved.keys() == {AUTOENCODER}
     with torch.inference_mode():
         wanted = model.decode(latent + 1.5 * model.directions[model.attributes.index("Smiling")])
     shown = torch.from_numpy(moved[AUTOENCODER]).permute(2, 0, 1)
     assert (wanted[0].add(1).mul(127.5).clamp(0, 255) - shown).abs().max() <= 1.5
-    still = story.with_attributes(seen.latents, {})[AUTOENCODER]
-    assert np.abs(still.astype(int) - story.reconstruct(seen)[AUTOENCODER].face).max() <= 1
+    still = drawing.with_attributes(seen.latents, {})[AUTOENCODER]
+    assert np.abs(still.astype(int) - drawing.reconstruct(seen)[AUTOENCODER].face).max() <= 1

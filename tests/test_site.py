@@ -4,16 +4,19 @@ import hashlib
 import io
 import json
 import math
-from base64 import b64decode
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from models.history import load_history
-from page import labels, site, story, zoo
+from page import labels, networks, site, story, zoo
 from page.controls import Attributes, Choice, Number, Photograph, Text
 from tests.conftest import WEIGHTS
 from tests.markup import MARKUP, history_with, models_with_markup
@@ -33,17 +36,18 @@ def told(client) -> dict:
 @pytest.fixture
 def show(monkeypatch):
     """A function that has the page show other models."""
-    cached = (site.tabs, site.page, site.sheet, site._hash)
+
+    def forget() -> None:
+        for function in (site.tabs, site.page, site.index):
+            function.cache_clear()
+        site._sheets.clear()
 
     def show(models: dict) -> None:
-        for module in (zoo, story, site):
-            monkeypatch.setattr(module, "load_all", lambda: models)
-        for function in cached:
-            function.cache_clear()
+        monkeypatch.setattr(zoo, "load_all", lambda: models)
+        forget()
 
     yield show
-    for function in cached:
-        function.cache_clear()
+    forget()
 
 
 def test_links_call_what_visitors_set_by_these_names(told):
@@ -63,6 +67,8 @@ def test_every_control_is_described_and_takes_its_own_value(told):
     for tab, described in zip(site.tabs(), told["tabs"], strict=True):
         for control, told_of in zip(tab.controls, described["controls"], strict=True):
             assert control.check(told_of["value"], "It") == told_of["value"] == control.component().value
+            if told_of["first"] is not None:
+                assert control.check(told_of["first"], "It") == told_of["first"]
             assert told_of["label"] and told_of["kind"] in ("number", "choice", "text", "attributes", "photograph")
             if told_of["kind"] == "number":
                 for wrong in (told_of["least"] - 1, told_of["most"] + 1):
@@ -98,15 +104,18 @@ def test_the_models_are_told_as_they_are(told):
         assert model["discrete_size"] == config.get("discrete_size", 0)
         assert model["attributes"] == config.get("attributes", [])
         assert model["weights"]["size"] == len(content)
-        assert hashlib.sha256(content).hexdigest().startswith(model["weights"]["hash"])
+        assert hashlib.sha256(content).hexdigest() == model["weights"]["hash"]
+        assert model["weights"]["url"].endswith(f"?v={model['weights']['hash'][:16]}")
+        blocks = [content[at : at + 262_144] for at in range(0, len(content), 262_144)]
+        assert [hashlib.sha256(block).hexdigest() for block in blocks] == model["weights"]["blocks"]
         if (folder / "attributes.json").exists():
             measured = json.loads((folder / "attributes.json").read_text())
             best = sorted(model["attributes"], key=lambda name: -measured.get(name, {"area": -1})["area"])
             assert model["best"] == best
         assert model["encodes"] == ("encoder" in config["model_type"])
         assert model["architecture"] == model["kind"] + "-affine" * config.get("affine", False)
-        assert model["origin"] == "bundled" and model["graph"] == f"front/graphs/{model['architecture']}.onnx"
-        assert (site.FRONT / model["graph"].removeprefix("front/")).is_file()
+        assert model["encoding_steps"] == config.get("encoding_steps", 0)
+        assert model["origin"] == "bundled"
         training = json.loads((folder / "training.json").read_text())
         assert {name: model["history"][name] for name in ("epochs", "losses", "command")} == {
             name: training[name] for name in ("epochs", "losses", "command")
@@ -114,6 +123,18 @@ def test_the_models_are_told_as_they_are(told):
         assert len(model["measured"]) > 20 and model["history_problem"] is None
     assert {model["said"] for model in told["models"]} >= {"GAN", "attribute GAN", "plain autoencoder"}
     assert told["models"][3]["prior"] == "100 numbers from N(-3, 2)"
+    assert told["models"][4]["prior"] == "50 numbers from N(0, 1), 50 bits, 40 of them attributes"
+    mixture = "100 numbers from a mixture of 20 Gaussians, as a whole like N(0, 1.8)"
+    assert told["models"][5]["prior"] == mixture
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_what_is_read_without_pytorch_is_what_the_networks_say(name):
+    shown, model = zoo.load(name), networks.load(name)
+    for word in ("latent_size", "discrete_size", "prior_mean", "prior_variance", "architecture", "encodes"):
+        assert getattr(shown, word) == getattr(model, word), word
+    assert (shown.kind, shown.attributes) == (model.model_type, model.attributes)
+    assert dict(shown.shapes) == {key: [*tensor.shape] for key, tensor in model.state_dict().items()}
 
 
 def test_a_sheet_has_a_row_for_every_epoch(client, told):
@@ -143,9 +164,15 @@ def test_a_damaged_animation_is_told_in_a_sentence(show, tmp_path):
     (tmp_path / "epochs.webp").write_bytes((tmp_path / "epochs.webp").read_bytes()[:5000])
     models = zoo.load_all()
     show({**models, "GAN": replace(models["GAN"], history=load_history(tmp_path))})
-    gan, plain, *_ = json.loads(site.page())["models"]
-    assert gan["history"] is None and "epochs.webp is damaged" in gan["history_problem"]
-    assert gan["history_problem"].endswith(".") and plain["history"]
+    client = TestClient(Starlette(routes=site.routes()))
+    gan, plain, *_ = client.get("/page.json").json()["models"]
+    refused = client.get(gan["history"]["sheet"])
+    assert (
+        refused.status_code == 404
+        and "epochs.webp is damaged" in refused.text
+        and "immutable" not in str(refused.headers)
+    )
+    assert client.get(plain["history"]["sheet"]).status_code == 200
 
 
 def test_a_model_without_history_is_told_so(show):
@@ -162,20 +189,71 @@ def test_the_words_of_a_stranger_are_text(show, tmp_path):
     assert content.isascii()
     for name, loaded in models.items():
         assert told[name]["origin"] == loaded.origin and MARKUP in loaded.origin
-        assert told[name]["attributes"] == [*loaded.model.attributes]
-        assert set(told[name]["best"]) == set(labels.names_of(loaded.model))
-    pictures = site.first_pictures()
-    assert pictures.count("<img ") == len(models) and "planted" not in pictures
+        assert told[name]["attributes"] == [*loaded.attributes]
+        assert set(told[name]["best"]) == set(labels.names_of(loaded))
 
 
-def test_the_first_pictures_are_those_of_the_first_tab():
-    html = site.first_pictures()
-    assert [part.partition("<")[0] for part in html.split("<h3>")[1:]] == [*zoo.MODELS]
-    for name, source in zip(zoo.MODELS, html.split('src="data:image/webp;base64,')[1:], strict=True):
-        strip = Image.open(io.BytesIO(b64decode(source.partition('"')[0]))).convert("RGB")
-        faces = zoo.load(name).generate(6, seed=0, mean=0)
-        wanted = np.concatenate([np.asarray(face) for face in faces], axis=1).astype(int)
-        assert np.abs(np.asarray(strip) - wanted).mean() < 6
+FIRST = '<b><img data-model="gan" src="a.webp"><img class="x" data-model="autoencoder" src="b.webp" /></b>'
+
+
+def test_the_first_pictures_are_shown_beside_the_weights_that_drew_them(show, tmp_path, monkeypatch):
+    (tmp_path / "index.html").write_text(f"<!-- first screen -->{FIRST}<!-- end of the first screen -->")
+    digests = {
+        folder: hashlib.sha256((WEIGHTS / folder / "model.safetensors").read_bytes()).hexdigest()
+        for folder in ("gan", "autoencoder")
+    }
+    (tmp_path / "drawn.json").write_text(json.dumps({**digests, "gan": digests["autoencoder"]}))
+    monkeypatch.setattr(site, "FRONT", tmp_path)
+    monkeypatch.setattr(site, "DRAWN", tmp_path / "drawn.json")
+    site._drawn.cache_clear()
+    show(zoo.load_all())
+    assert site.part_of_index("first screen") == '<b><img class="x" data-model="autoencoder" src="b.webp" /></b>'
+    first = {model["folder"]: model["first"] for model in json.loads(site.page())["models"]}
+    assert first["autoencoder"] and not first["gan"] and not first["attribute-gan"]
+    site._drawn.cache_clear()
+
+
+def test_curves_are_shown_of_the_weights_that_were_measured(show, tmp_path):
+    models = zoo.load_all()
+    other = tmp_path / "model.safetensors"
+    other.write_bytes((models["GAN"].folder / "model.safetensors").read_bytes() + b" ")
+    show({**models, "GAN": replace(models["GAN"], folder=tmp_path, history=None)})
+    gan, plain, *_ = json.loads(site.page())["models"]
+    assert gan["measured"] == [] and len(plain["measured"]) > 20
+    assert story.face_share("GAN", 0) is None and story.face_share("Plain autoencoder", 0) > 0.1
+
+
+def test_the_page_says_whose_pictures_were_learned_from(show):
+    models = zoo.load_all()
+    assert "the pictures of CelebA to" in json.loads(site.page())["introduction"]
+    show({name: replace(model, faces_from="user/cats") for name, model in models.items()})
+    told = json.loads(site.page())
+    assert "the pictures of user/cats to" in told["introduction"] and "CelebA" not in told["introduction"]
+    assert {model["faces_from"] for model in told["models"]} == {"user/cats"}
+
+
+@pytest.mark.parametrize(
+    "card, named",
+    [
+        ("---\ndatasets:\n- user/cats\ntags:\n- celeba\n---\n# Cats", "user/cats"),
+        ("---\ntags: [celeba, faces]\n---\n", "CelebA"),
+        ("---\ntags: [faces]\n---\n", None),
+        ("# Cats", None),
+        ("---\ndatasets:\n- <b>cats</b>\n---\n", None),
+        ("---\ndatasets:\n- cats in my folder\n---\n", None),
+        ("---\ndatasets: 7\n---\n", None),
+        ("---\ndatasets: [[[\n---\n", None),
+        ("\xff", None),
+        (300_000 * "a", None),
+        (None, None),
+    ],
+)
+def test_a_card_names_its_data_set(tmp_path, card, named):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(WEIGHTS / "gan" / name, tmp_path)
+    if card is not None:
+        (tmp_path / "README.md").write_text(card, encoding="latin-1")
+    assert zoo.describe(tmp_path, "").faces_from == named
 
 
 def test_weights_come_in_parts_and_stay(client, told):
@@ -218,13 +296,13 @@ def test_what_changes_with_a_version_is_asked_for_again(client):
     assert client.get("/page.json").headers["Content-Encoding"] in ("br", "gzip")
 
 
-def test_the_page_itself_is_compressed(client):
-    answer = client.get("/")
-    assert answer.headers["Content-Encoding"] == "gzip" and "Latent Faces" in answer.text
-    plain = client.get("/", headers={"Accept-Encoding": "identity"})
-    assert "Content-Encoding" not in plain.headers and plain.text == answer.text
-    assert int(answer.headers["Content-Length"]) < len(plain.content) / 4
-    assert "Content-Encoding" not in client.get("/health").headers
+def test_a_page_for_people_and_one_for_programs(client):
+    """Gradio's own, of 2 MB, is loaded by those who want to read what programs can ask."""
+    page = client.get("/")
+    assert page.text == site.index() and "gradio" not in page.text
+    assert page.headers["Content-Type"].startswith("text/html") and page.headers["Cache-Control"] == "no-cache"
+    assert client.get("/", headers={"If-None-Match": page.headers["ETag"]}).status_code == 304
+    assert "gradio_config" in client.get("/?view=api").text
 
 
 def test_scripts_are_scripts_and_sheets_are_sheets(client):
@@ -234,18 +312,106 @@ def test_scripts_are_scripts_and_sheets_are_sheets(client):
         assert kind in {".js": ("text/javascript", "application/javascript"), ".css": ("text/css",)}[path.suffix]
 
 
-def test_the_static_folder_holds_all_that_its_page_names_and_no_photographs(tmp_path):
+def written(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_static_folder_holds_all_that_its_page_names(tmp_path):
     site.main([str(tmp_path)])
-    site.main([str(tmp_path)])  # Over what is there.
     told = json.loads((tmp_path / "page.json").read_text())
-    assert told["server"] is False and told["examples"] == []
-    assert [tab["name"] for tab in told["tabs"]] == ["out-of-distribution", "generate", "interpolate", "training"]
-    assert "photograph" not in {control["kind"] for tab in told["tabs"] for control in tab["controls"]}
-    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    whole = json.loads(site.page())
+    assert told == {**whole, "api": False} and whole["api"] is True
     named = {model["weights"]["url"] for model in told["models"]} | {
         model["history"]["sheet"] for model in told["models"]
     }
-    named |= {model["graph"] for model in told["models"] if model["graph"]}
+    named |= {example["url"] for example in told["examples"]}
     front = {f"front/{path.relative_to(site.FRONT)}" for path in site.FRONT.rglob("*") if path.is_file()}
-    expected = {address.partition("?")[0] for address in named} | front - {"front/index.html"}
-    assert files == expected | {"index.html", "page.json"}
+    front -= {"front/index.html", "front/kernel/kernel.c"}
+    expected = {address.partition("?")[0] for address in named} | front
+    assert written(tmp_path) == expected | {"index.html", "page.json", site.WRITTEN}
+
+
+def test_its_own_folder_is_written_anew_and_what_else_is_there_stays(tmp_path):
+    site.main([str(tmp_path)])
+    (tmp_path / "CNAME").write_text("faces.example")
+    (tmp_path / site.WRITTEN).open("a").write("\nfront/gone.js\n../precious\n")
+    (tmp_path / "front/gone.js").write_text("of an older page")
+    (tmp_path.parent / "precious").write_text("mine")
+    before = written(tmp_path)
+    site.main([str(tmp_path)])
+    assert written(tmp_path) == before - {"front/gone.js"} and (tmp_path / "CNAME").read_text() == "faces.example"
+    assert (tmp_path.parent / "precious").read_text() == "mine"
+
+
+def somebodys(folder: Path) -> Path:
+    (folder / "site").mkdir()
+    (folder / "site/index.html").write_text("mine")
+    return folder / "site"
+
+
+def a_link(folder: Path) -> Path:
+    (folder / "site").symlink_to(somebodys_elsewhere(folder))
+    return folder / "site"
+
+
+def somebodys_elsewhere(folder: Path) -> Path:
+    (folder / "elsewhere").mkdir()
+    return folder / "elsewhere"
+
+
+def a_file(folder: Path) -> Path:
+    (folder / "site").write_text("mine")
+    return folder / "site"
+
+
+def behind_a_link(folder: Path) -> Path:
+    (folder / "site").mkdir()
+    (folder / "site" / site.WRITTEN).write_text("index.html\nfront/main.js\n")
+    (folder / "site/front").symlink_to(somebodys_elsewhere(folder))
+    return folder / "site"
+
+
+def linked_file(folder: Path) -> Path:
+    (folder / "precious").write_text("mine")
+    (folder / "site").mkdir()
+    (folder / "site" / site.WRITTEN).write_text("index.html\n")
+    (folder / "site/index.html").symlink_to(folder / "precious")
+    return folder / "site"
+
+
+def another_of_the_name(folder: Path) -> Path:
+    (folder / "site").mkdir()
+    (folder / "site" / site.WRITTEN).write_text("page.json\n")
+    (folder / "site/index.html").write_text("mine")
+    return folder / "site"
+
+
+@pytest.mark.parametrize("make", [somebodys, a_link, a_file, behind_a_link, linked_file, another_of_the_name])
+def test_what_somebody_has_there_is_not_touched(tmp_path, make):
+    folder = make(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as told:
+        site.main([str(folder)])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert str(told.value).endswith(".") and "\n" not in str(told.value) and str(folder) in str(told.value)
+
+
+def test_only_files_of_the_page_are_served_and_written(tmp_path, monkeypatch):
+    front = tmp_path / "front"
+    shutil.copytree(site.FRONT, front)
+    for name in (".env", "id_rsa", "notes.txt", "node_modules/a.js", ".git/config.json", "last.pt"):
+        (front / name).parent.mkdir(exist_ok=True)
+        (front / name).write_text("secret")
+    (tmp_path / "elsewhere.js").write_text("secret")
+    (front / "linked.js").symlink_to(tmp_path / "elsewhere.js")
+    monkeypatch.setattr(site, "FRONT", front)
+    site.index.cache_clear()
+    client = TestClient(Starlette(routes=site.routes()))
+    assert client.get("/front/main.js").status_code == 200
+    for name in (".env", "id_rsa", "notes.txt", "node_modules/a.js", ".git/config.json", "last.pt", "linked.js"):
+        assert client.get(f"/front/{name}").status_code == 404
+    site.write(tmp_path / "site")
+    assert "front/main.js" in written(tmp_path / "site")
+    assert not any(path.read_bytes() == b"secret" for path in (tmp_path / "site").rglob("*") if path.is_file())
+    assert not (tmp_path / "site/front/linked.js").exists()
+    site.index.cache_clear()

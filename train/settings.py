@@ -26,8 +26,8 @@ AVERAGES = (0.025, 0.05, 0.1)
 
 
 def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
-    """The settings that a command is given, None standing for those that the process was started with."""
-    return tyro.cli(kind, args=arguments, prog=f"python -m {module}", description=description)
+    """The settings that a command is given; None is for no words, as of a notebook, which was started with its own."""
+    return tyro.cli(kind, args=arguments or (), prog=f"python -m {module}", description=description)
 
 
 def check_average(average: float) -> None:

@@ -1,160 +1,224 @@
-// Latents to faces: in workers of the visitor's own browser once it has what that takes, until then on the server.
+// Latents to faces, and whatever else a network is asked, in workers of the visitor's own browser.
+
+import { fetched } from "./fetched.js";
+import { MOST } from "./kernel/decoder.js";
+import { Pool } from "./pool.js";
 
 // What one face is: 64 x 64 pixels, RGBA.
 const FACE_BYTES = 4 * 64 * 64;
 
-// Faces that a worker decodes at a time. Fewer are not worth a second worker: of the first autoencoders, whose work is
-// in their fully connected layers, whose weights are read for one face as for eight; more make others wait.
+// Faces that are worth a second worker: more of the first autoencoders, whose work is in their fully connected layers,
+// whose weights are read for one face as for eight.
 const FEWEST = { autoencoder: 8 };
 const FEWEST_OTHERS = 3;
-const MOST = 16;
 
-/** Tells "status" whenever `status` has changed. */
+// Faces that are kept, lest they be decoded again: 16 MB.
+const KEPT = 1024;
+
+// Whose weights come first where several are wanted.
+const BEST = ["attribute-generator", "perceptual-autoencoder"];
+
+const here = (file) => new URL(file, import.meta.url);
+
+/** Tells "status" whenever `status` has changed, and "again" when what failed may do now. */
 export class Decoder extends EventTarget {
-  #begin;
-  #begun = new Promise((resolve) => (this.#begin = resolve));
-  #isStarted = false;
-  #isOpening = false;
-  #off = null; // The error for which nothing is decoded here.
-  #pool = null;
-  #local = new Map(); // For each model that was wanted: a promise that it can be decoded here.
-  #last = this.#begun; // Of them, so that they load one after another.
-  #ready = new Set();
-  #reasons = new Map(); // Why one cannot.
-  #bytes = new Map();
-  #reason = "";
+  #line = new Line();
+  #pools = new Map(); // Of both kinds of workers: promises.
+  #bytes = new Map(); // Of all that is loaded, by name: {done, total}
+  #networks = new Map(); // By name: {network, opened: a promise, isOpen, complaint}
+  #newest = new WeakMap();
+  #faces = new Map();
+  #unable = globalThis.WebAssembly ? "" : unable("has no WebAssembly");
 
-  /** `remote`, where there is a server: async (name, z, count) => Uint8Array, RGB. */
-  constructor(models, base, remote = null) {
+  constructor(models, base) {
     super();
     this.models = models;
     this.base = base;
-    this.remote = remote;
+    addEventListener("online", () => this.#again());
   }
 
-  /** {state: "idle", "loading", "local" or "remote"; loaded, total: bytes; reason: a sentence where something failed} */
+  /** {state: "idle", "loading", "ready", "failed" or "unable"; loaded, total: bytes; reason: a sentence where it failed} */
   get status() {
+    const networks = [...this.#networks.values()];
     const sum = (key) => [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes[key], 0);
-    const waiting = this.#local.size - this.#ready.size - this.#reasons.size;
-    const isRefused = this.#off || (this.#reasons.size && this.#reasons.size === this.#local.size);
-    const state = isRefused ? "remote" : !this.#isStarted ? "idle" : this.#isOpening || waiting ? "loading" : "local";
-    return { state, loaded: sum("done"), total: sum("total"), reason: this.#reason };
+    const complaint = networks.find(({ complaint }) => complaint)?.complaint;
+    const isLoading = networks.some(({ isOpen, complaint }) => !isOpen && !complaint);
+    const state = isLoading ? "loading" : complaint ? "failed" : networks.length ? "ready" : "idle";
+    return {
+      state: this.#unable ? "unable" : state,
+      loaded: sum("done"),
+      total: sum("total"),
+      reason: this.#unable || complaint || "",
+    };
   }
 
-  /** Begin to load the runtime, and the models that are wanted, in that order. */
-  start() {
-    if (this.#isStarted) return;
-    this.#isStarted = true;
-    if (this.remote && navigator.connection?.saveData) {
-      this.#off = new Error("The server draws the faces, since your browser asks to save data.");
-      return this.#tell(this.#off.message);
-    }
-    this.#isOpening = true;
-    this.#pool = this.#openPool();
-    this.#pool
-      .catch((error) => {
-        this.#off = error;
-        this.#tell(error.message);
-      })
-      .then(() => {
-        this.#isOpening = false;
-        this.#tell();
-      });
-    this.#begin();
-    this.#tell();
+  /** Load models by their names, the best first. */
+  want(names) {
+    for (const name of names) this.open(this.models.get(name)).catch(() => {});
   }
 
-  /** Latents, `latentSize` numbers a face, to their faces: RGBA, 64 x 64 pixels a face, in one Uint8ClampedArray. */
-  async decode(name, z) {
+  /**
+   * Latents, `latentSize` numbers a face, to their faces: RGBA, 64 x 64 pixels a face, in one Uint8ClampedArray. Null
+   * as soon as there is a newer question of the same object, `by`.
+   */
+  async decode(name, z, { by } = {}) {
     const model = this.models.get(name);
     const count = z.length / model?.latentSize;
     if (!(Number.isInteger(count) && count > 0)) throw new Error(`These are no latents of the ${name}.`);
-    const latents = z.slice();
-    const local = this.#want(model);
-    if (!this.remote) this.start();
-    if (!this.remote || this.#ready.has(name)) {
-      try {
-        await local;
-        return await this.#decodeHere(model, latents, count);
-      } catch (error) {
-        this.#refuse(model, error);
-        if (!this.remote) throw error;
-      }
-    }
-    return opaque(await this.remote(name, latents, count), count);
+    return this.#supersede(by, (isWanted) => this.#decode(model, z.slice(), count, isWanted));
   }
 
-  #want(model) {
-    // Without a server there is only to try again.
-    if (!this.#local.has(model.name) || (!this.remote && this.#reasons.delete(model.name))) {
-      const local = this.#last.then(() => this.#open(model));
-      this.#local.set(model.name, local);
-      this.#last = local.then(
-        () => {
-          this.#ready.add(model.name);
-          this.#tell();
-        },
-        (error) => this.#refuse(model, error),
-      );
-    }
-    return this.#local.get(model.name);
+  /**
+   * What a graph answers to inputs by their names, each {data: Float32Array, shape}: outputs in the same form, or null as
+   * `decode`. `network` is {name: its own, graph: address, as seen from here, weights: whose tensors it takes, if any}.
+   */
+  async run(network, inputs, { by } = {}) {
+    return this.#supersede(by, async (isWanted) => {
+      const pool = await this.open(network);
+      return (await pool.ask(network.name, { inputs }, isWanted))?.outputs ?? null;
+    });
   }
 
-  async #open(model) {
-    const { name, about } = model;
-    if (this.#off) throw this.#off;
-    const shapes = JSON.parse(new TextDecoder().decode(await fetched("graphs/shapes.json")))[about.architecture];
-    if (!shapes || !about.graph) throw new Error(`The ${name} has no graph that a browser could run.`);
-    const [pool, graph, tensors] = await Promise.all([
-      this.#pool,
-      fetched(new URL(about.graph, this.base)),
-      model.weights.tensors(Object.keys(shapes), (...bytes) => this.#count(name, ...bytes)),
+  /** Load what a network needs, a model or a graph. */
+  open(network) {
+    const { name, kind } = network;
+    const known = this.#networks.get(name);
+    if (known && !known.complaint) return known.opened;
+    const rank = BEST.includes(kind) ? BEST.indexOf(kind) : BEST.length;
+    const opened = this.#line.enter(rank, (moved) => this.#open(network, moved));
+    const state = { network, opened, isOpen: false, complaint: "" };
+    opened.then(
+      () => this.#tell(state, { isOpen: true }),
+      (error) => this.#tell(state, { complaint: error.message }),
+    );
+    this.#networks.set(name, state);
+    this.#tell(state);
+    return opened;
+  }
+
+  async #open(network, moved) {
+    if (this.#unable) throw new Error(this.#unable);
+    const { name, graph, weights } = network;
+    const count = (...bytes) => {
+      moved();
+      this.#count(name, ...bytes);
+    };
+    const tensors = async (file, key, namesIn) => {
+      const told = await json(file);
+      if (!Object.hasOwn(told, key)) throw new Error(`The ${name} has layers that a browser cannot compute.`);
+      return [told[key], await weights.tensors(namesIn(told[key]), count)];
+    };
+    if (!graph) {
+      const described = tensors("kernel/decoders.json", network.about.architecture, tensorsOf);
+      const [pool, [layers, found]] = await Promise.all([this.#pool("kernel"), described]);
+      pool.add(name, { layers, tensors: found, latentSize: network.latentSize });
+      await pool.ask(name);
+      return pool;
+    }
+    const [pool, { bytes }, found] = await Promise.all([
+      this.#pool("graphs"),
+      fetched(here(graph)),
+      weights ? tensors("graphs/shapes.json", graph.match(/([^/]*)\.onnx$/)?.[1], Object.keys) : [{}, new Map()],
     ]);
-    for (const [tensor, { shape }] of tensors) {
-      if (`${shape}` === `${shapes[tensor]}`) continue;
-      const sizes = `${tensor} is ${shape.join(" x ")} and not ${shapes[tensor].join(" x ")}`;
+    for (const [tensor, wanted] of Object.entries(found[0])) {
+      const { shape } = found[1].get(tensor);
+      if (`${shape}` === `${wanted}`) continue;
+      const sizes = `${tensor} is ${shape.join(" x ")} and not ${wanted.join(" x ")}`;
       throw new Error(`The ${name} has other sizes than the graph that a browser runs: ${sizes}.`);
     }
-    pool.models.set(name, { graph, tensors });
-    await this.#try(model, pool);
+    pool.add(name, { graph: bytes, tensors: found[1] });
+    return pool;
   }
 
-  // One face, before any is shown.
-  async #try(model, pool) {
-    await model.ready();
-    const z = model.sample(0, 1);
-    const { pixels, isFinite } = await pool.decode(model, z);
-    const isBlank = pixels.every((value, i) => i % 4 === 3 || value === pixels[0]);
-    if (!isFinite || isBlank) throw new Error(`No face of the ${model.name} comes out in this browser.`);
-    const theirs = await this.remote?.(model.name, z, 1).catch(() => null);
-    // Two grey levels: either side may round to the other side of float32's own.
-    if (theirs && opaque(theirs, 1).some((value, i) => Math.abs(value - pixels[i]) > 2)) {
-      throw new Error(`Faces of the ${model.name} come out otherwise in this browser than on the server.`);
+  async #decode(model, z, count, isWanted) {
+    const size = model.latentSize;
+    const rows = Array.from({ length: count }, (_, i) => z.subarray(i * size, (i + 1) * size));
+    const keys = rows.map((row) => `${model.name} ${String.fromCharCode(...new Uint16Array(row.slice().buffer))}`);
+    const found = new Map(keys.map((key) => [key, this.#faces.get(key)]));
+    const missing = keys.flatMap((key, i) => (found.get(key) ? [] : [i]));
+    if (missing.length) {
+      const pool = await this.open(model);
+      if (!isWanted()) return null;
+      const decodePart = async (part) => {
+        const latents = new Float32Array(part.length * size);
+        part.forEach((i, to) => latents.set(rows[i], to * size));
+        const answer = await pool.ask(model.name, { z: latents, count: part.length }, isWanted);
+        if (!answer) return;
+        part.forEach((i, at) => found.set(keys[i], answer.pixels.subarray(at * FACE_BYTES, (at + 1) * FACE_BYTES)));
+      };
+      // As many parts for each worker.
+      const hands = pool.size(model.name);
+      const share = Math.ceil(missing.length / (Math.ceil(missing.length / (MOST * hands)) * hands));
+      const step = Math.max(share, FEWEST[model.kind] ?? FEWEST_OTHERS);
+      const parts = [];
+      for (let at = 0; at < missing.length; at += step) parts.push(missing.slice(at, at + step));
+      await Promise.all(parts.map(decodePart));
+      if (!isWanted()) return null;
     }
-  }
-
-  async #decodeHere(model, z, count) {
-    const pool = await this.#pool;
-    const share = Math.max(FEWEST[model.kind] ?? FEWEST_OTHERS, Math.ceil(count / pool.size));
-    const step = Math.min(MOST, share) * model.latentSize;
-    const parts = [];
-    for (let from = 0; from < z.length; from += step) parts.push(pool.decode(model, z.slice(from, from + step)));
     const faces = new Uint8ClampedArray(count * FACE_BYTES);
-    let at = 0;
-    for (const { pixels } of await Promise.all(parts)) {
-      faces.set(pixels, at);
-      at += pixels.length;
+    keys.forEach((key, i) => {
+      faces.set(found.get(key), i * FACE_BYTES);
+      this.#faces.delete(key); // So that it is the last to be forgotten.
+      this.#faces.set(key, found.get(key));
+    });
+    for (const key of this.#faces.keys()) {
+      if (this.#faces.size <= KEPT) break;
+      this.#faces.delete(key);
     }
     return faces;
   }
 
-  async #openPool() {
-    if (!globalThis.DecompressionStream) throw new Error("This browser is too old to draw the faces itself.");
-    const file = await fetched("vendor/ort-wasm-simd-threaded.wasm.gz", (...bytes) => this.#count("", ...bytes));
+  // The answer of `work`, or null at once when a newer question of the same object comes.
+  #supersede(by, work) {
+    if (!by) return work(() => true);
+    this.#newest.get(by)?.();
+    let isWanted = true;
+    const superseded = new Promise((resolve) => {
+      this.#newest.set(by, () => {
+        isWanted = false;
+        resolve(null);
+      });
+    });
+    return Promise.race([work(() => isWanted), superseded]);
+  }
+
+  // The workers of a kind, with what they run.
+  #pool(kind) {
+    if (!this.#pools.has(kind)) {
+      const lost = (complaint) => {
+        this.#pools.delete(kind); // So that it can be tried again.
+        for (const state of this.#networks.values()) {
+          if (kind === (state.network.graph ? "graphs" : "kernel")) this.#tell(state, { isOpen: false, complaint });
+        }
+      };
+      const opening = kind === "graphs" ? this.#openGraphs(lost) : this.#openKernel(lost);
+      this.#pools.set(kind, opening);
+      opening.catch(() => this.#pools.delete(kind));
+    }
+    return this.#pools.get(kind);
+  }
+
+  async #openKernel(lost) {
+    const { bytes } = await fetched(here("kernel/kernel.wasm"), { progress: (...bytes) => this.#count("", ...bytes) });
+    if (!WebAssembly.validate(bytes)) throw new Error((this.#unable = unable("is too old")));
+    return new Pool("kernel/worker.js", await WebAssembly.compile(bytes), lost);
+  }
+
+  async #openGraphs(lost) {
+    if (!globalThis.DecompressionStream) throw new Error("This browser is too old to look at photographs.");
+    const count = (...bytes) => this.#count("graphs", ...bytes);
+    const { bytes } = await fetched(here("vendor/ort-wasm-simd-threaded.wasm.gz"), { progress: count });
     // Some servers declare it compressed, and the browser has it whole.
-    if (new Uint8Array(file)[0] !== 0x1f) return new Pool(file);
-    const whole = new Blob([file]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Pool(await new Response(whole).arrayBuffer());
+    const unpacked = () => new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const runtime = bytes[0] === 0x1f ? await new Response(unpacked()).arrayBuffer() : bytes.buffer;
+    return new Pool("worker.js", runtime, lost);
+  }
+
+  #again() {
+    const failed = [...this.#networks.values()].filter(({ complaint }) => complaint);
+    if (!failed.length) return;
+    for (const { network } of failed) this.open(network).catch(() => {});
+    this.dispatchEvent(new Event("again"));
   }
 
   #count(name, done, total) {
@@ -162,119 +226,54 @@ export class Decoder extends EventTarget {
     this.#tell();
   }
 
-  #refuse(model, error) {
-    this.#ready.delete(model.name);
-    this.#reasons.set(model.name, error.message);
-    this.#tell(error.message);
-  }
-
-  #tell(reason = this.#reason) {
-    this.#reason = reason;
+  #tell(state = {}, change = {}) {
+    Object.assign(state, change);
     this.dispatchEvent(new Event("status"));
   }
 }
 
-// Workers, and questions in the order in which they come. One that fails for lack of memory, or dies, is left out.
-class Pool {
-  models = new Map(); // {graph, tensors} of each by its name.
-  #queue = [];
-  #end = ""; // Why no worker is left.
+const unable = (why) => `This browser ${why}, so it shows only the pictures that came with the page.`;
 
-  constructor(wasm) {
-    const isPhone = matchMedia("(pointer: coarse)").matches && (navigator.deviceMemory ?? 4) <= 4;
-    const count = isPhone ? 1 : Math.max(1, Math.min(4, navigator.hardwareConcurrency ?? 1));
-    this.hands = Array.from({ length: count }, () => new Hand(wasm));
-  }
+const json = async (file) => JSON.parse(new TextDecoder().decode((await fetched(here(file))).bytes));
 
-  get size() {
-    return this.hands.length;
-  }
+// The names of the tensors that layers take.
+function tensorsOf(layers) {
+  const normalised = ({ norm }) => ["weight", "bias", "running_mean", "running_var"].map((of) => `${norm}.${of}`);
+  return layers.flatMap((layer) => [
+    `${layer.name}.weight`,
+    ...(layer.norm ? normalised(layer) : [`${layer.name}.bias`]),
+  ]);
+}
 
-  /** {pixels: Uint8ClampedArray, isFinite} */
-  decode({ name, latentSize: size }, z) {
+// Loads go one after another, the best first. One that gets nothing for a second lets the next begin.
+class Line {
+  #waiting = [];
+  #moving = null;
+
+  /** `load` is called with what it has to call whenever something came. */
+  enter(rank, load) {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ name, z, size, resolve, reject });
+      this.#waiting.push({ rank, load, resolve, reject });
+      queueMicrotask(() => this.#next()); // After all that are wanted at once.
+    });
+  }
+
+  #next() {
+    if (this.#moving || !this.#waiting.length) return;
+    this.#waiting.sort((a, b) => a.rank - b.rank);
+    const mine = (this.#moving = this.#waiting.shift());
+    let timer;
+    const leave = () => {
+      clearTimeout(timer);
+      if (this.#moving !== mine) return;
+      this.#moving = null;
       this.#next();
-    });
-  }
-
-  async #next() {
-    if (!this.size) return this.#queue.splice(0).forEach(({ reject }) => reject(new Error(this.#end)));
-    const idle = this.hands.filter((hand) => !hand.isBusy);
-    if (!idle.length || !this.#queue.length) return;
-    const question = this.#queue.shift();
-    const { name, z, size, resolve, reject } = question;
-    const hand = idle.find((hand) => hand.names.has(name)) ?? idle[0];
-    const answer = await hand.ask({ name, z, size }, this.models.get(name));
-    if (answer.isGone || answer.isMemory) {
-      hand.worker.terminate();
-      this.hands = this.hands.filter((other) => other !== hand);
-      this.#queue.unshift(question);
-      this.#end = answer.isGone ? answer.complaint : "This browser has no memory left to draw faces.";
-    } else if (answer.complaint) reject(new Error(`The ${name} cannot be run in this browser: ${answer.complaint}`));
-    else resolve(answer);
-    this.#next();
-  }
-}
-
-class Hand {
-  isBusy = false;
-  names = new Set(); // Of the models that it has.
-
-  constructor(wasm) {
-    this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-    this.worker.postMessage({ wasm });
-    this.gone = new Promise((resolve) => {
-      const complaint = "This browser cannot run what draws the faces.";
-      this.worker.onerror = () => resolve({ complaint, isGone: true });
-    });
-  }
-
-  /** The worker's answer, or {complaint, isMemory, isGone}. */
-  async ask(question, opening) {
-    this.isBusy = true;
-    const answer = new Promise((resolve) => {
-      this.worker.onmessage = ({ data }) => resolve(data);
-      this.worker.postMessage(this.names.has(question.name) ? question : { ...question, opening });
-    });
-    // What cannot be posted is too large for the memory that is left.
-    const unsent = (error) => ({ complaint: error.message, isMemory: true });
-    const first = await Promise.race([answer, this.gone]).catch(unsent);
-    if (!first.complaint) this.names.add(question.name);
-    this.isBusy = false;
-    return first;
-  }
-}
-
-// RGB to RGBA, from the server.
-export function opaque(rgb, count) {
-  if (rgb.length !== count * 3 * 4096) throw new Error("The server's answer holds no faces.");
-  const faces = new Uint8ClampedArray(count * FACE_BYTES).fill(255);
-  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
-    faces[to] = rgb[from];
-    faces[to + 1] = rgb[from + 1];
-    faces[to + 2] = rgb[from + 2];
-  }
-  return faces;
-}
-
-// A file's bytes, of page/front unless the address says otherwise. `progress` as of weights.js.
-async function fetched(address, progress = () => {}) {
-  let why = "the server cannot be reached";
-  try {
-    const response = await fetch(new URL(address, import.meta.url));
-    why = response.ok ? "the connection broke off" : `the server answers ${response.status}`;
-    const total = Number(response.headers.get("Content-Length"));
-    let done = 0;
-    const count = (chunk, controller) => {
-      done += chunk.length;
-      progress(done, Math.max(done, total));
-      controller.enqueue(chunk);
     };
-    const counted = response.body.pipeThrough(new TransformStream({ transform: count }));
-    if (response.ok) return await new Response(counted).arrayBuffer();
-  } catch {
-    // As below.
+    const moved = () => {
+      clearTimeout(timer);
+      timer = setTimeout(leave, 1000);
+    };
+    moved();
+    mine.load(moved).then(mine.resolve, mine.reject).finally(leave);
   }
-  throw new Error(`What draws faces in your browser cannot be loaded: ${why}.`);
 }

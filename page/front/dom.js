@@ -34,6 +34,13 @@ export function download(content, name) {
   if (content !== address) setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
+// Whether a text could be put on the clipboard.
+export const copy = (text) =>
+  navigator.clipboard?.writeText(text).then(
+    () => true,
+    () => false,
+  ) ?? Promise.resolve(false);
+
 export const toBase64 = (array) => {
   const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   let text = "";

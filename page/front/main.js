@@ -1,31 +1,34 @@
-// The page: its tabs, what they share, and the first faces.
+// The page: its tabs, and what they share.
 
+import { keyed } from "./controls.js";
 import { Decoder } from "./decoder.js";
-import { button, foreign, fromBase64, h, toBase64 } from "./dom.js";
-import { follow, write } from "./links.js";
+import { button, copy, foreign, h } from "./dom.js";
+import { follow, forget, linkOf, write } from "./links.js";
 import { Model } from "./models.js";
 import { Generate } from "./tabs/generate.js";
 import { Interpolate } from "./tabs/interpolate.js";
 import { OutOfDistribution } from "./tabs/out-of-distribution.js";
-import { Reconstruct } from "./tabs/reconstruct.js";
+
 import { Training } from "./tabs/training.js";
-import { complaint, writeRecipe } from "./values.js";
-import { FACE_BYTES, SIDE } from "./views.js";
+import { YourPhoto } from "./tabs/your-photo.js";
+import { Tour } from "./tour.js";
+import { complaint } from "./values.js";
+import { facesOf } from "./views.js";
 
 const KINDS = {
   generate: Generate,
   interpolate: Interpolate,
-  reconstruct: Reconstruct,
+  reconstruct: YourPhoto,
   "out-of-distribution": OutOfDistribution,
   training: Training,
 };
 
-// Show the page in an element that holds its first pictures.
-export async function start(element, { base = document.baseURI, server = null, upload = null } = {}) {
+// Show the page in an element that holds its first screen.
+export async function start(element, { base = document.baseURI } = {}) {
   const root = new URL(base, document.baseURI);
   try {
     const answer = await fetch(new URL("page.json", root));
-    const page = new Page(await answer.json(), { base: root, server, upload }, element);
+    const page = new Page(await answer.json(), root, element);
     window.latentFaces = page;
     page.arrive();
   } catch (error) {
@@ -35,22 +38,24 @@ export async function start(element, { base = document.baseURI, server = null, u
 }
 
 class Page {
-  constructor(about, { base, server, upload }, element) {
-    Object.assign(this, { about, base, upload, server: about.server ? server : null });
+  #first = new Map(); // Promises of pictures that came along, by their names.
+
+  constructor(about, base, element) {
+    Object.assign(this, { about, base });
     this.models = new Map(about.models.map((model) => [model.name, new Model(model, base)]));
-    const remote = this.server && ((name, z) => this.decodeRemotely(name, z));
-    this.decoder = new Decoder(this.models, base, remote);
+    this.decoder = new Decoder(this.models, base);
     this.decoder.addEventListener("status", () => this.showStatus());
-    this.embedded = embeddedFaces(element);
-    this.tabs = about.tabs.map((tab) => new KINDS[tab.name](this, tab));
+    this.decoder.addEventListener("again", () => this.opened.wish());
     this.problems = h("div");
     this.status = h("p", { class: "status", role: "status" });
-    this.reason = h("p");
-    this.element = this.build();
+    this.tabs = about.tabs.map((tab) => new KINDS[tab.name](this, tab));
+    this.tour = new Tour(this);
+    this.element = this.build(element.querySelector(".masthead"), element.querySelector("footer"));
     element.replaceChildren(this.element);
   }
 
-  build() {
+  // The head and the foot of the first screen stay.
+  build(head, foot) {
     const open = ({ name, title }) =>
       button(title, () => this.open(name), { role: "tab", id: `open-${name}`, "aria-controls": `tab-${name}` });
     this.buttons = this.tabs.map(open);
@@ -58,136 +63,157 @@ class Page {
       type: "checkbox",
       onchange: () => this.element.classList.toggle("pixelated", enlarge.checked),
     });
-    const origins = this.about.models.flatMap(({ name, origin }, i) => [i ? ", " : "", `${name}: `, foreign(origin)]);
+    this.tabs[0].element.querySelector(".meet")?.append(this.tour.steps);
+    foot?.querySelector(".about").append(this.sources());
     return h(
       "div",
       { class: "latent-faces" },
-      h("header", { class: "masthead" }, h("h1", {}, "Latent Faces"), h("p", {}, this.about.introduction)),
+      head,
       h(
-        "div",
-        { class: "bar" },
+        "main",
+        {},
         h(
-          "nav",
-          { role: "tablist", "aria-label": "Parts of the page", onkeydown: (event) => this.turn(event) },
+          "div",
+          { class: "bar", role: "tablist", "aria-label": "Parts of the page", onkeydown: (event) => this.turn(event) },
           this.buttons,
         ),
-        this.status,
-        h("label", { class: "pixels" }, enlarge, " Show pixels"),
+        this.tour.element,
+        this.problems,
+        this.tabs.map(({ element }) => element),
+        h("div", { class: "foot" }, this.status, h("label", {}, enlarge, " Show pixels")),
       ),
-      this.problems,
-      this.tabs.map(({ element }) => element),
-      h(
-        "footer",
-        { id: "origins" },
-        this.reason,
-        !this.server && h("p", {}, "This page has no server, so it takes no photographs."),
-        h("p", {}, "Weights: ", origins, "."),
-      ),
+      foot,
+    );
+  }
+
+  // Where the models and the code are.
+  sources() {
+    const link = (address, words) => h("a", { href: new URL(address, this.base) }, words);
+    const { links = {}, api } = this.about;
+    const models = this.about.models.flatMap(({ name, origin, card }, index) => [
+      index ? ", " : "Models: ",
+      card ? link(card, name) : name,
+      origin === "bundled" ? "" : [" (", foreign(origin), ")"],
+    ]);
+    const others = [
+      links.code && link(links.code, "the code"),
+      links.report && link(links.report, "the report"),
+      api && link("./?view=api", "the endpoints for programs"),
+    ].filter(Boolean);
+    return h(
+      "p",
+      { id: "origins" },
+      models,
+      ".",
+      others.map((other, index) => [index ? ", " : " More: ", other]),
+      others.length > 0 && ".",
     );
   }
 
   arrive() {
-    const { tab, values, problems } = follow(location.search, this.about.tabs);
+    this.show();
+    write(this.opened, this.tabs);
+    addEventListener("popstate", () => {
+      forget();
+      this.show();
+    });
+    addEventListener("online", () => this.opened.wish());
+    // Networks come when a hand is near what it could touch.
+    const want = ({ target }) =>
+      target.closest("button, input, select, label") && this.decoder.want(this.opened.models.map(({ name }) => name));
+    for (const kind of ["pointerdown", "keydown", "pointerover"]) this.element.addEventListener(kind, want);
+  }
+
+  // Show what the address says. What is wrong with it is said once, until something is touched.
+  show() {
+    const { tab, values, problems } = follow(location.search, this.tabs);
+    const isNew = Object.entries(values).some(([name, value]) => tab.settings[name] !== value);
+    tab.take(values);
+    tab.unfold();
+    this.open(tab.name, { isStep: false });
     this.problems.replaceChildren(...problems.map(complaint));
-    this.tab(tab.name).take(values);
-    this.open(tab.name);
-    // The networks come when a hand touches something, or when there is nothing else to do.
-    const begin = () => this.decoder.start();
-    for (const kind of ["pointerdown", "keydown"]) this.element.addEventListener(kind, begin, { once: true });
-    (window.requestIdleCallback ?? ((call) => setTimeout(call, 1000)))(begin, { timeout: 3000 });
+    if (isNew) tab.wish();
   }
 
   tab(name) {
     return this.tabs.find((tab) => tab.name === name);
   }
 
-  open(name) {
+  open(name, { isStep = true } = {}) {
+    const before = this.opened;
     this.opened = this.tab(name);
+    this.problems.replaceChildren();
     this.tabs.forEach((tab, index) => {
       const on = tab === this.opened;
       tab.element.hidden = !on;
       this.buttons[index].setAttribute("aria-selected", `${on}`);
       this.buttons[index].tabIndex = on ? 0 : -1;
     });
+    this.buttons[this.tabs.indexOf(this.opened)].scrollIntoView({ block: "nearest", inline: "nearest" });
     if (!this.opened.visited) this.opened.wish();
     this.opened.visited = true;
-    write(this.opened, this.tabs);
+    this.tour.opened(name);
+    if (isStep && before !== this.opened) write(this.opened, this.tabs, { isStep });
   }
 
-  // Arrow keys go from tab to tab, as everywhere.
+  // Go to a tab, with some of its settings.
+  go(name, values) {
+    const tab = this.tab(name);
+    tab.take(values);
+    tab.visited = true;
+    this.open(name);
+    this.touched(tab);
+    tab.wish();
+  }
+
   turn(event) {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
-    const index = (this.tabs.indexOf(this.opened) + by + this.tabs.length) % this.tabs.length;
-    this.open(this.tabs[index].name);
-    this.buttons[index].focus();
+    const to = keyed(event, this.tabs.indexOf(this.opened), this.tabs.length);
+    if (to === null) return;
+    this.open(this.tabs[to].name);
+    this.buttons[to].focus();
   }
 
   touched(tab) {
-    this.isTouched = true;
+    this.problems.replaceChildren();
     if (tab === this.opened) write(tab, this.tabs);
   }
 
-  // The chosen face of Generate as an end of a walk.
-  send(end, generate) {
-    const interpolate = this.tab("interpolate");
-    interpolate.visited = true;
-    interpolate.set({ model: generate.settings.model, [end]: writeRecipe(generate.chosen) });
-    this.open("interpolate");
+  // A button that copies the address of what is shown.
+  copyButton(tab) {
+    const copied = async () => {
+      const link = new URL(`?${linkOf(tab)}`, location.href.replace(/[?#].*/, ""));
+      one.textContent = (await copy(`${link}`)) ? "Link copied" : "Copy it from the address";
+      setTimeout(() => (one.textContent = "Copy link"), 2000);
+    };
+    const one = button("Copy link", copied, { "aria-live": "polite" });
+    return one;
   }
 
-  // The faces that came with the page, slightly compressed, if these are they. They do until something is touched.
-  cameAlong(model, { seed, mean }, count) {
-    const pixels = this.embedded.get(model.name);
-    const isAskedFor = !this.isTouched && seed === 0 && mean === 0 && count * FACE_BYTES === pixels?.length;
-    return isAskedFor ? pixels : null;
-  }
-
-  // Faces (count, 64, 64, 4) of a model's draws around a mean.
-  async faces(model, { seed, mean }, count) {
-    const embedded = this.cameAlong(model, { seed, mean }, count);
-    if (embedded) return embedded;
-    await model.ready();
-    return this.decode(model, model.sample(seed, count, { mean }));
-  }
-
-  decode(model, z) {
-    return this.decoder.decode(model.name, z);
-  }
-
-  async decodeRemotely(name, z) {
-    const found = await this.server.decode([name, toBase64(z)]).catch(() => null);
-    if (!found) throw new Error("The page does not answer. Try again in a while.");
-    if (found.complaint) throw new Error(found.complaint);
-    return fromBase64(found.faces);
+  // Faces that came along as a picture, (n, 64, 64, 4); null where it cannot be had.
+  first(name) {
+    const load = async () => {
+      const image = new Image();
+      image.src = new URL(`front/first/${name}.webp`, this.base);
+      await image.decode();
+      return facesOf(image);
+    };
+    if (!this.#first.has(name))
+      this.#first.set(
+        name,
+        load().catch(() => null),
+      );
+    return this.#first.get(name);
   }
 
   showStatus() {
     const { state, loaded, total, reason } = this.decoder.status;
     const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
-    this.status.textContent = {
-      idle: "",
-      loading: `Loading the networks: ${megabytes(loaded)} of ${megabytes(total)} MB`,
-      local: "Drawn in your browser",
-      remote: "Drawn by the server",
-    }[state];
-    this.reason.replaceChildren(foreign(reason));
+    this.status.textContent =
+      {
+        idle: "",
+        loading: `Loading the networks: ${megabytes(loaded)} of ${megabytes(total)} MB`,
+        ready: "Drawn in your browser",
+      }[state] ?? reason;
     this.element.dataset.state = state;
   }
-}
-
-// The strips of faces that came with the page, by the model's name.
-function embeddedFaces(element) {
-  const strips = new Map();
-  for (const image of element.querySelectorAll("img[data-model]")) {
-    if (!image.complete || image.naturalHeight !== SIDE) continue;
-    const drawn = h("canvas", { width: image.naturalWidth, height: SIDE });
-    const context = drawn.getContext("2d", { willReadFrequently: true });
-    context.drawImage(image, 0, 0);
-    const count = image.naturalWidth / SIDE;
-    const pixels = new Uint8ClampedArray(count * FACE_BYTES);
-    for (let i = 0; i < count; i++) pixels.set(context.getImageData(i * SIDE, 0, SIDE, SIDE).data, i * FACE_BYTES);
-    strips.set(image.dataset.model, pixels);
-  }
-  return strips;
 }

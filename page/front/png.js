@@ -1,23 +1,29 @@
 // Faces as files that say what they are.
 
-import { faceOf, FACE_BYTES, SIDE, canvas, paint } from "./views.js";
+import { h } from "./dom.js";
+import { countOf, faceOf, SIDE, canvas, paint } from "./views.js";
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
   return n;
 });
 
-function checksum(bytes) {
+export function checksum(bytes) {
   let crc = ~0;
   for (const byte of bytes) crc = TABLE[(crc ^ byte) & 255] ^ (crc >>> 8);
   return ~crc;
 }
 
-// A face's pixels as a PNG that holds texts by name, in chunks of international text (PNG specification, 11.3.3.4).
-export async function pngWith(pixels, texts) {
-  const drawn = canvas();
-  paint(drawn, pixels);
-  const blob = await new Promise((resolve) => drawn.toBlob(resolve, "image/png"));
+// A face's pixels, enlarged, as a PNG that holds texts by name, in chunks of international text (PNG specification,
+// 11.3.3.4).
+export async function pngWith(pixels, texts, { side = 512, smooth = true } = {}) {
+  const [face, large] = [canvas(), h("canvas", { width: side, height: side })];
+  paint(face, pixels);
+  const context = large.getContext("2d");
+  context.imageSmoothingEnabled = smooth;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(face, 0, 0, side, side);
+  const blob = await new Promise((resolve) => large.toBlob(resolve, "image/png"));
   const chunks = Object.entries(texts).map(([name, text]) => {
     const content = new TextEncoder().encode(`iTXt${name}\0\0\0\0\0${text}`);
     const chunk = new DataView(new ArrayBuffer(content.length + 8));
@@ -30,11 +36,34 @@ export async function pngWith(pixels, texts) {
   return new Blob([blob.slice(0, afterHeader), ...chunks, blob.slice(afterHeader)], { type: "image/png" });
 }
 
+// A PNG's texts by name, as the page and Pillow write them; none of any other file.
+export function textsOf(bytes) {
+  const texts = Object.create(null); // A name may be any word, "constructor" too.
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length < 8 || view.getUint32(0) !== 0x89504e47) return texts;
+  for (let at = 8; at + 12 <= bytes.length;) {
+    const end = at + 8 + view.getUint32(at);
+    const kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    const content = bytes.subarray(at + 8, end);
+    const name = content.indexOf(0);
+    // A tEXt chunk is a name, 0 and the text; an iTXt chunk has two flags and two more names between.
+    if (kind === "tEXt") texts[latin(content.subarray(0, name))] = latin(content.subarray(name + 1));
+    if (kind === "iTXt" && !content[name + 1]) {
+      const text = content.indexOf(0, content.indexOf(0, name + 3) + 1) + 1;
+      texts[latin(content.subarray(0, name))] = new TextDecoder().decode(content.subarray(text));
+    }
+    at = end + 4;
+  }
+  return texts;
+}
+
+const latin = (bytes) => new TextDecoder("latin1").decode(bytes);
+
 // A walk of faces, there and back again, as an endless GIF of 256 x 256.
 export async function gif(pixels, scale = 4, delay = 80) {
   const { GIFEncoder, quantize, applyPalette } = await import("./vendor/gifenc.js");
   const encoder = GIFEncoder();
-  const count = pixels.length / FACE_BYTES;
+  const count = countOf(pixels);
   const order = [...Array(count).keys(), ...Array.from({ length: count - 2 }, (_, i) => count - 2 - i)];
   const side = SIDE * scale;
   for (const index of order) {

@@ -6,7 +6,9 @@ const SAID = 40;
 
 export function said(value) {
   if (value === null || value === undefined || value === "") return value === "" ? '""' : "empty";
-  if (typeof value === "number") return value.toLocaleString("en", { maximumFractionDigits: 10 });
+  if (typeof value === "number") {
+    return Math.abs(value) < 1e15 ? value.toLocaleString("en", { maximumFractionDigits: 10 }) : String(value);
+  }
   const text = String(value).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
   return `"${text.slice(0, SAID)}${text.length > SAID ? "…" : ""}"`;
 }

@@ -1,17 +1,34 @@
-// What faces and numbers look like: grids of canvases, moving walks, small charts.
+// What faces and numbers look like: grids of canvases, films of faces, small charts.
 
-import { button, h } from "./dom.js";
+import { keyed } from "./controls.js";
+import { h } from "./dom.js";
 
 export const SIDE = 64;
 export const FACE_BYTES = SIDE * SIDE * 4;
 
 export const faceOf = (pixels, index) => pixels.subarray(index * FACE_BYTES, (index + 1) * FACE_BYTES);
 
+export const countOf = (pixels) => pixels.length / FACE_BYTES;
+
 export function paint(canvas, pixels) {
   canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels), SIDE, SIDE), 0, 0);
 }
 
 export const canvas = (name = "") => h("canvas", { width: SIDE, height: SIDE, role: "img", "aria-label": name });
+
+// The faces of a picture, row by row.
+export function facesOf(image) {
+  const drawn = h("canvas", { width: image.width, height: image.height });
+  const context = drawn.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  const [columns, rows] = [image.width / SIDE, image.height / SIDE];
+  const pixels = new Uint8ClampedArray(columns * rows * FACE_BYTES);
+  for (let i = 0; i < columns * rows; i++) {
+    const [x, y] = [i % columns, Math.floor(i / columns)];
+    pixels.set(context.getImageData(x * SIDE, y * SIDE, SIDE, SIDE).data, i * FACE_BYTES);
+  }
+  return pixels;
+}
 
 // Faces side by side, of which one can be chosen where `choose` is told its index.
 export class Faces {
@@ -23,12 +40,13 @@ export class Faces {
       style: `--columns: ${columns}`,
       role: choose ? "radiogroup" : null,
       "aria-label": group || null,
+      onkeydown: (event) => choose && this.turn(event),
     });
   }
 
   // Pixels (n, 64, 64, 4), with a name of each to be read aloud and, where given, a caption to be seen.
   show(pixels, names, captions = []) {
-    const count = pixels.length / FACE_BYTES;
+    const count = countOf(pixels);
     while (this.cells.length < count) this.add();
     while (this.cells.length > count) this.cells.pop().element.remove();
     this.cells.forEach((cell, index) => {
@@ -43,13 +61,29 @@ export class Faces {
     const index = this.cells.length;
     const cell = { canvas: canvas(), caption: h("figcaption") };
     if (this.choose) {
-      cell.radio = h("input", { type: "radio", name: "face", onchange: () => this.choose(index) });
+      cell.radio = h("input", { type: "radio", name: this.group, onchange: () => this.choose(index) });
       cell.canvas.setAttribute("aria-hidden", "true");
       cell.canvas.removeAttribute("role");
+      cell.canvas.removeAttribute("aria-label");
     }
     cell.element = h(this.choose ? "label" : "figure", {}, cell.canvas, cell.radio, this.choose ? null : cell.caption);
     this.cells.push(cell);
     this.element.append(cell.element);
+  }
+
+  get group() {
+    return (this.name ??= `faces-${Math.random()}`);
+  }
+
+  // Up and down lead to the rows above and below.
+  turn(event) {
+    const columns = getComputedStyle(this.element).gridTemplateColumns.split(" ").length;
+    const index = this.cells.findIndex(({ radio }) => radio === event.target);
+    const to = keyed(event, index, this.cells.length, columns);
+    if (to === null || to === index) return;
+    this.cells[to].radio.focus();
+    this.cells[to].radio.checked = true;
+    this.choose(to);
   }
 
   set chosen(index) {
@@ -58,34 +92,55 @@ export class Faces {
   }
 }
 
-const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+export const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// A walk of faces there and back again, while it is on screen; still for who wants less motion, until played.
-export class Walk {
-  constructor() {
-    this.canvas = canvas("The walk from A to B and back");
-    this.button = button("", () => this.play(!this.playing));
-    this.element = h("div", { class: "walk" }, this.canvas, this.button);
-    this.at = 0;
-    this.play(!STILL.matches);
-    setInterval(() => this.playing && this.canvas.offsetParent && this.step(), 80);
+const FRAME_MILLISECONDS = 80;
+
+// Faces shown one after another on one canvas, forward again and again or, with `back`, there and back. `changed` is
+// told of each frame, and of each start and end.
+export class Film {
+  constructor(name, { back = false, changed = () => {} } = {}) {
+    Object.assign(this, { canvas: canvas(name), back, changed, at: 0, forward: 1 });
   }
 
-  play(on) {
-    this.playing = on;
-    this.button.textContent = on ? "Pause" : "Play";
+  get isPlaying() {
+    return this.timer !== undefined;
   }
 
-  show(pixels) {
+  // Faces (n, 64, 64, 4), from one of them on.
+  show(pixels, at = 0) {
     this.pixels = pixels;
-    this.step(0);
+    this.seek(Math.min(at, countOf(pixels) - 1));
   }
 
-  step(by = 1) {
-    if (!this.pixels) return;
-    const count = this.pixels.length / FACE_BYTES;
-    this.at = (this.at + by) % (2 * count - 2);
-    paint(this.canvas, faceOf(this.pixels, this.at < count ? this.at : 2 * count - 2 - this.at));
+  seek(at) {
+    this.at = at;
+    paint(this.canvas, faceOf(this.pixels, at));
+    this.changed();
+  }
+
+  // Play so many frames, while the canvas is in sight.
+  play(frames = Infinity) {
+    this.stop();
+    this.timer = setInterval(() => {
+      if (!this.canvas.offsetParent || !this.pixels) return;
+      if (frames-- <= 0) this.stop();
+      else this.step();
+    }, FRAME_MILLISECONDS);
+    this.changed();
+  }
+
+  step() {
+    const count = countOf(this.pixels);
+    const next = this.at + this.forward;
+    if (this.back && (next < 0 || next >= count)) this.forward *= -1;
+    this.seek(this.back ? this.at + this.forward : next % count);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    this.timer = undefined;
+    this.changed();
   }
 }
 

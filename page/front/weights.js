@@ -1,25 +1,31 @@
-// A model's tensors by name, out of its safetensors file: in parts where the server gives parts, and kept for the next
-// visit where the browser keeps things.
+// A model's tensors by name, out of its safetensors file: in parts where the server gives parts, checked against the
+// hashes that page.json tells, and kept for the next visit where the browser keeps things.
 
-// Read first: it holds the header and, in most files, the small tensors behind it.
-const FIRST_BYTES = 65536;
+import { fetched } from "./fetched.js";
+
+// The file is read in whole blocks of this size, of which page.json tells the hashes. The first holds the header and, in
+// most files, the small tensors behind it.
+const BLOCK = 2 ** 18;
 const MOST_HEADER_BYTES = 1e6;
-// Tensors that lie no further apart are read together.
-const NEAR_BYTES = 65536;
 
 const BYTES_OF = { F64: 8, F32: 4, F16: 2, BF16: 2 };
 
 const CACHE = "latent-faces-weights";
 
 export class Weights {
-  #first = new Uint8Array();
+  #first = null;
   #whole = null;
+  #version = null;
   #header = null;
 
-  /** `about` is a model's in page.json, {name, weights: {url, size}}; the url changes when the file does. */
+  /**
+   * `about` is a model's in page.json, {name, weights: {url, size, blocks}}: the url changes when the file does, `blocks`
+   * are the SHA-256 of each block in hexadecimal digits.
+   */
   constructor({ name, weights }, base) {
     this.name = name;
     this.size = weights.size;
+    this.blocks = weights.blocks;
     this.url = new URL(weights.url, base).href;
   }
 
@@ -35,16 +41,17 @@ export class Weights {
     });
     const places = names.map((name) => this.#place(name, entries, start)).sort((a, b) => a.from - b.from);
     const spans = [];
-    for (const place of places) {
+    for (const { from, to } of places) {
       const last = spans.at(-1);
-      if (last && place.from <= last.to + NEAR_BYTES) last.to = Math.max(last.to, place.to);
-      else spans.push({ from: place.from, to: place.to });
+      if (last && from <= last.to + BLOCK) last.to = Math.max(last.to, to);
+      else spans.push({ from, to });
     }
     const total = spans.reduce((sum, { from, to }) => sum + to - from, 0);
     let before = 0;
     for (const span of spans) {
-      span.bytes = await this.#read(span.from, span.to, (done) => progress(before + done, total));
-      before += span.bytes.length;
+      const { from, to } = span;
+      span.bytes = await this.#read(from, to, (done) => progress(before + Math.min(done, to - from), total));
+      before += to - from;
       progress(before, total);
     }
     return new Map(
@@ -56,9 +63,8 @@ export class Weights {
   }
 
   async #readHeader() {
-    this.#first = await this.#read(0, Math.min(FIRST_BYTES, this.size));
-    if (this.#first.length < 8) throw this.#damaged("it is empty");
-    const length = Number(new DataView(this.#first.buffer, this.#first.byteOffset).getBigUint64(0, true));
+    if (!(this.size >= 8)) throw this.#damaged("it is empty");
+    const length = Number(new DataView((await this.#read(0, 8)).slice().buffer).getBigUint64(0, true));
     if (length > Math.min(MOST_HEADER_BYTES, this.size - 8)) throw this.#damaged("its header is too long");
     let entries = null;
     try {
@@ -67,6 +73,11 @@ export class Weights {
       if (!(error instanceof SyntaxError)) throw error;
     }
     if (!entries || typeof entries !== "object") throw this.#damaged("its header is no JSON object");
+    const spans = Object.entries(entries).map(([name, entry]) => [name, ...(entry?.data_offsets ?? [])]);
+    spans.sort((a, b) => a[1] - b[1] || a[2] - b[2]);
+    spans.forEach(([name, from], i) => {
+      if (i && from < spans[i - 1][2]) throw this.#damaged(`${spans[i - 1][0]} and ${name} overlap`);
+    });
     return { start: 8 + length, entries };
   }
 
@@ -81,34 +92,62 @@ export class Weights {
     return { name, type, shape, from: start + from, to: start + to };
   }
 
+  // The bytes between two places. `progress` is called with how many of them, and of some around them, are there.
   async #read(from, to, progress = () => {}) {
-    if (this.#whole) return this.#whole.subarray(from, to);
-    if (to <= this.#first.length) return this.#first.subarray(from, to);
-    const key = `${this.url}${this.url.includes("?") ? "&" : "?"}bytes=${from}-${to}`;
-    const kept = await remembered(key);
-    if (kept?.length === to - from) return kept;
-    const response = await fetch(this.url, { headers: { Range: `bytes=${from}-${to - 1}` } }).catch(() => {
-      throw this.#missing("the server cannot be reached");
-    });
-    if (!response.ok) throw this.#missing(`the server answers ${response.status}`);
-    const isPart = response.status === 206;
-    const expected = isPart ? to - from : this.size;
-    const bytes = await received(response, expected, progress).catch(() => {
-      throw this.#missing("the connection broke off");
-    });
-    if (bytes?.length !== expected) throw this.#missing(`${expected} bytes were expected, and others came`);
-    if (!isPart) this.#whole = bytes;
-    const part = isPart ? bytes : bytes.subarray(from, to);
-    await remember(key, part);
-    return part;
+    const end = Math.min(BLOCK, this.size);
+    this.#first ??= await this.#checked(0, end, () => {});
+    if (to <= end) return this.#first.subarray(from, to);
+    const [first, last] = [Math.floor(from / BLOCK) * BLOCK, Math.min(Math.ceil(to / BLOCK) * BLOCK, this.size)];
+    if (first) return (await this.#checked(first, last, progress)).subarray(from - first, to - first);
+    const bytes = new Uint8Array(to - from);
+    bytes.set(this.#first.subarray(from));
+    bytes.set((await this.#checked(end, last, progress)).subarray(0, to - end), end - from);
+    return bytes;
   }
 
-  #missing(why) {
-    return new Error(`The weights of the ${this.name} cannot be loaded: ${why}.`);
+  // Whole blocks that are what page.json says.
+  async #checked(from, to, progress) {
+    const key = `${this.url}${this.url.includes("?") ? "&" : "?"}bytes=${from}-${to}`;
+    const kept = this.#whole ? null : await remembered(key);
+    if (kept?.length === to - from && (await this.#isRight(kept, from))) return kept;
+    // Damaged ones may be in the browser's own cache, too.
+    for (const cache of ["default", "reload"]) {
+      const bytes = await this.#fetch({ from, to, size: this.size }, cache, progress);
+      if (!(await this.#isRight(bytes, from))) continue;
+      await remember(key, bytes);
+      return bytes;
+    }
+    throw this.#changed();
+  }
+
+  async #fetch(part, cache, progress) {
+    if (this.#whole && cache === "default") return this.#whole.subarray(part.from, part.to);
+    const what = `The weights of the ${this.name}`;
+    const { bytes, version, isWhole } = await fetched(this.url, { what, part, cache, progress });
+    // The hashes tell as much, but browsers compute them only for pages that come by HTTPS.
+    if (!isWhole && (this.#version ??= version) !== version) throw this.#changed();
+    if (isWhole) this.#whole = bytes;
+    return isWhole ? bytes.subarray(part.from, part.to) : bytes;
+  }
+
+  async #isRight(bytes, from) {
+    if (!globalThis.crypto?.subtle) return true;
+    for (let at = 0; at < bytes.length; at += BLOCK) {
+      const hash = await crypto.subtle.digest("SHA-256", bytes.subarray(at, at + BLOCK));
+      const digits = Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+      if (digits !== this.blocks[(from + at) / BLOCK]) return false;
+    }
+    return true;
   }
 
   #damaged(why) {
     return new Error(`The weights of the ${this.name} are damaged: ${why}.`);
+  }
+
+  #changed() {
+    this.#first = this.#whole = this.#version = this.#header = null;
+    const sentence = "came damaged, or have changed since this page was opened. Load the page again.";
+    return new Error(`The weights of the ${this.name} ${sentence}`);
   }
 }
 
@@ -135,19 +174,6 @@ function half(word) {
 }
 
 const whole = (numbers) => Array.isArray(numbers) && numbers.every((n) => Number.isSafeInteger(n) && n >= 0);
-
-// A response's bytes, or none where they are more than `expected`.
-async function received(response, expected, progress) {
-  const bytes = new Uint8Array(expected);
-  let done = 0;
-  for (const reader = response.body.getReader(); ; progress(done)) {
-    const { value } = await reader.read();
-    if (!value) return bytes.subarray(0, done);
-    if (done + value.length > expected) return void (await reader.cancel());
-    bytes.set(value, done);
-    done += value.length;
-  }
-}
 
 // There is no Cache Storage without a secure context, nor where the visitor forbids it, and it may be full.
 async function remembered(key) {

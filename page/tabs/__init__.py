@@ -1,13 +1,14 @@
 """The tabs, one file each: what visitors set there, declared once, and the endpoints with which programs do the same.
 
 The browser draws them, from `Tab.described`. The docstrings of the endpoints are what the page's API documentation and
-a language model read.
+a language model read. What endpoints draw with is imported when the first of them is called.
 """
 
 import functools
 import hashlib
 import inspect
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,17 +20,26 @@ import numpy as np
 from gradio.utils import get_upload_folder
 
 from .. import labels, pictures, story
-from ..controls import Choice, Control, Number, Photograph
+from ..controls import Choice, Control, Number
 from ..recipe import MAX_SEED
 from ..zoo import MODELS, load, with_attributes
 
 
-def model_choice() -> Choice:
-    return Choice("model", "Model", next(iter(MODELS)), [*MODELS])
+def model_choice(first: str = "attribute-gan") -> Choice:
+    """
+    Args:
+        first: the folder of the model that is shown first.
+    """
+    return Choice("model", "Model", next(iter(MODELS)), [*MODELS], first=title_of(first))
 
 
-def seed() -> Number:
-    return Number("seed", "Seed", 0, least=0, most=MAX_SEED)
+def title_of(folder: str) -> str | None:
+    """The name on the page of the model in a folder of `weights`; None where there is no such model."""
+    return next((name for name, its in MODELS.items() if its == folder), None)
+
+
+def seed(first: int | None = None) -> Number:
+    return Number("seed", "Seed", 0, least=0, most=MAX_SEED, first=first)
 
 
 def gallery(label: str) -> gr.Gallery:
@@ -43,22 +53,32 @@ class Endpoint:
     Attributes:
         controls: of its arguments, in their order.
         outputs: what makes each result's component, by the name of the result.
+        at_once: how many calls of it are worked on at a time, while others wait in the queue; None for all.
     """
 
     function: Callable[..., Any]
     controls: Sequence[Control]
     outputs: dict[str, Callable[..., gr.components.Component]]
+    at_once: int | None = 1
 
     def render(self) -> None:
         """Let gradio offer it, with components that nobody sees. What arrives is checked here, and not by gradio."""
         with gr.Column(visible=False):
             inputs = [control.component() for control in self.controls]
             outputs = [kind(label=name) for name, kind in self.outputs.items()]
-            gr.Button().click(self.answering(), inputs, outputs, api_name=self.function.__name__, preprocess=False)
+            gr.Button().click(
+                self.answering(),
+                inputs,
+                outputs,
+                api_name=self.function.__name__,
+                preprocess=False,
+                concurrency_limit=self.at_once,
+            )
 
     def answering(self) -> Callable[..., Any]:
         """The function of what programs send: what is wrong with it reaches them in a sentence."""
-        names = inspect.signature(self.function).parameters
+        signature = inspect.signature(self.function)
+        names = signature.parameters
 
         @functools.wraps(self.function)
         def call(*sent: Any) -> Any:
@@ -69,7 +89,14 @@ class Endpoint:
                 raise gr.Error(str(error), print_exception=False) from None
             except OSError as error:
                 raise gr.Error(f"The page could not write a file ({error.strerror}). Try again in a while.") from None
+            except Exception as error:
+                print(f"{self.function.__name__}: {type(error).__name__}: {error}", file=sys.stderr)
+                raise gr.Error("Something went wrong in the page itself.", print_exception=False) from None
 
+        # Language models need not give what has a value on arrival.
+        defaults = zip(names.values(), self.controls, strict=True)
+        told = [name.replace(default=control.value) for name, control in defaults]
+        call.__signature__ = signature.replace(parameters=told)  # type: ignore[attr-defined]
         return call
 
 
@@ -87,14 +114,13 @@ class Tab:
     controls: Sequence[Control]
     endpoints: Sequence[Endpoint]
 
-    def described(self, photographs: bool) -> dict[str, Any]:
-        """For page.json.
-
-        Args:
-            photographs: whether there is a server that takes them.
-        """
-        shown = [control for control in self.controls if photographs or not isinstance(control, Photograph)]
-        return {"name": self.name, "title": self.title, "controls": [control.described() for control in shown]}
+    def described(self) -> dict[str, Any]:
+        """For page.json."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "controls": [control.described() for control in self.controls],
+        }
 
 
 def png(pixels: np.ndarray, **text: str) -> str:

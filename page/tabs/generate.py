@@ -14,12 +14,12 @@ def tab() -> Tab:
     most_bits = max([2, *(load(name).discrete_size for name in MODELS)])
     controls = (
         model_choice(),
-        seed(),
-        Number("faces", "Faces", 16, least=1, most=MAX_FACES),
+        seed(first=8),
+        Number("faces", "Faces", 16, least=1, most=MAX_FACES, first=9),
         Number("temperature", "Temperature", 1, least=0, most=MAX_TEMPERATURE, step=0.05),
         Text("bits", "Bits"),
-        Number("face", "Chosen face", 1, least=1, most=MAX_FACES),
-        Number("bit", "What does one bit change? Bit", 1, least=1, most=most_bits),
+        Number("face", "Chosen face", 1, least=1, most=MAX_FACES, first=6),
+        Number("bit", "What does bit number … change?", 1, least=1, most=most_bits),
         Attributes(),
     )
     model, seed_, count, temperature, bits, _, bit, attributes = controls
@@ -55,8 +55,10 @@ def generate(
         The faces as PNG files that name their model and recipe, and their diversity: the root mean square difference
         of two faces in grey levels (0 to 255), averaged over all pairs.
     """
+    from .. import drawing
+
     attributes = in_its_words(model, attributes)
-    faces = story.generate(model, seed, count, temperature, bits, attributes)
+    faces = drawing.generate(model, seed, count, temperature, bits, attributes)
     recipes = (Recipe(seed, number, temperature, bits, attributes) for number in range(1, len(faces) + 1))
     files = [png(face, **story.signature(model, recipe)) for face, recipe in zip(faces, recipes)]
     return files, {"diversity": round(pictures.diversity(faces), 2)}
@@ -80,7 +82,9 @@ def flip_bit(
         The faces with the bit at -1, the faces with it at +1, and the mean absolute difference in grey levels with
         the bit's name.
     """
-    off, on = story.flip_bit(model, seed, count, temperature, bits, bit, in_its_words(model, attributes))
+    from .. import drawing
+
+    off, on = drawing.flip_bit(model, seed, count, temperature, bits, bit, in_its_words(model, attributes))
     change = np.abs(on.astype(int) - off).mean()
-    numbers: dict[str, float | str] = {"change": round(float(change), 2), "name": story.bit_name(model, bit)}
+    numbers: dict[str, float | str] = {"change": round(float(change), 2), "name": drawing.bit_name(model, bit)}
     return list(map(png, off)), list(map(png, on)), numbers

@@ -13,13 +13,13 @@ from . import Endpoint, Tab, file, gallery, model_choice, png
 
 def tab() -> Tab:
     controls = (
-        model_choice(),
-        Text("a", "A: seed, or seed/face", "0"),
-        Text("b", "B: seed, or seed/face", "1"),
-        Text("c", "C: seed, or seed/face", "2"),  # For the map, which programs have no use for.
-        Number("steps", "Pictures", 11, least=2, most=story.MAX_STEPS),
+        model_choice("perceptual-autoencoder"),
+        Text("a", "A: seed, or seed/face", "0", first="0/4"),
+        Text("b", "B: seed, or seed/face", "1", first="0/6"),
+        Text("c", "C: seed, or seed/face", "2", first="0/16"),  # For the map, which programs have no use for.
+        Number("steps", "Pictures on the way", 11, least=2, most=story.MAX_STEPS),
         Choice("way", "Way", "straight", get_args(Way)),
-        Choice("discrete", "Bits of the GAN on the way", "relaxed", get_args(Discrete)),
+        Choice("discrete", "Switches on the way", "relaxed", get_args(Discrete)),
         Photograph("image_a", "A: a photograph instead"),
         Photograph("image_b", "B: a photograph instead"),
     )
@@ -29,7 +29,7 @@ def tab() -> Tab:
         [model, a, b, image_a, image_b, steps, way, discrete],
         {"path": gallery, "walk": partial(gr.Image, format="gif"), "notes": gr.JSON},
     )
-    return Tab("interpolate", "Interpolate", controls, [endpoint])
+    return Tab("interpolate", "Morph", controls, [endpoint])
 
 
 def interpolate(
@@ -58,6 +58,8 @@ def interpolate(
     Returns:
         The pictures from the first to the last, the walk there and back as a GIF that moves smoothly, and notes about the photographs.
     """
-    path = story.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
+    from .. import drawing
+
+    path = drawing.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
     walk = file(pictures.gif(path.smooth_faces), "walk.gif")
     return list(map(png, path.faces)), walk, {"notes": path.notes}

@@ -7,7 +7,7 @@ import gradio as gr
 from .. import pictures, story
 from ..controls import Choice, Number
 from ..zoo import MODELS
-from . import Endpoint, Tab, gallery, png, seed
+from . import Endpoint, Tab, gallery, png, seed, title_of
 
 # The choice of all models at once, among their names.
 ALL = "All of them"
@@ -15,10 +15,10 @@ ALL = "All of them"
 
 def tab() -> Tab:
     controls = (
-        Number("mean", "Mean of the latents", 0, least=-story.MAX_MEAN, most=story.MAX_MEAN, step=0.1),
+        Number("mean", "Push all numbers by", 0, least=-story.MAX_MEAN, most=story.MAX_MEAN, step=0.1),
         seed(),
         Number("faces", "Faces of each", 6, least=1, most=16),
-        Choice("models", "Models", ALL, [ALL, *MODELS]),
+        Choice("models", "Model", ALL, [ALL, *MODELS], first=title_of("matched-autoencoder")),
     )
     *arguments, _ = controls
     endpoints = [
@@ -41,12 +41,14 @@ def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
     Returns:
         The faces of each model, in the order of the page, then numbers by model: the diversity (grey levels between two
         of the faces; 0 if all are alike), the distance of the mean from the prior's in standard deviations, and the
-        share of pictures this far in which a detector found a face, as measured before on the bundled models (null
-        where it was not).
+        share of pictures this far in which a detector found a face, as measured before on these models (null where
+        it was not).
     """
+    from .. import drawing
+
     galleries, numbers = [], {}
     for name in MODELS:
-        draws = story.out_of_distribution(name, mean, seed, count)
+        draws = drawing.out_of_distribution(name, mean, seed, count)
         galleries.append(list(map(png, draws.faces)))
         share = story.face_share(name, mean)
         numbers[name] = {
@@ -66,7 +68,9 @@ def experiment(seed: int) -> tuple[list[str], list[str], dict[str, float]]:
     Returns:
         The plain autoencoder's faces, the shifted one's, and the diversity of each: grey levels between two faces.
     """
-    results = story.experiment(seed)
+    from .. import drawing
+
+    results = drawing.experiment(seed)
     diversity = {name: round(pictures.diversity(faces), 2) for name, faces in results.items()}
     plain, shifted = (list(map(png, faces)) for faces in results.values())
     return plain, shifted, diversity

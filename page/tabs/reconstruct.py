@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from .. import labels, story
+from .. import labels, pictures
 from ..controls import Attributes, Number, Photograph
 from ..zoo import autoencoders, directions, load, with_attributes
 from . import Endpoint, Tab, gallery, png
@@ -17,8 +17,9 @@ def tab() -> Tab:
         for name in directions()
     ]
     image = Photograph("image", "A face")
-    endpoint = Endpoint(reconstruct, [image, Attributes()], {"faces": gallery, "numbers": gr.JSON})
-    return Tab("reconstruct", "Reconstruct", [*sliders, image], [endpoint])
+    # None waits in the queue: whoever finds others before them is told so.
+    endpoint = Endpoint(reconstruct, [image, Attributes()], {"faces": gallery, "numbers": gr.JSON}, at_once=None)
+    return Tab("reconstruct", "Your photo", [*sliders, image], [endpoint])
 
 
 def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
@@ -35,6 +36,8 @@ def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str
         the version with these, by each autoencoder that knows them, all with captions; and the numbers
         of faces found, a note on the crop, and each version's PSNR in decibels (more is closer).
     """
+    from .. import drawing
+
     if image is None:
         raise ValueError("There is no image: send a photograph of a face.")
     moves = dict[str, float]()
@@ -44,13 +47,13 @@ def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str
             raise ValueError("No autoencoder here knows attributes: leave them out.")
         for name in knowing:
             moves |= labels.read(attributes, load(name))
-    seen = story.see(image)
-    aligned, results = seen.aligned, story.reconstruct(seen)
-    shown = [(png(story.pixels_of(aligned.image)), "What the networks see")]
+    seen = drawing.see(image)
+    aligned, results = seen.aligned, drawing.reconstruct(seen)
+    shown = [(png(pictures.pixels_of(aligned.image)), "What the networks see")]
     shown += [(png(result.face), f"{name}: {result.psnr:.1f} dB") for name, result in results.items()]
     if attributes:
         wishes = labels.write(moves)
-        moved = story.with_attributes(seen.latents, moves)
+        moved = drawing.with_attributes(seen.latents, moves)
         shown += [(png(face), f"{name}, moved: {wishes}") for name, face in moved.items()]
     psnr = {name: round(result.psnr, 2) for name, result in results.items()}
     return shown, {"faces": aligned.faces, "note": aligned.note, "psnr": psnr}

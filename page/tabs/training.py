@@ -12,7 +12,7 @@ from . import Endpoint, Tab, gallery, model_choice, png
 
 def tab() -> Tab:
     most = max([2, *(loaded.history.epochs for loaded in load_all().values() if loaded.history)])
-    controls = [model_choice(), Number("epoch", "Epoch", most, least=1, most=most)]
+    controls = [model_choice("gan"), Number("epoch", "Epoch", most, least=1, most=most, first=1)]
     return Tab("training", "Training", controls, [Endpoint(training, controls, {"faces": gallery, "numbers": gr.JSON})])
 
 

@@ -1,14 +1,14 @@
 // Every model's faces at a mean that the visitor moves, far beyond the prior.
 
+import { fold, slider } from "../controls.js";
 import { button, h, shown } from "../dom.js";
-import { slider } from "../controls.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, diversity } from "../views.js";
 
-const ALL = "All of them";
-
 // Even in the inverse hyperbolic sine, which is straight around 0 and logarithmic far away, where less happens.
 const place = (mean, most) => 0.5 + Math.asinh(mean) / Math.asinh(most) / 2;
+
+const NUMBERS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 
 export class OutOfDistribution extends Tab {
   constructor(page, about) {
@@ -29,7 +29,20 @@ export class OutOfDistribution extends Tab {
     this.rows = new Map();
     this.sentence = h("p", { class: "sentence", "aria-live": "polite" });
     this.list = h("div", { class: "rows" });
+    this.key = h(
+      "p",
+      { class: "note" },
+      h("span", { class: "key blue" }, "Variety"),
+      ": by how many grey levels two faces differ. ",
+      h("span", { class: "key red" }, "Faces"),
+      ": the share of pictures in which a face detector finds one. Both were measured beforehand. The band is the ",
+      "prior, the distribution that the numbers had in training; σ is its standard deviation.",
+    );
+    const count = page.models.size;
+    this.compare = button("", () => this.set({ models: this.isOfAll ? this.single : page.about.constants.all_models }));
+    this.all = `Compare all ${NUMBERS[count] ?? count}`;
     const preset = (label, values) => button(label, () => this.set(values()));
+    const experiment = preset("The reports’ experiment", () => ({ mean: -3, models: page.about.constants.all_models }));
     this.element.append(
       h(
         "div",
@@ -43,47 +56,76 @@ export class OutOfDistribution extends Tab {
         h(
           "div",
           { class: "actions" },
-          preset("To the prior", () => ({ mean: this.shown[0].priorMean })),
-          [-3, 100, -100].map((value) => preset(shown(value), () => ({ mean: value }))),
-          preset("The experiment", () => ({ mean: -3, models: ALL })),
+          preset("Back to normal", () => ({ mean: this.shown[0].priorMean })),
+          [100, -100].map((value) => preset(shown(value), () => ({ mean: value }))),
+          this.compare,
         ),
       ),
       this.sentence,
       this.list,
-      h("div", { class: "controls" }, this.field("models"), this.field("seed"), this.field("faces")),
-      h(
-        "p",
-        { class: "note" },
-        "The noise on top of the mean stays the same, so each face is its own. Beside the faces, as measured on the " +
-          "bundled models: ",
-        h("span", { class: "key blue" }, "how much faces differ"),
-        " and ",
-        h("span", { class: "key red" }, "the share of pictures in which a detector finds one"),
-        "; the band is the prior. The experiment gives the plain and the shifted autoencoder the same draws around " +
-          "−3: only one of them was trained to expect them.",
+      fold(
+        "Model, seed, how many",
+        h("div", { class: "controls" }, this.field("models"), this.field("seed"), this.field("faces")),
+      ),
+      fold(
+        "What is measured here, and why",
+        h(
+          "p",
+          { class: "note" },
+          "The slider moves the mean of a latent’s numbers (of a GAN’s, of those that are not switches), and each face " +
+            "stays its own while it moves. In training the mean was 0, and −3 for the shifted autoencoder.",
+        ),
+        h(
+          "p",
+          { class: "note" },
+          "The experiment of the reports moves the mean to −3. The shifted autoencoder expects just that, the plain one " +
+            "does not: do both still draw faces?",
+        ),
+        h("div", { class: "actions" }, experiment, page.copyButton(this)),
       ),
     );
   }
 
+  get isOfAll() {
+    return this.settings.models === this.page.about.constants.all_models;
+  }
+
   get shown() {
-    const { models } = this.settings;
-    return [...this.page.models.values()].filter(({ name }) => models === ALL || models === name);
+    return [...this.page.models.values()].filter(({ name }) => this.isOfAll || this.settings.models === name);
+  }
+
+  get models() {
+    return this.shown;
+  }
+
+  // The one model that was shown last.
+  get single() {
+    const { first } = this.controls.find(({ name }) => name === "models");
+    return this.one ?? first ?? this.page.about.models[0].name;
   }
 
   async draw() {
-    const { mean, seed, faces } = this.settings;
-    const shown = this.shown;
+    const { mean, seed, faces, models } = this.settings;
+    const { shown } = this;
+    if (!this.isOfAll) this.one = models;
+    this.compare.textContent = this.isOfAll ? `Only the ${this.page.models.get(this.single).said}` : this.all;
+    this.list.classList.toggle("single", !this.isOfAll);
     const rows = shown.map((model) => this.row(model).element);
-    if (rows.length !== this.list.children.length || rows.some((row) => !row.isConnected))
+    if (rows.length !== this.list.children.length || rows.some((row) => !row.isConnected)) {
       this.list.replaceChildren(...rows);
+      rows[0].append(this.key);
+    }
     const draws = await Promise.all(shown.map((model) => this.drawModel(model, mean, seed, faces)));
+    if (draws.includes(null)) return;
     this.sentence.textContent = inWords(mean, draws);
     this.list.dataset.mean = mean;
   }
 
   async drawModel(model, mean, seed, count) {
     const row = this.row(model);
-    const pixels = await this.page.faces(model, { seed, mean }, count);
+    const came = await this.first("apart");
+    const pixels = came ?? (await this.draws(model, { mean, seed, count, by: row }));
+    if (!pixels) return null;
     const names = Array.from({ length: count }, (_, i) => `Face ${i + 1} by the ${model.said} at mean ${mean}`);
     row.faces.element.style.setProperty("--columns", Math.min(count, 8));
     row.faces.show(pixels, names);
@@ -91,21 +133,28 @@ export class OutOfDistribution extends Tab {
     const apart = diversity(pixels);
     const distance = Math.abs(mean - model.priorMean) / Math.sqrt(model.priorVariance);
     const share = measured(model, "face_share", mean);
-    row.numbers.textContent =
-      `${distance.toFixed(1)} standard deviations from the prior’s mean; two faces differ by ` +
-      `${apart.toFixed(1)} grey levels` +
-      (share === null ? "." : `; a face is found in ${Math.round(100 * share)}% of pictures this far.`);
-    const atPrior = distance <= 2 ? apart : await this.atPrior(model, mean, seed, count);
-    return { model, distance, share: atPrior ? apart / atPrior : 1 };
+    row.numbers.textContent = [
+      `${Number(distance.toFixed(1))} σ from normal`,
+      `variety ${apart.toFixed(0)}`,
+      ...(share === null ? [] : [`faces detected ${Math.round(100 * share)} %`]),
+    ].join(" · ");
+    const atPrior = distance <= 2 ? apart : await this.atPrior(model, seed, count);
+    return atPrior === null ? null : { model, distance, share: atPrior ? apart / atPrior : 1 };
   }
 
-  // The diversity of the same noise at the prior's mean; on arrival, as it was measured.
-  async atPrior(model, mean, seed, count) {
-    if (this.page.cameAlong(model, { seed, mean }, count)) return measured(model, "pixel_diversity", model.priorMean);
+  async draws(model, { mean, seed, count, by }) {
+    await model.ready();
+    return this.decode(model, model.sample(seed, count, { mean }), by);
+  }
+
+  // The diversity of the same noise at the prior's mean.
+  async atPrior(model, seed, count) {
     const key = `${seed} ${count}`;
     const row = this.row(model);
     if (row.key !== key) {
-      row.atPrior = diversity(await this.page.faces(model, { seed, mean: model.priorMean }, count));
+      const pixels = await this.draws(model, { mean: model.priorMean, seed, count, by: row.chart });
+      if (!pixels) return null;
+      row.atPrior = diversity(pixels);
       row.key = key;
     }
     return row.atPrior;
@@ -164,12 +213,17 @@ export function inWords(mean, draws) {
   const told = (some, one, many) => {
     const names = some.map(({ model }) => `the ${model.said}`);
     const listed = names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
-    return some.length ? [`${listed} ${some.length === 1 ? one : many}`] : [];
+    const short = names.length > 3 ? `${NUMBERS[names.length] ?? names.length} models` : listed;
+    return some.length ? [`${short} ${some.length === 1 ? one : many}`] : [];
   };
   const parts = [
-    ...told(inside, ...["is", "are"].map((verb) => `${verb} within two standard deviations of the prior`)),
-    ...told(between, ...["has", "have"].map((verb) => `${verb} left the prior, and the faces still differ`)),
-    ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the noise, nearly one picture`)),
+    ...told(inside, ...["is", "are"].map((verb) => `${verb} near what training saw`)),
+    ...told(
+      between,
+      "is far from what training saw, and its faces still differ",
+      "are far from what training saw, and their faces still differ",
+    ),
+    ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face, it is nearly one picture`)),
   ];
-  return `At mean ${shown(mean)}, ${parts.join("; ")}.`;
+  return `At ${shown(mean)}, ${parts.join("; ")}.`;
 }

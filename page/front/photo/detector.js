@@ -1,0 +1,136 @@
+// Faces and their landmarks by MTCNN (Zhang et al. 2016, arXiv:1604.02878): its three networks, and what facenet-pytorch
+// does between them, with the same constants.
+
+import { Means } from "./pictures.js";
+
+const NETWORKS = Object.fromEntries(
+  ["pnet", "rnet", "onet"].map((name) => [name, { name, graph: `graphs/${name}.onnx` }]),
+);
+
+// Each scale of the pyramid in shares of the one before it.
+const SHRINK = 0.709;
+// The first network looks at squares of 12 pixels, 2 apart.
+const [CELL, STRIDE] = [12, 2];
+// How sure each network has to be.
+const SURE = [0.6, 0.7, 0.7];
+// Of a face that counts.
+const FACE_PROBABILITY = 0.9;
+
+/**
+ * Faces in a picture, the largest first: {probability, landmarks: [[x, y], ...]}, both eyes, nose and corners of the mouth.
+ * None is narrower than about `least` pixels, and no side of the picture may be.
+ */
+export async function detect(decoder, picture, least) {
+  const means = new Means(picture);
+  let boxes = await proposed(decoder, means, least);
+  boxes = await refined(decoder, means, boxes, "rnet", 24, SURE[1]);
+  boxes = suppressed(boxes, 0.7).map((box) => square(moved(box)));
+  boxes = await refined(decoder, means, boxes, "onet", 48, SURE[2]);
+  const faces = boxes.map((box) => ({ ...moved(box), landmarks: landmarks(box) }));
+  return suppressed(faces, 0.7, shareOfSmaller)
+    .filter(({ score }) => score >= FACE_PROBABILITY)
+    .toSorted((a, b) => area(b) - area(a))
+    .map(({ score, landmarks }) => ({ probability: score, landmarks }));
+}
+
+// Boxes are {left, top, right, bottom, score, shift}: what the network would move their edges by, in shares of their sides.
+
+async function proposed(decoder, means, least) {
+  const scales = [];
+  for (let scale = CELL / least; Math.min(means.width, means.height) * scale >= CELL; scale *= SHRINK)
+    scales.push(scale);
+  const found = await Promise.all(scales.map((scale) => cells(decoder, means, scale)));
+  const each = found.flatMap((boxes) => suppressed(boxes, 0.5));
+  return suppressed(each, 0.7).map((box) => square(moved(box, 0)));
+}
+
+async function cells(decoder, means, scale) {
+  const [width, height] = [means.width, means.height].map((size) => Math.trunc(size * scale + 1));
+  const data = new Float32Array(3 * width * height);
+  means.write([0, 0, means.width, means.height], width, height, data);
+  const { probabilities, box } = await decoder.run(NETWORKS.pnet, { x: { data, shape: [1, 3, height, width] } });
+  const [rows, columns] = probabilities.shape.slice(2);
+  const count = rows * columns;
+  const found = [];
+  for (let i = 0; i < count; i++) {
+    const score = probabilities.data[count + i];
+    if (score < SURE[0]) continue;
+    const [x, y] = [STRIDE * (i % columns), STRIDE * Math.floor(i / columns)];
+    // In float32, since many of these come out whole, or just below.
+    const pixel = (place) => Math.floor(Math.fround(place / Math.fround(scale)));
+    const [left, top, right, bottom] = [x + 1, y + 1, x + CELL, y + CELL].map(pixel);
+    found.push({ left, top, right, bottom, score, shift: [0, 1, 2, 3].map((side) => box.data[side * count + i]) });
+  }
+  return found;
+}
+
+// The boxes in which the next network, which sees each at a side of `side` pixels, is sure of a face.
+async function refined(decoder, means, boxes, name, side, sure) {
+  const seen = boxes
+    .map((box) => ({ box, pixels: within(box, means) }))
+    .filter(({ pixels: [l, t, r, b] }) => l < r && t < b);
+  if (!seen.length) return [];
+  const size = 3 * side * side;
+  const data = new Float32Array(seen.length * size);
+  seen.forEach(({ pixels }, i) => means.write(pixels, side, side, data, i * size));
+  const told = await decoder.run(NETWORKS[name], { x: { data, shape: [seen.length, 3, side, side] } });
+  const row = (output, i, count) => [...output.data.subarray(i * count, (i + 1) * count)];
+  return seen
+    .map(({ box }, i) => ({
+      ...box,
+      score: told.probabilities.data[2 * i + 1],
+      shift: row(told.box, i, 4),
+      points: told.landmarks && row(told.landmarks, i, 10),
+    }))
+    .filter(({ score }) => score > sure);
+}
+
+// A box's pixels in the picture. Boxes count from 1, and end with their last pixel.
+function within({ left, top, right, bottom }, { width, height }) {
+  const first = (edge) => Math.max(1, Math.trunc(edge)) - 1;
+  return [first(left), first(top), Math.min(width, Math.trunc(right)), Math.min(height, Math.trunc(bottom))];
+}
+
+// `edge`: 1 where a box's side counts its last pixel.
+function moved(box, edge = 1) {
+  const [wide, high] = [box.right - box.left + edge, box.bottom - box.top + edge];
+  const [left, top, right, bottom] = box.shift;
+  return {
+    ...box,
+    left: box.left + left * wide,
+    top: box.top + top * high,
+    right: box.right + right * wide,
+    bottom: box.bottom + bottom * high,
+  };
+}
+
+const landmarks = ({ left, top, right, bottom, points }) =>
+  Array.from({ length: 5 }, (_, i) => [
+    (right - left + 1) * points[i] + left - 1,
+    (bottom - top + 1) * points[5 + i] + top - 1,
+  ]);
+
+function square(box) {
+  const [wide, high] = [box.right - box.left, box.bottom - box.top];
+  const side = Math.max(wide, high);
+  const [left, top] = [box.left + (wide - side) / 2, box.top + (high - side) / 2];
+  return { ...box, left, top, right: left + side, bottom: top + side };
+}
+
+const area = ({ left, top, right, bottom }, edge = 0) => (right - left + edge) * (bottom - top + edge);
+
+const overlap = (a, b, edge = 0) =>
+  Math.max(0, Math.min(a.right, b.right) - Math.max(a.left, b.left) + edge) *
+  Math.max(0, Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) + edge);
+
+const shareOfBoth = (a, b) => overlap(a, b) / (area(a) + area(b) - overlap(a, b));
+const shareOfSmaller = (a, b) => overlap(a, b, 1) / Math.min(area(a, 1), area(b, 1));
+
+// The surest boxes: each leaves out those that share more than so much with it.
+function suppressed(boxes, most, share = shareOfBoth) {
+  const kept = [];
+  for (const box of boxes.toSorted((a, b) => b.score - a.score)) {
+    if (kept.every((other) => share(other, box) <= most)) kept.push(box);
+  }
+  return kept;
+}

@@ -1,0 +1,35 @@
+// A face's latents, by a model's encoder and the steps that models/perceptual.py takes after it.
+
+// How far a step goes, at first, towards the least error that a linear decoder would have.
+const STRIDE = 0.6;
+
+const network = (model, part) => ({
+  name: `${model.name}, ${part}`,
+  graph: `graphs/${model.about.architecture}-${part}.onnx`,
+  weights: model.weights,
+});
+
+/** The latent of a face, RGBA of 64 x 64, after some steps at most: each brings it nearer, and takes three decodings' time. */
+export async function encode(decoder, model, face, most = Infinity) {
+  const x = { data: fromPixels(face), shape: [1, 3, 64, 64] };
+  const encoded = await decoder.run(network(model, "encoder"), { x });
+  let z = encoded.z.data;
+  let [nearest, step, least, stride] = [z, null, Infinity, STRIDE];
+  const steps = Math.min(most, model.about.encoding_steps ?? 0);
+  for (let taken = 0; steps && taken <= steps; taken++) {
+    const found = await decoder.run(network(model, "slope"), { x, z: { data: z, shape: [1, z.length] } });
+    const error = found.error.data[0];
+    // No error grows: a step too far is taken again, half as long.
+    if (error < least) [nearest, step, least] = [z, found.step.data, error];
+    else stride /= 2;
+    z = nearest.map((value, i) => value - stride * step[i]);
+  }
+  return steps ? nearest : z;
+}
+
+function fromPixels(face) {
+  const area = face.length / 4;
+  const x = new Float32Array(3 * area);
+  for (let i = 0; i < area; i++) for (let c = 0; c < 3; c++) x[c * area + i] = face[4 * i + c] / 127.5 - 1;
+  return x;
+}

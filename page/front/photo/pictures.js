@@ -1,0 +1,239 @@
+// Photographs as pixels, and pixels at other sizes: all in one arithmetic, so that every browser sees the same face.
+// A picture is {width, height, data}, RGBA and opaque, as an ImageData.
+
+// A photograph is reduced to this shorter side, or up to twice that, before a face is looked for.
+const LEAST_SIDE = 256;
+// Of what is longer, the middle is taken.
+const MOST_RATIO = 4;
+const TILE = 64;
+
+/** A file as a picture: upright by its EXIF, on white where it is transparent. */
+export async function open(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch {
+    throw new Error("Your browser cannot read this file as a picture. Try a JPEG or a PNG.");
+  }
+  const picture = reduced(bitmap);
+  bitmap.close();
+  return picture;
+}
+
+// By averages of whole squares of pixels.
+function reduced(bitmap) {
+  const longest = MOST_RATIO * Math.min(bitmap.width, bitmap.height);
+  const [width, height] = [Math.min(bitmap.width, longest), Math.min(bitmap.height, longest)];
+  const [left, top] = [Math.floor((bitmap.width - width) / 2), Math.floor((bitmap.height - height) / 2)];
+  const factor = Math.max(1, Math.floor(Math.min(width, height) / LEAST_SIDE));
+  const small = blank(Math.ceil(width / factor), Math.ceil(height / factor));
+  // A piece at a time: a photograph has more pixels than some browsers' canvases.
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = TILE * factor;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  for (let y = 0; y < small.height; y += TILE) {
+    for (let x = 0; x < small.width; x += TILE) {
+      const [across, down] = [
+        Math.min(TILE * factor, width - x * factor),
+        Math.min(TILE * factor, height - y * factor),
+      ];
+      context.fillStyle = "white";
+      context.fillRect(0, 0, across, down);
+      context.drawImage(bitmap, left + x * factor, top + y * factor, across, down, 0, 0, across, down);
+      average(context.getImageData(0, 0, across, down), factor, small, x, y);
+    }
+  }
+  return small;
+}
+
+/** A moment of a video, small enough for many a second. */
+export function snapshot(video) {
+  const { videoWidth: width, videoHeight: height } = video;
+  const scale = LEAST_SIDE / Math.min(width, height);
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height].map((size) => Math.round(size * scale));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(video, 0, 0, canvas.width, canvas.height);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+function average(tile, factor, small, left, top) {
+  for (let y = 0; y * factor < tile.height; y++) {
+    const rows = Math.min(factor, tile.height - y * factor);
+    for (let x = 0; x * factor < tile.width; x++) {
+      const columns = Math.min(factor, tile.width - x * factor);
+      for (let c = 0; c < 3; c++) {
+        let sum = 0;
+        for (let row = 0; row < rows; row++) {
+          const at = 4 * ((y * factor + row) * tile.width + x * factor) + c;
+          for (let column = 0; column < columns; column++) sum += tile.data[at + 4 * column];
+        }
+        // As Pillow divides, by a product.
+        const count = rows * columns;
+        const mean = ((sum + Math.floor(count / 2)) * Math.floor(2 ** 24 / count)) / 2 ** 24;
+        small.data[4 * ((top + y) * small.width + left + x) + c] = Math.floor(mean);
+      }
+    }
+  }
+}
+
+export const blank = (width, height) => ({ width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) });
+
+/** A part of a picture, from its left and top edge to its right and bottom ones. */
+export function part({ width, data }, left, top, right, bottom) {
+  const cut = blank(right - left, bottom - top);
+  for (let y = 0; y < cut.height; y++) {
+    const from = 4 * ((top + y) * width + left);
+    cut.data.set(data.subarray(from, from + 4 * cut.width), 4 * y * cut.width);
+  }
+  return cut;
+}
+
+/** Turned counter-clockwise by quarters. */
+export function turned(picture, quarters) {
+  if (!quarters) return picture;
+  const { width, height, data } = turned(picture, quarters - 1);
+  const pixels = new Uint32Array(data.buffer);
+  const made = blank(height, width);
+  const to = new Uint32Array(made.data.buffer);
+  for (let y = 0; y < made.height; y++) {
+    for (let x = 0; x < made.width; x++) to[y * made.width + x] = pixels[x * width + width - 1 - y];
+  }
+  return made;
+}
+
+const tent = { reach: 1, at: (x) => Math.max(0, 1 - Math.abs(x)) };
+// Keys 1981, with the steepness that antialiasing filters have in Pillow and PyTorch.
+const cubic = { reach: 2, at: (x) => keys(Math.abs(x), -0.5) };
+
+function keys(x, steepness) {
+  if (x >= 2) return 0;
+  if (x >= 1) return steepness * (((x - 5) * x + 8) * x - 4);
+  return ((steepness + 2) * x - (steepness + 3)) * x * x + 1;
+}
+
+/** Resized as PyTorch does with antialiasing: bytes, columns first. */
+export function resized(picture, width, height, filter = cubic) {
+  return alongRows(alongRows(picture, width, filter, false), height, filter, true);
+}
+
+// To another width or, where `isDown`, another height.
+function alongRows({ width, height, data }, size, filter, isDown) {
+  const [length, lines] = isDown ? [height, width] : [width, height];
+  if (size === length) return { width, height, data };
+  const made = isDown ? blank(width, size) : blank(size, height);
+  const [step, jump] = isDown ? [4 * width, 4] : [4, 4 * width];
+  const [stepTo, jumpTo] = isDown ? [4 * width, 4] : [4, 4 * size];
+  const { places, bits } = weighed(length, size, filter);
+  const half = 1 << (bits - 1);
+  places.forEach(({ first, weights }, i) => {
+    for (let line = 0; line < lines; line++) {
+      for (let c = 0; c < 3; c++) {
+        let sum = half;
+        let at = line * jump + first * step + c;
+        for (let j = 0; j < weights.length; j++, at += step) sum += weights[j] * data[at];
+        made.data[line * jumpTo + i * stepTo + c] = sum >> bits;
+      }
+    }
+  });
+  return made;
+}
+
+// For each of `size` places among `length`, the first pixel that counts there, and how much it and those after it count:
+// whole numbers of so many bits after the point as let the greatest be one of 16.
+function weighed(length, size, filter) {
+  const scale = length / size;
+  const stretch = Math.max(1, scale);
+  const places = Array.from({ length: size }, (_, i) => {
+    const centre = (i + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(centre - filter.reach * stretch + 0.5));
+    const end = Math.min(length, Math.trunc(centre + filter.reach * stretch + 0.5));
+    const weights = Array.from({ length: end - first }, (_, j) => filter.at((first + j - centre + 0.5) / stretch));
+    const total = weights.reduce((sum, weight) => sum + weight);
+    return { first, weights: weights.map((weight) => weight / total) };
+  });
+  const most = Math.max(...places.map(({ weights }) => Math.max(...weights)));
+  const bits = Math.ceil(Math.log2((2 ** 15 - 0.5) / most)) - 1;
+  for (const place of places) place.weights = place.weights.map((weight) => Math.round(weight * 2 ** bits));
+  return { places, bits };
+}
+
+/** The middle of a picture in a square of a side, as models/images.py crops: by its shorter side. */
+export function middle(picture, side) {
+  const scale = side / Math.min(picture.width, picture.height);
+  const [width, height] = [picture.width, picture.height].map((size) => Math.max(side, Math.round(size * scale)));
+  const [left, top] = [Math.floor((width - side) / 2), Math.floor((height - side) / 2)];
+  return part(resized(picture, width, height, tent), left, top, left + side, top + side);
+}
+
+/** A square of a side, each point of which lies in the picture where `place` says; beyond the edge, the edge goes on. */
+export function sampled({ width, height, data }, side, place) {
+  const made = blank(side, side);
+  const across = new Float64Array(4);
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      const point = place(x + 0.5, y + 0.5);
+      const [left, top] = point.map((value) => Math.floor(value - 0.5) - 1);
+      for (let i = 0; i < 4; i++) across[i] = keys(Math.abs(left + i + 0.5 - point[0]), STEEPNESS);
+      let [red, green, blue] = [0, 0, 0];
+      for (let j = 0; j < 4; j++) {
+        const down = keys(Math.abs(top + j + 0.5 - point[1]), STEEPNESS);
+        const row = Math.min(height - 1, Math.max(0, top + j)) * width;
+        for (let i = 0; i < 4; i++) {
+          const at = 4 * (row + Math.min(width - 1, Math.max(0, left + i)));
+          const weight = down * across[i];
+          red += weight * data[at];
+          green += weight * data[at + 1];
+          blue += weight * data[at + 2];
+        }
+      }
+      made.data.set([red, green, blue], 4 * (y * side + x));
+    }
+  }
+  return made;
+}
+
+// The steepness of PyTorch's grid_sample.
+const STEEPNESS = -0.75;
+
+/** Means over parts of one picture, at any size, as a detector takes them: from -1 to 1, red, green and blue apart. */
+export class Means {
+  #sums;
+
+  constructor({ width, height, data }) {
+    Object.assign(this, { width, height });
+    // Of all pixels above and to the left of each corner.
+    const row = 3 * (width + 1);
+    const sums = (this.#sums = new Uint32Array(row * (height + 1)));
+    for (let y = 0; y < height; y++) {
+      for (let c = 0; c < 3; c++) {
+        let sum = 0;
+        for (let x = 0; x < width; x++) {
+          sum += data[4 * (y * width + x) + c];
+          const at = (y + 1) * row + 3 * (x + 1) + c;
+          sums[at] = sums[at - row] + sum;
+        }
+      }
+    }
+  }
+
+  /** Write a part, resized, into numbers from a place on. */
+  write([left, top, right, bottom], width, height, into, from = 0) {
+    const [wide, high] = [right - left, bottom - top];
+    const row = 3 * (this.width + 1);
+    for (let y = 0; y < height; y++) {
+      const first = row * (top + Math.floor((y * high) / height));
+      const last = row * (top + Math.ceil(((y + 1) * high) / height));
+      for (let x = 0; x < width; x++) {
+        const begin = 3 * (left + Math.floor((x * wide) / width));
+        const end = 3 * (left + Math.ceil(((x + 1) * wide) / width));
+        const area = ((last - first) / row) * ((end - begin) / 3);
+        for (let c = 0; c < 3; c++) {
+          const sums = this.#sums;
+          const sum = sums[last + end + c] - sums[first + end + c] - sums[last + begin + c] + sums[first + begin + c];
+          into[from + (c * height + y) * width + x] = (sum / area - 127.5) / 128;
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,96 @@
+// Four steps through the page, each a link that sets it and a caption.
+
+import { button, h } from "./dom.js";
+import { firstOf, linkOf } from "./links.js";
+
+const STEPS = [
+  {
+    tab: "generate",
+    title: "Draw a face",
+    said:
+      "A face begins as 100 random numbers, the latent. A network turns them into a picture. Press Another for other " +
+      "numbers, and another nine people who do not exist.",
+  },
+  {
+    tab: "generate",
+    values: { face: 3, attributes: "Smiling" },
+    title: "Give it a smile",
+    said:
+      "Forty of this model’s numbers are switches with names. Smiling is on for all nine faces; all their other numbers " +
+      "are as they were. Press + or − on another switch.",
+  },
+  {
+    tab: "interpolate",
+    title: "Morph it",
+    said: "Between two latents lie other latents, and each of them is a face. Move the slider from A to B.",
+  },
+  {
+    tab: "out-of-distribution",
+    values: { mean: 20 },
+    title: "Push it until it breaks",
+    said:
+      "In training the numbers were around 0. Here 20 is added to each of them: no matter which face it was, the " +
+      "network draws one and the same mask. Move the slider back, and the faces part again.",
+  },
+];
+
+export class Tour {
+  constructor(page) {
+    this.page = page;
+    this.element = h("aside", { class: "tour", hidden: true, "aria-label": "Tour", "aria-live": "polite" });
+    const steps = STEPS.map((step, index) =>
+      h(
+        "li",
+        {},
+        this.link(index, h("span", { class: "picture", style: `--step: ${index}` }), `${index + 1}. ${step.title}`),
+      ),
+    );
+    this.steps = h(
+      "nav",
+      { class: "steps", "aria-label": "Tour" },
+      h("h2", {}, "A tour in four steps"),
+      h("ol", {}, steps),
+    );
+  }
+
+  // All values of a step: where it says nothing they are as the tab is first.
+  values(index) {
+    const { tab, values } = STEPS[index];
+    return { ...firstOf(this.page.tab(tab)), ...values };
+  }
+
+  link(index, ...content) {
+    const { name, controls } = this.page.tab(STEPS[index].tab);
+    const onclick = (event) => {
+      event.preventDefault();
+      this.go(index);
+    };
+    return h("a", { href: `?${linkOf({ name, controls, settings: this.values(index) })}`, onclick }, ...content);
+  }
+
+  go(index) {
+    this.page.go(STEPS[index].tab, this.values(index));
+    const next = STEPS[index + 1];
+    this.element.replaceChildren(
+      h("p", {}, h("strong", {}, `${index + 1} of ${STEPS.length}. ${STEPS[index].title}. `), STEPS[index].said),
+      h(
+        "p",
+        { class: "actions" },
+        next && this.link(index + 1, `Next: ${next.title}`),
+        button("End the tour", () => this.end()),
+      ),
+    );
+    this.element.hidden = false;
+    this.at = STEPS[index].tab;
+    this.page.element.scrollIntoView({ block: "start" });
+  }
+
+  // Whoever opens another tab has left the tour.
+  opened(tab) {
+    if (tab !== this.at) this.end();
+  }
+
+  end() {
+    this.element.hidden = true;
+  }
+}

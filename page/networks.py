@@ -1,0 +1,118 @@
+"""The networks of the models that the page shows, for what programs ask: PyTorch is imported here and nowhere before."""
+
+import copy
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+
+import numpy as np
+import torch
+
+import models
+from models import FaceModel
+from models.images import IMAGE_SIZE, denormalise
+from models.speed import accelerate
+
+from . import zoo
+from .zoo import MODELS
+
+# As many threads as there are cores compute for everybody, one core each: for networks as small as these, to share
+# faces among cores takes less time than to share every layer. Computing in the threads that wait would give each of
+# them buffers of its own. Joining requests to larger batches does not pay: 64 faces take as long as four times 16.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_a_worker() -> None:
+    torch.set_num_threads(1)
+    if sys.platform == "linux":  # There a thread has a priority of its own: whoever only asks for a file comes first.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+_WORKERS = ThreadPoolExecutor(CORES, "networks", initializer=_as_a_worker)
+
+# Fewer faces are not shared among cores: they take hardly less time than these.
+LEAST_BATCH = 8
+
+# ZeroGPU lends a GPU for the length of a call, and starts no Space that has no use for one. To be lent it takes longer
+# than fewer faces than these take on two cores.
+GPU, GPU_FACES = "cuda", 64
+
+
+@cache
+def load(name: str) -> FaceModel:
+    """
+    Raises:
+        ValueError: what a stranger offers on the Hub under this name is no such model.
+    """
+    shown = zoo.load(name)
+    try:
+        model = models.load(shown.folder)
+        with torch.inference_mode():
+            check_draws(model)
+    except ValueError as error:
+        raise ValueError(f"The {name} cannot be used here, since {str(error).rstrip('.')}.") from error
+    return model
+
+
+def check_draws(model: FaceModel) -> None:
+    """
+    Raises:
+        ValueError: what it makes of latents, pictures or attributes are no numbers.
+    """
+    z = model.sample_latent(2, seed=0)
+    faces = model.decode(z)
+    moved = model.with_attributes(z, dict.fromkeys(model.attributes, 1.0))
+    if faces.shape != (2, 3, IMAGE_SIZE, IMAGE_SIZE) or not faces.isfinite().all():
+        raise ValueError("what it draws are no pictures")
+    if model.encodes and not model.encode(faces).isfinite().all():
+        raise ValueError("what it makes of pictures are no numbers")
+    if not moved.isfinite().all():
+        raise ValueError("what it makes of attributes are no numbers")
+
+
+def decode(name: str, z: torch.Tensor) -> np.ndarray:
+    """Latents (n, latent_size) to faces (n, 64, 64, 3) uint8."""
+    if (on_gpu := zero_gpu()) and len(z) >= GPU_FACES:
+        return _to_bytes(on_gpu(name, z))
+    size = min(load(name).generate_batch_size, max(LEAST_BATCH, math.ceil(len(z) / CORES)))
+    return np.concatenate(list(_WORKERS.map(partial(_decode, name), z.split(size))))
+
+
+def encode(name: str, x: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, 64, 64) in [-1, 1] to the latents (n, latent_size) of an autoencoder."""
+    return _WORKERS.submit(torch.inference_mode()(load(name).encode), x).result()
+
+
+@torch.inference_mode()
+def _decode(name: str, z: torch.Tensor) -> np.ndarray:
+    return _to_bytes(_fast_layers(name)(z))
+
+
+def _to_bytes(x: torch.Tensor) -> np.ndarray:
+    return denormalise(x).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+@cache
+def _fast_layers(name: str) -> torch.nn.Sequential:
+    return accelerate(load(name).decoder_layers)
+
+
+@cache
+def zero_gpu() -> Callable[[str, torch.Tensor], torch.Tensor] | None:
+    """Decoding on a GPU that is lent for the call, on Spaces that lend one; elsewhere None."""
+    if not os.environ.get("SPACES_ZERO_GPU"):
+        return None
+    import spaces
+
+    # ZeroGPU wants models on the GPU before the first call; these are copies, the CPU keeps its own.
+    copies = {name: copy.deepcopy(load(name).decoder_layers).to(GPU) for name in MODELS}
+
+    @spaces.GPU(duration=5)
+    def decode_on_gpu(name: str, z: torch.Tensor) -> torch.Tensor:
+        return copies[name](z.to(GPU)).cpu()
+
+    return decode_on_gpu
