@@ -30,10 +30,9 @@ from .zoo import MODELS, attributes_of, autoencoders
 # A large JPEG decodes itself at a fraction of its size; at this one, small faces in it are still found.
 PHOTO_SIDE = 1024
 
-# So many are looked at at once, and wait for each other's decoding. Each takes a second or more: of sixteen that wait in a
-# queue the last would be answered after twenty.
-PHOTOGRAPHS_AT_ONCE = 3
-_photographs = threading.BoundedSemaphore(PHOTOGRAPHS_AT_ONCE)
+# One is looked at, which takes a second or more, while one waits: of sixteen in a queue the last would be answered after
+# twenty seconds, and of several at once each keeps whoever wants faces drawn waiting.
+_here, _looked_at = threading.BoundedSemaphore(2), threading.Lock()
 
 # Mean grey levels by which a downloaded face may differ from the one that its recipe draws; two faces differ by some 50.
 MOST_DIFFERENCE = 6
@@ -150,15 +149,16 @@ def see(path: str) -> Seen:
     """Bring a photograph to CelebA's framing, and encode it with each autoencoder."""
     if not Path(path).is_file():
         raise ValueError(GONE)
-    if not _photographs.acquire(blocking=False):
+    if not _here.acquire(blocking=False):
         raise ValueError(BUSY)
     try:
-        image = open_image(path, least_side=PHOTO_SIDE)
-        aligned = align(image)
-        x = from_pil(aligned.image)
-        return Seen(aligned, {name: encode(name, x) for name in autoencoders()}, _drawn(image))
+        with _looked_at:
+            image = open_image(path, least_side=PHOTO_SIDE)
+            aligned = align(image)
+            x = from_pil(aligned.image)
+            return Seen(aligned, {name: encode(name, x) for name in autoencoders()}, _drawn(image))
     finally:
-        _photographs.release()
+        _here.release()
 
 
 def _drawn(image: Image.Image) -> tuple[str, Recipe] | None:

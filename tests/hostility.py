@@ -204,7 +204,7 @@ def worthless_weights(world: World, random: Random) -> str:
     from safetensors.torch import save_file
 
     (world.model / "config.json").write_text(json.dumps(world.config))
-    name = random.choice(["layers.1.0.weight", "layers.2.1.running_mean", "layers.1.1.running_var", "layers.3.bias"])
+    name = random.choice(["layers.1.0.weight", "layers.2.1.running_mean", "layers.1.1.running_var", "layers.3.weight"])
     number = random.choice([float("nan"), float("inf"), float("-inf")])
     changes = [test_models.put(name, number), test_models.put("layers.1.1.running_var", -random.random())]
     changes += [test_models.convert(kind) for kind in (torch.int8, torch.bool, torch.int64)]
