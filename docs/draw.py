@@ -16,11 +16,12 @@ sys.path.insert(0, str(REPOSITORY))
 from models import FaceModel
 from models.history import load_history
 from models.images import to_pil
-from page import drawing, pictures, site, story
+from page import drawing, pictures, site
 from page.controls import Control
 from page.networks import decode, load
 from page.recipe import Recipe
 from page.site import DRAWN
+from page.story import SMOOTH_STEPS, signature
 from page.zoo import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
 from study.attributes import kind_of
 from study.verdicts import best_first, name_of
@@ -80,13 +81,6 @@ def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (2, 
     return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in seeds for step in STEPS))
 
 
-def first_drawn(folders: list[str]) -> None:
-    """Keep by which weights the first pictures of the page were drawn: elsewhere they are not shown."""
-    hashes_of = {folder: hashes(WEIGHTS / folder / WEIGHTS_FILE).whole for folder in folders}
-    DRAWN.parent.mkdir(exist_ok=True)
-    DRAWN.write_text(json.dumps(hashes_of, indent=1) + "\n")
-
-
 def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:
     """A picture for each model whose bits or directions have names.
 
@@ -131,7 +125,7 @@ def first_pictures(folder: Path) -> None:
     path = load(chosen["model"])
     corners = [Recipe.parse(chosen[name]).latent(path) for name in "abc"]
     a, b, c = corners
-    ways = [path.interpolate(a, b, steps) for steps in (story.SMOOTH_STEPS, chosen["steps"])]
+    ways = [path.interpolate(a, b, steps) for steps in (SMOOTH_STEPS, chosen["steps"])]
     shares = torch.linspace(0, 1, MAP)
     plane = torch.stack([a + u * (b - a) + v * (c - a) for v in shares.flip(0) for u in shares])
     morph = decode(chosen["model"], torch.cat([*ways, torch.stack(corners), plane]))
@@ -146,7 +140,7 @@ def first_pictures(folder: Path) -> None:
     write(folder / "apart.webp", around[chosen["mean"]], columns=chosen["faces"])
 
     smiling = decode(model, network.with_attributes(z, {"Smiling": 1}))[SMILES - 1]
-    steps = np.stack([faces[number], smiling, morph[story.SMOOTH_STEPS // 2], around[BROKEN][0]])
+    steps = np.stack([faces[number], smiling, morph[SMOOTH_STEPS // 2], around[BROKEN][0]])
     write(folder / "tour.webp", steps, columns=4)
     large = Image.fromarray(faces[number])
     large.save(folder / "icon.png", optimize=True)
@@ -157,6 +151,13 @@ def first_pictures(folder: Path) -> None:
         where = (630 + 210 * (index % 3), 210 * (index // 3))
         card.paste(Image.fromarray(face).resize((210, 210), Image.Resampling.BICUBIC), where)
     card.save(folder / "card.jpg", quality=85)
+
+    # By which weights they were drawn: where others are shown, the pictures are not.
+    drawn = {
+        MODELS[name] for name in (model, settings["interpolate"]["model"], settings["out-of-distribution"]["models"])
+    }
+    whole = {name: hashes(WEIGHTS / name / WEIGHTS_FILE).whole for name in sorted(drawn)}
+    DRAWN.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def _first(control: Control) -> Any:
@@ -199,7 +200,7 @@ def main() -> None:
         recipe = Recipe(seed, face)
         pixels = drawing.generate(model, seed, face, 1.0, "")[-1]
         name = f"{model.partition(' ')[0].lower()}-{seed}-{face}.png"
-        (examples / name).write_bytes(pictures.png(pixels, **story.signature(model, recipe)))
+        (examples / name).write_bytes(pictures.png(pixels, **signature(model, recipe)))
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def part_of_index(name: str) -> str:
 
 
 # Of files that the page is made of; a key, a link or somebody's notes beside them are nobody's business.
-SUFFIXES = {".js", ".css", ".html", ".json", ".onnx", ".gz", ".wasm", ".webp", ".png", ".svg", ".ico"}
+SUFFIXES = {".js", ".css", ".html", ".json", ".onnx", ".gz", ".wasm", ".webp", ".png", ".jpg", ".svg", ".ico"}
 LICENSES = ("LICENSE", "ThirdPartyNotices", "README.md")
 
 

@@ -70,18 +70,18 @@ class Page {
       { class: "latent-faces" },
       head,
       h(
-        "div",
-        { class: "bar", role: "tablist", "aria-label": "Parts of the page", onkeydown: (event) => this.turn(event) },
-        this.buttons,
-      ),
-      this.tour.element,
-      this.problems,
-      h(
         "main",
         {},
+        h(
+          "div",
+          { class: "bar", role: "tablist", "aria-label": "Parts of the page", onkeydown: (event) => this.turn(event) },
+          this.buttons,
+        ),
+        this.tour.element,
+        this.problems,
         this.tabs.map(({ element }) => element),
+        h("div", { class: "foot" }, this.status, h("label", {}, enlarge, " Show pixels")),
       ),
-      h("div", { class: "foot" }, this.status, h("label", {}, enlarge, " Show pixels")),
       foot,
     );
   }

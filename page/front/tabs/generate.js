@@ -8,7 +8,7 @@ import { complaint, readAttributes, said, sample, title, writeAttributes, writeR
 import { Faces, Film, countOf, difference, faceOf, isStill } from "../views.js";
 
 // The attributes in sight, which an eye can tell; the others are folded.
-const IN_SIGHT = ["Smiling", "Eyeglasses", "Blond_Hair", "Wearing_Hat", "Male", "Young"];
+export const IN_SIGHT = ["Smiling", "Eyeglasses", "Blond_Hair", "Wearing_Hat", "Male", "Young"];
 // The faces by which a bit is shown.
 const FACES_WITH_A_BIT = 6;
 
@@ -166,7 +166,7 @@ export class Generate extends Tab {
   }
 
   get most() {
-    return this.model.discreteSize ? 1 : (this.page.about.constants?.most_attribute ?? 3);
+    return this.model.discreteSize ? 1 : this.page.about.constants.most_attribute;
   }
 
   get inSight() {
@@ -387,7 +387,8 @@ export class Generate extends Tab {
       face = (await this.decode(model, z, this.recipe).catch(() => null)) ?? shown;
     }
     const recipe = writeRecipe(chosen);
-    const text = { Software: "Latent Faces", "latent-faces model": model.name, "latent-faces recipe": recipe };
+    const { model_key, recipe_key } = this.page.about.constants;
+    const text = { Software: "Latent Faces", [model_key]: model.name, [recipe_key]: recipe };
     const smooth = !this.page.element.classList.contains("pixelated");
     download(await pngWith(face, text, { smooth }), fileName(model, chosen, recipe));
   }

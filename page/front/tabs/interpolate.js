@@ -8,8 +8,6 @@ import { Tab } from "../tab.js";
 import { readRecipe, sample } from "../values.js";
 import { Faces, Film, SIDE, canvas, countOf, faceOf, isStill, join, paint } from "../views.js";
 
-const SMOOTH_STEPS = 24;
-
 // The map shows so many faces in each direction, those it goes through among them, and half a face beyond.
 const MAP = 5;
 const BEYOND = 0.5 / (MAP - 1);
@@ -18,13 +16,14 @@ const KEY_STEP = 0.05;
 export class Interpolate extends Tab {
   constructor(page, about) {
     super(page, about);
+    this.smooth = page.about.constants.smooth_steps;
     this.photographs = {};
     this.film = new Film("The face on the way from A to B", { back: true, changed: () => this.follow() });
     this.scrubber = h("input", {
       type: "range",
       id: "scrubber",
       min: 0,
-      max: SMOOTH_STEPS - 1,
+      max: this.smooth - 1,
       "aria-label": "From A to B",
       oninput: () => this.leave(Number(this.scrubber.value)),
     });
@@ -174,7 +173,7 @@ export class Interpolate extends Tab {
     if (!came) {
       const corners = await this.latents(notes);
       const [a, b] = corners;
-      const paths = [SMOOTH_STEPS, steps].map((count) => model.interpolate(a, b, count, way, discrete));
+      const paths = [this.smooth, steps].map((count) => model.interpolate(a, b, count, way, discrete));
       pixels = await this.decode(model, join([...paths, ...corners]));
       if (!pixels) return;
       this.corners = corners;
@@ -182,13 +181,13 @@ export class Interpolate extends Tab {
     const part = (from, count) => pixels.subarray(from * SIDE * SIDE * 4, (from + count) * SIDE * SIDE * 4);
     const names = Array.from({ length: steps }, (_, i) => `Picture ${i + 1} of ${steps} from A to B, ${model.name}`);
     this.path.element.style.setProperty("--columns", steps);
-    this.path.show(part(SMOOTH_STEPS, steps), names);
+    this.path.show(part(this.smooth, steps), names);
     const isArrival = !this.film.pixels;
-    this.film.show(part(0, SMOOTH_STEPS), isArrival ? SMOOTH_STEPS / 2 : this.film.at);
+    this.film.show(part(0, this.smooth), isArrival ? this.smooth / 2 : this.film.at);
     if (isArrival && !isStill()) this.film.play();
-    this.ends.forEach(({ face }, index) => paint(face, part(SMOOTH_STEPS + steps + index, 1)));
+    this.ends.forEach(({ face }, index) => paint(face, part(this.smooth + steps + index, 1)));
     this.notes.textContent = notes.join(" ");
-    if (came) this.showMap(part(SMOOTH_STEPS + steps + 3, MAP * MAP), "came along");
+    if (came) this.showMap(part(this.smooth + steps + 3, MAP * MAP), "came along");
     else await this.drawMap();
   }
 
@@ -196,8 +195,8 @@ export class Interpolate extends Tab {
   follow() {
     const { at, isPlaying } = this.film;
     this.scrubber.value = at;
-    this.scrubber.setAttribute("aria-valuetext", `${Math.round((100 * at) / (SMOOTH_STEPS - 1))} % of the way to B`);
-    this.path.chosen = Math.round((at / (SMOOTH_STEPS - 1)) * (this.path.cells.length - 1));
+    this.scrubber.setAttribute("aria-valuetext", `${Math.round((100 * at) / (this.smooth - 1))} % of the way to B`);
+    this.path.chosen = Math.round((at / (this.smooth - 1)) * (this.path.cells.length - 1));
     this.playing.textContent = isPlaying ? "Pause" : "Play";
   }
 
@@ -209,7 +208,7 @@ export class Interpolate extends Tab {
 
   // Show one of the strip's pictures, which lie between those of the film.
   choose(index) {
-    this.leave(Math.round((index / (this.path.cells.length - 1)) * (SMOOTH_STEPS - 1)));
+    this.leave(Math.round((index / (this.path.cells.length - 1)) * (this.smooth - 1)));
     this.path.chosen = index;
     paint(this.film.canvas, faceOf(this.path.pixels, index));
   }

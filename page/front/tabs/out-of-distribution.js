@@ -5,8 +5,6 @@ import { button, h, shown } from "../dom.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, diversity } from "../views.js";
 
-const ALL = "All of them";
-
 // Even in the inverse hyperbolic sine, which is straight around 0 and logarithmic far away, where less happens.
 const place = (mean, most) => 0.5 + Math.asinh(mean) / Math.asinh(most) / 2;
 
@@ -41,10 +39,10 @@ export class OutOfDistribution extends Tab {
       "prior, the distribution that the numbers had in training; σ is its standard deviation.",
     );
     const count = page.models.size;
-    this.compare = button("", () => this.set({ models: this.settings.models === ALL ? this.single : ALL }));
+    this.compare = button("", () => this.set({ models: this.isOfAll ? this.single : page.about.constants.all_models }));
     this.all = `Compare all ${NUMBERS[count] ?? count}`;
     const preset = (label, values) => button(label, () => this.set(values()));
-    const experiment = preset("The reports’ experiment", () => ({ mean: -3, models: ALL }));
+    const experiment = preset("The reports’ experiment", () => ({ mean: -3, models: page.about.constants.all_models }));
     this.element.append(
       h(
         "div",
@@ -74,23 +72,26 @@ export class OutOfDistribution extends Tab {
         h(
           "p",
           { class: "note" },
-          "The slider adds the same number to all numbers of a latent (of a GAN’s, to those that are not switches), " +
-            "so each face stays its own while it moves. Variety shows whether the faces still differ.",
+          "The slider moves the mean of a latent’s numbers (of a GAN’s, of those that are not switches), and each face " +
+            "stays its own while it moves. In training the mean was 0, and −3 for the shifted autoencoder.",
         ),
         h(
           "p",
           { class: "note" },
-          "The experiment adds −3. The shifted autoencoder was trained to expect numbers around −3, the plain one was " +
-            "not: do both still draw faces?",
+          "The experiment of the reports moves the mean to −3. The shifted autoencoder expects just that, the plain one " +
+            "does not: do both still draw faces?",
         ),
         h("div", { class: "actions" }, experiment, page.copyButton(this)),
       ),
     );
   }
 
+  get isOfAll() {
+    return this.settings.models === this.page.about.constants.all_models;
+  }
+
   get shown() {
-    const { models } = this.settings;
-    return [...this.page.models.values()].filter(({ name }) => models === ALL || models === name);
+    return [...this.page.models.values()].filter(({ name }) => this.isOfAll || this.settings.models === name);
   }
 
   get models() {
@@ -106,9 +107,9 @@ export class OutOfDistribution extends Tab {
   async draw() {
     const { mean, seed, faces, models } = this.settings;
     const { shown } = this;
-    if (models !== ALL) this.one = models;
-    this.compare.textContent = models === ALL ? `Only the ${this.page.models.get(this.single).said}` : this.all;
-    this.list.classList.toggle("single", models !== ALL);
+    if (!this.isOfAll) this.one = models;
+    this.compare.textContent = this.isOfAll ? `Only the ${this.page.models.get(this.single).said}` : this.all;
+    this.list.classList.toggle("single", !this.isOfAll);
     const rows = shown.map((model) => this.row(model).element);
     if (rows.length !== this.list.children.length || rows.some((row) => !row.isConnected)) {
       this.list.replaceChildren(...rows);
@@ -212,15 +213,17 @@ export function inWords(mean, draws) {
   const told = (some, one, many) => {
     const names = some.map(({ model }) => `the ${model.said}`);
     const listed = names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
-    return some.length ? [`${listed} ${some.length === 1 ? one : many}`] : [];
+    const short = names.length > 3 ? `${NUMBERS[names.length] ?? names.length} models` : listed;
+    return some.length ? [`${short} ${some.length === 1 ? one : many}`] : [];
   };
   const parts = [
     ...told(inside, ...["is", "are"].map((verb) => `${verb} near what training saw`)),
-    ...told(between, ...["is", "are"].map((verb) => `${verb} far from it, and the faces still differ`)),
     ...told(
-      alike,
-      ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face was, it is nearly the same picture`),
+      between,
+      "is far from what training saw, and its faces still differ",
+      "are far from what training saw, and their faces still differ",
     ),
+    ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face, it is nearly one picture`)),
   ];
   return `At ${shown(mean)}, ${parts.join("; ")}.`;
 }
