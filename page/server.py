@@ -110,6 +110,11 @@ def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
     """
     from .site import routes  # Imports gradio, before which some of what is here is to be done.
 
+    # The extra `mcp` makes every endpoint a tool for language models.
+    if has_tools := importlib.util.find_spec("mcp") is not None:
+        from . import mcp
+
+        mcp.install()
     hosts = allowed_hosts(bound)
     frames = os.environ.get("LATENT_FACES_FRAMES", FRAMES)
     return {
@@ -122,8 +127,7 @@ def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
         "run_history": False,
         "show_error": False,  # But for the sentences that are meant for whoever asks.
         "enable_monitoring": False,
-        # The extra `mcp` makes every endpoint a tool for language models.
-        "mcp_server": importlib.util.find_spec("mcp") is not None,
+        "mcp_server": has_tools,
     }
 
 

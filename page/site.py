@@ -115,6 +115,7 @@ def _model(name: str) -> dict[str, Any]:
         "attributes": [*model.attributes],
         "best": attributes_of(name),
         "encodes": model.encodes,
+        "encoding_steps": model.encoding_steps,
         "origin": model.origin,
         "faces_from": model.faces_from,
         "weights": {

@@ -58,6 +58,7 @@ class ShownModel:
     prior_variance: float
     components: int
     encodes: bool
+    encoding_steps: int
     shapes: Mapping[str, list[int]]
     history: History | None
     areas: Mapping[str, float]
@@ -88,8 +89,11 @@ def describe(folder: Path, origin: str) -> ShownModel:
         config = _read_config(folder / CONFIG_FILE)
         shapes = _read_shapes(folder / WEIGHTS_FILE)
         kind = str(config["model_type"])
-        sizes = (config["latent_size"], config.get("discrete_size", 0), config.get("components", 0))
-        latent_size, discrete_size, components = map(_whole, sizes)
+        sizes = (
+            config["latent_size"],
+            *(config.get(name, 0) for name in ("discrete_size", "components", "encoding_steps")),
+        )
+        latent_size, discrete_size, components, encoding_steps = map(_whole, sizes)
         prior_mean, prior_variance = _number(config["prior_mean"]), _number(config["prior_variance"])
         attributes = _names(config.get("attributes") or [])
     except KeyError as error:
@@ -107,6 +111,7 @@ def describe(folder: Path, origin: str) -> ShownModel:
         prior_variance,
         components,
         any(name.startswith("encoder.") for name in shapes),
+        encoding_steps,
         shapes,
         history,
         labels.read_areas(folder / labels.ATTRIBUTES_FILE),

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import safetensors.torch
 import torch
@@ -17,7 +16,7 @@ import torch
 from models import AttributeGenerator, Autoencoder, FaceModel, Generator, PerceptualAutoencoder, load
 from models.images import denormalise
 from models.index import read_index
-from page import graphs
+from page import decoders
 from tests.conftest import WEIGHTS
 
 FRONT = Path(__file__).parent.parent / "page/front"
@@ -149,7 +148,6 @@ def about(model: FaceModel, folder: str, name: str, file: bytes | None = None) -
             "size": len(file),
             "blocks": [hashlib.sha256(file[at : at + 2**18]).hexdigest() for at in range(0, len(file), 2**18)],
         },
-        "graph": f"front/graphs/{model.architecture}.onnx",
     }
 
 
@@ -252,19 +250,12 @@ def test_what_is_no_wish_is_refused_in_a_sentence(visit, server):
         assert sentence in complaint and complaint.endswith(".")
 
 
-def test_graphs_are_what_the_command_writes(tmp_path):
-    graphs.main(tmp_path)
-    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert written == {path.name: path.read_bytes() for path in graphs.GRAPHS.iterdir()}
-    architectures = {path.removesuffix(".onnx") for path in written} - {"shapes.json"}
-    assert architectures == {model.architecture for model in MODELS.values()} | {"attribute-generator"}
-
-
-def test_a_model_as_training_leaves_it_has_a_graph():
-    shapes = json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())
-    for model in (Generator(), Autoencoder(), AttributeGenerator(attributes=("Hat",)), PerceptualAutoencoder()):
-        weights = model.state_dict()
-        assert shapes[model.architecture] == {name: [*weights[name].shape] for name in shapes[model.architecture]}
+def test_layers_are_what_the_command_writes(tmp_path):
+    decoders.main(tmp_path / "decoders.json")
+    assert (tmp_path / "decoders.json").read_text() == decoders.DECODERS.read_text()
+    architectures = json.loads(decoders.DECODERS.read_text()).keys()
+    trained = (Generator(), Autoencoder(), AttributeGenerator(attributes=("Hat",)), PerceptualAutoencoder())
+    assert architectures == {model.architecture for model in (*MODELS.values(), *trained)}
 
 
 def far_and_near(model: FaceModel) -> tuple[torch.Tensor, np.ndarray]:
@@ -272,19 +263,6 @@ def far_and_near(model: FaceModel) -> tuple[torch.Tensor, np.ndarray]:
     z = torch.cat([model.sample_latent(4, seed=1, mean=mean) for mean in MEANS])
     with torch.inference_mode():
         return z, denormalise(model.decode(z)).permute(0, 2, 3, 1).numpy().astype(int)
-
-
-@pytest.mark.parametrize("title", MODELS)
-def test_a_graph_decodes_as_its_model(title, tmp_path):
-    model = MODELS[title]
-    weights = safetensors.torch.load_file(WEIGHTS / FOLDERS[title] / "model.safetensors")
-    for name in json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())[model.architecture]:
-        (tmp_path / name).write_bytes(weights[name].float().numpy().tobytes())
-    (tmp_path / "graph.onnx").write_bytes((graphs.GRAPHS / f"{model.architecture}.onnx").read_bytes())
-    z, faces = far_and_near(model)
-    (x,) = onnxruntime.InferenceSession(tmp_path / "graph.onnx").run(None, {"z": z.numpy()})
-    decoded = denormalise(torch.tensor(x)).permute(0, 2, 3, 1).numpy().astype(int)
-    assert np.abs(decoded - faces).max() <= 1
 
 
 # Decodes latents by each model.
@@ -323,9 +301,8 @@ def test_it_loads_what_it_needs_once(visit, server):
     server.asked.clear()
     decode(page, [entry])
     asked = {path.partition("?")[0] for path in server.asked}
-    graph = {"/front/graphs/shapes.json", "/front/graphs/autoencoder.onnx"}
-    scripts = {f"/front/{name}.js" for name in ("worker", "weights", "fetched", "vendor/ort.wasm.bundle.min")}
-    assert asked == graph | scripts | {"/front/vendor/ort-wasm-simd-threaded.wasm.gz"}
+    kernel = {f"/front/kernel/{name}" for name in ("kernel.wasm", "decoders.json", "worker.js", "decoder.js")}
+    assert asked == kernel | {"/front/weights.js", "/front/fetched.js"}
 
 
 def test_a_changed_file_takes_the_place_of_the_old(visit, server):
@@ -401,7 +378,7 @@ def damaged(file: bytes, how: str) -> bytes:
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        ("numbers", "No face of the GAN comes out in this browser."),
+        ("numbers", "The GAN cannot be run in this browser: layers.1.0.weight holds what is no number."),
         ("offsets", "The weights of the GAN are damaged: layers.1.0.weight is not where its header says."),
         ("overlap", "The weights of the GAN are damaged: layers.1.0.weight and layers.1.1."),
         ("name", "The weights of the GAN are damaged: it has no layers.1.0.weight."),
@@ -416,10 +393,19 @@ def test_a_damaged_file_is_no_model(visit, server, files, how, sentence):
     assert_fails(visit(server), about(MODELS["GAN"], "damaged", "GAN", file), sentence)
 
 
-def test_a_model_that_the_graph_does_not_fit_is_refused(visit, server, files):
-    model = Generator(hidden_size=16)
+def test_models_of_other_sizes_are_drawn(visit, server, files):
+    model = Generator(hidden_size=16).eval()
     files["/weights/other/model.safetensors"] = file = safetensors.torch.save(model.state_dict())
-    sentence = "The Thin GAN has other sizes than the graph that a browser runs: layers."
+    z, faces = far_and_near(model)
+    answer = visit(server).evaluate(DECODE, [[about(model, "other", "Thin GAN", file)], [encoded(z)]])
+    pixels = array(answer["faces"][0], np.uint8).reshape(-1, 64, 64, 4)[..., :3].astype(int)
+    assert np.abs(pixels - faces).max() <= 1
+
+
+def test_a_model_of_sizes_that_the_kernel_does_not_take_is_refused(visit, server, files):
+    model = Generator(hidden_size=10)
+    files["/weights/other/model.safetensors"] = file = safetensors.torch.save(model.state_dict())
+    sentence = "The Thin GAN cannot be run in this browser: layers.1.0 is of 40 x 20, no multiples of 8."
     assert_fails(visit(server), about(model, "other", "Thin GAN", file), sentence)
 
 
@@ -437,24 +423,23 @@ FULL = """Worker = class {
     ("entry", "script", "sentence"),
     [
         (NOWHERE, "", "The weights of the GAN cannot be loaded: the server answers 404."),
-        ({**GAN, "graph": None}, "", "The GAN has no graph that a browser could run."),
+        ({**GAN, "architecture": "statue"}, "", "The GAN has layers that a browser cannot compute."),
         (GAN, DEAD, "This browser cannot run what draws the faces."),
         (GAN, FULL, "This browser has no memory left to draw faces."),
     ],
-    ids=["no weights", "no graph", "dead workers", "no memory"],
+    ids=["no weights", "no layers", "dead workers", "no memory"],
 )
 def test_a_failure_is_a_sentence(visit, server, entry, script, sentence):
     assert_fails(visit(server, script), entry, sentence)
 
 
-@pytest.mark.parametrize("lack", ["WebAssembly", "DecompressionStream"])
-def test_a_browser_that_cannot_draw_says_so_and_loads_nothing(visit, server, lack):
-    page = visit(server, f"delete window.{lack}")
+def test_a_browser_without_webassembly_says_so_and_loads_nothing(visit, server):
+    page = visit(server, "delete window.WebAssembly")
     server.asked.clear()
     answer = page.evaluate(TWICE, GAN)
     assert answer["status"]["state"] == "unable" and server.asked == []
-    assert answer["first"] == answer["last"] == answer["status"]["reason"]
-    assert answer["first"].endswith("so it shows only the pictures that came with the page.")
+    sentence = "This browser has no WebAssembly, so it shows only the pictures that came with the page."
+    assert answer["first"] == answer["last"] == answer["status"]["reason"] == sentence
 
 
 # Weights: checked, then kept.
@@ -532,7 +517,7 @@ def test_what_fails_for_a_moment_is_tried_again(visit, server, files):
         request.send_error(503)
         return False
 
-    paths = ["/front/vendor/ort-wasm-simd-threaded.wasm.gz", "/weights/gan/model.safetensors"]
+    paths = ["/front/kernel/kernel.wasm", "/weights/gan/model.safetensors"]
     files.update(dict.fromkeys(paths, failing_once))
     decode(visit(server), [GAN])
     assert {path.partition("?")[0] for path in failed} == set(paths)
@@ -615,7 +600,7 @@ window.Worker = class extends Worker {
       this.isOpening = !!data.opening;
       opening += this.isOpening;
       mostOpening = Math.max(opening, mostOpening);
-      const z = data.question?.inputs.z.shape[0] ?? 0;
+      const z = data.question?.count ?? 0;
       asked.push([made.indexOf(this), data.name, this.isOpening, z]);
     }
     super.postMessage(data);
@@ -633,7 +618,7 @@ def test_only_workers_that_know_a_network_are_asked_and_the_others_learn_one_by_
     page.evaluate(DECODER, [GAN, ABOUTS[1]])
     thrice = "Promise.all([1, 2, 3].map((seed) => decoder.decode('GAN', latents(24, seed))))"
     first, *others = page.evaluate(f"{thrice}.then(() => asked.slice())")
-    assert first == [0, "GAN", True, 1] and {(worker, opens) for worker, _, opens, _ in others} == {(0, False)}
+    assert first == [0, "GAN", True, 0] and {(worker, opens) for worker, _, opens, _ in others} == {(0, False)}
     page.wait_for_function("asked.filter(([, , opens]) => opens).length === 3 && !opening")
     page.evaluate("(asked.length = 0, decoder.decode('GAN', latents(24, 4)))")
     assert sorted(page.evaluate("asked")) == [[worker, "GAN", False, 8] for worker in range(3)]
@@ -722,17 +707,18 @@ def test_a_worker_that_dies_is_replaced(visit, server):
 
 
 def test_any_graph_is_run(visit, server):
-    """As the page's photographs need it: with tensors of a weights file or its own."""
-    z, _ = far_and_near(MODELS["GAN"])
+    """As photographs need it: with tensors of a model's weights."""
+    model, x = MODELS["Plain autoencoder"], torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.inference_mode():
-        wanted = MODELS["GAN"].decode(z).numpy()
-    shape, x = visit(server).evaluate(
-        """async ([about, z]) => {
+        wanted = model.encode(x).numpy()
+    shape, z = visit(server).evaluate(
+        """async ([about, x]) => {
           const models = modelsOf([about]), decoder = new Decoder(models, location.href);
-          const network = { name: "Any", graph: "graphs/generator.onnx", weights: models.get("GAN").weights };
-          const { x } = await decoder.run(network, { z: { data: numbers(z), shape: [16, 100] } });
-          return [x.shape, text(x.data)];
+          const { weights } = models.get(about.name);
+          const network = { name: "Encoder", graph: "graphs/autoencoder-encoder.onnx", weights };
+          const { z } = await decoder.run(network, { x: { data: numbers(x), shape: [2, 3, 64, 64] } });
+          return [z.shape, text(z.data)];
         }""",
-        [GAN, encoded(z)],
+        [ABOUTS[1], encoded(x)],
     )
-    assert shape == [16, 3, 64, 64] and np.abs(array(x).reshape(shape) - wanted).max() < 1e-4
+    assert shape == [2, 100] and np.abs(array(z).reshape(shape) - wanted).max() < 1e-4

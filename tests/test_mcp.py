@@ -1,16 +1,21 @@
 """The page's endpoints as a language model sees them."""
 
 import asyncio
+import base64
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("mcp", reason="MCP is not installed: pip install --group mcp")
 
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
+
+from page import networks
 
 TOOLS = {"generate", "flip_bit", "interpolate", "reconstruct", "out_of_distribution", "experiment", "training"}
 
@@ -39,18 +44,53 @@ def test_every_tool_and_argument_is_described(ask):
         assert "Returns:" in tools[name].description
         for argument, schema in tools[name].inputSchema["properties"].items():
             assert schema["type"] and schema["description"], f"{name}: {argument}"
+        # All of it has a value on arrival.
+        assert not tools[name].inputSchema.get("required")
     model = tools["generate"].inputSchema["properties"]["model"]
     assert "Shifted autoencoder" in model["enum"]
 
 
-def test_a_tool_draws_faces_and_tells_what_is_wrong(ask):
-    drawn = ask(lambda client: client.call_tool("generate", {"model": "GAN", "seed": 3, "count": 2}))
-    text = drawn.content[0].text
-    assert not drawn.isError and "diversity" in text
-    address = text.partition("'url': '")[2].partition("'")[0]
-    assert httpx.get(address).content.startswith(b"\x89PNG")
+def picture(part) -> np.ndarray:
+    assert (part.type, part.mimeType) == ("image", "image/png")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(part.data)))).astype(int)
 
-    refused = ask(lambda client: client.call_tool("generate", {"count": 10_000}))
-    assert (
-        refused.isError and "64" in refused.content[0].text and "Traceback" not in json.dumps(refused.content[0].text)
-    )
+
+def test_a_tool_shows_the_faces_that_it_drew(ask):
+    drawn = ask(lambda client: client.call_tool("generate", {"model": "GAN", "seed": 3, "count": 10}))
+    faces, numbers = drawn.content
+    assert not drawn.isError and json.loads(numbers.text)["diversity"] > 0
+    shown = picture(faces)[::2, ::2]
+    assert shown.shape == (128, 512, 3) and (shown[64:, 128:] == 255).all()
+    for number, face in enumerate(networks.load("GAN").generate(10, seed=3)):
+        row, column = divmod(number, 8)
+        cell = shown[64 * row : 64 * (row + 1), 64 * column : 64 * (column + 1)]
+        assert np.abs(cell - np.asarray(face)).max() <= 1
+
+
+def test_a_walk_needs_no_photographs(ask):
+    walked = ask(lambda client: client.call_tool("interpolate", {"model": "GAN", "a": "0", "b": "1", "steps": 3}))
+    faces, notes = walked.content
+    assert not walked.isError and json.loads(notes.text) == {"notes": []}
+    ends = [np.asarray(networks.load("GAN").generate(1, seed=seed)[0]) for seed in (0, 1)]
+    shown = picture(faces)[::2, ::2]
+    assert np.abs(shown[:, :64] - ends[0]).max() <= 1 and np.abs(shown[:, 128:] - ends[1]).max() <= 1
+
+
+@pytest.mark.parametrize("name", sorted(TOOLS - {"reconstruct"}))
+def test_no_answer_tells_where_the_server_keeps_its_files(ask, name):
+    told = ask(lambda client: client.call_tool(name, {}))
+    assert not told.isError
+    text = " ".join(part.text for part in told.content if part.type == "text")
+    assert text and "face.png" not in text and "file=" not in text
+    assert any(part.type == "image" for part in told.content)
+
+
+def test_what_is_wrong_is_told_in_a_sentence(ask):
+    for name, arguments, word in (
+        ("generate", {"count": 10_000}, "64"),
+        ("reconstruct", {}, "send a photograph"),
+        ("reconstruct", {"image": "/etc/hostname"}, "provide a url"),
+    ):
+        refused = ask(lambda client: client.call_tool(name, arguments))  # noqa: B023
+        assert refused.isError and word in refused.content[0].text
+        assert "Traceback" not in refused.content[0].text and "site-packages" not in refused.content[0].text

@@ -1,16 +1,16 @@
 // Latents to faces, and whatever else a network is asked, in workers of the visitor's own browser.
 
 import { fetched } from "./fetched.js";
+import { MOST } from "./kernel/decoder.js";
 import { Pool } from "./pool.js";
 
 // What one face is: 64 x 64 pixels, RGBA.
 const FACE_BYTES = 4 * 64 * 64;
 
-// Faces that a worker decodes at a time. Fewer are not worth a second worker: of the first autoencoders, whose work is
-// in their fully connected layers, whose weights are read for one face as for eight; more make others wait.
+// Faces that are worth a second worker: more of the first autoencoders, whose work is in their fully connected layers,
+// whose weights are read for one face as for eight.
 const FEWEST = { autoencoder: 8 };
 const FEWEST_OTHERS = 3;
-const MOST = 16;
 
 // Faces that are kept, lest they be decoded again: 16 MB.
 const KEPT = 1024;
@@ -18,47 +18,49 @@ const KEPT = 1024;
 // Whose weights come first where several are wanted.
 const BEST = ["attribute-generator", "perceptual-autoencoder"];
 
+const here = (file) => new URL(file, import.meta.url);
+
 /** Tells "status" whenever `status` has changed, and "again" when what failed may do now. */
 export class Decoder extends EventTarget {
   #line = new Line();
-  #pool = null;
-  #runtime = { done: 0, total: 0 };
-  #networks = new Map(); // By name: {network, opened: a promise, isOpen, done, total: bytes, complaint}
+  #pools = new Map(); // Of both kinds of workers: promises.
+  #bytes = new Map(); // Of all that is loaded, by name: {done, total}
+  #networks = new Map(); // By name: {network, opened: a promise, isOpen, complaint}
+  #told = new Map(); // What files tell of them: promises.
   #newest = new WeakMap();
   #faces = new Map();
+  #unable = globalThis.WebAssembly ? "" : unable("has no WebAssembly");
 
   constructor(models, base) {
     super();
     this.models = models;
     this.base = base;
-    this.unable = unable();
-    globalThis.addEventListener?.("online", () => this.#again());
+    addEventListener("online", () => this.#again());
   }
 
   /** {state: "idle", "loading", "ready", "failed" or "unable"; loaded, total: bytes; reason: a sentence where it failed} */
   get status() {
     const networks = [...this.#networks.values()];
-    const sum = (key) => networks.reduce((sum, network) => sum + network[key], this.#runtime[key]);
+    const sum = (key) => [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes[key], 0);
     const complaint = networks.find(({ complaint }) => complaint)?.complaint;
     const isLoading = networks.some(({ isOpen, complaint }) => !isOpen && !complaint);
     const state = isLoading ? "loading" : complaint ? "failed" : networks.length ? "ready" : "idle";
     return {
-      state: this.unable ? "unable" : state,
+      state: this.#unable ? "unable" : state,
       loaded: sum("done"),
       total: sum("total"),
-      reason: this.unable || complaint || "",
+      reason: this.#unable || complaint || "",
     };
   }
 
   /** Load models by their names, the best first. */
   want(names) {
-    if (this.unable) return;
-    for (const name of names) this.open(this.#decoderOf(this.models.get(name))).catch(() => {});
+    for (const name of names) this.open(this.models.get(name)).catch(() => {});
   }
 
   /**
    * Latents, `latentSize` numbers a face, to their faces: RGBA, 64 x 64 pixels a face, in one Uint8ClampedArray. Null
-   * where a newer question of the same object, `by`, has come meanwhile.
+   * as soon as there is a newer question of the same object, `by`.
    */
   async decode(name, z, { by } = {}) {
     const model = this.models.get(name);
@@ -73,102 +75,90 @@ export class Decoder extends EventTarget {
    */
   async run(network, inputs, { by } = {}) {
     return this.#supersede(by, async (isWanted) => {
-      await this.open(network);
-      const answer = await this.#pool.then((pool) => pool.ask(network.name, { inputs }, isWanted));
-      return answer && answer.outputs;
+      const pool = await this.open(network);
+      return (await pool.ask(network.name, { inputs }, isWanted))?.outputs ?? null;
     });
   }
 
-  /** Load what a graph needs. */
+  /** Load what a network needs, a model or a graph. */
   open(network) {
-    const known = this.#networks.get(network.name);
+    const { name } = network;
+    const known = this.#networks.get(name);
     if (known && !known.complaint) return known.opened;
-    const state = { network, isOpen: false, done: 0, total: 0, complaint: "" };
-    const rank = BEST.indexOf(network.model?.kind);
-    state.opened = this.#line
-      .enter(rank < 0 ? BEST.length : rank, (moved) => this.#open(network, state, moved))
-      .then(
-        () => {
-          state.isOpen = true;
-          this.#tell();
-        },
-        (error) => {
-          state.complaint = error.message;
-          this.#tell();
-          throw error;
-        },
+    const opened = this.#open(network);
+    const state = { network, opened, isOpen: false, complaint: "" };
+    opened.then(
+      () => this.#tell(state, { isOpen: true }),
+      (error) => this.#tell(state, { complaint: error.message }),
+    );
+    this.#networks.set(name, state);
+    this.#tell(state);
+    return opened;
+  }
+
+  async #open(network) {
+    if (this.#unable) throw new Error(this.#unable);
+    const { name, kind, graph, weights } = network;
+    const rank = BEST.includes(kind) ? BEST.indexOf(kind) : BEST.length;
+    const tensors = (names) =>
+      this.#line.enter(rank, (moved) =>
+        weights.tensors(names, (...bytes) => {
+          moved();
+          this.#count(name, ...bytes);
+        }),
       );
-    this.#networks.set(network.name, state);
-    this.#tell();
-    return state.opened;
-  }
-
-  async #open(network, state, moved) {
-    if (this.unable) throw new Error(this.unable);
-    const { name, graph, weights, model } = network;
-    if (!graph) throw new Error(`The ${name} has no graph that a browser could run.`);
-    const count = (done, total) => {
-      moved();
-      Object.assign(state, { done, total });
-      this.#tell();
+    // What a file tells of a network, and the tensors that it names.
+    const described = async (file, key, namesIn) => {
+      const told = await this.#json(file);
+      if (!Object.hasOwn(told, key)) throw new Error(`The ${name} has layers that a browser cannot compute.`);
+      return [told[key], await tensors(namesIn(told[key]))];
     };
-    const [pool, content, tensors] = await Promise.all([
-      (this.#pool ??= this.#openPool()),
-      fetched(new URL(graph, import.meta.url)).then(({ bytes }) => bytes),
-      weights ? this.#tensors(network, count) : new Map(),
+    if (!graph) {
+      const [pool, [layers, found]] = await Promise.all([
+        this.#pool("kernel"),
+        described("kernel/decoders.json", network.about.architecture, tensorsOf),
+      ]);
+      pool.add(name, { layers, tensors: found, latentSize: network.latentSize });
+      await pool.ask(name);
+      return pool;
+    }
+    const [pool, { bytes }, found] = await Promise.all([
+      this.#pool("graphs"),
+      fetched(here(graph)),
+      weights ? described("graphs/shapes.json", graph.match(/([^/]*)\.onnx$/)?.[1], Object.keys) : [{}, new Map()],
     ]);
-    pool.add(name, { graph: content, tensors });
-    if (model) await this.#try(model, pool);
-  }
-
-  // Those that a graph takes, of the sizes that it takes.
-  async #tensors({ name, graph, weights }, count) {
-    const { bytes } = await fetched(new URL("graphs/shapes.json", import.meta.url));
-    const shapes = JSON.parse(new TextDecoder().decode(bytes))[graph.match(/([^/]*)\.onnx$/)?.[1]];
-    if (!shapes) throw new Error(`The ${name} has no graph that a browser could run.`);
-    const tensors = await weights.tensors(Object.keys(shapes), count);
-    for (const [tensor, { shape }] of tensors) {
-      if (`${shape}` === `${shapes[tensor]}`) continue;
-      const sizes = `${tensor} is ${shape.join(" x ")} and not ${shapes[tensor].join(" x ")}`;
+    for (const [tensor, wanted] of Object.entries(found[0])) {
+      const { shape } = found[1].get(tensor);
+      if (`${shape}` === `${wanted}`) continue;
+      const sizes = `${tensor} is ${shape.join(" x ")} and not ${wanted.join(" x ")}`;
       throw new Error(`The ${name} has other sizes than the graph that a browser runs: ${sizes}.`);
     }
-    return tensors;
-  }
-
-  // One face, before any is shown.
-  async #try(model, pool) {
-    await model.ready();
-    const { pixels, isFinite } = await pool.ask(model.name, question(model, model.sample(0, 1)));
-    const isBlank = pixels.every((value, i) => i % 4 === 3 || value === pixels[0]);
-    if (!isFinite || isBlank) throw new Error(`No face of the ${model.name} comes out in this browser.`);
-  }
-
-  #decoderOf(model) {
-    const { name, weights, about } = model;
-    return { name, model, weights, graph: about.graph && new URL(about.graph, this.base).href };
+    pool.add(name, { graph: bytes, tensors: found[1] });
+    return pool;
   }
 
   async #decode(model, z, count, isWanted) {
     const size = model.latentSize;
     const rows = Array.from({ length: count }, (_, i) => z.subarray(i * size, (i + 1) * size));
     const keys = rows.map((row) => `${model.name} ${String.fromCharCode(...new Uint16Array(row.slice().buffer))}`);
-    const missing = keys.flatMap((key, i) => (this.#faces.has(key) ? [] : [i]));
     const found = new Map(keys.map((key) => [key, this.#faces.get(key)]));
+    const missing = keys.flatMap((key, i) => (found.get(key) ? [] : [i]));
     if (missing.length) {
-      await this.open(this.#decoderOf(model));
+      const pool = await this.open(model);
       if (!isWanted()) return null;
-      const pool = await this.#pool;
-      const share = Math.ceil(missing.length / pool.size(model.name));
-      const step = Math.min(MOST, Math.max(FEWEST[model.kind] ?? FEWEST_OTHERS, share));
-      const parts = [];
-      for (let at = 0; at < missing.length; at += step) parts.push(missing.slice(at, at + step));
       const decodePart = async (part) => {
         const latents = new Float32Array(part.length * size);
         part.forEach((i, to) => latents.set(rows[i], to * size));
-        const answer = await pool.ask(model.name, question(model, latents), isWanted);
+        const answer = await pool.ask(model.name, { z: latents, count: part.length }, isWanted);
         if (!answer) return;
         part.forEach((i, at) => found.set(keys[i], answer.pixels.subarray(at * FACE_BYTES, (at + 1) * FACE_BYTES)));
       };
+      // As many parts for each worker.
+      const hands = pool.size(model.name);
+      const share = Math.ceil(missing.length / (Math.ceil(missing.length / (MOST * hands)) * hands));
+      const step = Math.max(share, FEWEST[model.kind] ?? FEWEST_OTHERS);
+      const parts = [];
+      for (let at = 0; at < missing.length; at += step) parts.push(missing.slice(at, at + step));
       await Promise.all(parts.map(decodePart));
       if (!isWanted()) return null;
     }
@@ -199,29 +189,46 @@ export class Decoder extends EventTarget {
     return Promise.race([work(() => isWanted), superseded]);
   }
 
-  async #openPool() {
-    const count = (done, total) => {
-      this.#runtime = { done, total };
-      this.#tell();
-    };
-    try {
-      const address = new URL("vendor/ort-wasm-simd-threaded.wasm.gz", import.meta.url);
-      const { bytes } = await fetched(address, { progress: count });
-      // Some servers declare it compressed, and the browser has it whole.
-      const unpacked = () => new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-      const runtime = bytes[0] === 0x1f ? await new Response(unpacked()).arrayBuffer() : bytes.buffer;
-      return new Pool("worker.js", runtime, (complaint) => this.#lose(complaint));
-    } catch (error) {
-      this.#pool = null; // So that it can be tried again.
-      throw error;
+  // The workers of a kind, with what they run.
+  #pool(kind) {
+    if (!this.#pools.has(kind)) {
+      const lost = (complaint) => {
+        this.#pools.delete(kind); // So that it can be tried again.
+        for (const state of this.#networks.values()) {
+          if (kind === (state.network.graph ? "graphs" : "kernel")) this.#tell(state, { isOpen: false, complaint });
+        }
+      };
+      const opening = kind === "graphs" ? this.#openGraphs(lost) : this.#openKernel(lost);
+      this.#pools.set(kind, opening);
+      opening.catch(() => this.#pools.delete(kind));
     }
+    return this.#pools.get(kind);
   }
 
-  // All has to be opened anew.
-  #lose(complaint) {
-    this.#pool = null;
-    for (const state of this.#networks.values()) Object.assign(state, { isOpen: false, complaint });
-    this.#tell();
+  async #openKernel(lost) {
+    const { bytes } = await fetched(here("kernel/kernel.wasm"), { progress: (...bytes) => this.#count("", ...bytes) });
+    if (!WebAssembly.validate(bytes)) throw new Error((this.#unable = unable("is too old")));
+    return new Pool("kernel/worker.js", await WebAssembly.compile(bytes), lost);
+  }
+
+  async #openGraphs(lost) {
+    if (!globalThis.DecompressionStream) throw new Error("This browser is too old to look at photographs.");
+    const count = (...bytes) => this.#count("graphs", ...bytes);
+    const { bytes } = await fetched(here("vendor/ort-wasm-simd-threaded.wasm.gz"), { progress: count });
+    // Some servers declare it compressed, and the browser has it whole.
+    const unpacked = () => new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const runtime = bytes[0] === 0x1f ? await new Response(unpacked()).arrayBuffer() : bytes.buffer;
+    return new Pool("worker.js", runtime, lost);
+  }
+
+  // Of all networks that are wanted at once it is read once, so that they come to the line together.
+  #json(file) {
+    if (!this.#told.has(file)) {
+      const told = fetched(here(file)).then(({ bytes }) => JSON.parse(new TextDecoder().decode(bytes)));
+      this.#told.set(file, told);
+      told.catch(() => this.#told.delete(file));
+    }
+    return this.#told.get(file);
   }
 
   #again() {
@@ -231,20 +238,26 @@ export class Decoder extends EventTarget {
     this.dispatchEvent(new Event("again"));
   }
 
-  #tell() {
+  #count(name, done, total) {
+    this.#bytes.set(name, { done, total });
+    this.#tell();
+  }
+
+  #tell(state = {}, change = {}) {
+    Object.assign(state, change);
     this.dispatchEvent(new Event("status"));
   }
 }
 
-const question = ({ latentSize }, z) => ({
-  inputs: { z: { data: z, shape: [z.length / latentSize, latentSize] } },
-  asPixels: true,
-});
+const unable = (why) => `This browser ${why}, so it shows only the pictures that came with the page.`;
 
-// Why this browser draws nothing, or "".
-function unable() {
-  const lacks = !globalThis.WebAssembly ? "has no WebAssembly" : !globalThis.DecompressionStream ? "is too old" : "";
-  return lacks && `This browser ${lacks}, so it shows only the pictures that came with the page.`;
+// The names of the tensors that layers take.
+function tensorsOf(layers) {
+  const normalised = ({ norm }) => ["weight", "bias", "running_mean", "running_var"].map((of) => `${norm}.${of}`);
+  return layers.flatMap((layer) => [
+    `${layer.name}.weight`,
+    ...(layer.norm ? normalised(layer) : [`${layer.name}.bias`]),
+  ]);
 }
 
 // Loads go one after another, the best first. One that gets nothing for a second lets the next begin.
@@ -256,7 +269,7 @@ class Line {
   enter(rank, load) {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ rank, load, resolve, reject });
-      queueMicrotask(() => this.#next()); // After all that are wanted at once.
+      setTimeout(() => this.#next()); // After all that are wanted at once.
     });
   }
 

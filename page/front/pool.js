@@ -74,7 +74,8 @@ export class Pool {
     if (answer.isGone || answer.isMemory) {
       this.#dismiss(hand, answer);
       this.#queue.unshift(asked);
-    } else if (answer.complaint) reject(new Error(`The ${name} cannot be run in this browser: ${answer.complaint}`));
+    } else if (answer.complaint)
+      reject(new Error(`The ${name} cannot be run in this browser: ${answer.complaint.replace(/\.?$/, ".")}`));
     else resolve(answer);
     this.#next();
   }

@@ -80,7 +80,7 @@ export async function align(decoder, picture) {
 }
 
 /** The face in a picture that is where it was in the one before, by `toFrame` then; null if it is not. */
-export async function follow(decoder, picture, toFrame) {
+export async function track(decoder, picture, toFrame) {
   const found = await lookAgain(decoder, picture, toFrame);
   return found && found.probability >= SURE_PROBABILITY ? found.toFrame : null;
 }

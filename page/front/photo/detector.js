@@ -16,9 +16,6 @@ const SURE = [0.6, 0.7, 0.7];
 // Of a face that counts.
 const FACE_PROBABILITY = 0.9;
 
-/** Load them beforehand. */
-export const open = (decoder) => Promise.all(Object.values(NETWORKS).map((network) => decoder.open(network)));
-
 /**
  * Faces in a picture, the largest first: {probability, landmarks: [[x, y], ...]}, both eyes, nose and corners of the mouth.
  * None is narrower than about `least` pixels, and no side of the picture may be.

@@ -9,9 +9,6 @@ const network = (model, part) => ({
   weights: model.weights,
 });
 
-/** Load what it takes beforehand. */
-export const open = (decoder, model) => decoder.open(network(model, "encoder"));
-
 /** The latent of a face, RGBA of 64 x 64, after some steps at most: each brings it nearer, and takes three decodings' time. */
 export async function encode(decoder, model, face, most = Infinity) {
   const x = { data: fromPixels(face), shape: [1, 3, 64, 64] };

@@ -3,8 +3,7 @@
 import { button, h } from "../dom.js";
 import { textsOf } from "../png.js";
 import { complaint, readRecipe, sample } from "../values.js";
-import { align, find, follow, framed } from "./alignment.js";
-import { open as openDetector } from "./detector.js";
+import { align, find, framed, track } from "./alignment.js";
 import { encode } from "./encoding.js";
 import { middle, open, snapshot } from "./pictures.js";
 
@@ -59,17 +58,18 @@ function described({ width, height }, faces, angle) {
 
 // The face's model, recipe and latent, if its file says that one of this page's models drew it, and that is true.
 async function drawnHere(page, file, picture) {
-  const texts = textsOf(new Uint8Array(await file.arrayBuffer()));
-  const model = page.models.get(texts["latent-faces model"]);
+  const { model_key: modelKey, recipe_key: recipeKey } = page.about.constants;
+  const { [modelKey]: name, [recipeKey]: recipe } = textsOf(new Uint8Array(await file.arrayBuffer()));
+  const model = page.models.get(name);
   if (!model || picture.width !== picture.height) return null;
   try {
-    const recipe = readRecipe(texts["latent-faces recipe"] ?? "");
+    const read = readRecipe(recipe ?? "");
     await model.ready();
-    const z = sample(model, recipe, recipe.face).slice(-model.latentSize);
-    const face = await page.decoder.decode(model.name, z);
+    const z = sample(model, read, read.face).slice(-model.latentSize);
+    const face = await page.decoder.decode(name, z);
     const { data } = middle(picture, SIDE);
     const difference = data.reduce((sum, value, i) => sum + Math.abs(value - face[i]), 0) / (3 * SIDE * SIDE);
-    return difference <= MOST_DIFFERENCE ? { model: model.name, recipe: texts["latent-faces recipe"], z } : null;
+    return difference <= MOST_DIFFERENCE ? { model: name, recipe, z } : null;
   } catch {
     return null; // Whatever somebody wrote there, it is a picture all the same.
   }
@@ -116,27 +116,33 @@ export function photograph(page, label, change, { live = null } = {}) {
 
   async function film() {
     const mine = begin();
-    openDetector(page.decoder).catch(() => {}); // It is told where it is needed.
     try {
-      camera = await openCamera();
-    } catch {
-      said.replaceChildren(complaint("There is no camera to be had. Allow it for this page, or choose a file."));
-      return;
-    }
-    if (mine !== last) return camera.end();
-    const { video } = camera;
-    const shoot = button("Take the picture", () => take(camera.picture()), { class: "primary" });
-    said.replaceChildren(video, h("div", { class: "actions" }, shoot, button("Stop", begin)));
-    const liveFace = ({ data }) => new Found(page, { seen: data, note: "Live from your camera.", steps: 0 });
-    let toFrame = null;
-    while (live && mine === last) {
-      await camera.frame();
+      const opened = await openCamera();
+      if (mine !== last) return opened.end();
+      camera = opened;
+      const shoot = button("Take the picture", () => take(opened.picture()), { class: "primary" });
+      said.replaceChildren(opened.video, h("div", { class: "actions" }, shoot, button("Stop", begin)));
+      await follow(opened, () => mine === last);
+    } catch (error) {
       if (mine !== last) return;
-      if (!video.offsetParent) return begin(); // Another tab was opened.
+      begin();
+      said.replaceChildren(complaint(error.message));
+    }
+  }
+
+  // Show each face that the camera sees, until it is ended or another tab is opened.
+  async function follow({ video, frame }, isOn) {
+    let toFrame = null;
+    while (isOn()) {
+      await frame();
+      if (!video.offsetParent) return isOn() && begin();
+      if (!live) continue;
       const picture = snapshot(video);
-      toFrame &&= await follow(page.decoder, picture, toFrame);
+      toFrame &&= await track(page.decoder, picture, toFrame);
       toFrame ??= (await find(page.decoder, picture, [0]))?.toFrame ?? null;
-      if (toFrame && mine === last) await live(liveFace(framed(picture, toFrame)));
+      if (!toFrame || !isOn()) continue;
+      const { data } = framed(picture, toFrame);
+      await live(new Found(page, { seen: data, note: "Live from your camera.", steps: 0 }));
     }
   }
 
@@ -178,21 +184,22 @@ export function photograph(page, label, change, { live = null } = {}) {
 
 // {video, frame: resolves at the next one, picture: a file of it, end}
 async function openCamera() {
-  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
+  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } }).catch(() => {
+    throw new Error("There is no camera to be had. Allow it for this page, or choose a file.");
+  });
   const video = h("video", { autoplay: true, playsinline: true, muted: true });
   video.srcObject = stream;
-  const whole = () => {
-    const drawn = h("canvas", { width: video.videoWidth, height: video.videoHeight });
-    drawn.getContext("2d").drawImage(video, 0, 0);
-    return new Promise((resolve) => drawn.toBlob(resolve, "image/png"));
-  };
   return {
     video,
     frame: async () => {
       do await new Promise(requestAnimationFrame);
       while (!video.videoWidth && stream.active);
     },
-    picture: whole,
+    picture: () => {
+      const drawn = h("canvas", { width: video.videoWidth, height: video.videoHeight });
+      drawn.getContext("2d").drawImage(video, 0, 0);
+      return new Promise((resolve) => drawn.toBlob(resolve, "image/png"));
+    },
     end: () => stream.getTracks().forEach((track) => track.stop()),
   };
 }

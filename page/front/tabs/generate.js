@@ -8,7 +8,7 @@ import { complaint, readAttributes, said, sample, title, writeAttributes, writeR
 import { Faces, Film, countOf, difference, faceOf, isStill } from "../views.js";
 
 // The attributes in sight, which an eye can tell; the others are folded.
-const IN_SIGHT = ["Smiling", "Eyeglasses", "Blond_Hair", "Wearing_Hat", "Male", "Young"];
+export const IN_SIGHT = ["Smiling", "Eyeglasses", "Blond_Hair", "Wearing_Hat", "Male", "Young"];
 // The faces by which a bit is shown.
 const FACES_WITH_A_BIT = 6;
 

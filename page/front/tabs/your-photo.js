@@ -6,9 +6,12 @@ import { Found, photograph } from "../photo/field.js";
 import { pngWith } from "../png.js";
 import { Tab } from "../tab.js";
 import { readRecipe, sample } from "../values.js";
+import { IN_SIGHT } from "./generate.js";
 import { canvas, difference, paint, psnr } from "../views.js";
 
-const BEST = 12;
+// Sliders that are not folded.
+const SHOWN = 12;
+const PREFIX = "attribute.";
 const GAIN = 2;
 // The face until there is a photograph.
 const EXAMPLE = "0/4";
@@ -27,25 +30,22 @@ export class YourPhoto extends Tab {
     this.stage = new BeforeAndAfter();
     this.photo = canvas("The photograph, as the networks see it");
     this.versions = this.coders.map((model) => new Version(model));
-    this.more = button(`Compare ${coders.length - 1} more networks`, () => this.compare());
+    this.others = button(`Compare ${coders.length - 1} more networks`, () => this.compare());
     this.row = h(
       "div",
       { class: "versions" },
       h("figure", {}, this.photo, h("figcaption", {}, "What the networks see")),
       this.versions.map(({ element }) => element),
-      this.more,
+      this.others,
     );
     this.found = coders.length ? undefined : null;
+    const fields = this.sliders();
     this.result = h(
       "div",
       {},
-      h("div", { class: "retouch" }, this.stage.element, this.sliders()),
+      h("div", { class: "retouch" }, h("div", { class: "uncovering" }, this.stage.element, this.actions()), fields),
       h("h3", {}, "What each network keeps of it"),
-      h(
-        "p",
-        { class: "note" },
-        "Press a picture to see where it differs from yours. The more decibels (dB), the closer.",
-      ),
+      h("p", { class: "note" }, "Press a picture to see where it differs. The more decibels (dB), the closer it is."),
       this.row,
     );
     this.compare(this.count);
@@ -53,35 +53,37 @@ export class YourPhoto extends Tab {
   }
 
   sliders() {
-    const controls = this.controls.filter(({ kind }) => kind === "number");
-    const fields = (some) =>
-      h(
-        "div",
-        { class: "directions" },
-        some.map(({ name, label }) => this.field(name, { label: foreign(label) })),
-      );
-    const others = controls.slice(BEST);
-    this.others = others.length > 0 && fold(`More (${others.length})`, fields(others));
-    const reset = () => this.set(Object.fromEntries(controls.map(({ name }) => [name, 0])));
-    const save = async () => download(await pngWith(this.stage.after, { Software: "Latent Faces" }), "your-photo.png");
+    this.changes = this.controls.filter(({ name }) => name.startsWith(PREFIX));
+    if (!this.changes.length) return null;
+    const rank = ({ name }) => IN_SIGHT.indexOf(name.slice(PREFIX.length)) >>> 0; // -1 becomes the greatest.
+    const sorted = this.changes.toSorted((a, b) => rank(a) - rank(b));
+    const shown = sorted.slice(0, SHOWN);
+    this.folded = sorted.slice(SHOWN);
+    const fields = (some) => some.map(({ name, label }) => this.field(name, { label: foreign(label) }));
+    this.more = fold(`More (${this.folded.length})`, h("div", { class: "directions" }, fields(this.folded)));
     return h(
       "div",
       {},
-      controls.length > 0 && [h("h3", {}, "Change it"), fields(controls.slice(0, BEST)), this.others],
-      h("div", { class: "actions" }, controls.length > 0 && button("Reset", reset), button("Save picture", save)),
-      controls.length > 0 &&
-        h(
-          "p",
-          { class: "note" },
-          "1 is how faces with the attribute differ from others, on average. ",
-          this.page.about.notes.attributes,
-        ),
+      h("h3", {}, "Change it"),
+      h("div", { class: "directions" }, fields(shown)),
+      this.folded.length > 0 && this.more,
+      h(
+        "p",
+        { class: "note" },
+        `1 is how faces with the attribute differ from others, on average. ${this.page.about.notes.attributes}`,
+      ),
     );
   }
 
+  actions() {
+    const reset = () => this.set(Object.fromEntries(this.changes.map(({ name }) => [name, 0])));
+    const save = async () => download(await pngWith(this.stage.after, { Software: "Latent Faces" }), "your-photo.png");
+    return h("div", { class: "actions" }, this.changes.length > 0 && button("Reset", reset), button("Save", save));
+  }
+
+  // Where a link has moved a slider that is folded.
   unfold() {
-    if (this.others && this.controls.some(({ name, kind }, i) => kind === "number" && i >= BEST && this.settings[name]))
-      this.others.open = true;
+    if (this.folded?.some(({ name }) => this.settings[name])) this.more.open = true;
   }
 
   get models() {
@@ -92,7 +94,7 @@ export class YourPhoto extends Tab {
   compare(count = this.coders.length) {
     this.count = count;
     this.versions.forEach(({ element }, index) => (element.hidden = index >= count));
-    this.more.hidden = count === this.coders.length;
+    this.others.hidden = count === this.coders.length;
     if (this.visited) this.wish();
   }
 
@@ -117,7 +119,8 @@ export class YourPhoto extends Tab {
     this.result.hidden = this.found === null;
     if (this.found !== null) this.found ??= await this.example();
     const { found } = this;
-    this.note.textContent = found?.note ?? "";
+    const told = found?.note ?? "";
+    if (this.note.textContent !== told) this.note.textContent = told; // A camera's faces are told of once.
     if (!found) return;
     paint(this.photo, found.seen);
     await Promise.all(this.models.map((model, index) => this.drawVersion(found, model, this.versions[index])));
@@ -127,7 +130,7 @@ export class YourPhoto extends Tab {
     const [z] = await Promise.all([found.latent(model), model.ready()]);
     const drawn = [this.page.decoder.decode(model.name, z, { by: version })];
     if (model === this.coders[0]) {
-      const moves = model.best.map((name) => [name, this.settings[`attribute.${name}`]]).filter(([, value]) => value);
+      const moves = model.best.map((name) => [name, this.settings[PREFIX + name]]).filter(([, value]) => value);
       const moved = model.withAttributes(z, Object.fromEntries(moves));
       drawn.push(this.page.decoder.decode(model.name, moved, { by: this.stage }));
     }
@@ -169,6 +172,7 @@ class Version {
     this.canvas = canvas();
     this.caption = h("figcaption");
     this.name = name;
+    this.told = "";
     const press = (on) => () => this.press(on);
     const isPress = ({ key }) => key === " " || key === "Enter";
     this.button = button(this.canvas, () => {}, {
@@ -187,14 +191,14 @@ class Version {
     this.isPressed = on;
     const where = on ? "where it differs from the photograph" : "press to see where it differs from the photograph";
     this.canvas.setAttribute("aria-label", `The photograph by the ${this.said}: ${where}`);
-    this.caption.textContent = on ? `difference × ${GAIN}` : (this.told ?? this.name);
+    this.caption.replaceChildren(this.name, h("br"), on ? `difference × ${GAIN}` : this.told);
     if (this.faces) paint(this.canvas, this.faces[on ? 1 : 0]);
   }
 
   show(face, photograph) {
     this.faces = [face, difference(face, photograph, GAIN).pixels];
     const decibels = psnr(face, photograph);
-    this.told = Number.isFinite(decibels) ? `${this.name}: ${decibels.toFixed(1)} dB` : this.name;
+    this.told = Number.isFinite(decibels) ? `${decibels.toFixed(1)} dB` : "the same";
     this.press(this.isPressed);
   }
 }

@@ -1,0 +1,60 @@
+"""The decoders' layers, as page/front/kernel/kernel.js computes them in the visitor's browser.
+
+One list for each architecture; the sizes are in the model's safetensors file. Written by `python -m page.decoders`.
+"""
+
+import json
+from pathlib import Path
+
+from torch import nn
+
+from models import AttributeGenerator, FaceModel, load
+from models.index import read_index
+from models.speed import PixelConvTranspose2d
+
+ROOT = Path(__file__).parent.parent
+DECODERS = ROOT / "page/front/kernel/decoders.json"
+
+Layer = dict[str, str | float]
+
+
+def layers(model: FaceModel) -> list[Layer]:
+    """A model's decoder: the kind of each layer, the names of its tensors, and of its batch normalisation's.
+
+    Raises:
+        TypeError: the browser has nothing that computes one of them.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    modules = [module for module in model.decoder_layers.modules() if not isinstance(module, nn.Sequential)]
+    described: list[Layer] = []
+    for module, following in zip(modules, [*modules[1:], None]):
+        match module, following:
+            case nn.Linear(), nn.ReLU():
+                described.append({"kind": "linear_relu", "name": names[module]})
+            case nn.Linear(), _:
+                described.append({"kind": "linear", "name": names[module]})
+            case nn.ConvTranspose2d(), nn.BatchNorm2d():
+                kind = "spread" if isinstance(module, PixelConvTranspose2d) else "up"
+                norm = {"norm": names[following], "epsilon": following.eps}
+                described.append({"kind": kind, "name": names[module], **norm})
+            case nn.ConvTranspose2d(), nn.Tanh():
+                described.append({"kind": "last_up", "name": names[module]})
+            case nn.Conv2d(), nn.Tanh():
+                described.append({"kind": "last_conv", "name": names[module]})
+            case ((nn.ReLU() | nn.BatchNorm2d() | nn.Unflatten() | nn.Tanh()), _):
+                pass  # Told with the layer before or after it.
+            case _:
+                raise TypeError(f"{names[module]} is a {type(module).__name__}: the browser cannot compute it")
+    return described
+
+
+def main(file: Path = DECODERS) -> None:
+    """Write the layers of each architecture among the bundled models."""
+    # The attribute GAN also as training leaves it, before its bits are made stronger.
+    models = [AttributeGenerator(), *(load(ROOT / "weights" / name) for name in read_index(ROOT / "weights"))]
+    lines = {model.architecture: json.dumps(layers(model)) for model in models}
+    file.write_text("{\n" + ",\n".join(f'"{name}": {line}' for name, line in lines.items()) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
