@@ -42,7 +42,8 @@ class History:
         epochs, images_seen: how many.
         seconds: spent training.
         steps_per_point: how many steps a point of the losses is the mean of.
-        losses: columns of equal length: "step", the last of a point's steps, and one for each loss.
+        losses: columns of equal length: "step", the last of a point's steps, and one for each loss; None where a phase
+            of the training did not have it.
         measurements: columns with an entry for every epoch: "epoch", "step", "images_seen", "seconds" and whatever
             was measured; None where that was no finite number.
         note: what else is to be known of it; empty where nothing is.
@@ -54,7 +55,7 @@ class History:
         self.images_seen: int = training["images_seen"]
         self.seconds: float = training["seconds"]
         self.steps_per_point: int = training["steps_per_point"]
-        self.losses: dict[str, list[float]] = training["losses"]
+        self.losses: dict[str, list[float | None]] = training["losses"]
         self.measurements: dict[str, list[float | None]] = training["measurements"]
         self.note: str = training.get("note", "")
         self._animation = animation
@@ -115,7 +116,8 @@ def _check(training: dict[str, Any]) -> None:
     losses, measurements = training["losses"], training["measurements"]
     points = len(losses["step"])
     steps_and_epochs = [*losses["step"], *measurements["epoch"]]
-    drawn = [value for name, column in losses.items() if name != "step" for value in column]
+    # A phase of training may lack a loss.
+    drawn = [value for name, column in losses.items() if name != "step" for value in column if value is not None]
     sound = [
         _is_text(training["command"]),
         _is_text(training.get("note", "")),

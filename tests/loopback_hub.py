@@ -20,6 +20,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -33,7 +34,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -74,7 +75,8 @@ class Fault:
             "close": the connection is closed without an answer;
             "503", or any other status: that is the answer;
             "truncate": the second half of a downloaded file never comes, though its length is announced;
-            "corrupt": a downloaded file has its size, and in its second half the wrong bytes.
+            "corrupt": a downloaded file has its size, and in its second half the wrong bytes;
+            "endless": a downloaded file, of which no size is told as it comes, goes on and on.
         requests: regular expression searched for in "METHOD /path" of each request; others go well.
         first: the number, from 1, of the first matching request that goes wrong.
         times: how many go wrong from there on; None for all.
@@ -88,7 +90,7 @@ class Fault:
 
     def strikes(self, request: str) -> bool:
         """Whether this request is to go wrong; counts it."""
-        if self.kind in ("truncate", "corrupt") and not re.search(DOWNLOADS, request):
+        if self.kind in ("truncate", "corrupt", "endless") and not re.search(DOWNLOADS, request):
             return False
         if not re.search(self.requests, request):
             return False
@@ -252,6 +254,7 @@ class LoopbackHub:
     def reset(self) -> None:
         """Forget everything, as if just started."""
         self.fault = None
+        self.sent_in_vain = 0  # Bytes after the end of files.
         self.requests.clear()
         self._repositories.clear()
         self._large_files.clear()
@@ -511,9 +514,17 @@ class LoopbackHub:
             if start >= size:
                 return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
             status, headers["Content-Range"] = 206, f"bytes {start}-{end - 1}/{size}"
+        if request.scope["fault"] == "endless":
+            return StreamingResponse(self._endless(request, content), status, headers)
         if request.scope["fault"] == "truncate":
             return CutShort(content[start : min(end, half)], status, {**headers, "Content-Length": str(end - start)})
         return Response(content[start:end], status, headers, "application/octet-stream")
+
+    async def _endless(self, request: Request, content: bytes) -> AsyncIterator[bytes]:
+        yield content
+        while not await request.is_disconnected() and self.sent_in_vain < 2**30:
+            self.sent_in_vain += 2**20
+            yield bytes(2**20)
 
     # What endpoints share.
 

@@ -11,6 +11,7 @@ from models.index import repository_name
 from page import hub as page_hub
 from page import networks, zoo
 from page.zoo import load_models
+from tests.loopback_hub import Fault
 from tests.test_history import make_run
 from train.history import write_history
 
@@ -143,3 +144,35 @@ def test_files_that_are_too_large_are_not_downloaded(hub, published, bundled, mo
     monkeypatch.setitem(page_hub.NEEDED, "model.safetensors", 1000)
     assert "at most 1,000" in origin(bundled)
     assert not any(method == "GET" and "safetensors" in path for method, path, _ in hub.requests)
+
+
+def test_a_file_that_goes_on_after_its_size_is_not_received(hub, published, bundled):
+    for name in ("config.json", "model.safetensors"):
+        hub.fault = Fault("endless", name)
+        assert f"its {name} goes on after" in origin(bundled)
+        assert hub.sent_in_vain < 200_000_000
+    # Of what a model may do without, it is left out.
+    hub.fault = Fault("endless", "training.json")
+    loaded = load_models(["gan"], bundled, "tester")["gan"]
+    assert loaded.latent_size == 10 and loaded.history is None and "training.json goes on after" in loaded.origin
+
+
+def test_all_that_a_hub_sends_has_one_deadline(hub, published, bundled, monkeypatch):
+    monkeypatch.setattr(page_hub, "DEADLINE", 0.5)
+    hub.fault = Fault("hang", "GET")
+    assert "took more than" in origin(bundled)
+
+
+@pytest.mark.parametrize("fault", [None, "503", "close"])
+def test_no_password_of_an_address_is_shown(hub, published, bundled, monkeypatch, fault):
+    where = hub.url.removeprefix("http://") if fault else "127.0.0.1:1"
+    template = f"http://somebody:hunter2%40@{where}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    hub.fault = fault
+    said = origin(bundled)
+    assert "hunter2" not in said and "somebody" not in said
+
+
+def test_a_reason_is_told_without_passwords():
+    said = page_hub._reason(OSError("503 for url https://me:p@ss@hub.example/a/b, then\nhttp://you@c.example:80/x@y"))
+    assert said == "503 for url https://hub.example/a/b, then http://c.example:80/x@y"

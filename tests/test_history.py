@@ -255,6 +255,14 @@ def test_many_ask_at_once(tmp_path):
             assert_shows(faces, epoch)
 
 
+def test_a_phase_of_training_may_lack_a_loss(tmp_path):
+    told(tmp_path, 1)
+    training = json.loads((tmp_path / TRAINING_FILE).read_text())
+    training["losses"]["a_loss"][:2] = [None, None]
+    (tmp_path / TRAINING_FILE).write_text(json.dumps(training))
+    assert load_history(tmp_path).losses["a_loss"][:2] == [None, None]
+
+
 def test_what_a_visitor_draws_on_a_face_stays_with_them(tmp_path):
     story = told(tmp_path, 1)
     story.faces_after(1)[0].paste((255, 255, 255), (0, 0, 64, 64))
@@ -265,7 +273,7 @@ UNFIT = {
     "no steps": {"losses": {"step": [], "a_loss": []}},
     "no losses": {"losses": {"step": [5, 10]}},
     "losses that are null": {"losses": {"step": [5, 10], "a_loss": None}},
-    "a loss that is null": {"losses": {"step": [5, 10], "a_loss": [1.0, None]}},
+    "a loss that is null throughout": {"losses": {"step": [5, 10], "a_loss": [None, None]}},
     "losses all 0": {"losses": {"step": [5, 10], "a_loss": [0, 0.0]}},
     "steps all 0": {"losses": {"step": [0, 0], "a_loss": [1.0, 2.0]}},
     "steps that go back": {"losses": {"step": [10, 5], "a_loss": [1.0, 2.0]}},

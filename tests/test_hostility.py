@@ -1,25 +1,21 @@
 """What strangers send to a page that is public, and that it neither suffers from nor keeps."""
 
 import asyncio
-import base64
-import io
 import socket
 import statistics
 import tempfile
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
-from page import server, zoo
+from page import server
 from tests import hostility
-from tests.serving import ask_page, component_of, question, serving
+from tests.conftest import draw_face, encode
+from tests.serving import serving
 
 QUESTION = {"data": ["GAN", 0, 16, 1, ""]}
 
@@ -51,7 +47,7 @@ def answered(client: httpx.Client, question: dict = QUESTION) -> str:
 
 
 def test_a_foreign_name_is_not_answered(client):
-    files = ("/page.json", "/front/index.html", "/weights/gan/model.safetensors", "/epochs/gan.webp")
+    files = ("/page.json", "/front/main.js", "/weights/gan/model.safetensors", "/epochs/gan.webp")
     for path in ("/", "/config", "/health", "/gradio_api/info", *files):
         refused = client.get(path, headers={"Host": "elsewhere.example"})
         assert refused.status_code == 400 and "LATENT_FACES_HOSTS" in refused.text and len(refused.text) < 200
@@ -65,7 +61,7 @@ def test_only_the_hub_may_frame_the_page(client):
         assert policy == "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
 
 
-@pytest.mark.parametrize("path", ["call/generate", "component_server", "queue/join", "mcp/"])
+@pytest.mark.parametrize("path", ["call/generate", "run/generate", "queue/join", "mcp/"])
 def test_megabytes_are_refused_in_a_sentence(client, path):
     parts = (b"x" * 2**16 for _ in range(32))  # Without a length.
     for content in (b"x" * 2**21, parts):
@@ -109,7 +105,7 @@ def test_uploads_have_a_limit_and_one_door(client, folder):
     before = files(folder)
     refused = client.post("/gradio_api/upload", files={"files": ("a.png", b"x" * (31 * 2**20))})
     assert refused.status_code == 413 and "30 MB" in refused.text
-    elsewhere = client.post("/gradio_api/component_server", files={"files": ("a.png", b"x")})
+    elsewhere = client.post("/gradio_api/call/reconstruct", files={"files": ("a.png", b"x")})
     assert elsewhere.status_code == 415
     assert files(folder) == before
     assert client.post("/gradio_api/upload", files={"files": ("a.png", b"x" * 2**20)}).status_code == 200
@@ -129,78 +125,25 @@ def test_who_never_fetches_an_answer_keeps_others_waiting_for_seconds_only(clien
         assert time.monotonic() - began < 8
 
 
-def latents(number: int, count: int = 16, model: str = "GAN") -> list:
-    """A question for `decode` that nobody else asks."""
-    z = np.full((count, zoo.load(model).latent_size), number % 10_000 / 1e4, "<f4")
-    return [model, base64.b64encode(z).decode()]
-
-
 def uploaded(client: httpx.Client, content: bytes) -> dict:
     (path,) = client.post("/gradio_api/upload", files={"files": ("photograph", content)}).json()
-    return {"path": path}
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
-def test_whoever_finds_too_many_before_them_is_told_so():
-    async def arrive() -> list:
-        line, done = server.Line(2, most_waiting=3), threading.Event()
-        served = [
-            asyncio.create_task(line.serve(lambda number: number if done.wait(5) else None, number))
-            for number in range(7)
-        ]
-        await asyncio.sleep(0.1)
-        done.set()
-        return [*await asyncio.gather(*served, return_exceptions=True), await line.serve(int, 7)]
-
-    with ThreadPoolExecutor(1) as thread:  # The browser's tests leave an event loop in this one.
-        answers = thread.submit(asyncio.run, arrive()).result()
-    assert answers[:5] == [0, 1, 2, 3, 4] and answers[7] == 7
-    assert all(isinstance(answer, server.Busy) and str(answer) == server.BUSY for answer in answers[5:7])
+def run(client: httpx.Client, name: str, *arguments: object) -> dict:
+    return client.post(f"/gradio_api/run/{name}", json={"data": [*arguments]}).json()
 
 
-def test_the_page_says_when_too_many_ask_for_faces(client):
-    def visit(seed: int) -> dict:
-        # With a connection of its own, as a visitor has.
-        with httpx.Client(base_url=client.base_url, timeout=60, trust_env=False, verify=False) as visitor:
-            return ask_page(visitor, "decode", latents(seed, 64, "Plain autoencoder"))
-
-    with ThreadPoolExecutor(150) as threads:
-        answers = list(threads.map(visit, range(150)))
-    drawn = [answer for answer in answers if "faces" in answer]
-    assert len(drawn) >= server.MOST_DECODINGS_WAITING
-    assert all(len(answer["faces"]) == 64 * 64 * 64 * 4 for answer in drawn)
-    assert all(answer == {"complaint": server.BUSY} for answer in answers if answer not in drawn)
-
-
-def test_photographs_keep_only_photographs_waiting(client):
-    """Six of a few bytes, each of which takes a quarter of a gigabyte and a second to decode."""
-    photographs = []
-    for number in range(6):
-        picture = io.BytesIO()
-        Image.new("RGB", (4900, 5000), (number, 0, 0)).save(picture, "WEBP", lossless=True, quality=0, method=0)
-        photographs.append(uploaded(client, picture.getvalue()))
-    with ThreadPoolExecutor(6) as threads:
-        answers = [threads.submit(ask_page, client, "encode", [photograph]) for photograph in photographs]
-        seconds = []
-        while not all(answer.done() for answer in answers):
-            began = time.monotonic()
-            assert "faces" in ask_page(client, "decode", latents(len(seconds), 1))
-            seconds.append(time.monotonic() - began)
-    assert len(seconds) > 3 and sorted(seconds)[len(seconds) // 2] < 1
-    told = [answer.result() for answer in answers]
-    assert all("latents" in answer or answer == {"complaint": server.BUSY} for answer in told)
-    assert sum("latents" in answer for answer in told) >= server.PHOTOGRAPHS_AT_ONCE + server.MOST_PHOTOGRAPHS_WAITING
-
-
-def test_health_is_told_while_all_workers_are_busy(client):
-    component = component_of(client)
+def test_health_is_told_while_all_draw(client):
     end = time.monotonic() + 2
 
     def draw(visitor: int) -> None:
-        asked = question(component, "decode", latents(visitor))
-        while time.monotonic() < end:
-            began = time.monotonic()
-            assert "faces" in client.post(**asked).json()
-            drawing_seconds.append(time.monotonic() - began)
+        with httpx.Client(base_url=client.base_url, timeout=60, trust_env=False) as program:
+            while time.monotonic() < end:
+                began = time.monotonic()
+                assert "data" in run(program, "generate", "GAN", visitor, 16, 1, "")
+                drawing_seconds.append(time.monotonic() - began)
+                visitor += 1000
 
     seconds: list[float] = []
     drawing_seconds: list[float] = []
@@ -216,6 +159,176 @@ def test_health_is_told_while_all_workers_are_busy(client):
         list(drawn)
     # As a ratio, since other processes may run beside; in milliseconds, tests.load prints it.
     assert statistics.median(seconds) < statistics.median(drawing_seconds) / 3
+
+
+def connected(client: httpx.Client, sent: bytes) -> socket.socket:
+    connection = socket.create_connection((client.base_url.host, client.base_url.port))
+    connection.sendall(sent)
+    return connection
+
+
+HALF_A_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: "
+
+
+@pytest.mark.parametrize("sent", [b"", HALF_A_REQUEST], ids=["idle", "half open"])
+def test_a_thousand_connections_over_which_nothing_is_asked_silence_nobody(client, sent):
+    connections = []
+    try:
+        for _ in range(1000):
+            connections.append(connected(client, sent))
+        for _ in range(5):
+            with httpx.Client(base_url=client.base_url, timeout=20, trust_env=False) as visitor:
+                assert visitor.get("/health").json() == {"status": "ok"}
+                assert visitor.get("/").status_code == 200
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_requests_that_do_not_end_leave_health_answered(client):
+    """More of them at a time than are worked on: others are told that the page is busy."""
+    head = b"POST /gradio_api/run/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+    connections = [connected(client, head) for _ in range(server.MOST_REQUESTS)]
+    try:
+        with httpx.Client(base_url=client.base_url, timeout=20, trust_env=False) as visitor:
+            while (answer := visitor.get("/page.json")).status_code != 503:
+                time.sleep(0.05)
+            assert answer.json() == {"detail": server.BUSY} and int(answer.headers["Retry-After"]) > 0
+            assert visitor.get("/health").json() == {"status": "ok"}
+    finally:
+        for connection in connections:
+            connection.close()
+    while client.get("/page.json").status_code == 503:
+        time.sleep(0.05)
+
+
+class Ended(Exception):
+    """A body that came to its end, which none does in these tests."""
+
+
+def asked_slowly(messages: list[bytes], seconds: float, size: int = 0) -> tuple[list[dict], server.Gate]:
+    """What is answered to a body of which a part comes every so many seconds."""
+
+    async def app(*_):
+        raise Ended
+
+    async def talk() -> list[dict]:
+        left, told = list(messages), []
+
+        async def receive() -> dict:
+            await asyncio.sleep(seconds)
+            return {"type": "http.request", "body": left.pop(0) if left else b"", "more_body": True}
+
+        async def send(message: dict) -> None:
+            told.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": []}
+        await gate(scope, receive, send)
+        return told
+
+    gate = server.Gate(app, ["*"], server.FRAMES)
+    gate.held = size
+    with ThreadPoolExecutor(1) as thread:  # The browser's tests leave an event loop in this one.
+        return thread.submit(asyncio.run, talk()).result(), gate
+
+
+@pytest.mark.parametrize("limit, seconds", [("STALL_SECONDS", 60), ("BODY_SECONDS", 0.05)])
+def test_a_body_has_a_deadline(monkeypatch, limit, seconds):
+    monkeypatch.setattr(server, limit, 0.2)
+    (start, body), gate = asked_slowly(50 * [b"x"], seconds)
+    assert start["status"] == 408 and body["body"].endswith(b".") and gate.held == 0
+
+
+def test_bodies_together_have_a_limit():
+    (start, body), gate = asked_slowly(8 * [b"x" * 2**20], 0.01, size=server.MOST_HELD_BYTES - 3 * 2**20)
+    assert start["status"] == 503 and b"busy" in body["body"]
+    assert gate.held == server.MOST_HELD_BYTES - 3 * 2**20
+
+
+def test_all_kept_uploads_have_a_limit_and_the_oldest_go_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(server, "MOST_KEPT_BYTES", 3500)
+
+    async def keep(scope, receive, send):
+        message = await receive()
+        (tmp_path / f"photograph-{scope['number']}").write_bytes(message["body"])
+
+    async def upload() -> None:
+        gate = server.Gate(keep, ["*"], server.FRAMES)
+        for number in range(6):
+            scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": [], "number": number}
+            await gate(scope, receive, None)
+            await asyncio.sleep(0.02)
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": bytes(1000)}
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, upload()).result()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"photograph-{number}" for number in (3, 4, 5)]
+
+
+WORDS = ("Traceback", "pydantic", "null byte", "site-packages", "/tmp", "Error", "type_error", "int_parsing")
+
+
+@pytest.mark.parametrize(
+    "method, address, content",
+    [
+        ("GET", "/nothing", None),
+        ("GET", "/gradio_api/file=/etc/passwd", None),
+        ("GET", "/gradio_api/file=%00", None),
+        ("GET", "/gradio_api/call/generate/nothing", None),
+        ("GET", "/gradio_api/queue/data?session_hash=", None),
+        ("GET", "/gradio_api/queue/data", None),
+        ("GET", "/theme.css%00", None),
+        ("GET", "/static/..%2f..%2fapp.py", None),
+        ("GET", "/assets/%00", None),
+        ("DELETE", "/page.json", None),
+        ("POST", "/gradio_api/call/nothing", b'{"data": []}'),
+        ("POST", "/gradio_api/run/nothing", b'{"data": []}'),
+        ("POST", "/gradio_api/run/generate", b"{"),
+        ("POST", "/gradio_api/run/generate", b'{"data": 7}'),
+        ("POST", "/gradio_api/run/generate", b'{"data": [], "fn_index": "x"}'),
+        ("POST", "/gradio_api/run/generate", b'{"data": [], "fn_index": 999}'),
+        ("POST", "/gradio_api/run/generate", b'{"data": [' + b"1," * 50 + b"1]}"),
+        ("POST", "/gradio_api/run/reconstruct", b'{"data": [{"path": "/etc/hostname"}, ""]}'),
+        (
+            "POST",
+            "/gradio_api/run/reconstruct",
+            b'{"data": [{"path": "\\u0000", "meta": {"_type": "gradio.FileData"}}, ""]}',
+        ),
+        (
+            "POST",
+            "/gradio_api/run/reconstruct",
+            b'{"data": [{"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}]}',
+        ),
+        ("POST", "/gradio_api/queue/join", b'{"data": [], "session_hash": 7}'),
+        (
+            "POST",
+            "/gradio_api/component_server",
+            b'{"data": [], "component_id": 1, "fn_name": "x", "session_hash": "y"}',
+        ),
+        ("POST", "/gradio_api/upload", b"x"),
+        ("POST", "/gradio_api/mcp/", b"{"),
+        ("POST", "/gradio_api/mcp/", b'{"jsonrpc": "2.0", "method": 7}'),
+    ],
+)
+def test_a_failed_request_is_answered_in_a_sentence(client, method, address, content):
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    answer = client.request(method, address, content=content, headers=headers if content else None)
+    assert answer.status_code >= 400, answer.text[:300]
+    said = answer.text
+    if answer.headers["Content-Type"].startswith("application/json"):
+        told = answer.json()
+        said = told.get("detail") or told["error"]
+        said = said["message"] if isinstance(said, dict) else said
+    assert isinstance(said, str) and said.endswith(".") and len(said) < 200 and "\n" not in said
+    assert not [word for word in WORDS if word in answer.text], answer.text
+
+
+def test_a_photograph_is_reconstructed_after_all_this(client):
+    told = run(client, "reconstruct", uploaded(client, encode(draw_face(1), "PNG")), "")
+    assert len(told["data"][0]) > 1
 
 
 def test_what_an_attack_loses_is_printed_and_ends_in_a_status(monkeypatch, capsys):
