@@ -1,4 +1,4 @@
-"""Models for `torch.hub.load("owner/latent-faces", "generator", "user/repo")`."""
+"""Models for `torch.hub.load("owner/latent-faces", "model", "gan")`."""
 
 import importlib.util
 import sys
@@ -8,18 +8,18 @@ from types import ModuleType
 dependencies = ["torch", "safetensors", "huggingface_hub", "PIL", "numpy"]
 
 
-def generator(path: str, **options):
-    """The GAN's generator from a folder or a Hub id; `options` as `from_pretrained` takes them."""
+def generator(path: str = "gan", **options):
+    """The GAN's generator by its folder, its name here or its Hub id; `options` as `from_pretrained` takes them."""
     return _library().Generator.from_pretrained(path, **options)
 
 
-def autoencoder(path: str, **options):
-    """An autoencoder from a folder or a Hub id; `options` as `from_pretrained` takes them."""
+def autoencoder(path: str = "autoencoder", **options):
+    """An autoencoder by its folder, its name here or its Hub id; `options` as `from_pretrained` takes them."""
     return _library().Autoencoder.from_pretrained(path, **options)
 
 
 def model(path: str, **options):
-    """Whichever model a folder or a Hub id holds; `options` as `from_pretrained` takes them."""
+    """Whichever model a folder, a name here or a Hub id stands for; `options` as `from_pretrained` takes them."""
     return _library().load(path, **options)
 
 

@@ -1,6 +1,7 @@
 """A photograph in the framing of the faces that the models learned from: CelebA's, as `resize_and_crop` leaves it.
 
 The detector is MTCNN (Zhang et al. 2016, arXiv:1604.02878), from the package facenet-pytorch, which holds its weights.
+page/front/photo/ does the same in the visitor's browser.
 """
 
 import functools

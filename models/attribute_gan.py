@@ -136,8 +136,8 @@ class AttributeDiscriminator(PretrainedModel):
 
     A projection discriminator (Miyato & Koyama 2018, arXiv:1802.05637): the logit is linear in the attributes, with
     weights that depend on the face. Beside it, it tells the attributes from the face alone. No batch normalisation, so
-    that its gradient is that of one face; how far the faces of a batch differ is one of its features (Karras et al.
-    2018, arXiv:1710.10196), lest the generator make all alike.
+    that its gradient is that of one face; how far the faces of a batch differ is one of its features, lest the generator
+    make all alike.
 
     Args:
         attributes: how many.
@@ -163,6 +163,7 @@ class AttributeDiscriminator(PretrainedModel):
             nn.Linear(widths[-1] * 4 * 4, features),
             nn.LeakyReLU(0.2, inplace=True),
         )
+        self.deviation = BatchDeviation()
         self.realness = nn.Linear(features + 1, 1)
         self.projection = nn.Linear(attributes, features, bias=False) if attributes else None
         self.attributes = nn.Linear(features, attributes) if attributes else None
@@ -181,13 +182,21 @@ class AttributeDiscriminator(PretrainedModel):
             Those of the pair being real (n,) and, of the images alone, of each attribute (n, attributes), in float32.
         """
         features = self.layers(self._check_images(x))
-        spread = features.float().var(0, unbiased=False).add(1e-8).sqrt().mean().expand(len(x), 1)
-        logits = self.realness(torch.cat([features, spread.to(features.dtype)], dim=1)).flatten().float()
+        deviation = self.deviation(features).expand(len(x), 1)
+        logits = self.realness(torch.cat([features, deviation], dim=1)).flatten().float()
         if self.attributes is None or self.projection is None:
             return logits, logits.new_empty(len(x), 0)
         if attributes is not None:
             logits = logits + (self.projection(attributes.to(features.dtype)) * features).sum(1).float()
         return logits, self.attributes(features).float()
+
+
+class BatchDeviation(nn.Module):
+    """How far the features (n, k) of a batch differ: their standard deviation, averaged over the features, a scalar
+    (minibatch standard deviation: Karras et al. 2018, arXiv:1710.10196)."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features.float().var(0, unbiased=False).add(1e-8).sqrt().mean().to(features.dtype)
 
 
 def _identity(size: int) -> nn.Linear:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self
 
 import safetensors.torch
 import torch
@@ -75,23 +75,37 @@ class PretrainedModel(
         local_files_only: bool = False,
         revision: str | None = None,
         map_location: str | torch.device = "cpu",
-        **overrides: Any,
+        **others: Never,
     ) -> Self:
-        """Load a model from a folder, or by its name on the Hub, "user/name"; it is in eval mode.
+        """Load a model; it is in eval mode.
 
         Stricter than the mixin's own, which takes class defaults where there is no config.json, leaves weights random
         whose names it does not know, and falls back to a pickle where there is no safetensors file.
 
         Args:
+            pretrained_model_name_or_path: a folder, a bundled model's name, such as "gan", or one on the Hub, "user/name";
+                the first of these that there is.
             map_location: the device that it is put on.
-            overrides: arguments of the constructor, in place of those in config.json.
 
         Raises:
+            TypeError: it takes no argument of that name.
             ValueError: there is no such model, it is of another class, or its files are damaged or do not fit.
             OSError: the Hub cannot be reached, and the model is not cached.
         """
+        if others:
+            raise TypeError(
+                f"from_pretrained takes no {', '.join(others)}: it takes revision, token, cache_dir, local_files_only, "
+                "force_download and map_location; for another dtype or device, call .to(...) of what it returns"
+            )
         where = str(pretrained_model_name_or_path)
-        location = loading.Location(where, revision, token, cache_dir, local_files_only, force_download)
+        location = loading.locate(
+            pretrained_model_name_or_path,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
         config = loading.read_config(location)
         kind = cls._kind_of(config, where)
         config.pop("model_type", None)
@@ -99,13 +113,14 @@ class PretrainedModel(
         if not (crop is None or (type(crop) in (int, float) and 0 < crop <= 1)):
             raise ValueError(f"config.json in {where} has crop {str(crop)[:60]}: it must be more than 0 and at most 1")
         described = f"the {kind.model_type} in {where}"
-        arguments = {**kind._later_arguments, **config, **overrides}
+        arguments = {**kind._later_arguments, **config}
         loading.check_arguments(kind, arguments, f"config.json of {described}")
         path = location.file(loading.WEIGHTS_FILE)
         loading.check_download(path)
         arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
         model = loading.build_empty(kind, arguments, f"config.json of {described}")
         loading.load_weights(model, path, where, f"{kind.__name__}({arguments})")
+        location.remember(path)
         model.crop = crop
         model.to(map_location).eval()
         return model
@@ -126,6 +141,11 @@ class PretrainedModel(
         return kind
 
     def _check_images(self, x: torch.Tensor) -> torch.Tensor:
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+            raise TypeError(
+                f"x is of type {kind}: this model takes what from_pil of latent_faces.images makes of images"
+            )
         if x.ndim != 4 or x.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"x has shape {tuple(x.shape)}: this model takes (n, 3, {IMAGE_SIZE}, {IMAGE_SIZE})")
         return x.to(self.dtype)
@@ -158,6 +178,10 @@ class FaceModel(PretrainedModel):
 
     # The fastest on a CPU.
     generate_batch_size = 64
+
+    if TYPE_CHECKING:  # To whom a module returns anything.
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
     @property
     def continuous_size(self) -> int:
@@ -252,6 +276,10 @@ class FaceModel(PretrainedModel):
         model._hub_mixin_config = {**self._hub_mixin_config, "prior_variance": model.prior_variance}  # type: ignore[dict-item]
         return model
 
+    def with_encoding_steps(self, steps: int) -> Self:
+        """The same model, whose `encode` takes so many steps towards an image: a copy, of those that can take some."""
+        raise NotImplementedError(f"{type(self).__name__} takes no encoding steps")
+
     def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
         return latents.sample_bits(count, self.discrete_size, seed)
 
@@ -330,6 +358,8 @@ class FaceModel(PretrainedModel):
         return [face for batch in z.split(size) if len(batch) for face in to_pil(layers(batch))]
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
+        if not isinstance(z, torch.Tensor):
+            raise TypeError(f"z is of type {type(z).__name__}: this model takes a tensor, as sample_latent makes it")
         if z.ndim != 2 or z.shape[1] != self.latent_size:
             raise ValueError(f"z has shape {tuple(z.shape)}: this model takes (n, {self.latent_size})")
         return z.to(self.dtype)

@@ -1,5 +1,7 @@
 """The GAN whose latent is half continuous, half discrete."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
@@ -93,6 +95,10 @@ class Discriminator(PretrainedModel):
             nn.Conv2d(8 * hidden_size, 1, 4, 1, 0),
         )
         self.apply(_initialise)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to logits (n,)."""

@@ -8,11 +8,15 @@ import hashlib
 import inspect
 import json
 import math
+import os
 import re
 import types
 import typing
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ import httpx2
 import safetensors
 import safetensors.torch
 import torch
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -30,13 +34,20 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from .hub import INVALID_TOKEN, one_line
+from .index import bundled
 
 CONFIG_FILE, WEIGHTS_FILE = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_FILE
 
 # Ours take some 200 bytes, and the headers of our weights some 3 kB.
 MOST_CONFIG_BYTES, MOST_HEADER_BYTES = 100_000, 1_000_000
+
+# What is named "weights/gan" is a folder that is not here, not the model of somebody called weights.
+_FOLDERS = {"checkpoints", "models", "outputs", "runs", "weights"}
 
 Network = typing.TypeVar("Network", bound=nn.Module)
 
@@ -50,9 +61,17 @@ class DamagedDownload(ValueError):
 
 @dataclass(frozen=True)
 class Location:
-    """A folder, or a model on the Hub; the attributes are `from_pretrained`'s arguments."""
+    """Where a model's files are, as `locate` finds it: a folder, or a commit of a repository on the Hub.
+
+    Attributes:
+        name: what it was asked for by.
+        commit: of the repository, which the revision is now.
+        revision: this and what follows are `from_pretrained`'s arguments.
+    """
 
     name: str
+    folder: Path | None = None
+    commit: str | None = None
     revision: str | None = None
     token: str | bool | None = None
     cache_dir: str | Path | None = None
@@ -63,51 +82,153 @@ class Location:
         """The path of one of the model's files, downloaded where it is on the Hub.
 
         Raises:
-            ValueError: there is no such model, revision or file.
+            ValueError: there is no such file.
             OSError: the Hub cannot be reached, and the file is not cached.
         """
-        folder = Path(self.name).expanduser()
-        if folder.is_dir():
-            if not (folder / name).is_file():
+        if self.folder is not None:
+            if not (self.folder / name).is_file():
                 raise ValueError(_lacks(self.name, name))
-            return folder / name
-        if self.name.startswith((".", "/", "~")) or self.name.count("/") != 1 or "\\" in self.name:
-            raise ValueError(f"{self.name} is neither a folder here nor the name of a model on the Hub, user/name")
+            return self.folder / name
         try:
             path = hf_hub_download(
                 self.name,
                 name,
-                revision=self.revision,
+                revision=self.commit,
                 token=self.token,
                 cache_dir=self.cache_dir,
                 local_files_only=self.local_files_only,
                 force_download=self.force_download,
             )
-        except GatedRepoError as error:
-            raise ValueError(f"{self.name} is gated: ask for access on its page on the Hub, and log in") from error
-        except RepositoryNotFoundError as error:
-            raise ValueError(_unknown(self.name)) from error
-        except RevisionNotFoundError as error:
-            raise ValueError(f"{self.name} has no revision {self.revision}") from error
-        except RemoteEntryNotFoundError as error:
-            raise ValueError(_lacks(self.name, name)) from error
-        except HFValidationError as error:
-            raise ValueError(f"{self.name} is no name of a model on the Hub: {one_line(error)}") from error
-        except LocalEntryNotFoundError as error:
-            if self.local_files_only:
-                raise LocalEntryNotFoundError(
-                    f"{name} of {self.name} is not cached, and the Hub may not be asked"
-                ) from error
-            raise LocalEntryNotFoundError(
-                f"the Hub cannot be reached, and {name} of {self.name} is not cached"
-            ) from error
-        except HfHubHTTPError as error:
-            if error.response is not None and error.response.status_code == 401:
-                raise ValueError(_unknown(self.name)) from error
-            raise OSError(f"the Hub does not serve {self.name}: {one_line(error)}") from error
-        except httpx2.HTTPError as error:
-            raise OSError(f"{name} of {self.name} cannot be downloaded: {one_line(error)}") from error
+        except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError) as error:
+            raise _in_words(error, self, name) from error
         return Path(path)
+
+    def remember(self, path: Path) -> None:
+        """Have the cache, of which this is a file, tell the revision's commit when the Hub is away.
+
+        The Hub's client does so itself where it is asked for a branch, but before all files are there.
+        """
+        revision = self.revision or "main"
+        if self.commit not in (None, revision):
+            reference = path.parents[2] / "refs" / revision
+            with suppress(OSError):  # A cache that may only be read.
+                reference.parent.mkdir(parents=True, exist_ok=True)
+                reference.write_text(self.commit)
+
+
+def locate(name: str | Path, **options: Any) -> Location:
+    """The folder of this name, else the bundled model, else the one on the Hub, at the commit of its revision.
+
+    Args:
+        options: `from_pretrained`'s, by their names.
+
+    Raises:
+        ValueError: there is no such model or revision.
+        OSError: the Hub cannot be reached, and the model is not cached.
+    """
+    shown, folder, own = str(name), os.path.expanduser(name), bundled()
+    if os.path.isdir(folder):
+        return Location(shown, Path(folder))
+    if shown in own:
+        return Location(shown, own[shown])
+    location = Location(shown, **options)
+    if isinstance(name, Path) or not _may_be_on_the_hub(location):
+        names = f", nor of a bundled one ({', '.join(own)})" if own else ""
+        raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
+    try:
+        return _at_its_commit(location)
+    except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError) as error:
+        raise _in_words(error, location, CONFIG_FILE) from error
+
+
+def _may_be_on_the_hub(location: Location) -> bool:
+    try:
+        validate_repo_id(location.name)
+    except HFValidationError:
+        return False
+    owner, slash, _ = location.name.partition("/")
+    # Whoever asks for a revision means the Hub.
+    return bool(slash) and (owner not in _FOLDERS or location.revision is not None)
+
+
+def _at_its_commit(location: Location) -> Location:
+    """The same with its revision's commit, so that all files are of one, whatever is pushed meanwhile.
+
+    The Hub's own client goes on asking a Hub that is away for half a minute; here what is cached is taken at once.
+    """
+    path = try_to_load_from_cache(location.name, CONFIG_FILE, location.cache_dir, location.revision)
+    cached = Path(path).parent.name if isinstance(path, str) else None
+    if location.local_files_only or constants.is_offline_mode():
+        if cached is None:
+            raise LocalEntryNotFoundError("offline")
+        return replace(location, commit=cached)
+    if cached and cached == location.revision:  # A commit does not move on.
+        return replace(location, commit=cached)
+    try:
+        commit, token = _ask_for_commit(location, patiently=cached is None)
+    except (HfHubHTTPError, httpx2.TransportError) as error:
+        if isinstance(error, HfHubHTTPError) and not _is_busy(error):
+            raise
+        commit = None
+    if commit is not None:  # There is none where a hotel's login page answers for any address.
+        return replace(location, commit=commit, token=token)
+    if cached is None or location.force_download:
+        raise LocalEntryNotFoundError("away")
+    return replace(location, commit=cached, local_files_only=True)
+
+
+def _ask_for_commit(location: Location, patiently: bool) -> tuple[str | None, str | bool | None]:
+    """The commit that a revision stands for, and the token that the Hub takes, False where it rejects the one given."""
+    url = hf_hub_url(location.name, CONFIG_FILE, revision=location.revision)
+    ask = partial(get_hf_file_metadata, url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    try:
+        return ask(token=location.token).commit_hash, location.token
+    except HfHubHTTPError as error:
+        if patiently and _is_busy(error):
+            return ask(token=location.token, retry_on_errors=True).commit_hash, location.token
+        if not _rejects_token(error):
+            raise
+        try:
+            commit = ask(token=False).commit_hash
+        except HfHubHTTPError:
+            raise error from None
+        # Told to the caller of from_pretrained.
+        warnings.warn(f"{INVALID_TOKEN}. {location.name} is public and is loaded without it.", stacklevel=5)
+        return commit, False
+
+
+def _rejects_token(error: HfHubHTTPError) -> bool:
+    return error.response.status_code == 401 and "authorization" in error.response.request.headers
+
+
+def _is_busy(error: HfHubHTTPError) -> bool:
+    return error.response.status_code == 429 or error.response.status_code >= 500
+
+
+def _in_words(error: Exception, location: Location, file: str) -> Exception:
+    """What to raise in place of an error of the Hub's client."""
+    name = location.name
+    if isinstance(error, GatedRepoError):
+        return ValueError(f"{name} is gated: ask for access on its page on the Hub, and log in")
+    if isinstance(error, RevisionNotFoundError):
+        return ValueError(f"{name} has no revision {location.revision}")
+    if isinstance(error, RemoteEntryNotFoundError):
+        return ValueError(_lacks(name, file))
+    if isinstance(error, LocalEntryNotFoundError):
+        why = "may not be asked" if location.local_files_only else "cannot be reached"
+        return LocalEntryNotFoundError(
+            f"there is no folder {name} here, {file} of {name} is not cached, and the Hub {why}"
+        )
+    if isinstance(error, HfHubHTTPError):
+        if _rejects_token(error):
+            return ValueError(f"{INVALID_TOKEN}; without it there is no {name} on the Hub")
+        if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
+            return ValueError(
+                f"there is no {name} on the Hub, or it is private and this token may not read it; nor is there a folder of "
+                "that name here"
+            )
+        return OSError(f"the Hub does not serve {name}: {one_line(error)}")
+    return OSError(f"{file} of {name} cannot be downloaded: {one_line(error)}")
 
 
 def read_config(location: Location) -> dict[str, Any]:
@@ -225,19 +346,10 @@ def check_download(path: Path) -> None:
                 raise DamagedDownload(f"{path.name} is damaged: load it again with force_download=True")
 
 
-def one_line(error: Exception) -> str:
-    """What an error says, in one line of a length that people read."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 def _lacks(location: str, name: str) -> str:
     if name == WEIGHTS_FILE:
         return f"{location} holds no {name}, the only format of weights that is read"
     return f"{location} holds no {name}: it is no saved model"
-
-
-def _unknown(location: str) -> str:
-    return f"there is no {location} on the Hub, or it is private and this token may not read it"
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The networks as ONNX graphs, which the page's script runs in the visitor's browser.
+"""What a photograph meets in the visitor's browser, as ONNX graphs: the face detector, and the models' encoders.
 
 A model's graphs are without weights: every tensor is external data under its own name, which the browser takes from the
 model's safetensors file, so that one graph does for all models of an architecture. The face detector's three networks
@@ -13,7 +13,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from models import AttributeGenerator, FaceModel, PerceptualAutoencoder, load
+from models import FaceModel, PerceptualAutoencoder, load
 from models.alignment import LEAST_FACE, load_detector
 from models.images import IMAGE_SIZE
 from models.index import read_index
@@ -74,8 +74,6 @@ class _Graph:
                 return self.node("Softmax", x, axis=1)
             case nn.Flatten():
                 return self.node("Flatten", x)
-            case nn.Unflatten():
-                return self.node("Reshape", x, self.constant(-1, *layer.unflattened_size))
             case nn.MaxPool2d():
                 size, stride = [layer.kernel_size] * 2, [layer.stride] * 2
                 return self.node("MaxPool", x, kernel_shape=size, strides=stride, ceil_mode=int(layer.ceil_mode))
@@ -184,20 +182,12 @@ def _flat(layers: nn.Sequential) -> list[nn.Module]:
     return [layer for layer in layers.modules() if not isinstance(layer, nn.Sequential)]
 
 
-def decoder(model: FaceModel) -> tuple[bytes, Sizes]:
-    """From "z" (faces, latent_size) to "x" (faces, 3, 64, 64) in [-1, 1].
+def encoder(model: FaceModel) -> tuple[bytes, Sizes]:
+    """From "x" (faces, 3, 64, 64) in [-1, 1] to "z" (faces, latent_size), without the steps that `encode` may take.
 
     Returns:
-        As the other two of a model: the file, and the shape of each tensor that the graph takes, by its name in the
-        model's safetensors file.
+        The file, and the shape of each tensor that the graph takes, by its name in the model's safetensors file.
     """
-    graph = _Graph(model)
-    x = graph.forward(_flat(model.decoder_layers), "z")[-1].output
-    return graph.write(model.model_type, {"z": ["faces", model.latent_size]}, {"x": (x, IMAGES)}), graph.shapes
-
-
-def encoder(model: FaceModel) -> tuple[bytes, Sizes]:
-    """From "x" (faces, 3, 64, 64) in [-1, 1] to "z" (faces, latent_size), without the steps that `encode` may take."""
     graph = _Graph(model)
     z = graph.forward(_flat(model.encoder), "x")[-1].output
     return graph.write(model.model_type, {"x": IMAGES}, {"z": (z, ["faces", model.latent_size])}), graph.shapes
@@ -245,9 +235,8 @@ def detector(network: nn.Module) -> bytes:
 def main(folder: Path = GRAPHS) -> None:
     """Write the graphs of each architecture among the bundled models, the shapes that they take, and the detector's."""
     shapes: dict[str, Sizes] = {}
-    # The attribute GAN also as training leaves it, before its bits are made stronger.
-    for model in [AttributeGenerator(), *(load(ROOT / "weights" / name) for name in read_index(ROOT / "weights"))]:
-        made = {model.architecture: decoder(model)}
+    for model in (load(ROOT / "weights" / name) for name in read_index(ROOT / "weights")):
+        made = {}
         if model.encodes:
             made[f"{model.architecture}-encoder"] = encoder(model)
         if isinstance(model, PerceptualAutoencoder):

@@ -45,8 +45,8 @@ DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
 NEEDED = {CONFIG_FILE: 100_000, WEIGHTS_FILE: 100_000_000}
 EXTRAS = {ATTRIBUTES_FILE: 1_000_000, CARD_FILE: 200_000, TRAINING_FILE: 1_000_000, EPOCHS_FILE: 30_000_000}
 
-# The shapes of what a browser computes with, by the graph that takes them; written by page/graphs.py.
-SHAPES = ROOT / "page/front/graphs/shapes.json"
+# The layers of the decoders that a browser can compute, by their architecture; written by page/decoders.py.
+DECODERS = ROOT / "page/front/kernel/decoders.json"
 
 # Of a reason, which is shown at the foot of the page.
 MOST_CHARACTERS = 200
@@ -108,8 +108,8 @@ def check_fits(found: ShownModel, like: ShownModel) -> None:
     """Make sure that every tab, and every browser, can show a model in the place of another one.
 
     Raises:
-        ValueError: it is of another kind, its latents are not those that it would share, its networks have other
-            sizes than the graphs that browsers run, or its weights are no numbers.
+        ValueError: it is of another kind, its latents are not those that it would share, or its weights lack some or
+            are no numbers.
     """
     if found.kind != like.kind:
         raise ValueError(f"the model there is of the kind {found.kind[:60]}, not {like.kind}")
@@ -124,19 +124,14 @@ def check_fits(found: ShownModel, like: ShownModel) -> None:
         raise ValueError(
             f"its latents have {found.latent_size} numbers; those of other autoencoders {like.latent_size}"
         )
-    if not _misfits(like) and (name := _misfits(found)):
-        raise ValueError(f"its networks have other sizes than those that browsers run, as of {name}")
+    layers = json.loads(DECODERS.read_text(encoding="utf-8")).get(found.architecture, [])
+    if missing := [layer["name"] for layer in layers if f"{layer['name']}.weight" not in found.shapes]:
+        raise ValueError(f"its weights lack {missing[0]}.weight")
     with safetensors.safe_open(found.folder / WEIGHTS_FILE, "numpy") as weights:
         for name in found.shapes:
             # NumPy has no bfloat16; of what comes so, each browser finds out by itself.
             if weights.get_slice(name).get_dtype() != "BF16" and not np.isfinite(weights.get_tensor(name)).all():
                 raise ValueError(f"its weights hold values that are no numbers, in {name[:60]}")
-
-
-def _misfits(model: ShownModel) -> str:
-    """The first tensor that is not as the graph takes it with which browsers draw; empty where all are."""
-    shapes = json.loads(SHAPES.read_text(encoding="utf-8")).get(model.architecture, {})
-    return next((name for name, shape in shapes.items() if model.shapes.get(name) != shape), "")
 
 
 def _pull(repository: str, revision: str | None, end: float) -> tuple[Path, str]:

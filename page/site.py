@@ -100,7 +100,6 @@ def page(api: bool = True) -> bytes:
 def _model(name: str) -> dict[str, Any]:
     model, folder = load(name), MODELS[name]
     weights = hashes(model.folder / WEIGHTS_FILE)
-    graph = f"graphs/{model.architecture}.onnx"
     return {
         "name": name,
         "folder": folder,
@@ -124,7 +123,6 @@ def _model(name: str) -> dict[str, Any]:
             "hash": weights.whole,
             "blocks": weights.blocks,
         },
-        "graph": f"front/{graph}" if (FRONT / graph).is_file() else None,
         "first": _is_drawn(name),
         **_history(name),
         "measured": story.measured(name),

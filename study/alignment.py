@@ -30,7 +30,7 @@ from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_p
 from train.data import crop_by_itself, find_source
 from train.errors import TrainingError, run_command
 from train.folder import printable
-from train.measure import psnr
+from train.losses import psnr
 from train.settings import DataSettings
 
 # The middle of the frame.

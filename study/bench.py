@@ -31,11 +31,13 @@ from models import Autoencoder, Generator
 from models.images import crop
 from models.index import read_index
 from models.speed import accelerate
-from train.autoencoder import AutoencoderSettings, AutoencoderTrainer
+from train.autoencoder import AutoencoderSettings
+from train.autoencoders import AutoencoderTrainer
 from train.data import Faces, find_source
 from train.device import find_device, keep_freed_memory
 from train.errors import run_command
-from train.gan import GANSettings, GANTrainer
+from train.gan import GANSettings
+from train.generators import GANTrainer
 from train.loop import STEPS_PER_READ, Trainer, prepare
 from train.muon import Float32Muon
 from train.settings import DataSettings, Settings

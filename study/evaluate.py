@@ -16,7 +16,7 @@ from models.images import denormalise, normalise
 from train.data import HeldOut, describe_crop, open_held_out, open_split
 from train.device import keep_freed_memory
 from train.errors import TrainingError, run_command
-from train.measure import latent_moments, psnr
+from train.losses import latent_moments, psnr
 from train.record import write_whole
 from train.settings import DataSettings
 

@@ -19,7 +19,7 @@ from torch import nn
 from models import FaceModel
 from models.alignment import FACE_PROBABILITY
 from models.images import denormalise, normalise
-from train.measure import latent_moments, psnr
+from train.losses import latent_moments, psnr
 
 from . import scores
 from .evaluate import EvaluationSettings, compare, compare_draws, decode, encode, over_seeds

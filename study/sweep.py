@@ -26,7 +26,7 @@ from models.base import FaceModel
 from models.images import normalise
 from train import autoencoder, gan
 from train.errors import TrainingError, run_command
-from train.measure import latent_moments, psnr
+from train.losses import latent_moments, psnr
 from train.record import Record, write_whole
 from train.settings import DataSettings
 

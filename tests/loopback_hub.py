@@ -44,6 +44,7 @@ HOST = "127.0.0.1"
 USER = "tester"
 TOKEN = "hf_loopback"
 REVOKED_TOKEN = "hf_revoked"
+WRITE, READ = {"role": "write"}, {"role": "read"}
 
 # Requests by what they do, for faults to choose among.
 DOWNLOADS = r"^GET .*/resolve/"
@@ -188,11 +189,13 @@ class LoopbackHub:
 
     Attributes:
         requests: everything that was asked, as (method, path, authorization) in order of arrival.
+        access: what every token may do, in the words of the real Hub's whoami.
     """
 
     def __init__(self, large_from: int | None = 1_000_000):
         self.large_from = large_from
         self.requests: list[LoggedRequest] = []
+        self.access: dict = WRITE
         self._repositories: dict[tuple[str, str], Repository] = {}
         self._large_files: dict[str, bytes] = {}
         self._fault: Fault | None = None
@@ -256,6 +259,7 @@ class LoopbackHub:
         self.fault = None
         self.sent_in_vain = 0  # Bytes after the end of files.
         self.requests.clear()
+        self.access = WRITE
         self._repositories.clear()
         self._large_files.clear()
 
@@ -354,6 +358,8 @@ class LoopbackHub:
         # The address of a large file's upload is secret on the real Hub, and so needs no token.
         if authorization is None and not reads and not path.startswith("/lfs/"):
             return PlainTextResponse("Invalid username or password.", 401)
+        if self.access["role"] == "read" and not reads:
+            return PlainTextResponse("This token may only read.", 403)
         return None
 
     # The endpoints, in the order in which pushing, looking and pulling use them.
@@ -361,7 +367,9 @@ class LoopbackHub:
     async def _who_am_i(self, request: Request) -> Response:
         if "authorization" not in request.headers:
             raise HTTPException(401, "Invalid username or password.")
-        return JSONResponse({"type": "user", "name": USER, "orgs": []})
+        orgs = [{"name": "readers", "roleInOrg": "read"}, {"name": "writers", "roleInOrg": "write"}]
+        access = {"type": "access_token", "accessToken": {"displayName": "of tests", **self.access}}
+        return JSONResponse({"type": "user", "name": USER, "orgs": orgs, "auth": access})
 
     async def _create(self, request: Request) -> Response:
         wanted = await request.json()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import Autoencoder, Generator
+from models import load
 from tests.test_train import COMMANDS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -56,7 +56,7 @@ def gradients(model, images):
 expected = gradients(alone, images)  # Before joining, a process is alone.
 with distributed.joined(torch.device("cpu"), 16):
     assert distributed.gather(torch.full((1, 2), float(distributed.rank()))).tolist() == [[0, 0], [1, 1]]
-    distributed.synchronise_batch_norm(together)
+    distributed.synchronise_batches(together)
     for gradient, whole in zip(gradients(together, distributed.mine(images)), expected, strict=True):
         torch.testing.assert_close(gradient, whole, rtol=1e-3, atol=1e-5)
     for statistic, whole in zip(together.buffers(), alone.buffers(), strict=True):
@@ -64,8 +64,47 @@ with distributed.joined(torch.device("cpu"), 16):
 """
 
 
-def test_two_processes_have_the_gradients_of_one(tmp_path):
-    (tmp_path / "gradients.py").write_text(GRADIENTS)
+# Likewise of a step of the attribute GAN: of both networks, with a penalty, and of what is told of whose attributes.
+ADVERSARIAL = """
+import copy, torch
+from train import adversary, distributed
+from train.attribute_gan import AttributeGANSettings
+from train.generators import AttributeGANTrainer
+
+class Faces:
+    label_names = ("Smiling", "Hat", "Young")
+
+settings = AttributeGANSettings(
+    batch_size=16, latent_size=10, discrete_size=5, hidden_size=8, channels=(8,) * 5, precision="fp32", device="cpu",
+    told=0.4, warped=0.5,
+)
+torch.manual_seed(1)
+images, labels = torch.rand(16, 3, 64, 64) * 2 - 1, torch.randn(16, 3).sign()
+
+def gradients(share=lambda rows: rows):
+    trainer = AttributeGANTrainer(settings, Faces())
+    trainer.begin_epoch(1)
+    for optimizer in (trainer.generator_optimizer, trainer.discriminator_optimizer):
+        optimizer.step = lambda: None
+    losses = trainer.step(share(images), adversary.PENALTY_EVERY, share(labels))
+    networks = trainer.generator, trainer.discriminator
+    losses = {name: distributed.average(loss).item() for name, loss in losses.items()}
+    return losses, [parameter.grad for network in networks for parameter in network.parameters()]
+
+expected_losses, expected = gradients()
+with distributed.joined(torch.device("cpu"), 16):
+    losses, together = gradients(distributed.mine)
+    assert losses.keys() == expected_losses.keys()
+    for name in losses:
+        assert abs(losses[name] - expected_losses[name]) < 1e-4, name
+    for gradient, whole in zip(together, expected, strict=True):
+        torch.testing.assert_close(gradient, whole, rtol=1e-3, atol=1e-5)
+"""
+
+
+@pytest.mark.parametrize("program", [GRADIENTS, ADVERSARIAL], ids=["autoencoder", "attribute GAN"])
+def test_two_processes_have_the_gradients_of_one(program, tmp_path):
+    (tmp_path / "gradients.py").write_text(program)
     done = torchrun(str(tmp_path / "gradients.py"), [], is_module=False)
     assert done.returncode == 0, done.stderr
 
@@ -73,16 +112,18 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["gan", pytest.param("matched", marks=SLOW), pytest.param("shifted", marks=SLOW)])
+@pytest.mark.parametrize(
+    "name", ["gan", *(pytest.param(name, marks=SLOW) for name in ("matched", "shifted", "attribute gan", "perceptual"))]
+)
 def test_two_processes_have_the_losses_of_one(name, celeba, tmp_path):
     main, _, own = COMMANDS[name]
     # Adam's first steps are the learning rate times the gradients' signs, which rounding decides where a gradient is
     # next to nothing. In a very small network that shows, so this one is less small and learns slowly.
     calm = ["--batch-size", "16", "--epochs", "7", "--learning-rate", "0.0001"]
-    wide = [] if name == "gan" else ["--hidden-size", "64"]
+    wide = ["--hidden-size", "64"] if name in ("matched", "shifted") else []
     common = [*own, *calm, *wide, "--dataset", str(celeba)]
     main([*common, "--cache-dir", str(tmp_path / "cache1"), "--output", str(tmp_path / "one")])
-    module = "train.gan" if name == "gan" else "train.autoencoder"
+    module = main.__module__
     two = ["--cache-dir", str(tmp_path / "cache2"), "--output", str(tmp_path / "two")]
     done = torchrun(module, [*common, *two])
     assert done.returncode == 0, done.stderr
@@ -93,8 +134,7 @@ def test_two_processes_have_the_losses_of_one(name, celeba, tmp_path):
         for key in one:
             if key.endswith("_loss"):
                 assert both[key] == pytest.approx(one[key], rel=1e-3, abs=1e-3), (one, both)
-    kind = Generator if name == "gan" else Autoencoder
-    one, both = (kind.from_pretrained(tmp_path / run / "model") for run in ("one", "two"))
+    one, both = (load(tmp_path / run / "model") for run in ("one", "two"))
     z = one.sample_latent(4, seed=0)
     assert torch.allclose(one.decode(z), both.decode(z), atol=0.05)
 

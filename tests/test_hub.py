@@ -1,7 +1,9 @@
-"""Push, pull, publish and the page's fallbacks, against a Hub that speaks HTTP."""
+"""Push, pull and the page's fallbacks, against a Hub that speaks HTTP."""
 
 import json
+import shutil
 import time
+from functools import partial
 
 import httpx
 import huggingface_hub
@@ -13,21 +15,22 @@ from huggingface_hub import HfApi, ModelCard, constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from models import Autoencoder, Generator
-from models.index import read_index, repository_name
+from models import AttributeGenerator, Autoencoder, Generator, load
+from models.index import MODEL_FILES, repository_name
 from models.loading import DamagedDownload
 from page.zoo import load_models
 from tests.conftest import WEIGHTS
-from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, break_upload, skip_waits
+from tests.loopback_hub import READ, REVOKED_TOKEN, TOKEN, Fault, break_upload, skip_waits
 from tests.serving import serving
 from tests.test_history import make_run
-from train import gan, publish, push
+from train import gan, push
 from train.errors import TrainingError
 from train.history import write_history
 
 SMALL = ["--epochs", "1", "--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
 NAMES = ["gan"]
-CHECKOUT = WEIGHTS.parent
+# Of a run: what its attributes do is measured later, if it has any.
+RUN_FILES = set(MODEL_FILES) - {"attributes.json"}
 REPOSITORY = repository_name("tester", "gan")
 
 
@@ -62,7 +65,7 @@ def test_stream_train_push_pull_and_play(hub, celeba, tmp_path):
     """The whole way of a model, from a data set on the Hub to a page that shows the very faces of the run."""
     hub.add_dataset_folder("flwrlabs/celeba", celeba)
     folders = ["--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
-    gan.main(["--epochs", "1", "--batch-size", "8", *folders, "--push-to-hub", REPOSITORY])
+    gan.main([*SMALL, *folders, "--push-to-hub", REPOSITORY])
     assert ("GET", "/datasets/flwrlabs/celeba") in {
         (method, path[: len("/datasets/flwrlabs/celeba")]) for method, path, _ in hub.requests
     }
@@ -94,7 +97,7 @@ def test_a_pushed_repository_is_complete_and_its_card_true(hub, run, capsys):
     url = push.push(run, REPOSITORY)
     repository = hub.repository("model", REPOSITORY)
     assert repository.commits[0].sha in url
-    assert set(repository.files) == set(push.PUSHED_FILES) and not repository.private
+    assert set(repository.files) == RUN_FILES and not repository.private
     card = ModelCard(repository.files["README.md"].decode())
     assert card.data.license == "other" and card.data.library_name == "latent-faces"
     for words in (
@@ -121,7 +124,7 @@ def test_a_run_that_was_killed_or_is_from_before_is_pushed_with_its_history(hub,
         file.write('{"step": 7, "epo')
     push.push(run, REPOSITORY)
     files = hub.repository("model", REPOSITORY).files
-    assert set(files) == set(push.PUSHED_FILES) and json.loads(files["training.json"])["epochs"] == 1
+    assert set(files) == RUN_FILES and json.loads(files["training.json"])["epochs"] == 1
 
 
 def test_a_run_whose_pictures_are_gone_is_pushed_without_a_history(hub, run):
@@ -129,7 +132,7 @@ def test_a_run_whose_pictures_are_gone_is_pushed_without_a_history(hub, run):
         path.unlink()
     push.push(run, REPOSITORY)
     files = hub.repository("model", REPOSITORY).files
-    assert set(files) == set(push.PUSHED_FILES) - {"training.json", "epochs.webp"}
+    assert set(files) == RUN_FILES - {"training.json", "epochs.webp"}
     assert b"epochs.webp" not in files["README.md"]
 
 
@@ -160,12 +163,75 @@ def test_a_damaged_run_is_not_pushed(hub, run, file, content, told):
         hub.repository("model", REPOSITORY)
 
 
-def test_where_there_is_no_run_there_is_none_to_push(hub, tmp_path):
-    with pytest.raises(TrainingError, match="nowhere holds no run"):
+def test_where_there_is_no_model_there_is_none_to_push(hub, tmp_path):
+    with pytest.raises(TrainingError, match="nowhere is no folder"):
         push.push(tmp_path / "nowhere", REPOSITORY)
     (tmp_path / "begun").mkdir()
     with pytest.raises(TrainingError, match="begun holds no model yet"):
         push.push(tmp_path / "begun", REPOSITORY)
+
+
+def test_a_bundled_model_is_pushed_with_all_that_belongs_to_it_and_nothing_else(hub, tmp_path, bundled):
+    folder = tmp_path / "model"
+    shutil.copytree(WEIGHTS / "attribute-gan", folder)
+    for name in (".env", "checkpoint.pt", "photograph.png", "reconstructions/epoch-0001.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"a secret")
+    repository = repository_name("tester", "attribute-gan")
+    push.main([str(folder), repository])
+    files = hub.repository("model", repository).files
+    assert set(files) == set(MODEL_FILES)
+    for name in set(MODEL_FILES) - {"README.md"}:
+        assert files[name] == (WEIGHTS / "attribute-gan" / name).read_bytes(), name
+    before, card = ModelCard.load(folder / "README.md"), ModelCard(files["README.md"].decode())
+    assert card.data.eval_results == before.data.eval_results and len(card.data.eval_results) == 12
+    assert f'from_pretrained("{repository}")' in card.text and "weights/attribute-gan" not in card.text
+
+    AttributeGenerator(10, 5, ("Smiling",), (4,) * 5).save_pretrained(bundled / "attribute-gan")
+    shown = load_models(["attribute-gan"], bundled, "tester")["attribute-gan"]
+    mine, theirs = load(WEIGHTS / "attribute-gan").state_dict(), shown.model.state_dict()
+    assert shown.origin.startswith(f"{repository} at ")
+    assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert epochs_shown(shown) == 76
+    assert shown.areas["Eyeglasses"] == json.loads(files["attributes.json"])["Eyeglasses"]["area"]
+
+
+def test_a_push_leaves_nothing_of_the_model_that_was_there(hub, published, tmp_path):
+    Generator(latent_size=10, discrete_size=5, hidden_size=4).save_pretrained(tmp_path / "fresh")
+    push.push(published, REPOSITORY)
+    assert "epochs.webp" in hub.repository("model", REPOSITORY).files
+    push.push(tmp_path / "fresh", REPOSITORY)
+    assert set(hub.repository("model", REPOSITORY).files) == {"README.md", "config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("name", ["samples.png", "model.safetensors"])
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(hub, published, tmp_path, name):
+    (tmp_path / "secret").write_bytes(b"a secret")
+    (published / name).unlink(missing_ok=True)
+    (published / name).symlink_to(tmp_path / "secret")
+    hub.reset()
+    with pytest.raises(TrainingError, match=f"{name} lies elsewhere"):
+        push.push(published, REPOSITORY)
+    with pytest.raises(KeyError):
+        hub.repository("model", REPOSITORY)
+
+
+def test_a_model_whose_folder_is_a_link_out_of_its_run_is_not_pushed(hub, run, published):
+    shutil.rmtree(run / "model")
+    (run / "model").symlink_to(published)
+    with pytest.raises(TrainingError, match="lies elsewhere"):
+        push.push(run, REPOSITORY)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "training.json", "epochs.webp"])
+def test_a_damaged_model_folder_is_not_pushed(hub, published, name):
+    (published / name).write_bytes(b"damaged")
+    hub.reset()
+    with pytest.raises(TrainingError) as error:
+        push.push(published, REPOSITORY)
+    assert "\n" not in str(error.value) and ("do not fit" in str(error.value) or name in str(error.value))
+    with pytest.raises(KeyError):
+        hub.repository("model", REPOSITORY)
 
 
 def test_private_and_branch_pushes(hub, run):
@@ -173,7 +239,7 @@ def test_private_and_branch_pushes(hub, run):
     repository = hub.repository("model", REPOSITORY)
     assert repository.private
     assert repository.files == {}
-    assert set(repository.find("trial").files) == set(push.PUSHED_FILES)
+    assert set(repository.find("trial").files) == RUN_FILES
     assert Generator.from_pretrained(REPOSITORY, revision="trial").latent_size == 10
 
 
@@ -188,21 +254,37 @@ def test_a_push_that_is_cut_off_can_be_repeated(hub, run, first, kind, monkeypat
     assert repository.files == {}
     hub.fault = None
     push.push(run, REPOSITORY)
-    assert len(repository.commits) == 2 and set(repository.files) == set(push.PUSHED_FILES)
+    assert len(repository.commits) == 2 and set(repository.files) == RUN_FILES
+
+
+def told_before_training(repository: str, celeba, tmp_path) -> str:
+    folders = ["--dataset", str(celeba), "--output", str(tmp_path / "run")]
+    with pytest.raises(TrainingError) as error:
+        gan.main([*SMALL, *folders, "--push-to-hub", repository])
+    assert not (tmp_path / "run").exists()
+    return str(error.value)
 
 
 def test_who_cannot_push_is_told_before_training(hub, celeba, tmp_path, monkeypatch):
-    command = [*SMALL, "--dataset", str(celeba), "--output", str(tmp_path / "run"), "--push-to-hub"]
-    with pytest.raises(TrainingError, match="user/name"):
-        gan.main([*command, "no-slash"])
+    told = partial(told_before_training, celeba=celeba, tmp_path=tmp_path)
+    assert "it is user/name" in told("no-slash")
+    for name in ("somebody", "readers"):
+        assert "to the names of tester and writers only" in told(f"{name}/faces")
+    hub.access = READ
+    assert "this token may only read" in told(REPOSITORY)
+    scope = {"entity": {"type": "user", "name": "tester"}, "permissions": ["repo.content.read", "discussion.read"]}
+    hub.access = {"role": "fineGrained", "fineGrained": {"global": [], "scoped": [scope]}}
+    assert "this token may only read" in told(REPOSITORY)
     monkeypatch.setenv("HF_TOKEN", REVOKED_TOKEN)
-    with pytest.raises(TrainingError, match="cannot push") as caught:
-        gan.main([*command, REPOSITORY])
-    assert REVOKED_TOKEN not in str(caught.value)
+    assert "the token for the Hub is invalid or has expired" in (said := told(REPOSITORY)) and REVOKED_TOKEN not in said
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(TrainingError, match="log in first"):
-        gan.main([*command, REPOSITORY])
-    assert not (tmp_path / "run").exists()
+    assert "log in first" in told(REPOSITORY)
+
+
+def test_a_fine_grained_token_that_may_write_pushes(hub, published):
+    scope = {"entity": {"type": "user", "name": "tester"}, "permissions": ["repo.content.read", "repo.write"]}
+    hub.access = {"role": "fineGrained", "fineGrained": {"global": [], "scoped": [scope]}}
+    assert "/commit/" in push.push(published, REPOSITORY)
 
 
 def test_pulling_pins_a_revision_and_then_needs_no_hub(hub, published, bundled):
@@ -311,6 +393,8 @@ def test_what_is_no_fitting_model_is_refused_with_the_reason(hub, published, bun
     weights, config = published / "model.safetensors", published / "config.json"
     good_weights, good_config = load_file(weights), config.read_text()
 
+    save_file({name.replace("layers", "blocks"): value for name, value in good_weights.items()}, weights)
+    assert "its weights lack layers.0.0.weight" in refused(hub, published, bundled)
     save_file({**good_weights, "layers.3.bias": torch.tensor([0.0, torch.nan, 0.0])}, weights)
     assert "no numbers, in layers.3.bias" in refused(hub, published, bundled)
     weights.write_bytes(b"not safetensors")
@@ -328,16 +412,6 @@ def test_what_is_no_fitting_model_is_refused_with_the_reason(hub, published, bun
     assert "lacks config.json or model.safetensors" in refused(hub, published, bundled)
     with pytest.raises(ValueError, match="only format"):
         Generator.from_pretrained(REPOSITORY)
-
-
-def test_what_no_browser_could_draw_is_refused(hub, published, tmp_path):
-    """Where the bundled model is one that browsers draw: with tensors of the names and sizes of their graph."""
-    hub.add_folder("model", REPOSITORY, published)
-    loaded = load_models(NAMES, WEIGHTS, "tester")["gan"]
-    assert loaded.latent_size == 100 and "other sizes than those that browsers run" in loaded.origin
-    Generator().save_pretrained(tmp_path / "whole")
-    hub.add_folder("model", REPOSITORY, tmp_path / "whole")
-    assert load_models(NAMES, WEIGHTS, "tester")["gan"].origin.startswith(f"{REPOSITORY} at ")
 
 
 def test_wrong_bytes_of_the_right_size_are_noticed(hub, published, bundled, monkeypatch):
@@ -366,67 +440,6 @@ def test_the_usual_arguments_of_from_pretrained(hub, published, tmp_path):
     assert torch.equal(model(model.sample_latent(2, seed=0)), again(again.sample_latent(2, seed=0)))
 
 
-def test_the_space_gets_what_it_needs_and_no_more(hub, tmp_path):
-    url = publish.publish("tester/latent-faces", models="tester")
-    assert url == f"{hub.url}/spaces/tester/latent-faces"
-    space = hub.repository("space", "tester/latent-faces")
-    assert space.sdk == "gradio"
-    assert {"app.py", "requirements.txt", "README.md"} <= set(space.files)
-    assert {f"weights/{path.relative_to(WEIGHTS)}" for path in WEIGHTS.glob("*/*")} <= set(space.files)
-    assert "weights/index.json" in space.files
-    page = {path for path in CHECKOUT.glob("page/**/*") if path.is_file() and "__pycache__" not in path.parts}
-    assert {str(path.relative_to(CHECKOUT)) for path in page} <= set(space.files)
-    assert not any(path.startswith(("train", "tests", ".")) or "__pycache__" in path for path in space.files)
-    assert space.variables["LATENT_FACES_HUB"]["value"] == "tester"
-    for path, content in space.files.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(content)
-    with serving(folder=tmp_path) as page:
-        assert "Latent Faces" in httpx.get(page.url).text
-    front = huggingface_hub.RepoCard(space.files["README.md"].decode()).data
-    assert front["sdk_version"] in space.files["requirements.txt"].decode()
-    assert len(front["short_description"]) <= 60
-    names = [repository_name("tester", name) for name in read_index(WEIGHTS)]
-    assert front["models"] == names
-    assert [line.split()[0] for line in front["preload_from_hub"]] == names
-
-    publish.main(["tester/latent-faces"])
-    assert "LATENT_FACES_HUB" not in hub.repository("space", "tester/latent-faces").variables
-
-
-def test_a_static_space_gets_files_only(hub, tmp_path):
-    publish.publish("tester/latent-faces", models="tester")
-    publish.main(["tester/latent-faces", "--static"])
-    files = hub.repository("space", "tester/latent-faces").files
-    told = json.loads(files["page.json"])
-    assert told["api"] is False
-    for model in told["models"]:
-        content = (WEIGHTS / model["folder"] / "model.safetensors").read_bytes()
-        assert files[model["weights"]["url"].partition("?")[0]] == content
-        assert files[model["history"]["sheet"].partition("?")[0]].startswith(b"RIFF")
-    assert b"front/main.js" in files["index.html"]
-    # Nothing is left of the Space that it was, and nothing large comes beside what the page names.
-    assert not [path for path in files if path.endswith(".py") or path.startswith(("models/", "page/", "docs/"))]
-    assert {path.partition("/")[0] for path in files} <= {
-        *("index.html", "page.json", "README.md", ".gitattributes"),
-        *("front", "weights", "epochs", "examples", "written-by-page-site.txt"),
-    }
-    front = huggingface_hub.RepoCard(files["README.md"].decode()).data
-    assert (front["sdk"], front["app_file"], front["title"]) == ("static", "index.html", "Latent Faces")
-    assert "sdk_version" not in front and "python_version" not in front
-    fresh = publish.publish("tester/static-faces", static=True)
-    assert fresh.endswith("/spaces/tester/static-faces")
-    assert hub.repository("space", "tester/static-faces").sdk == "static"
-
-
-def test_a_static_space_shows_the_models_of_a_namespace(hub, tmp_path):
-    Generator().save_pretrained(tmp_path / "model")
-    hub.add_folder("model", REPOSITORY, tmp_path / "model")
-    publish.publish("tester/static-faces", models="tester", static=True)
-    told = json.loads(hub.repository("space", "tester/static-faces").files["page.json"])
-    assert told["models"][0]["origin"].startswith(REPOSITORY)
-
-
 def test_autoencoders_push_their_score(hub, celeba, tmp_path):
     from train import autoencoder
 
@@ -434,7 +447,7 @@ def test_autoencoders_push_their_score(hub, celeba, tmp_path):
     small = ["--epochs", "1", "--batch-size", "8", "--hidden-size", "8", "--held-out", "16", "--prior-mean", "0"]
     autoencoder.main([*small, *folders, "--push-to-hub", repository_name("tester", "matched-autoencoder")])
     repository = hub.repository("model", repository_name("tester", "matched-autoencoder"))
-    assert set(repository.files) == set(push.PUSHED_FILES)  # No reconstruction of anybody.
+    assert set(repository.files) == RUN_FILES  # No reconstruction of anybody.
     (result,) = ModelCard(repository.files["README.md"].decode()).data.eval_results
     assert result.metric_type == "psnr" and 0 < result.metric_value < 60
     assert Autoencoder.from_pretrained(repository.id).matching == "mmd"

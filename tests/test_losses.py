@@ -8,11 +8,12 @@ from train.losses import (
     discriminator_loss,
     generator_loss,
     gradient_penalty,
+    latent_moments,
     mmd,
     moments,
+    psnr,
     relativistic_loss,
 )
-from train.measure import latent_moments, psnr
 
 
 def normal(count: int, seed: int, mean: float = 0.0, variance: float = 2.0) -> torch.Tensor:

@@ -1,70 +1,146 @@
 """The library as other code gets it: installed under its own name, compiled, exported, through torch.hub."""
 
 import importlib.metadata
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
-from models import AttributeGenerator, Autoencoder, Discriminator, Generator, PerceptualAutoencoder
+from models import AttributeGenerator, Autoencoder, Discriminator, Generator, PerceptualAutoencoder, load
 from models.index import read_index
-from tests.conftest import WEIGHTS
+from tests.conftest import WEIGHTS, draw_face
 
 REPOSITORY = Path(__file__).parent.parent
 
-EXAMPLE = f"""
-from latent_faces import Autoencoder, Generator, interpolate
-
-gan = Generator.from_pretrained({str(WEIGHTS / "gan")!r})
-faces = gan.generate(16, seed=0)
-faces[0].save("face.png")
-ae = Autoencoder.from_pretrained({str(WEIGHTS / "matched-autoencoder")!r})
-a, b = ae.sample_latent(2, seed=0)
-path = ae.decode(interpolate(a, b, steps=11))
-far = ae.generate(16, seed=0, mean=100)
-assert (len(faces), len(path), len(far)) == (16, 11, 16)
-
-from latent_faces.alignment import align  # Without the detector, which is an extra, it takes the middle.
-assert align(faces[0].resize((200, 300))).image.size == (64, 64)
-"""
-
 # What the library may not need: it is there where the tests run, so that an import of it would go unnoticed.
 NOT_NEEDED = [
-    "gradio",
-    "datasets",
-    "torchvision",
-    "facenet_pytorch",
-    "matplotlib",
-    "tyro",
-    "jinja2",
-    "models",
-    "train",
-    "study",
+    *("gradio", "datasets", "torchvision", "facenet_pytorch", "matplotlib", "tyro"),
+    *("models", "train", "study", "page"),
 ]
+
+
+def readme_code() -> str:
+    """All of README's examples in other code."""
+    section = (
+        (REPOSITORY / "README.md").read_text().partition("## Use the models in other code")[2].partition("\n## ")[0]
+    )
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 3
+    return "".join(blocks)
+
+
+def notebook_code() -> list[str]:
+    """The code of the cells of docs/example.ipynb."""
+    cells = json.loads((REPOSITORY / "docs/example.ipynb").read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def copy_source(folder: Path) -> Path:
+    # Building leaves its traces in the source.
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, folder)
+    for name in ("models", "weights"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def install(*arguments: str | Path, python: str | Path = sys.executable) -> None:
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install"]
+    subprocess.run([*pip, *options, *map(str, arguments)], check=True)
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    # From a copy, since building leaves its traces in the source.
-    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, source)
-    shutil.copytree(REPOSITORY / "models", source / "models")
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(source)], check=True)
+    folder = tmp_path_factory.mktemp("installed")
+    install("--target", folder, copy_source(tmp_path_factory.mktemp("source")))
     return folder
 
 
-def test_ten_lines_in_another_project_write_a_face(installed, tmp_path):
-    block = f"import sys; sys.modules.update(dict.fromkeys({NOT_NEEDED!r}))"
-    script = tmp_path / "example.py"
-    script.write_text(f"{block}; sys.path.insert(0, {str(installed)!r})\n{EXAMPLE}")
-    subprocess.run([sys.executable, "-P", str(script)], check=True, cwd=tmp_path, timeout=120)
-    assert (tmp_path / "face.png").stat().st_size > 1000
+def run_elsewhere(installed: Path, folder: Path, code: str) -> None:
+    """Run code in a folder of its own, without a Hub, with the package and what it needs only."""
+    block = f"import sys; sys.modules.update(dict.fromkeys({NOT_NEEDED!r})); sys.path.insert(0, {str(installed)!r})"
+    (folder / "script.py").write_text(f"{block}\n{code}")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-P", "script.py"], check=True, cwd=folder, env=environment, timeout=300)
+
+
+def test_readmes_lines_run_in_another_project(installed, tmp_path):
+    draw_face(0, (200, 300)).save(tmp_path / "photograph.jpg")
+    check = """
+assert (len(faces), len(path), len(far), len(smiling)) == (16, 11, 16, 16)
+assert reconstruction.shape == nearer.shape == (1, 3, 64, 64)
+"""
+    run_elsewhere(installed, tmp_path, readme_code() + check)
+    faces = [Image.open(tmp_path / name) for name in ("face.png", "between.png", "serious.png")]
+    assert [face.size for face in faces] == [(64, 64)] * 3
+    (drawn,) = load(WEIGHTS / "gan").generate(1, seed=0)
+    assert np.abs(np.asarray(faces[0]).astype(int) - np.asarray(drawn)).max() <= 1
+
+
+def test_a_folder_wins_over_the_bundled_model_of_its_name(installed, tmp_path):
+    Generator(10, 5, 4).save_pretrained(tmp_path / "gan")
+    names = [*read_index(WEIGHTS)]
+    run_elsewhere(
+        installed,
+        tmp_path,
+        f"""
+from latent_faces import load
+from latent_faces.history import load_history
+from latent_faces.index import bundled
+assert load("gan").latent_size == 10
+assert [*bundled()] == {names!r}
+for name, folder in bundled().items():
+    assert name == "gan" or load(name).latent_size == 100
+    assert load_history(folder).epochs > 1 and (folder / "README.md").is_file()
+""",
+    )
+
+
+def test_the_notebook_runs(installed, tmp_path):
+    cells = notebook_code()
+    assert len(cells) == 10
+    display = "from PIL import Image; display = lambda face: isinstance(face, Image.Image) or exit('no picture')\n"
+    run_elsewhere(installed, tmp_path, display + "\n".join(cells))
+
+
+def type_check(python: str | Path, code: str, folder: Path) -> None:
+    (folder / "example.py").write_text(code)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "example.py"]
+    found = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("editable", [[], ["--editable"]])
+def test_type_checkers_find_the_package_and_have_nothing_to_say_of_readmes_lines(editable, tmp_path):
+    """Nor of the class that a line makes: what a model returns is a tensor."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    (packages / "others.pth").write_text(f"{Path(torch.__file__).parent.parent}\n")
+    (tmp_path / "source").mkdir()
+    python = tmp_path / "venv/bin/python"
+    install(*editable, copy_source(tmp_path / "source"), python=python)
+    types = """
+from typing import assert_type
+
+import torch
+
+assert_type(nearer, torch.Tensor)
+assert_type(gan(gan.sample_latent(1)), torch.Tensor)
+assert_type(reconstruction, torch.Tensor)
+"""
+    type_check(python, readme_code() + types, tmp_path)
 
 
 def test_the_package_says_what_it_is(installed):
@@ -77,9 +153,10 @@ def test_the_package_says_what_it_is(installed):
     assert (installed / "latent_faces/py.typed").exists()
 
 
-def test_the_package_holds_the_library_alone(installed):
-    modules = {path.relative_to(installed).parts[0] for path in installed.rglob("*.py")}
-    assert modules == {"latent_faces"}
+def test_the_package_holds_the_library_and_its_models_alone(installed):
+    assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"latent_faces"}
+    files = lambda folder: {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files(installed / "latent_faces/weights") == files(WEIGHTS)
 
 
 MODELS = {
@@ -155,9 +232,9 @@ def test_torch_func_differentiates_the_discriminator():
 
 
 def test_torch_hub_serves_the_models():
-    load = lambda name, folder: torch.hub.load(str(REPOSITORY), name, str(WEIGHTS / folder), source="local")
-    assert load("generator", "gan").generate(1, seed=0)[0].size == (64, 64)
-    assert load("autoencoder", "matched-autoencoder").matching == "mmd"
+    load = lambda *arguments: torch.hub.load(str(REPOSITORY), *arguments, source="local")
+    assert load("generator").generate(1, seed=0)[0].size == (64, 64)
+    assert load("autoencoder", str(WEIGHTS / "matched-autoencoder")).matching == "mmd"
     assert load("model", "attribute-gan").attributes[:2] == ("5_o_Clock_Shadow", "Arched_Eyebrows")
 
 

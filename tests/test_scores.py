@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from study import scores
-from train.measure import psnr
+from train.losses import psnr
 
 
 def normal(count: int, size: int, seed: int) -> torch.Tensor:

@@ -114,8 +114,8 @@ def test_the_models_are_told_as_they_are(told):
             assert model["best"] == best
         assert model["encodes"] == ("encoder" in config["model_type"])
         assert model["architecture"] == model["kind"] + "-affine" * config.get("affine", False)
-        assert model["origin"] == "bundled" and model["graph"] == f"front/graphs/{model['architecture']}.onnx"
-        assert (site.FRONT / model["graph"].removeprefix("front/")).is_file()
+        assert model["encoding_steps"] == config.get("encoding_steps", 0)
+        assert model["origin"] == "bundled"
         training = json.loads((folder / "training.json").read_text())
         assert {name: model["history"][name] for name in ("epochs", "losses", "command")} == {
             name: training[name] for name in ("epochs", "losses", "command")
@@ -322,7 +322,7 @@ def test_the_static_folder_holds_all_that_its_page_names(tmp_path):
     named = {model["weights"]["url"] for model in told["models"]} | {
         model["history"]["sheet"] for model in told["models"]
     }
-    named |= {model["graph"] for model in told["models"]} | {example["url"] for example in told["examples"]}
+    named |= {example["url"] for example in told["examples"]}
     front = {f"front/{path.relative_to(site.FRONT)}" for path in site.FRONT.rglob("*") if path.is_file()}
     expected = {address.partition("?")[0] for address in named} | front - {"front/index.html"}
     assert written(tmp_path) == expected | {"index.html", "page.json", site.WRITTEN}

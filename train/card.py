@@ -42,7 +42,7 @@ def _card(
     description: dict[str, Any], epoch: dict[str, Any], model: FaceModel, location: str, has_animation: bool
 ) -> ModelCard:
     settings = description["settings"]
-    dataset = description.get("dataset", settings["dataset"])  # The latter in records from before there was the former.
+    dataset = description["dataset"]
     is_local = dataset.startswith("path/to/") or dataset.count("/") != 1 or Path(dataset).is_dir()
     is_celeba = "celeba" in Path(dataset).name.lower()
     where = f"the split {settings['split']} of {'a local folder' if is_local else dataset}"
@@ -105,8 +105,6 @@ def _story(model: FaceModel, settings: dict[str, Any], epoch: dict[str, Any]) ->
 
 
 def _gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
-    first, second = settings["adam_betas"]
     return (
         "Latent Faces: GAN with a half-discrete latent",
         "A small DCGAN-like generator of 64 x 64 faces. Half of its latent is continuous, half of it bits.",
@@ -115,22 +113,15 @@ def _gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[s
             "bits."
         ),
         "binary cross-entropy from logits; the generator's is the non-saturating one",
-        f"Adam, learning rate {settings['learning_rate']:g}{_generators(settings)}, betas ({first}, {second}){average}",
+        f"Adam, learning rate {settings['learning_rate']:g}, betas (0.5, 0.999); {_average(settings)}",
     )
 
 
 def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    average = f"; the weights are a running average (decay {settings['average']})" if settings["average"] else ""
-    first, second = settings["adam_betas"]
     attributes = (
-        f"; {settings['attribute_weight']:g} x cross-entropy of the attributes; of two faces {settings['told']:.0%} of them "
-        "are told and asked for, the generated one's others are those of another face"
-    )
-    share = settings.get("warped", 0)  # A run from before there were some has none.
-    warped = f"; {share:.0%} of the pairs turned, moved and stretched a little" if share else ""
-    loss = (
-        f"relativistic binary cross-entropy, pair by pair; gradient penalties of {settings['penalty']:g} at real and at "
-        f"generated faces, every {settings['penalty_every']} steps{warped}"
+        f"; {settings['attribute_weight']:g} x cross-entropy of the attributes, which counts more the rarer a value is. The "
+        f"discriminator is shown {settings['told']:.0%} of the attributes. The generated face has the real face's values of "
+        "these, and another face's values of the rest"
     )
     names, free = model.attributes, model.discrete_size - len(model.attributes)
     drawn = f", then {len(names)} bits that are attributes, drawn as they occur together among the training faces"
@@ -144,25 +135,44 @@ def _attribute_gan(model: Any, settings: dict[str, Any], epoch: dict[str, Any]) 
             f"{model.latent_size} numbers: {model.continuous_size} from {_normal(model)}{drawn if names else ''}, then {free} "
             "fair bits."
         ),
-        loss + (attributes if names else ""),
+        _adversary(settings) + (attributes if names else ""),
         (
-            f"Adam, learning rate {settings['learning_rate']:g}{_generators(settings)}, falling to 0 over the second half along a "
-            f"cosine, betas ({first}, {second}){average}"
+            f"Adam, learning rate {settings['learning_rate']:g}, falling to 0 over the second half along a cosine, betas "
+            f"(0.5, 0.99); {_average(settings)}"
         ),
     )
 
 
-def _generators(settings: dict[str, Any]) -> str:
-    # A run from before it was one has no such setting.
-    share = settings.get("generator_rate", 1)
-    return "" if share == 1 else f" ({share:g} times as much of the generator's)"
+def _adversary(settings: dict[str, Any]) -> str:
+    warped = (
+        f"; {settings['warped']:.0%} of the pairs turned, moved and stretched a little" if settings["warped"] else ""
+    )
+    return (
+        f"relativistic binary cross-entropy, pair by pair; gradient penalties of {settings['penalty']:g} at real and at "
+        f"generated faces{warped}"
+    )
+
+
+def _average(settings: dict[str, Any]) -> str:
+    return (
+        "the weights are an average over the training (a power function of the step, relative standard deviation "
+        f"{settings['average']:g})"
+    )
 
 
 def _perceptual_autoencoder(
     model: Any, settings: dict[str, Any], epoch: dict[str, Any]
 ) -> tuple[str, str, str, str, str]:
-    weight = settings["perceptual_weight"]
-    distance = f" + {weight:g} x perceptual distance (shift-tolerant LPIPS, AlexNet)" if weight else ""
+    epochs = settings["epochs"]
+    perceptual, adversarial = (round(epochs * settings[f"{name}_share"]) for name in ("perceptual", "adversarial"))
+    distance = (
+        f"; in epochs 1 to {perceptual} also {settings['perceptual_weight']:g} x perceptual distance (shift-tolerant LPIPS, "
+        "AlexNet)"
+    )
+    told = (
+        f"; in epochs {epochs - adversarial + 1} to {epochs} it weighs {settings['pixel_weight']:g}, beside a discriminator "
+        f"that tells draws from real faces: {_adversary(settings)}"
+    )
     towards = ""
     if steps := model.encoding_steps:
         towards = f" Encoding goes on from the encoder by {steps} Gauss-Newton steps towards the least pixel error."
@@ -170,11 +180,13 @@ def _perceptual_autoencoder(
         "Latent Faces: perceptual autoencoder",
         "A small autoencoder of 64 x 64 faces, trained to look right, with a prior fitted to its latents.",
         (
-            f"{model.latent_size} numbers, whitened after training to {_normal(model)} each. Sampling draws from a mixture "
-            f"of {len(model.mixture_logits)} Gaussians fitted to the training faces' latents.{towards}"
+            f"{model.latent_size} numbers, whitened to N(0, 1) each. Sampling draws from a mixture of "
+            f"{len(model.mixture_logits)} Gaussians fitted to the training faces' latents, stretched to a variance of "
+            f"{model.prior_variance:g}.{towards}"
         ),
-        f"mean squared pixel error{distance}",
-        _optimiser(settings),
+        f"mean squared pixel error{distance if perceptual and settings['perceptual_weight'] else ''}"
+        + (told if adversarial else ""),
+        _optimiser(settings) + (f"; then Adam, and {_average(settings)}" if adversarial else ""),
     )
 
 

@@ -208,6 +208,11 @@ class Faces:
         there = self._checked_range(index)
         return torch.from_numpy(np.array(self._labels_map[there][index]))
 
+    def sample(self, count: int, seed: int) -> Batch:
+        """So many faces and their labels, drawn at random from all of them, which it waits for; all where there are fewer."""
+        chosen = np.random.default_rng(seed).permutation(len(self))[:count]
+        return Batch(self[chosen], self.labels(chosen))
+
     def _checked_range(self, index: slice | np.ndarray) -> slice:
         """Of the mapped files, where the faces are that are there already; the indexed ones are as they were written."""
         with self._changed:

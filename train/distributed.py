@@ -16,6 +16,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
+from models.attribute_gan import BatchDeviation
+
 from .errors import TrainingError
 
 
@@ -114,12 +116,28 @@ def from_main(value: Any) -> Any:
     return box[0]
 
 
-def synchronise_batch_norm(network: nn.Module) -> None:
-    """Let batch normalisation see the global batch. (PyTorch's own SyncBatchNorm does so on GPUs only.)"""
+def batch(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of the global batch in its order, of which each process has its share: (size * n, ...)."""
+    return gather(rows).unflatten(0, (size(), -1)).transpose(0, 1).flatten(0, 1)
+
+
+def same(network: nn.Module) -> None:
+    """Give every process the main one's weights and buffers."""
+    if size() > 1:
+        network.load_state_dict(from_main(network.state_dict()))
+
+
+def synchronise_batches(network: nn.Module) -> None:
+    """Let batch normalisation and the batch's deviation see the global batch.
+
+    (PyTorch's own SyncBatchNorm does so on GPUs only.)
+    """
     if size() > 1:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.__class__ = _GlobalBatchNorm2d
+            elif isinstance(module, BatchDeviation):
+                module.__class__ = _GlobalBatchDeviation
 
 
 class _GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -147,6 +165,11 @@ class _GlobalBatchNorm2d(nn.BatchNorm2d):
         return (deviation * scale[None, :, None, None] + self.bias[None, :, None, None]).to(x.dtype)
 
 
+class _GlobalBatchDeviation(BatchDeviation):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward(gather(features.float())).to(features.dtype)
+
+
 class _Total(torch.autograd.Function):
     """PyTorch's own, in `torch.distributed.nn.functional`, is deprecated in favour of functions that are private."""
 
@@ -158,7 +181,5 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        # Every process's loss depends on every process's share of the sum.
-        gradient = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(gradient)
-        return gradient
+        # Every process's loss depends on every process's share of the sum; a gradient penalty goes back through this too.
+        return _Total.apply(gradient)

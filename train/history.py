@@ -95,13 +95,19 @@ def _tell(record: Record) -> tuple[dict[str, Any], list[Image.Image]]:
     return training, frames
 
 
-def _thinned(steps: list[dict[str, Any]], steps_per_point: int) -> dict[str, list[float]]:
-    """The means of the losses over so many steps each, fewer in the last, by name, and the step that each ends at."""
-    names = [name for name in steps[0] if name.endswith("_loss")]
-    steps = [step for step in steps if step.keys() >= {*names}]
+def _thinned(steps: list[dict[str, Any]], steps_per_point: int) -> dict[str, list[float | None]]:
+    """The means of the losses over so many steps each, fewer in the last, by name, and the step that each ends at.
+
+    A loss that none of these steps has, since training has several phases, is None.
+    """
+    names = dict.fromkeys(name for step in steps for name in step if name.endswith("_loss"))
     points = [steps[start : start + steps_per_point] for start in range(0, len(steps), steps_per_point)]
-    curves = {name: [_number(fmean(step[name] for step in point)) for point in points] for name in names}
+    curves = {name: [_mean([step[name] for step in point if name in step]) for point in points] for name in names}
     return {"step": [point[-1]["step"] for point in points], **curves}
+
+
+def _mean(values: list[float]) -> float | None:
+    return _number(fmean(values)) if values else None
 
 
 def _number(value: float | None) -> float | None:

@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 from tqdm import tqdm
 
+from models import load
 from models.base import FaceModel
 from models.images import normalise
 from models.loading import one_line
@@ -50,8 +52,8 @@ class Trainer(ABC):
     def parts(self) -> dict[str, Any]:
         """Everything a checkpoint holds, by name: objects with `state_dict` and `load_state_dict`."""
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Called before the first step of an epoch, and again where a resumed run enters it."""
+    def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
+        """Called before the first step of an epoch, and, no longer fresh, where a resumed run enters it midway."""
 
     def learning_rate(self, epoch: int, epochs: int) -> float:
         """In an epoch of a run of so many."""
@@ -74,6 +76,36 @@ class Trainer(ABC):
     @abstractmethod
     def model(self) -> FaceModel:
         """The model that the run is for, in eval mode."""
+
+
+def start(model: FaceModel, settings: Settings) -> FaceModel:
+    """A new model with the weights that training is to start from, where the settings say so.
+
+    What is fitted to latents or labels, such as a prior, is fitted anew.
+
+    Raises:
+        TrainingError: there are none, or they are another model's.
+    """
+    if settings.start_from is None:
+        return model
+    try:
+        before = load(settings.start_from)
+    except (ValueError, OSError) as error:
+        raise TrainingError(f"--start-from: {error}") from error
+    fitted = dict(model.named_buffers(recurse=False))
+    fitted_before = dict(before.named_buffers(recurse=False))
+    weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted_before}
+    try:
+        if type(before) is not type(model) or before.discrete_size != model.discrete_size:
+            raise RuntimeError("it is of another class, or has other bits")
+        if getattr(before, "has_affine", False):
+            model = model.strengthened({})  # type: ignore[operator]
+        model.load_state_dict(weights | fitted)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"--start-from {settings.start_from}: it is another model, or of other sizes, than these settings make"
+        ) from error
+    return model
 
 
 def train(trainer: Trainer, faces: Faces, run: Run) -> None:
@@ -113,13 +145,15 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
 
 def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
     """Returns how many epochs are done."""
-    settings = run.settings
     position = _restore(trainer, run)
     if distributed.is_main():
         run.begin(faces)
+    run.settings = settings = replace(run.settings, passes=distributed.from_main(run.settings.passes))
+    if distributed.is_main():
         _tell_of_rates(trainer, run, position.epoch)
-        if position.epoch > settings.epochs and position.batch == 0 and not run.has_model():
-            print(f"The model in {run.folder / 'model'} is gone or damaged, and is written anew.")
+        stale = "gone or damaged" if not run.has_model() else "of another --average" * run.is_of_another_average()
+        if position.epoch > settings.epochs and position.batch == 0 and stale:
+            print(f"The model in {run.folder / 'model'} is {stale}, and is written anew.")
             _draw(trainer, run, position.epoch - 1)
             run.export(trainer.model(), position.epoch - 1)
     pending: list[dict[str, Any]] = []
@@ -136,7 +170,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
     with _stop_signals() as stopped_by, _progress_bar(position) as bar:
         last_save = time.monotonic()
         while position.epoch <= settings.epochs:
-            trainer.begin_epoch(position.epoch)
+            trainer.begin_epoch(position.epoch, fresh=position.batch == 0)
             started = time.monotonic()
             for pixels, labels in _batches(faces, settings, position.epoch, position.batch):
                 images = prepare(pixels, settings, position.step)
@@ -176,8 +210,9 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
 
 def _batches(faces: Faces, settings: Settings, epoch: int, start: int) -> Iterator[Batch]:
     """Those of an epoch, from one of them on."""
-    first = (epoch - 1) * settings.passes + 1
-    for number in range(first, first + settings.passes):
+    passes = settings.passes or 1
+    first = (epoch - 1) * passes + 1
+    for number in range(first, first + passes):
         if number > 1 and settings.torch_device.type == "cuda":
             faces.hold(settings.torch_device)
         yield from faces.batches(number, settings.batch_size, settings.seed, start)
@@ -311,7 +346,7 @@ def _progress_bar(position: Position) -> tqdm:
 
 def _show(bar: tqdm, position: Position, faces: Faces, settings: Settings, losses: dict[str, float]) -> None:
     size = faces.size_if_known()
-    bar.total = size and size // settings.batch_size * settings.batch_size * settings.passes * settings.epochs
+    bar.total = size and size // settings.batch_size * settings.batch_size * (settings.passes or 1) * settings.epochs
     bar.set_description(f"epoch {position.epoch}/{settings.epochs}", refresh=False)
     bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
     bar.update(position.images_seen - bar.n)

@@ -1,12 +1,16 @@
-"""The losses, each a function of tensors that returns a scalar.
+"""The losses, each a function of tensors that returns a scalar, and what is measured of latents and reconstructions.
 
 Everything is computed in float32: the networks may run in bfloat16, the distances between their outputs may not.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+
+from .errors import TrainingError
 
 # Scales of the inverse multiquadratic kernels, after the Wasserstein autoencoder (Tolstikhin et al. 2018,
 # arXiv:1711.01558, in the authors' code): wide kernels pull far clouds together, narrow ones shape close ones.
@@ -90,3 +94,54 @@ def _squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     # By |a|^2 + |b|^2 - 2ab, a single matrix product; `torch.cdist` takes a root, whose slope at 0 is infinite.
     squares = a.square().sum(1)[:, None] + b.square().sum(1)[None, :]
     return (squares - 2 * a @ b.T).clamp(min=0)
+
+
+class PerceptualDistance(nn.Module):
+    """Shift-tolerant LPIPS (Ghildyal & Liu 2022, arXiv:2207.13686), whose weights come in a package of PyPI.
+
+    Features of AlexNet, trained on ImageNet, are compared place by place. A picture that is a pixel aside is near, a
+    blurred one is far.
+
+    Raises:
+        TrainingError: the package is not there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Of escapes in its own strings.
+                from stlpips_pytorch import stlpips
+        except ImportError as error:
+            raise TrainingError(
+                f"AlexNet's features need {error.name}: pip install --group train (or do without, --perceptual-weight 0)"
+            ) from error
+        with torch.random.fork_rng(devices=[]):  # It draws weights before it loads them.
+            self.network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The mean distance of two batches of images (n, 3, 64, 64) in [-1, 1], pair by pair: a scalar."""
+        return self.network(x, y).float().mean()
+
+
+def psnr(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Peak signal-to-noise ratio of each image in dB, (n,), for images (n, 3, height, width) in [-1, 1]."""
+    error = (reconstruction.float() - images.float()).square().flatten(1).mean(1)
+    return 10 * torch.log10(2**2 / error)
+
+
+def latent_moments(z: torch.Tensor) -> dict[str, float]:
+    """Moments of latents (n, latent_size): each number's over the n faces, then averaged over the numbers.
+
+    The kurtosis is the plain one: 3 for a normal distribution.
+    """
+    z = z.cpu().double()  # On the CPU, since Apple's GPUs have no float64.
+    deviation = z - z.mean(0)
+    variance = deviation.square().mean(0)
+    return {
+        "latent_mean": z.mean().item(),
+        "latent_variance": z.var(0).mean().item(),
+        "latent_skewness": (deviation.pow(3).mean(0) / variance**1.5).mean().item(),
+        "latent_kurtosis": (deviation.pow(4).mean(0) / variance**2).mean().item(),
+    }

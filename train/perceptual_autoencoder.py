@@ -2,36 +2,52 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import torch
-import tyro
-
-from models import PerceptualAutoencoder
-from models.perceptual import MOST_ENCODING_STEPS
-
-from .data import Faces
-from .errors import run_command
-from .losses import pixel_loss
-from .perceptual import PerceptualDistance
-from .priors import fit_directions, fit_mixture
-from .reconstruction import ReconstructionSettings, ReconstructionTrainer, train_autoencoder
-from .settings import check_range
-
-# Whose latents the prior is fitted to after each epoch but the last, for which it is all of them.
-FITTED_FACES = 10_000
+from .autoencoder import ReconstructionSettings
+from .errors import TrainingError, run_command
+from .settings import check_average, check_range, command_line
 
 
 @dataclass(frozen=True)
 class PerceptualAutoencoderSettings(ReconstructionSettings):
+    """The first epochs train on pixels and the perceptual distance, the next ones on pixels alone, and the last ones on
+    pixels and a discriminator that tells the model's draws from real faces."""
+
     output: Path = Path("runs/perceptual-autoencoder")
-    epochs: int = 40
+    epochs: int = 90
     batch_size: int = 64
 
     learning_rate: float = 0.002
-    """Of all optimizers in the first epoch; it falls to 0 along a cosine."""
+    """Of all optimizers in the first epoch; it falls to 0 along a cosine until the discriminator comes."""
+
+    perceptual_share: float = 0.17
+    """Share of the epochs that the perceptual distance counts in."""
 
     perceptual_weight: float = 0.03
-    """Of the perceptual distance, beside a mean squared pixel error of weight 1. 0 does without."""
+    """Of the perceptual distance, beside a mean squared pixel error of weight 1."""
+
+    adversarial_share: float = 0.33
+    """Share of the epochs that the discriminator counts in."""
+
+    pixel_weight: float = 100.0
+    """Of the mean squared pixel error in those, beside a loss of weight 1 by the discriminator. With more, less is lost of
+    reconstructions and gained of draws."""
+
+    prior_variance: float = 1.4
+    """Variance of the draws; 1 is that of the latents of real faces. Reconstructions that are right on average are paler
+    than faces are, and so are draws from where latents lie. Wider ones make up for it, until they fall apart."""
+
+    penalty: float = 0.5
+    """Of the squared gradient of the discriminator, at real and at drawn faces."""
+
+    warped: float = 0.3
+    """Share of the faces, real and drawn ones alike, that the discriminator sees turned, moved and stretched a little,
+    lest it learn the training faces by heart."""
+
+    average: float = 0.1
+    """The kept model is an average of the trained one's weights over the last part of the adversarial epochs: about this
+    share of them. The checkpoint holds those of 0.025, 0.05 and 0.1; --resume with another one writes the model anew."""
 
     encoder_channels: tuple[int, int, int, int] = (48, 96, 192, 256)
     """Of the encoder, at 32, 16, 8 and 4 pixels."""
@@ -48,74 +64,38 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("perceptual_weight", self.perceptual_weight, 0, 1000)
+        for name in ("perceptual_share", "adversarial_share", "warped"):
+            check_range(name, getattr(self, name), 0, 1)
+        if self.perceptual_share + self.adversarial_share > 1:
+            raise TrainingError("--perceptual-share and --adversarial-share are more than 1 together")
+        for name in ("perceptual_weight", "penalty"):
+            check_range(name, getattr(self, name), 0, 1000)
+        check_range("pixel_weight", self.pixel_weight, 0, 1_000_000)
+        check_range("prior_variance", self.prior_variance, 1e-6, 10_000)
+        check_average(self.average)
         for name in ("encoder_channels", "channels"):
             check_range(name, min(getattr(self, name)), 1, 4096)
             check_range(name, max(getattr(self, name)), 1, 4096)
         check_range("components", self.components, 1, 1000)
-        check_range("encoding_steps", self.encoding_steps, 0, MOST_ENCODING_STEPS)
+        check_range("encoding_steps", self.encoding_steps, 0, 50)  # As the model takes them.
 
+    def phase(self, epoch: int) -> Literal["perceptual", "pixels", "adversarial"]:
+        """What an epoch trains on."""
+        if epoch > self.reconstruction_epochs():
+            return "adversarial"
+        return "perceptual" if epoch <= round(self.epochs * self.perceptual_share) else "pixels"
 
-class PerceptualAutoencoderTrainer(ReconstructionTrainer):
-    """Pixel error and perceptual distance; after each epoch a prior and directions are fitted to the latents.
-
-    Args as of `ReconstructionTrainer`.
-    """
-
-    def __init__(self, settings: PerceptualAutoencoderSettings, held_out: torch.Tensor, faces: Faces):
-        self.distance = PerceptualDistance().to(settings.torch_device) if settings.perceptual_weight else None
-        super().__init__(settings, held_out, faces)
-        self.is_last = True
-
-    def build(self) -> PerceptualAutoencoder:
-        settings = self.settings
-        return PerceptualAutoencoder(
-            settings.latent_size,
-            settings.encoder_channels,
-            settings.channels,
-            settings.components,
-            self.faces.label_names,
-            encoding_steps=settings.encoding_steps,
-        )
-
-    def losses(
-        self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        losses = {"pixel_loss": pixel_loss(reconstruction, images)}
-        if self.distance is None:
-            return losses, losses["pixel_loss"]
-        # Half of the batch, which is in random order: the same on average, and the distance is the dearest of all.
-        some = slice(max(1, len(images) // 2))
-        with self.settings.autocast:
-            losses["perceptual_loss"] = self.distance(reconstruction[some], images[some])
-        return losses, losses["pixel_loss"] + self.settings.perceptual_weight * losses["perceptual_loss"]
-
-    def begin_epoch(self, epoch: int) -> None:
-        super().begin_epoch(epoch)
-        self.is_last = epoch == self.settings.epochs
-
-    def place(self, model: PerceptualAutoencoder) -> None:
-        most = len(self.faces) if self.is_last else FITTED_FACES
-        z = model.whiten(self.latents(model, most))
-        fit_mixture(model, z, self.settings.seed)
-        if model.attributes:
-            fit_directions(model, z, self.faces.labels(slice(len(z))))
-        if model.encoding_steps:
-            model.fit_preconditioner()
-
-    @property
-    def places(self) -> bool:
-        return True
+    def reconstruction_epochs(self, epochs: int | None = None) -> int:
+        """How many come before the adversarial ones, of all that are set or of another number."""
+        epochs = self.epochs if epochs is None else epochs
+        return epochs - round(epochs * self.adversarial_share)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    settings = tyro.cli(
-        PerceptualAutoencoderSettings,
-        args=arguments,
-        prog="python -m train.perceptual_autoencoder",
-        description=__doc__,
-    )
-    train_autoencoder(settings, "perceptual_autoencoder", PerceptualAutoencoderTrainer)
+    settings = command_line(PerceptualAutoencoderSettings, "train.perceptual_autoencoder", __doc__, arguments)
+    from .autoencoders import PerceptualAutoencoderTrainer, train_autoencoder
+
+    train_autoencoder("perceptual_autoencoder", settings, PerceptualAutoencoderTrainer)
 
 
 if __name__ == "__main__":

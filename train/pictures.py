@@ -85,7 +85,7 @@ def save_loss_curve(metrics: list[dict[str, Any]], path: Path) -> None:
         return
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for name in (name for name in steps[0] if name.endswith("_loss")):
+    for name in dict.fromkeys(name for line in steps for name in line if name.endswith("_loss")):
         label = name.removesuffix("_loss")
         axes.plot(
             [line["step"] for line in steps],

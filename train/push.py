@@ -1,5 +1,6 @@
-"""Push the model of a run to the Hub: python -m train.push runs/gan user/latent-faces-gan"""
+"""Push a model to the Hub: python -m train.push runs/gan user/latent-faces-gan"""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -8,37 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import httpx2
 import tyro
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-from huggingface_hub.utils import validate_repo_id
 
-from models.history import EPOCHS_FILE, TRAINING_FILE
-from models.loading import one_line
+from models.index import MODEL_FILES
 
-from . import distributed
 from .errors import TrainingError, run_command
-from .history import document
 from .record import Record
-from .settings import Settings
-
-# All that is ever pushed of a run. Reconstructions and interpolations show the data set's pixels and stay.
-PUSHED_FILES = (
-    "config.json",
-    "model.safetensors",
-    "README.md",
-    "loss.png",
-    "samples.png",
-    TRAINING_FILE,
-    EPOCHS_FILE,
-)
+from .settings import Settings, command_line
 
 
 @dataclass(frozen=True)
 class PushSettings:
-    run: Annotated[Path, tyro.conf.Positional]
-    """Folder of the run."""
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, or of a model, such as weights/gan."""
 
     repository: Annotated[str, tyro.conf.Positional]
     """Hub id to push to, "user/name"; it is created if need be."""
@@ -57,59 +40,58 @@ def pushed_after(settings: Settings) -> Iterator[None]:
     Raises:
         TrainingError: at once, where pushing could not work.
     """
+    from . import distributed
+
     repository = settings.push_to_hub if distributed.is_main() else None
     if repository is not None:
-        check_can_push(repository)
+        _check_can_push(repository)
     yield
     if repository is not None:
-        print(push(settings.output.expanduser(), repository, settings.private))
+        print(push(settings.output, repository))
 
 
-def check_can_push(repository: str) -> None:
-    """Find out before hours of training whether their result could be pushed.
+def _check_can_push(repository: str) -> None:
+    import httpx2
 
-    Raises:
-        TrainingError: no repository's name, no token, or one that the Hub does not take.
-    """
+    from models.hub import check_can_push, one_line
+
     try:
-        validate_repo_id(repository)
-        if repository.count("/") != 1:
-            raise HFValidationError
-    except HFValidationError:
-        raise TrainingError(f"{repository!r} is no name of a repository: it is user/name") from None
-    try:
-        HfApi().whoami()
-    except LocalTokenNotFoundError:
-        raise TrainingError(f"to push to {repository} log in first: hf auth login, or set HF_TOKEN") from None
-    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        check_can_push(repository)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+    except (httpx2.HTTPError, OSError) as error:
         raise TrainingError(f"cannot push to {repository}: {one_line(error)}") from error
 
 
-def push(run: Path, repository: str, private: bool = False, branch: str | None = None) -> str:
-    """Push a run's model in one commit, its card rewritten to name the repository and its history up to date.
+def push(folder: Path, repository: str, private: bool = False, branch: str | None = None) -> str:
+    """Push the model of a run, or the model in a folder, in one commit, its card rewritten to name the repository.
 
-    Everything arrives in that commit or nothing does, so a push that was cut off is simply repeated.
+    A run's history is brought up to date. Everything arrives in that commit or nothing does, so a push that was cut off
+    is simply repeated.
 
     Returns:
         The commit's address.
 
     Raises:
-        TrainingError: the run has no model yet, or the Hub refuses.
+        TrainingError: there is no model yet, a file of it is damaged or lies elsewhere, or the Hub refuses.
     """
-    record, model_folder = Record(run.expanduser()), run.expanduser() / "model"
-    if not model_folder.is_dir():
-        what = "model yet: it is there after the first epoch" if run.expanduser().is_dir() else "run"
-        raise TrainingError(f"{run} holds no {what}")
-    check_can_push(repository)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            for path in model_folder.iterdir():
-                if path.name in PUSHED_FILES and path.is_file():
-                    shutil.copy(path, folder)
-        except OSError as error:
-            raise TrainingError(f"{model_folder} cannot be read: {error.strerror}") from error
-        # The history is there only once a run has ended, and not at all in those from before it was written.
-        document(record, Path(folder), location=repository)
+    import httpx2
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from models.hub import one_line
+
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is no folder: give that of a run or of a model")
+    is_model = (folder / "config.json").is_file()
+    if not (is_model or (folder / "model").is_dir()):
+        raise TrainingError(f"{folder} holds no model yet: a run has one after its first epoch")
+    _check_can_push(repository)
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name)
+        _copy_files(folder if is_model else folder / "model", copy, root=folder)
+        epochs = _check_model(copy, repository) if is_model else _document_run(folder, copy, repository)
         api = HfApi()
         try:
             repository = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
@@ -117,18 +99,64 @@ def push(run: Path, repository: str, private: bool = False, branch: str | None =
                 api.create_branch(repository, branch=branch, exist_ok=True)
             return api.upload_folder(
                 repo_id=repository,
-                folder_path=folder,
+                folder_path=copy,
                 revision=branch,
-                allow_patterns=list(PUSHED_FILES),
-                commit_message=f"Model after {record.epochs()[-1]['epoch']} epochs",
+                # What an earlier push left, such as another model's history.
+                delete_patterns=list(MODEL_FILES),
+                commit_message=f"Model after {epochs} epochs" if epochs else "Model",
             ).commit_url
         except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
             raise TrainingError(f"the push to {repository} failed and can be repeated: {one_line(error)}") from error
 
 
+def _copy_files(source: Path, target: Path, root: Path) -> None:
+    """Copy the files of a model and no others: a run's reconstructions, say, show the data set's pixels."""
+    for path in [source / name for name in MODEL_FILES]:
+        if not path.is_file():
+            continue
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise TrainingError(f"{path} lies elsewhere, as a link says, and is not pushed: put the file itself there")
+        try:
+            shutil.copyfile(path, target / path.name)
+        except OSError as error:
+            raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _document_run(run: Path, copy: Path, repository: str) -> int:
+    """Write the card and the history of a run beside the copy of its model; returns its epochs."""
+    from .history import document
+
+    record = Record(run)
+    # The history is there only once a run has ended, and not at all in those from before it was written.
+    document(record, copy, location=repository)
+    return record.epochs()[-1]["epoch"]
+
+
+def _check_model(copy: Path, repository: str) -> int | None:
+    """Make sure that a copied model can be loaded, and have its card say from where; returns its epochs, where known."""
+    from models.base import PretrainedModel
+    from models.history import load_history
+
+    try:
+        model = PretrainedModel.from_pretrained(copy)
+        history = load_history(copy)
+        if history is not None:
+            history.faces_after(1)
+        card = copy / "README.md"
+        if not card.exists():
+            model.generate_model_card().save(card)
+        text = card.read_text(encoding="utf-8")
+        card.write_text(
+            re.sub(r'from_pretrained\("[^"\n]*"\)', f'from_pretrained("{repository}")', text), encoding="utf-8"
+        )
+    except (ValueError, OSError) as error:
+        raise TrainingError(str(error).replace(f"{copy}", "the folder")) from error
+    return history and history.epochs
+
+
 def main(arguments: list[str] | None = None) -> None:
-    settings = tyro.cli(PushSettings, args=arguments, prog="python -m train.push", description=__doc__)
-    print(push(settings.run, settings.repository, settings.private, settings.branch))
+    settings = command_line(PushSettings, "train.push", __doc__, arguments)
+    print(push(settings.folder, settings.repository, settings.private, settings.branch))
 
 
 if __name__ == "__main__":

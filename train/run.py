@@ -4,6 +4,7 @@ run.json         what is being trained, its settings and its command
 metrics.jsonl    a line for every step, and one for every epoch's measurements
 checkpoint.pt    everything that resuming needs; replaced as a whole, never half written
 loss.png, samples/, reconstructions/, interpolations/
+snapshots/       models of every so many epochs, where --keep-epochs asks for them
 model/           as it stands on the Hub: load with from_pretrained, push with train.push; once the run ends or is
                  stopped with training.json and epochs.webp, the history of its training
 """
@@ -11,6 +12,7 @@ model/           as it stands on the Hub: load with from_pretrained, push with t
 import copy
 import io
 import json
+import math
 import os
 import platform
 import shlex
@@ -18,7 +20,7 @@ import shutil
 import subprocess
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +39,10 @@ from .errors import TrainingError
 from .history import document
 from .record import Record, write_whole
 from .settings import Settings
+
+# Of fewer faces than this an epoch by itself makes several passes over them, so many at most: one of a few steps is not
+# worth its pictures and its checkpoint.
+FACES_PER_EPOCH, MOST_PASSES = 5000, 50
 
 
 @dataclass
@@ -98,6 +104,8 @@ class Run:
                 self._before = self._last_description()
                 if type(epochs := self._before["settings"].get("epochs")) is int and epochs > 0:
                     self.epochs_before = epochs
+                if settings.passes is None:  # It chose them when it began.
+                    self.settings = replace(settings, passes=self._before["settings"].get("passes"))
                 self._check_same_run()
             elif self.has_checkpoint:
                 raise TrainingError(
@@ -121,6 +129,11 @@ class Run:
         except (ValueError, OSError):
             return False
 
+    def is_of_another_average(self) -> bool:
+        """Whether the model that is there averages weights over another share of the training than is asked for now."""
+        before, now = self._before.get("settings", {}), getattr(self.settings, "average", None)
+        return before.get("average", now) != now
+
     def begin(self, faces: Faces) -> None:
         """Write run.json, anew in a resumed run: it tells the settings that may differ as they are now.
 
@@ -130,6 +143,8 @@ class Run:
             TrainingError: --dataset is another, and so are its faces.
         """
         before, dataset = self._before, self.settings.dataset
+        if self.settings.passes is None:
+            self.settings = replace(self.settings, passes=_passes_over(faces))
         count = faces.wait_for(self.settings.batch_size)
         first_faces = zlib.crc32(faces[: min(count, self.settings.batch_size)].numpy().tobytes())
         first_before = before.get("first_faces")
@@ -208,7 +223,8 @@ class Run:
             ) from error
 
     def export(self, model: FaceModel, epoch: int) -> None:
-        """Save the model of an epoch as it stands on the Hub, with its card and pictures of what it generates."""
+        """Save the model of an epoch as it stands on the Hub, with its card and pictures of what it generates, and in
+        snapshots/ too where this epoch's is to be kept."""
         model.crop = self.crop
         stored = halved(model)
         temporary, final = self.folder / "model.tmp", self.folder / "model"
@@ -227,6 +243,8 @@ class Run:
             raise
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
+        if self.settings.keep_epochs and epoch % self.settings.keep_epochs == 0:
+            shutil.copytree(final, self.folder / "snapshots" / f"epoch-{epoch:04d}", dirs_exist_ok=True)
 
     def document(self) -> None:
         """Complete the model's folder with the history of its training, once no epoch follows, or not now."""
@@ -269,6 +287,17 @@ class Run:
             if name not in (*Settings.FREE, "dataset") and before != value:
                 flag = f"--{name.replace('_', '-')}"
                 raise TrainingError(f"--resume: the run in {self.folder} has {flag} {before}, this command {value}")
+
+
+def _passes_over(faces: Faces) -> int:
+    """How many make an epoch, where nobody says."""
+    expected = faces.size_if_known()
+    if expected is None or expected < FACES_PER_EPOCH:
+        expected = faces.wait_for(FACES_PER_EPOCH)  # Exactly, without those that are damaged.
+    passes = min(MOST_PASSES, math.ceil(FACES_PER_EPOCH / max(1, expected)))
+    if passes > 1:
+        print(f"Each epoch makes {passes} passes over the {expected:,} faces (--passes sets it).")
+    return passes
 
 
 def halved(model: FaceModel) -> FaceModel:

@@ -1,17 +1,39 @@
 """The settings that commands share: of the data all of them, of training both that train.
 
-Command lines are made from these dataclasses by tyro.
+Command lines are made from these dataclasses by tyro. PyTorch takes seconds to import, and is imported where it is used:
+`--help` and a wrong setting are answered before.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-import torch
+import tyro
 
-from .device import find_device, has_fast_bf16
 from .errors import TrainingError
+
+if TYPE_CHECKING:
+    import torch
+
+
+S = TypeVar("S")
+
+# Standard deviations of the averages of weights that a run keeps, in shares of its training so far: the two of Karras et
+# al. (2024, arXiv:2312.02696), and half of the shorter.
+AVERAGES = (0.025, 0.05, 0.1)
+
+
+def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
+    """The settings that a command is given, None standing for those that the process was started with."""
+    return tyro.cli(kind, args=arguments, prog=f"python -m {module}", description=description)
+
+
+def check_average(average: float) -> None:
+    """Raise TrainingError, in a sentence, unless a run keeps this average."""
+    if average not in AVERAGES:
+        raise TrainingError(f"--average is {average}: it must be one of {', '.join(map(str, AVERAGES))}")
 
 
 def check_range(name: str, value: float, least: float, most: float, above: bool = False) -> None:
@@ -93,16 +115,22 @@ class ComputeSettings(DataSettings):
         check_range("seed", self.seed, 0, 2**63 - 1)
 
     @property
-    def torch_device(self) -> torch.device:
+    def torch_device(self) -> "torch.device":
+        from .device import find_device
+
         return find_device(self.device)
 
     @property
     def uses_bf16(self) -> bool:
+        from .device import has_fast_bf16
+
         return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.torch_device))
 
     @property
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> "torch.autocast":
         """The context in which the networks run."""
+        import torch
+
         return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
 
 
@@ -117,8 +145,8 @@ class Settings(ComputeSettings):
     learning_rate: float
     """Adam's."""
 
-    passes: int = 1
-    """Over the faces, in one epoch. A GPU makes one in seconds."""
+    passes: int | None = None
+    """Over the faces, in one epoch. By itself 1, and of fewer than 5,000 faces as many as see 5,000, at most 50."""
 
     limit: int | None = None
     """Train on the first so many faces only."""
@@ -130,12 +158,12 @@ class Settings(ComputeSettings):
     """Mirror each face at random, which doubles the data. The reports do not say whether they did."""
 
     start_from: str | None = None
-    """A trained model to begin with, a folder or its name on the Hub, in place of random weights. It must be of the
-    sizes that are set here; a discriminator begins with random weights all the same."""
+    """Fine-tune a trained model, a folder or its name on the Hub: for a set of your own that is too small to learn faces
+    from. The model must be of the sizes that are set here."""
 
-    compile: bool = False
-    """Compile the networks with torch.compile, for which the first step waits up to a minute. It needs a C++ compiler
-    and gains little on a CPU; on a GPU it has not been measured."""
+    keep_epochs: int = 0
+    """Keep the model of every so many epochs in the folder's snapshots/ too, so that one run shows models trained for
+    less and for more. 0 keeps none."""
 
     data_note: str | None = None
     """What the data is, in a few words for the model's card."""
@@ -147,35 +175,34 @@ class Settings(ComputeSettings):
     push_to_hub: str | None = None
     """Push the finished model to this repository on the Hub, "user/name". See train.push for pushing later."""
 
-    private: bool = False
-    """Make that repository private if it is created."""
-
     resume: bool = False
     """Go on from the checkpoint in the output folder, as if never stopped."""
 
     # Settings that may differ between a run and its resumption without changing what it computes.
     FREE = (
         "output",
+        "average",
         "epochs",
+        "keep_epochs",
         "cache_dir",
-        "compile",
         "data_note",
         "device",
         "license",
-        "private",
         "push_to_hub",
         "resume",
         "strict",
     )
 
     # Those that a card's command leaves out: of this machine, of the Hub and of the card itself.
-    UNTOLD = ("output", "cache_dir", "data_note", "license", "private", "push_to_hub", "resume")
+    UNTOLD = ("output", "cache_dir", "data_note", "keep_epochs", "license", "push_to_hub", "resume")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("epochs", self.epochs, 1, 100_000)
-        check_range("passes", self.passes, 1, 100_000)
+        if self.passes is not None:
+            check_range("passes", self.passes, 1, 100_000)
         check_range("latent_size", self.latent_size, 1, 4096)
         check_range("learning_rate", self.learning_rate, 0, 1000, above=True)
+        check_range("keep_epochs", self.keep_epochs, 0, 100_000)
         if self.limit is not None and self.limit < self.batch_size:
             raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")

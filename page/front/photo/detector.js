@@ -40,15 +40,8 @@ async function proposed(decoder, means, least) {
   for (let scale = CELL / least; Math.min(means.width, means.height) * scale >= CELL; scale *= SHRINK)
     scales.push(scale);
   const found = await Promise.all(scales.map((scale) => cells(decoder, means, scale)));
-  return suppressed(
-    found.flatMap((boxes) => suppressed(boxes, 0.5)),
-    0.7,
-  ).map((box) => {
-    const [wide, high] = [box.right - box.left, box.bottom - box.top];
-    const [left, top, right, bottom] = box.shift;
-    const [x, y] = [box.left + left * wide, box.top + top * high];
-    return square({ ...box, left: x, top: y, right: box.right + right * wide, bottom: box.bottom + bottom * high });
-  });
+  const each = found.flatMap((boxes) => suppressed(boxes, 0.5));
+  return suppressed(each, 0.7).map((box) => square(moved(box, 0)));
 }
 
 async function cells(decoder, means, scale) {
@@ -98,8 +91,9 @@ function within({ left, top, right, bottom }, { width, height }) {
   return [first(left), first(top), Math.min(width, Math.trunc(right)), Math.min(height, Math.trunc(bottom))];
 }
 
-function moved(box) {
-  const [wide, high] = [box.right - box.left + 1, box.bottom - box.top + 1];
+// `edge`: 1 where a box's side counts its last pixel.
+function moved(box, edge = 1) {
+  const [wide, high] = [box.right - box.left + edge, box.bottom - box.top + edge];
   const [left, top, right, bottom] = box.shift;
   return {
     ...box,

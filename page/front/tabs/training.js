@@ -133,7 +133,9 @@ export class Training extends Tab {
     const most = numbers[Math.floor(0.99 * (numbers.length - 1))]; // The first steps reach far beyond all others.
     const last = losses.step.at(-1);
     const clip = (value) => Math.min(1, Math.max(0, value));
-    const lines = names.map((name) => losses[name].map((value, i) => [losses.step[i] / last, clip(value / most)]));
+    const lines = names.map((name) =>
+      losses[name].flatMap((value, i) => (value === null ? [] : [[losses.step[i] / last, clip(value / most)]])),
+    );
     const marks = [...new Set([1, ...Array.from({ length: epochs / 10 }, (_, i) => 10 * (i + 1)), epochs])];
     this.curve = new Chart({
       spoken: `Losses from epoch 1 to ${epochs}; a line marks the epoch that is shown`,

@@ -1,0 +1,62 @@
+"""What whoever is logged in may push to the Hub, and errors of the Hub in the words of whoever meets them."""
+
+import re
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+INVALID_TOKEN = (
+    "the token for the Hub is invalid or has expired: log in anew (hf auth login --force), or set HF_TOKEN to a new one"
+)
+
+
+def check_can_push(repository: str) -> None:
+    """Find out before hours of work whether their result could be pushed.
+
+    Raises:
+        ValueError: no repository's name, no token, or one that may not write there.
+        OSError, httpx2.HTTPError: the Hub cannot be reached.
+    """
+    try:
+        validate_repo_id(repository)
+        if repository.count("/") != 1:
+            raise HFValidationError
+    except HFValidationError:
+        raise ValueError(f"{repository!r} is no name of a repository: it is user/name") from None
+    try:
+        account = HfApi().whoami()
+    except LocalTokenNotFoundError:
+        raise ValueError(f"to push to {repository} log in first: hf auth login, or set HF_TOKEN") from None
+    except HfHubHTTPError as error:
+        if error.response.status_code == 401:
+            raise ValueError(f"cannot push to {repository}: {INVALID_TOKEN}") from error
+        raise
+    if not _may_write(account.get("auth", {}).get("accessToken", {})):
+        raise ValueError(
+            f"cannot push to {repository}: this token may only read; make one that may write, in the Hub's settings under "
+            "Access Tokens, and log in with it (hf auth login --force)"
+        )
+    organisations = [entry["name"] for entry in account.get("orgs", []) if entry.get("roleInOrg") != "read"]
+    names = [account["name"], *organisations]
+    if repository.partition("/")[0].lower() not in map(str.lower, names):
+        raise ValueError(f"cannot push to {repository}: the token may push to the names of {' and '.join(names)} only")
+
+
+def _may_write(token: dict[str, Any]) -> bool:
+    """Whether an access token, as the Hub describes it, may write anywhere; one that it does not describe may."""
+    if token.get("role") != "fineGrained":
+        return token.get("role") != "read"
+    scopes = token.get("fineGrained", {}).get("scoped", [])
+    return any("write" in permission for scope in scopes for permission in scope.get("permissions", []))
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line of a length that people read, without the password in an address."""
+    return without_password(" ".join(str(error).split()))[:300] or type(error).__name__
+
+
+def without_password(text: str) -> str:
+    """A text in which no address tells user and password, as that of a Hub of one's own (HF_ENDPOINT) may."""
+    return re.sub(r"//[^/\s@]*@", "//", text)

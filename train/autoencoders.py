@@ -1,0 +1,402 @@
+"""The trainers of the autoencoders."""
+
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from models import AttributeDiscriminator, Autoencoder, FaceModel, PerceptualAutoencoder, interpolate
+from models.images import normalise
+
+from . import distributed
+from .adversary import Averages, judge, slow_start
+from .data import Faces, open_faces, open_held_out
+from .device import has_fast_bf16
+from .errors import TrainingError
+from .loop import Trainer, start, train
+from .losses import PerceptualDistance, latent_moments, mmd, moments, pixel_loss, psnr
+from .muon import Float32Muon
+from .pictures import Grid
+from .push import pushed_after
+from .run import Run
+
+# Whose latents whiten a model: for a covariance of 100 numbers, twenty faces a number.
+WHITENING_FACES = 2000
+
+# Whose latents the mixture is fitted to, in each epoch and after the last.
+FITTED_FACES, LAST_FITTED_FACES = 10_000, 30_000
+
+# Adam's in the adversarial epochs, the discriminator's being twice as much; it falls to 0 over the last three fifths.
+ADVERSARIAL_RATE = 0.0001
+
+# The report's prior.
+PRIOR_MEAN, PRIOR_VARIANCE = 0.0, 2.0
+
+
+class ReconstructionTrainer(Trainer):
+    """Trains a network that has `encoder`, `decoder`, `encode` and `decode`.
+
+    Args:
+        settings: of the run.
+        held_out: (n, 3, 64, 64) uint8 faces that training does not see.
+        faces: of the training set.
+    """
+
+    settings: Any  # Of a class derived from ReconstructionSettings.
+
+    def __init__(self, settings: Any, held_out: torch.Tensor, faces: Faces):
+        self.settings, self.faces = settings, faces
+        self.held_out = normalise(held_out.to(settings.torch_device))
+        # The weights come from the seed without touching the global state.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.autoencoder: Any = start(self.build(), settings)
+        self.autoencoder.to(settings.torch_device).to(memory_format=torch.channels_last)
+        distributed.synchronise_batches(self.autoencoder)
+
+        # Faces vary a lot along few directions and a little along many, which Adam learns one after the other. Muon
+        # (Jordan et al. 2024, kellerjordan.github.io/posts/muon) gives every direction of a matrix the same step: the
+        # matrices of the fully connected layers are its part, everything else is Adam's. Scaled to Adam's step size,
+        # it takes Adam's learning rate (Liu et al. 2025, arXiv:2502.16982).
+        rate, parameters = settings.learning_rate, list(self.autoencoder.parameters())
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        if settings.optimizer == "muon":
+            matrices = [parameter for parameter in parameters if parameter.ndim == 2]
+            parameters = [parameter for parameter in parameters if parameter.ndim != 2]
+            self.optimizers["muon"] = (
+                torch.optim.Muon(matrices, rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+                if has_fast_bf16(settings.torch_device)
+                else Float32Muon(matrices, rate)
+            )
+        self.optimizers["adam"] = torch.optim.Adam(parameters, rate, fused=True)
+
+    @abstractmethod
+    def build(self) -> FaceModel:
+        """The network, its weights drawn from torch's global state."""
+
+    @abstractmethod
+    def losses(
+        self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Each loss of a batch by its name, and what is minimised."""
+
+    @property
+    @abstractmethod
+    def places(self) -> bool:
+        """Whether the kept model is a copy, which `placed` has changed."""
+
+    @abstractmethod
+    def placed(self, model: Any) -> Any:
+        """A copy that is to be kept, with its latents where its prior is."""
+
+    def trained(self) -> Any:
+        """The network that has learned, as it stands."""
+        return self.autoencoder
+
+    def parts(self) -> dict[str, Any]:
+        return {"autoencoder": self.autoencoder, **self.optimizers}
+
+    def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
+        self.autoencoder.train()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate(epoch, self.settings.epochs)
+
+    def learning_rate(self, epoch: int, epochs: int) -> float:
+        progress = min(1, (epoch - 1) / epochs)
+        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        model = self.autoencoder
+        with self.settings.autocast:
+            z = model.encoder(images)  # By itself, where `encode` is more.
+            reconstruction = model.decode(z)
+        losses, loss = self.losses(images, z, reconstruction, step)
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        distributed.average_gradients(model)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    @torch.inference_mode()
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
+        model, images = self.trained().eval(), self.held_out
+        raw = latent_moments(model.encoder(images))
+        if self.places:
+            # Nothing in a plain autoencoder's loss fixes where its latents lie or how far apart: draws from the prior
+            # would all decode to one face, or to none. The kept model has its latents whitened, training does not.
+            model = self.placed(copy.deepcopy(model))
+        self.kept = model
+        z = model.encode(images)
+        reconstruction = model.decode(z)
+
+        # Each original to the left of its reconstruction, four pairs a row.
+        pairs = torch.stack([images[:16], reconstruction[:16]], dim=1).flatten(0, 1)
+        # The report's order: a row begins at the second face of its pair and ends at the first.
+        half = min(8, len(z) // 2)
+        paths = interpolate(z[half : 2 * half], z[:half])
+        grids = {
+            "samples": Grid(model.decode(model.sample_latent(64, seed=self.settings.seed))),
+            "reconstructions": Grid(pairs),
+            "interpolations": Grid(model.decode(paths.flatten(0, 1)), columns=paths.shape[1]),
+        }
+        measured = {"held_out_psnr": psnr(reconstruction, images).mean().item(), **latent_moments(z)}
+        if self.places:
+            measured |= {f"raw_{key}": value for key, value in raw.items()}
+        return measured, grids
+
+    @torch.no_grad()
+    def latents(self, model: Any, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of training faces drawn at random, at most so many: (n, latent_size), and their labels (n, k), -1 or 1."""
+        pixels, labels = self.faces.sample(most, self.settings.seed)
+        device = self.settings.torch_device
+        return torch.cat([model.encoder(normalise(part.to(device))) for part in pixels.split(500)]), labels
+
+    def model(self) -> FaceModel:
+        return self.kept
+
+
+class AutoencoderTrainer(ReconstructionTrainer):
+    """Pixel error, plus for a matched autoencoder the distance of its latents from the prior.
+
+    Training faces whiten the plain autoencoder's latents. Args as of `ReconstructionTrainer`.
+    """
+
+    def build(self) -> Autoencoder:
+        settings = self.settings
+        return Autoencoder(
+            settings.latent_size,
+            settings.hidden_size,
+            matching=settings.match if settings.is_matched else None,
+            prior_mean=PRIOR_MEAN if settings.prior_mean is None else settings.prior_mean,
+            prior_variance=PRIOR_VARIANCE if settings.prior_variance is None else settings.prior_variance,
+        )
+
+    def losses(
+        self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        model, settings = self.autoencoder, self.settings
+        losses = {"pixel_loss": pixel_loss(reconstruction, images)}
+        if not settings.is_matched:
+            return losses, losses["pixel_loss"]
+        if model.matching == "mmd":
+            prior = model.sample_latent(settings.batch_size, seed=(settings.seed, step))
+            losses["matching_loss"] = mmd(distributed.gather(z), prior, model.prior_variance)
+        else:
+            losses["matching_loss"] = moments(distributed.gather(z), model.prior_mean, model.prior_variance)
+        return losses, losses["pixel_loss"] + settings.match_weight * losses["matching_loss"]
+
+    @property
+    def places(self) -> bool:
+        return self.settings.whiten and not self.settings.is_matched
+
+    def placed(self, model: Autoencoder) -> Autoencoder:
+        model.whiten(self.latents(model, WHITENING_FACES)[0])
+        return model
+
+
+class PerceptualAutoencoderTrainer(ReconstructionTrainer):
+    """Pixel error, at first with a perceptual distance, at last with a discriminator on the model's draws.
+
+    After each epoch a prior and directions are fitted to the latents. Args as of `ReconstructionTrainer`.
+    """
+
+    def __init__(self, settings: Any, held_out: torch.Tensor, faces: Faces):
+        self.distance = PerceptualDistance().to(settings.torch_device) if settings.perceptual_weight else None
+        super().__init__(settings, held_out, faces)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.discriminator = AttributeDiscriminator()
+        self.discriminator.to(settings.torch_device).to(memory_format=torch.channels_last)
+        distributed.synchronise_batches(self.discriminator)
+        self.averages = Averages(self.autoencoder)
+        self.adversarial_optimizer, self.discriminator_optimizer = (
+            torch.optim.Adam(network.parameters(), betas=(0.5, 0.99), fused=True)
+            for network in (self.autoencoder, self.discriminator)
+        )
+        self.epoch = settings.epochs
+
+    def build(self) -> PerceptualAutoencoder:
+        settings = self.settings
+        return PerceptualAutoencoder(
+            settings.latent_size,
+            settings.encoder_channels,
+            settings.channels,
+            settings.components,
+            self.faces.label_names,
+        )
+
+    def parts(self) -> dict[str, Any]:
+        return {
+            **super().parts(),
+            "averages": self.averages,
+            "discriminator": self.discriminator,
+            "adversarial_optimizer": self.adversarial_optimizer,
+            "discriminator_optimizer": self.discriminator_optimizer,
+        }
+
+    @property
+    def phase(self) -> str:
+        return self.settings.phase(self.epoch)
+
+    def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
+        self.epoch = epoch
+        super().begin_epoch(epoch)
+        if self.phase != "perceptual":
+            # By the statistics that it has: what becomes of a face then depends on no other of its batch.
+            self.autoencoder.eval()
+        if self.phase == "adversarial":
+            if fresh:
+                self.fit_draws(is_first=epoch == self.settings.reconstruction_epochs() + 1)
+            self.rate = self.learning_rate(epoch, self.settings.epochs)
+            self.discriminator_optimizer.param_groups[0]["lr"] = 2 * self.rate
+
+    def learning_rate(self, epoch: int, epochs: int) -> float:
+        before = self.settings.reconstruction_epochs(epochs)
+        if epoch <= before:
+            return super().learning_rate(epoch, before)
+        falling = max(0.0, ((epoch - before - 1) / (epochs - before) - 0.4) / 0.6)
+        return ADVERSARIAL_RATE * 0.5 * (1 + math.cos(math.pi * falling))
+
+    def fit_draws(self, is_first: bool) -> None:
+        """Let draws in training follow the latents, which move as the encoder learns."""
+        model = self.autoencoder
+        z, _ = self.latents(model, FITTED_FACES)
+        if is_first:  # A change of coordinates, which changes no reconstruction.
+            z = model.whiten(z)
+        fit_mixture(model, z, self.settings.seed)
+        distributed.same(model)
+        if is_first:
+            self.averages.begin(model)
+
+    def losses(
+        self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        losses = {"pixel_loss": pixel_loss(reconstruction, images)}
+        if self.distance is None or self.phase != "perceptual":
+            return losses, losses["pixel_loss"]
+        # Half of the batch, which is in random order: the same on average, and the distance is the dearest of all.
+        some = slice(max(1, len(images) // 2))
+        with self.settings.autocast:
+            losses["perceptual_loss"] = self.distance(reconstruction[some], images[some])
+        return losses, losses["pixel_loss"] + self.settings.perceptual_weight * losses["perceptual_loss"]
+
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        if self.phase != "adversarial":
+            return super().step(images, step)
+        # Of a discriminator, many small steps get further than few large ones.
+        for part, some in enumerate(images.chunk(2)):
+            losses = self.adversarial_step(some, 2 * step + part)
+        return losses
+
+    def adversarial_step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        """The discriminator tells draws from these images, and the model learns from it, and to reconstruct half of them."""
+        settings, model = self.settings, self.autoencoder
+        learned = _steps_of(self.discriminator_optimizer)
+        held = images[: max(1, len(images) // 2)]
+        count = len(images) * distributed.size()
+        drawn = model.sample_latent(count, seed=(settings.seed, step), variance=settings.prior_variance)
+        with settings.autocast:
+            made = model.decode(torch.cat([distributed.mine(drawn), model.encoder(held).float()]))
+        losses, seen, gradient = judge(self.discriminator, settings, step, images, made[: len(images)])
+        self.discriminator_optimizer.step()
+        losses["pixel_loss"] = pixel_loss(made[len(images) :], held)
+        if share := slow_start(learned):
+            model.zero_grad(set_to_none=True)
+            # The gradient of this sum at what was seen is the discriminator's.
+            ((seen * gradient).sum() + settings.pixel_weight * losses["pixel_loss"]).backward()
+            distributed.average_gradients(model)
+            self.adversarial_optimizer.param_groups[0]["lr"] = self.rate * share
+            self.adversarial_optimizer.step()
+            self.averages.update(model)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def trained(self) -> PerceptualAutoencoder:
+        return self.averages.model(self.settings.average) if self.phase == "adversarial" else self.autoencoder
+
+    @property
+    def places(self) -> bool:
+        return True
+
+    def placed(self, model: PerceptualAutoencoder) -> PerceptualAutoencoder:
+        settings, is_last = self.settings, self.epoch == self.settings.epochs
+        z, labels = self.latents(model, LAST_FITTED_FACES if is_last else FITTED_FACES)
+        z = model.whiten(z)
+        fit_mixture(model, z, settings.seed)
+        if model.attributes:
+            fit_directions(model, z, labels)
+        model = model.with_prior_variance(settings.prior_variance)
+        return model.with_encoding_steps(settings.encoding_steps) if is_last else model
+
+
+def _steps_of(optimizer: torch.optim.Adam) -> int:
+    """How many steps it has taken."""
+    return max((int(state["step"]) for state in optimizer.state.values()), default=0)
+
+
+@torch.no_grad()
+def fit_mixture(model: PerceptualAutoencoder, z: torch.Tensor, seed: int) -> None:
+    """Let the model draw latents as they lie: a mixture of Gaussians, each of a covariance of its own.
+
+    Args:
+        z: (n, latent_size) latents of training faces.
+
+    Raises:
+        TrainingError: fewer than components.
+    """
+    from sklearn.mixture import GaussianMixture  # Takes a second to import.
+
+    components = len(model.mixture_logits)
+    if len(z) < components:
+        raise TrainingError(f"--components is {components}: there are {len(z)} faces only")
+    # float32 halves the time. The variances are about 1, and the ridge keeps those of small components from 0.
+    mixture = GaussianMixture(components, reg_covar=1e-2, tol=1e-2, random_state=seed % 2**32)
+    mixture.fit(z.cpu().float().numpy())
+    model.mixture_logits.copy_(torch.from_numpy(np.log(mixture.weights_ + 1e-12)))
+    model.mixture_means.copy_(torch.from_numpy(mixture.means_))
+    model.mixture_roots.copy_(torch.linalg.cholesky(torch.from_numpy(mixture.covariances_)))
+
+
+@torch.no_grad()
+def fit_directions(model: PerceptualAutoencoder, z: torch.Tensor, rows: torch.Tensor) -> None:
+    """Learn what each attribute changes in a latent: a linear regression of latents on all attributes together.
+
+    Args:
+        z: (n, latent_size) latents of training faces.
+        rows: (n, attributes), -1 or +1, of the same faces.
+    """
+    rows = rows.cpu().double()
+    centred = rows - rows.mean(0)
+    # An attribute that no face has, or that others imply, has no effect of its own; the ridge leaves it at 0.
+    ridge = 1e-3 * len(rows) * torch.eye(rows.shape[1], dtype=rows.dtype)
+    effects = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ z.cpu().double())
+    model.directions.copy_(2 * effects)  # From -1 to +1.
+
+
+def train_autoencoder(
+    kind: str, settings: Any, trainer: Callable[[Any, torch.Tensor, Faces], ReconstructionTrainer]
+) -> None:
+    """Open the data and train.
+
+    Args:
+        kind: of the run.
+        settings: of the run.
+        trainer: makes one of settings, held-out faces (n, 3, 64, 64) uint8, and the training faces.
+    """
+    with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
+        held_out = open_held_out(settings, settings.held_out_split, settings.held_out)
+        # As it is: the record and the card tell of it.
+        settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
+        with open_faces(settings, held_out.skip) as faces, Run(kind, settings) as run:
+            if faces.crop != held_out.crop:
+                raise TrainingError(
+                    f"the splits {settings.split!r} and {held_out.split!r} hold pictures of different sizes, and would "
+                    "be cropped differently: give --crop"
+                )
+            train(trainer(settings, held_out.faces, faces), faces, run)

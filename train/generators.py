@@ -1,0 +1,258 @@
+"""The trainers of both GANs."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from models import AttributeDiscriminator, AttributeGenerator, Discriminator, FaceModel, Generator
+from models.latents import sample_bits, sample_normal
+
+from . import distributed
+from .adversary import Attributes, Averages, judge, slow_start
+from .data import Faces, open_faces
+from .errors import TrainingError
+from .loop import Trainer, start, train
+from .losses import discriminator_loss, generator_loss
+from .pictures import Grid
+from .push import pushed_after
+from .run import Run
+from .settings import AVERAGES
+
+# Which of the random streams of (seed, step) chooses the attributes that are told; others draw latents and mirror faces.
+_TELL_STREAM = 4
+
+# Of the running estimate of how rare attributes are: an average over some thousand batches.
+_SHARE_RATE = 0.001
+
+
+class GANTrainer(Trainer):
+    """Generator against discriminator, one update of each a step.
+
+    Args:
+        settings: of the run.
+    """
+
+    settings: Any  # Of GANSettings, or of a class derived from it.
+    adam_betas = 0.5, 0.999  # The report's.
+
+    def __init__(self, settings: Any):
+        self.settings = settings
+        device = settings.torch_device
+        # The weights come from the seed without touching the global state.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            generator, self.discriminator = self.build()
+        self.generator: Any = start(generator, settings)
+        for network in (self.generator, self.discriminator):
+            network.to(device).to(memory_format=torch.channels_last)
+            distributed.synchronise_batches(network)
+        self.averages = Averages(self.generator)
+        self.discriminator_optimizer, self.generator_optimizer = (
+            torch.optim.Adam(network.parameters(), settings.learning_rate, self.adam_betas, fused=True)
+            for network in (self.discriminator, self.generator)
+        )
+
+    def build(self) -> tuple[Any, Any]:
+        """Generator and discriminator, their weights drawn from torch's global state."""
+        settings = self.settings
+        generator = Generator(settings.latent_size, settings.discrete_size, settings.hidden_size)
+        return generator, Discriminator(settings.hidden_size)
+
+    def parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "averages": self.averages,
+            "generator_optimizer": self.generator_optimizer,
+            "discriminator_optimizer": self.discriminator_optimizer,
+        }
+
+    def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
+        self.rate = self.learning_rate(epoch, self.settings.epochs)
+        self.discriminator_optimizer.param_groups[0]["lr"] = self.rate
+
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        z = distributed.mine(self.generator.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step)))
+        with self.settings.autocast:
+            fake = self.generator(z)
+
+            # Real and generated faces go through in batches of their own, so that batch normalisation does not
+            # tell one from the other by the mixture.
+            self.discriminator.requires_grad_(True)
+            loss_d = discriminator_loss(self.discriminator(images), self.discriminator(fake.detach()))
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        loss_d.backward()
+        distributed.average_gradients(self.discriminator)
+        self.discriminator_optimizer.step()
+
+        # The generator's gradient passes through the discriminator, whose own is not needed now.
+        self.discriminator.requires_grad_(False)
+        with self.settings.autocast:
+            loss_g = generator_loss(self.discriminator(fake))
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        loss_g.backward()
+        self.update_generator(step)
+        return {"generator_loss": loss_g.detach(), "discriminator_loss": loss_d.detach()}
+
+    def update_generator(self, step: int) -> None:
+        """From its gradients; a generator that was trained before waits for its new discriminator to learn."""
+        share = 1.0 if self.settings.start_from is None else slow_start(step)
+        if not share:
+            return
+        distributed.average_gradients(self.generator)
+        self.generator_optimizer.param_groups[0]["lr"] = self.rate * share
+        self.generator_optimizer.step()
+        self.averages.update(self.generator)
+
+    @torch.inference_mode()
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
+        model = self.model()
+        return {}, {"samples": Grid(model.decode(model.sample_latent(64, seed=self.settings.seed)))}
+
+    def model(self) -> FaceModel:
+        return self.averages.model(self.settings.average)
+
+
+class AttributeGANTrainer(GANTrainer):
+    """Generator against discriminator, both updated from one pass of the faces through the discriminator.
+
+    Args:
+        settings: of the run.
+        faces: the training faces, whose labels become bits.
+    """
+
+    adam_betas = 0.5, 0.99
+
+    def __init__(self, settings: Any, faces: Faces):
+        self.faces, names = faces, faces.label_names
+        if len(names) > settings.discrete_size:
+            raise TrainingError(
+                f"--discrete-size is {settings.discrete_size}: {settings.dataset} has {len(names)} labels, a bit each"
+            )
+        super().__init__(settings)
+        self.shares = Shares(len(names)).to(settings.torch_device)
+        self.prior_is_fitted = False
+
+    def build(self) -> tuple[AttributeGenerator, AttributeDiscriminator]:
+        settings, names = self.settings, self.faces.label_names
+        generator = AttributeGenerator(settings.latent_size, settings.discrete_size, names, settings.channels)
+        return generator, AttributeDiscriminator(len(names), settings.hidden_size)
+
+    def parts(self) -> dict[str, Any]:
+        return {**super().parts(), "shares": self.shares}
+
+    def learning_rate(self, epoch: int, epochs: int) -> float:
+        second_half = max(0.0, min(1.0, 2 * (epoch - 1) / epochs - 1))
+        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * second_half))
+
+    def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        settings = self.settings
+        everybodys = distributed.batch(labels)
+        told = self._told(everybodys, step)
+        wanted = torch.where(told, everybodys, everybodys.roll(1, 0))  # The batch is in random order.
+        self.shares.update(everybodys)
+        told, wanted = distributed.mine(told), distributed.mine(wanted)
+        with settings.autocast:
+            made = self.generator(self._latents(wanted, step))
+        attributes = None
+        if labels.shape[1]:
+            attributes = Attributes(labels, wanted, told, self.shares.importance(wanted), settings.attribute_weight)
+        losses, seen, gradient = judge(self.discriminator, settings, step, images, made, attributes)
+        self.discriminator_optimizer.step()
+        self.generator.zero_grad(set_to_none=True)
+        seen.backward(gradient)
+        self.update_generator(step)
+        return losses
+
+    def _latents(self, wanted: torch.Tensor, step: int) -> torch.Tensor:
+        """Of this process's share of the batch, with the attributes that are wanted (n, k)."""
+        settings, seed = self.settings, (self.settings.seed, step)
+        # Not by `sample_latent`, which reads the prior of attributes, and so would wait for a GPU.
+        numbers = sample_normal(settings.batch_size, self.generator.continuous_size, seed)
+        bits = sample_bits(settings.batch_size, settings.discrete_size, seed)[:, wanted.shape[1] :]
+        numbers, bits = (distributed.mine(part).to(wanted.device) for part in (numbers, bits))
+        return torch.cat([numbers, wanted, bits], dim=1)
+
+    def _told(self, labels: torch.Tensor, step: int) -> torch.Tensor:
+        """Which of a batch's labels (n, k) the discriminator is told. Of classes, one a face, all or none."""
+        random = np.random.default_rng([self.settings.seed, step, _TELL_STREAM])
+        told = torch.from_numpy(random.random(labels.shape) < self.settings.told).to(labels.device)
+        is_class = ((labels > 0).sum(1) == 1).all()
+        return torch.where(is_class, told[:, :1], told)
+
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
+        if not self.prior_is_fitted:  # By the first epoch all faces have come.
+            fit_attributes(self.generator, self.faces.labels(slice(None)))
+            # Of all, or the averages would forget what the generator does not know.
+            for name, buffer in self.generator.named_buffers(recurse=False):
+                for width in AVERAGES:
+                    getattr(self.averages.model(width), name).copy_(buffer)
+            self.prior_is_fitted = True
+        return super().end_epoch()
+
+
+class Shares(nn.Module):
+    """A running estimate of the share of the faces that has each attribute.
+
+    Attributes:
+        share: (attributes,), between 0 and 1.
+    """
+
+    def __init__(self, attributes: int):
+        super().__init__()
+        self.share = nn.Buffer(torch.full((attributes,), 0.5))
+
+    def update(self, labels: torch.Tensor) -> None:
+        """Take in a batch's labels (n, attributes), -1 or +1."""
+        self.share.lerp_((labels + 1).mean(0) / 2, _SHARE_RATE)
+
+    def importance(self, wanted: torch.Tensor) -> torch.Tensor:
+        """How much each of the wanted attributes (n, attributes), -1 or +1, counts in the generator's loss: (n, attributes).
+
+        1 where half of the faces have that value, and more the rarer it is, as the root of its rareness. Counted alike, a
+        rare attribute would be asked for so seldom that its bit would be learned last.
+        """
+        share = torch.where(wanted > 0, self.share, 1 - self.share)
+        return (0.5 / share.clamp(min=0.005)).sqrt()
+
+
+@torch.no_grad()
+def fit_attributes(model: AttributeGenerator, rows: torch.Tensor) -> None:
+    """Let the model draw attributes as they occur together: a logistic regression of each on those before it.
+
+    Args:
+        rows: (n, attributes), -1 or +1, of the training faces.
+    """
+    from sklearn.linear_model import LogisticRegression  # Takes a second to import.
+
+    values = rows.cpu().numpy()
+    model.attribute_weight.zero_()
+    for i in range(values.shape[1]):
+        on = values[:, i] > 0
+        share = (on.sum() + 0.5) / (len(on) + 1)  # Never 0 or 1, of which there is no logit.
+        bias = np.log(share / (1 - share))
+        if i and 0 < on.sum() < len(on):
+            regression = LogisticRegression(max_iter=1000).fit(values[:, :i], on)
+            bias = regression.intercept_[0]
+            model.attribute_weight[i, :i] = torch.from_numpy(regression.coef_[0])
+        model.attribute_bias[i] = float(bias)
+
+
+def train_generator(kind: str, settings: Any, build: Callable[[Faces], GANTrainer]) -> None:
+    """Open the data and train.
+
+    Args:
+        kind: of the run.
+        build: makes the trainer for the training faces.
+    """
+    with (
+        distributed.joined(settings.torch_device, settings.batch_size),
+        pushed_after(settings),
+        open_faces(settings) as faces,
+        Run(kind, settings) as run,
+    ):
+        train(build(faces), faces, run)
