@@ -29,7 +29,7 @@ expect.set_options(timeout=10_000)
 
 TABS = ["Generate", "Your photo", "Morph", "Out of distribution", "Training"]
 CROWD, LARGE = "#tab-generate .crowd canvas", "#tab-generate .portrait canvas"
-STRIP, MORPHED = "#tab-interpolate > .faces canvas", "#tab-interpolate .portrait canvas"
+STRIP, MORPHED = "#tab-interpolate .morph > .faces canvas", "#tab-interpolate .portrait canvas"
 APART = ".model .faces canvas"
 
 # What is on the first screen: chosen by looking at it.
@@ -575,7 +575,7 @@ def test_the_way_is_scrubbed_and_its_pictures_are_clicked(visit):
         scrubber.fill(f"{at}")
         wait_for_faces(page, MORPHED, walk.smooth_faces[at : at + 1])
     expect(scrubber).to_have_attribute("aria-valuetext", "100 % of the way to B")
-    page.locator("#tab-interpolate > .faces input").nth(2).check(force=True)
+    page.locator("#tab-interpolate .morph > .faces input").nth(2).check(force=True)
     wait_for_faces(page, MORPHED, walk.faces[2:3])
     expect(scrubber).to_have_value(f"{round(23 / 3)}")
     unfold(page, "Model and way")

@@ -94,6 +94,15 @@ def test_a_control_refuses_in_a_sentence(control, value, words):
     assert words in str(told.value) and str(told.value).endswith(".")
 
 
+def test_cards_and_the_report_are_there_to_be_read(client, told):
+    texts = {model["card"]: WEIGHTS / model["folder"] / "README.md" for model in told["models"]}
+    texts[told["links"]["report"]] = WEIGHTS.parent / "docs/report.md"
+    for place, path in texts.items():
+        answer = client.get(place)
+        assert answer.headers["content-type"].startswith("text/plain") and answer.text == path.read_text()
+    assert client.get("/weights/nobody/card.txt").status_code == 404
+
+
 def test_the_models_are_told_as_they_are(told):
     folders = json.loads((WEIGHTS / "index.json").read_text())
     assert [(model["folder"], model["name"]) for model in told["models"]] == [*folders.items()]
