@@ -7,15 +7,15 @@ import { Pool } from "./pool.js";
 // What one face is: 64 x 64 pixels, RGBA.
 const FACE_BYTES = 4 * 64 * 64;
 
-// Faces that are worth a second worker: more of the first autoencoders, whose work is in their fully connected layers,
-// whose weights are read for one face as for eight.
+// Faces that are worth a second worker. The first autoencoders spend their time on reading the weights of their fully
+// connected layers, which takes as long for one face as for eight.
 const FEWEST = { autoencoder: 8 };
 const FEWEST_OTHERS = 3;
 
-// Faces that are kept, lest they be decoded again: 16 MB.
+// So many faces are kept and not decoded again: 16 MB.
 const KEPT = 1024;
 
-// Whose weights come first where several are wanted.
+// The kinds of models that come first where several are wanted.
 const BEST = ["attribute-generator", "perceptual-autoencoder"];
 
 const here = (file) => new URL(file, import.meta.url);
@@ -71,7 +71,8 @@ export class Decoder extends EventTarget {
 
   /**
    * What a graph answers to inputs by their names, each {data: Float32Array, shape}: outputs in the same form, or null as
-   * `decode`. `network` is {name: its own, graph: address, as seen from here, weights: whose tensors it takes, if any}.
+   * `decode`. `network` is {name, graph, weights}: a name of its own, the graph's address seen from this file, and a
+   * model's Weights if the graph takes tensors of them.
    */
   async run(network, inputs, { by } = {}) {
     return this.#supersede(by, async (isWanted) => {
