@@ -25,7 +25,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, TextIO
-from urllib.parse import urlsplit
 
 import anyio.to_thread
 from filelock import FileLock, Timeout
@@ -179,7 +178,8 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        framed = self._framed(send)
+        begun: list[str] = []
+        framed = self._framed(send, begun)
         if refusal := self._refusal(scope):
             await refusal(scope, receive, framed)
             return
@@ -191,16 +191,19 @@ class Gate:
                 if refusal:
                     await refusal(scope, receive, framed)
                     return
-                if _is_upload(scope) and (folder := os.environ.get("GRADIO_TEMP_DIR")):
-                    await anyio.to_thread.run_sync(remove_oldest, Path(folder), MOST_KEPT_BYTES - size)
+                for folder, kept in _cleaned.items() if _is_upload(scope) else ():
+                    await anyio.to_thread.run_sync(remove_oldest, folder, MOST_KEPT_BYTES - size, kept)
                 await self.app(scope, _replay(body, size, receive), _in_sentences(framed))
             except Gone:
                 pass
             except Exception as error:  # Of gradio's own, which would close the connection.
                 print(f"{type(error).__name__}: {error}", file=sys.stderr)
                 status = 404 if type(error).__name__ == "FnIndexInferError" else 500
-                with suppress(RuntimeError):  # The answer has begun.
+                if not begun:
                     await _failure(status, b"")(scope, receive, framed)
+                elif begun[0].startswith("text/event-stream"):
+                    told = json.dumps({"error": FAILURES[404]})
+                    await framed({"type": "http.response.body", "body": f"event: error\ndata: {told}\n\n".encode()})
             finally:
                 self.requests -= 1
 
@@ -256,9 +259,12 @@ class Gate:
         too_large = PlainTextResponse(f"This is too large: at most {most // 2**20} MB are taken.", 413)
         return (too_large if size > most else None), size
 
-    def _framed(self, send: Send) -> Send:
+    def _framed(self, send: Send, begun: list[str]) -> Send:
+        """Says who may frame what is sent, and keeps the type of an answer that has begun."""
+
         async def framed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                begun.append(Headers(raw=message["headers"]).get("content-type", ""))
                 policy = f"frame-ancestors {self.frames}"
                 MutableHeaders(scope=message).append("Content-Security-Policy", policy)
             await send(message)
@@ -275,10 +281,10 @@ def _is_of_another_site(headers: Headers, host: str) -> bool:
     if site := headers.get("sec-fetch-site"):
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return bool(origin) and urlsplit(origin).netloc.lower() not in (
-        host.lower(),
-        headers.get("x-forwarded-host", host).lower(),
-    )
+    if not origin:
+        return False
+    _, _, name = origin.lower().partition("://")
+    return name not in (host.lower(), headers.get("x-forwarded-host", host).lower())
 
 
 def _host_name(host: str) -> str:
@@ -445,9 +451,13 @@ def remove_abandoned(parent: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+# The folder that is kept clean, and what stays in it.
+_cleaned = dict[Path, set[Path]]()
+
+
 def keep_clean(folder: Path) -> None:
     """Look for what nobody needs; what is in the folder now, such as the icons of buttons, stays."""
-    kept = set(folder.rglob("*"))
+    kept = _cleaned[folder] = set(folder.rglob("*"))
 
     def look() -> None:
         while True:
@@ -516,7 +526,9 @@ class OneLineErrors:
             end = "\n" if text.endswith("\n") else ""
             shown = lines[0][:MOST_LOGGED_CHARACTERS] + (f" ({self._place})" if self._place else "") + end
             self._place = ""
-        self._stream.write(self._within_limits(shown))
+        # What a stranger sends may speak to a terminal.
+        printable = "".join(character if character.isprintable() or character == "\n" else "?" for character in shown)
+        self._stream.write(self._within_limits(printable))
         return len(text)
 
     def _within_limits(self, shown: str) -> str:

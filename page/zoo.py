@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -175,7 +176,9 @@ def _data_set(path: Path) -> str | None:
             return None
         data = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
         names, tags = data.get("datasets") or [], data.get("tags") or []
-        return str(names[0])[:100] if names else "CelebA" if "celeba" in tags else None
+        if names:
+            return names[0] if re.fullmatch(r"[\w.-]{1,100}(/[\w.-]{1,100})?", names[0], re.ASCII) else None
+        return "CelebA" if "celeba" in tags else None
     except Exception:  # A stranger's file, of any types.
         return None
 

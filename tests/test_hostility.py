@@ -246,7 +246,8 @@ def test_bodies_together_have_a_limit():
 
 
 def test_all_kept_uploads_have_a_limit_and_the_oldest_go_first(monkeypatch, tmp_path):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "icon.png").write_bytes(bytes(1000))
+    monkeypatch.setattr(server, "_cleaned", {tmp_path: {tmp_path / "icon.png"}})
     monkeypatch.setattr(server, "MOST_KEPT_BYTES", 3500)
 
     async def keep(scope, receive, send):
@@ -265,7 +266,8 @@ def test_all_kept_uploads_have_a_limit_and_the_oldest_go_first(monkeypatch, tmp_
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, upload()).result()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"photograph-{number}" for number in (3, 4, 5)]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["icon.png", *(f"photograph-{number}" for number in (3, 4, 5))]
 
 
 WORDS = ("Traceback", "pydantic", "null byte", "site-packages", "/tmp", "Error", "type_error", "int_parsing")
@@ -277,7 +279,6 @@ WORDS = ("Traceback", "pydantic", "null byte", "site-packages", "/tmp", "Error",
         ("GET", "/nothing", None),
         ("GET", "/gradio_api/file=/etc/passwd", None),
         ("GET", "/gradio_api/file=%00", None),
-        ("GET", "/gradio_api/call/generate/nothing", None),
         ("GET", "/gradio_api/queue/data?session_hash=", None),
         ("GET", "/gradio_api/queue/data", None),
         ("GET", "/theme.css%00", None),
@@ -324,6 +325,11 @@ def test_a_failed_request_is_answered_in_a_sentence(client, method, address, con
         said = said["message"] if isinstance(said, dict) else said
     assert isinstance(said, str) and said.endswith(".") and len(said) < 200 and "\n" not in said
     assert not [word for word in WORDS if word in answer.text], answer.text
+
+
+def test_an_answer_that_nobody_asked_for_is_told_of(client):
+    told = client.get("/gradio_api/call/generate/nothing").text
+    assert told == 'event: error\ndata: {"error": "There is nothing at this address."}\n\n'
 
 
 def test_a_photograph_is_reconstructed_after_all_this(client):

@@ -245,11 +245,11 @@ def test_an_error_leaves_one_line_in_the_log(monkeypatch):
         traceback.print_exc()
         logging.getLogger("asked").addHandler(logging.StreamHandler())
         logging.getLogger("asked").exception("something failed")
-    print("a sentence", file=sys.stderr)
+    print("a \x1b[31msentence", file=sys.stderr)
     lines = written.getvalue().splitlines()
     assert len(lines) == 4 and max(map(len, lines)) < 500
     assert lines[0].startswith("ValueError") and lines[1].startswith("KeyError") and "test_server.py" in lines[1]
-    assert lines[2].startswith("something failed KeyError") and lines[3] == "a sentence"
+    assert lines[2].startswith("something failed KeyError") and lines[3] == "a ?[31msentence"
 
 
 def test_a_stranger_can_cause_some_lines_a_minute(monkeypatch):

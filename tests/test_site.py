@@ -248,6 +248,8 @@ def test_the_page_says_whose_pictures_were_learned_from(show):
         ("---\ntags: [celeba, faces]\n---\n", "CelebA"),
         ("---\ntags: [faces]\n---\n", None),
         ("# Cats", None),
+        ("---\ndatasets:\n- <b>cats</b>\n---\n", None),
+        ("---\ndatasets:\n- cats in my folder\n---\n", None),
         ("---\ndatasets: 7\n---\n", None),
         ("---\ndatasets: [[[\n---\n", None),
         ("\xff", None),
