@@ -204,8 +204,13 @@ def _is_drawn(name: str) -> bool:
 
 @cache
 def index() -> str:
-    """index.html, without the pictures of models whose weights are others than those that drew them."""
+    """index.html, without the pictures of models whose weights are others than those that drew them.
+
+    On a Space the picture that stands for its links has a whole address, as those who show links want it.
+    """
     content = (FRONT / "index.html").read_text(encoding="utf-8")
+    if host := os.environ.get("SPACE_HOST"):
+        content = content.replace('content="front/first/', f'content="https://{host}/front/first/')
     others = {folder for name, folder in MODELS.items() if not _is_drawn(name)}
     of_others = lambda image: "" if image[1] in others else image[0]
     return re.sub(r'<img\b[^>]*\bdata-model="([^"]*)"[^>]*>', of_others, content)

@@ -94,6 +94,12 @@ def test_a_control_refuses_in_a_sentence(control, value, words):
     assert words in str(told.value) and str(told.value).endswith(".")
 
 
+def test_a_spaces_links_have_a_picture_with_a_whole_address(monkeypatch, show):
+    monkeypatch.setenv("SPACE_HOST", "somebody-faces.hf.space")
+    show(zoo.load_all())
+    assert 'property="og:image" content="https://somebody-faces.hf.space/front/first/card.jpg"' in site.index()
+
+
 def test_cards_and_the_report_are_there_to_be_read(client, told):
     texts = {model["card"]: WEIGHTS / model["folder"] / "README.md" for model in told["models"]}
     texts[told["links"]["report"]] = WEIGHTS.parent / "docs/report.md"
