@@ -51,6 +51,7 @@ WATCH = """(names) => {
     latentFaces.open("out-of-distribution");
     const tab = latentFaces.tab("out-of-distribution");
     Object.defineProperty(tab, "shown", { get: () => names.map((name) => latentFaces.models.get(name)) });
+    latentFaces.decoder.want(names);
     tab.wish();
     window.reached = {}; window.painted = []; window.frames = [];
     let now;  // Before the page hears of it; its value is known after.
@@ -69,13 +70,17 @@ WATCH = """(names) => {
 }"""
 
 
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Nothing."""
+
+
 @contextmanager
 def static_folder() -> Iterator[str]:
     """The page's address as a folder of files."""
     with tempfile.TemporaryDirectory() as folder:
         site.write(Path(folder, "page"))
-        handler = partial(SimpleHTTPRequestHandler, directory=Path(folder, "page"))
-        handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+        handler = partial(Silent, directory=Path(folder, "page"))
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             yield f"http://127.0.0.1:{server.server_port}/"
