@@ -4,6 +4,7 @@ Faces are (n, 64, 64, 3) uint8. Bad input raises ValueError with a sentence for 
 """
 
 import math
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,12 +22,18 @@ from . import labels
 from .networks import decode, encode, load
 from .pictures import diversity, pixels_of
 from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, sample
+from .server import BUSY
 from .story import EXPERIMENT, GONE, MAX_MEAN, MAX_STEPS, MODEL_KEY, RECIPE_KEY, SMOOTH_STEPS, Discrete, Way
 from .values import number, whole
 from .zoo import MODELS, attributes_of, autoencoders
 
 # A large JPEG decodes itself at a fraction of its size; at this one, small faces in it are still found.
 PHOTO_SIDE = 1024
+
+# So many are looked at at once, and wait for each other's decoding. Each takes a second or more: of sixteen that wait in a
+# queue the last would be answered after twenty.
+PHOTOGRAPHS_AT_ONCE = 3
+_photographs = threading.BoundedSemaphore(PHOTOGRAPHS_AT_ONCE)
 
 # Mean grey levels by which a downloaded face may differ from the one that its recipe draws; two faces differ by some 50.
 MOST_DIFFERENCE = 6
@@ -143,10 +150,15 @@ def see(path: str) -> Seen:
     """Bring a photograph to CelebA's framing, and encode it with each autoencoder."""
     if not Path(path).is_file():
         raise ValueError(GONE)
-    image = open_image(path, least_side=PHOTO_SIDE)
-    aligned = align(image)
-    x = from_pil(aligned.image)
-    return Seen(aligned, {name: encode(name, x) for name in autoencoders()}, _drawn(image))
+    if not _photographs.acquire(blocking=False):
+        raise ValueError(BUSY)
+    try:
+        image = open_image(path, least_side=PHOTO_SIDE)
+        aligned = align(image)
+        x = from_pil(aligned.image)
+        return Seen(aligned, {name: encode(name, x) for name in autoencoders()}, _drawn(image))
+    finally:
+        _photographs.release()
 
 
 def _drawn(image: Image.Image) -> tuple[str, Recipe] | None:

@@ -15,10 +15,13 @@ import json
 import os
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import threading
 import time
+import traceback
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -469,35 +472,37 @@ def keep_clean(folder: Path) -> None:
     threading.Thread(target=look, name="temporary files", daemon=True).start()
 
 
-def remove_old(folder: Path, kept: set[Path]) -> None:
-    """Remove the files that came over an hour ago, and the folders that this leaves empty."""
+def remove_old(folder: Path, kept: AbstractSet[Path] = frozenset()) -> None:
+    """Remove the files that came over an hour ago, and folders that have been empty for as long."""
     newest = time.time() - TEMPORARY_SECONDS
-    for path in sorted(folder.rglob("*"), reverse=True):  # Files before the folders that hold them.
-        if path in kept or path.name == _LOCK:
-            continue
-        try:
-            if path.is_dir():
-                path.rmdir()
-            elif path.lstat().st_ctime < newest:
-                path.unlink()
-        except OSError:  # Not empty, or gone meanwhile.
-            continue
+    for path, about in _files_and_folders(folder, kept):
+        if about.st_ctime < newest:
+            with suppress(OSError):  # Not empty, or gone meanwhile.
+                path.rmdir() if stat.S_ISDIR(about.st_mode) else path.unlink()
 
 
 def remove_oldest(folder: Path, most: int, kept: AbstractSet[Path] = frozenset()) -> None:
     """Remove files, the oldest first, until all together have no more than so many bytes."""
-    files = []
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # Gone meanwhile.
-            if path not in kept and path.name != _LOCK and path.is_file():
-                about = path.lstat()
-                files.append((about.st_ctime, about.st_size, path))
-    total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
+    found = [
+        (about.st_ctime, about.st_size, path)
+        for path, about in _files_and_folders(folder, kept)
+        if stat.S_ISREG(about.st_mode)
+    ]
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
         if total <= most:
             return
         path.unlink(missing_ok=True)
         total -= size
+
+
+def _files_and_folders(folder: Path, kept: AbstractSet[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """What is in a folder from which others remove meanwhile, files before the folders that hold them."""
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for path in (Path(parent, name) for name in [*files, *folders]):
+            if path not in kept and path.name != _LOCK:
+                with suppress(OSError):  # Gone meanwhile.
+                    yield path, path.lstat()
 
 
 class OneLineErrors:
@@ -547,3 +552,5 @@ class OneLineErrors:
 def one_line_errors() -> None:
     """From now on."""
     sys.stderr = OneLineErrors(sys.stderr)
+    # The interpreter's own writes a traceback in pieces that cannot be told apart.
+    threading.excepthook = lambda told: traceback.print_exception(told.exc_type, told.exc_value, told.exc_traceback)

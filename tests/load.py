@@ -28,6 +28,7 @@ import httpx
 import tyro
 
 from page import site, zoo
+from page.server import BUSY
 
 from .conftest import draw_face, encode
 from .serving import Served, serving
@@ -54,6 +55,8 @@ async def answer(client: httpx.AsyncClient, address: str, last_message: str) -> 
                 named = line.removeprefix("event:").strip()
             if line.startswith("data:"):
                 data = json.loads(line.removeprefix("data:"))
+                if named == "error" and BUSY in str(data):
+                    raise Busy
                 if named == "error" or (isinstance(data, dict) and data.get("success") is False):
                     raise RuntimeError(f"the page answers with an error: {data}")
                 if last_message in (named, data.get("msg") if isinstance(data, dict) else None):

@@ -134,6 +134,17 @@ def run(client: httpx.Client, name: str, *arguments: object) -> dict:
     return client.post(f"/gradio_api/run/{name}", json={"data": [*arguments]}).json()
 
 
+def test_who_finds_photographs_before_theirs_is_told_so(client):
+    """Instead of waiting for all of them, of which each takes a second."""
+    content = encode(draw_face(1, (1200, 1600)), "PNG")
+    photographs = [uploaded(client, content + bytes(number)) for number in range(9)]
+    with ThreadPoolExecutor(9) as threads:
+        answers = list(threads.map(lambda photograph: run(client, "reconstruct", photograph, ""), photographs))
+    told = [answer for answer in answers if "data" not in answer]
+    assert all(answer == {"error": server.BUSY} for answer in told)
+    assert 1 <= len(answers) - len(told) < 9
+
+
 def test_health_is_told_while_all_draw(client):
     end = time.monotonic() + 2
 

@@ -189,7 +189,7 @@ def test_a_bundled_model_is_pushed_with_all_that_belongs_to_it_and_nothing_else(
 
     AttributeGenerator(10, 5, ("Smiling",), (4,) * 5).save_pretrained(bundled / "attribute-gan")
     shown = load_models(["attribute-gan"], bundled, "tester")["attribute-gan"]
-    mine, theirs = load(WEIGHTS / "attribute-gan").state_dict(), shown.model.state_dict()
+    mine, theirs = load(WEIGHTS / "attribute-gan").state_dict(), load(shown.folder).state_dict()
     assert shown.origin.startswith(f"{repository} at ")
     assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
     assert epochs_shown(shown) == 76

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -203,6 +204,24 @@ def test_only_what_is_old_and_not_the_pages_own_is_removed(tmp_path, monkeypatch
     monkeypatch.setattr(server, "TEMPORARY_SECONDS", -1)
     server.remove_old(tmp_path, kept)
     assert list(tmp_path.rglob("*")) == [tmp_path / "icon.png"]
+
+
+def test_what_others_remove_meanwhile_is_no_error(tmp_path, monkeypatch):
+    for number in range(3):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}/face.png").touch()
+    lstat = Path.lstat
+
+    def gone(path: Path):
+        if path.parent.name == "1":
+            shutil.rmtree(path.parent, ignore_errors=True)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", gone)
+    monkeypatch.setattr(server, "TEMPORARY_SECONDS", -1)
+    server.remove_oldest(tmp_path, 10)
+    server.remove_old(tmp_path)
+    assert not any(tmp_path.rglob("face.png"))
 
 
 def test_of_too_many_files_the_oldest_go(tmp_path):

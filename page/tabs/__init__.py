@@ -53,18 +53,27 @@ class Endpoint:
     Attributes:
         controls: of its arguments, in their order.
         outputs: what makes each result's component, by the name of the result.
+        at_once: how many calls of it are worked on at a time, while others wait in the queue; None for all.
     """
 
     function: Callable[..., Any]
     controls: Sequence[Control]
     outputs: dict[str, Callable[..., gr.components.Component]]
+    at_once: int | None = 1
 
     def render(self) -> None:
         """Let gradio offer it, with components that nobody sees. What arrives is checked here, and not by gradio."""
         with gr.Column(visible=False):
             inputs = [control.component() for control in self.controls]
             outputs = [kind(label=name) for name, kind in self.outputs.items()]
-            gr.Button().click(self.answering(), inputs, outputs, api_name=self.function.__name__, preprocess=False)
+            gr.Button().click(
+                self.answering(),
+                inputs,
+                outputs,
+                api_name=self.function.__name__,
+                preprocess=False,
+                concurrency_limit=self.at_once,
+            )
 
     def answering(self) -> Callable[..., Any]:
         """The function of what programs send: what is wrong with it reaches them in a sentence."""

@@ -17,7 +17,8 @@ def tab() -> Tab:
         for name in directions()
     ]
     image = Photograph("image", "A face")
-    endpoint = Endpoint(reconstruct, [image, Attributes()], {"faces": gallery, "numbers": gr.JSON})
+    # None waits in the queue: whoever finds others before them is told so.
+    endpoint = Endpoint(reconstruct, [image, Attributes()], {"faces": gallery, "numbers": gr.JSON}, at_once=None)
     return Tab("reconstruct", "Your photo", [*sliders, image], [endpoint])
 
 
