@@ -81,7 +81,12 @@ export class YourPhoto extends Tab {
       await this.drawing;
       if (this.stage.after) download(await pngWith(this.stage.after, { Software: "Latent Faces" }), "your-photo.png");
     };
-    return h("div", { class: "actions" }, this.changes.length > 0 && button("Reset", reset), button("Save picture", save));
+    return h(
+      "div",
+      { class: "actions" },
+      this.changes.length > 0 && button("Reset", reset),
+      button("Save picture", save),
+    );
   }
 
   // Where a link has moved a slider that is folded.
