@@ -30,7 +30,7 @@ EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder",
 
 # Of the first pictures: as in page/front/tabs/generate.js, interpolate.js and tour.js.
 SWAY, LIVING_FRAMES, MAP = 0.35, 16, 5
-SMILES, BROKEN = 3, 20
+SMILES, BROKEN = 3, 100
 
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 

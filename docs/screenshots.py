@@ -17,7 +17,7 @@ LINKS = {
     "generate": "",
     "reconstruct": "?tab=reconstruct",
     "interpolate": "?tab=interpolate",
-    "out-of-distribution": "?tab=out-of-distribution&models=Matched autoencoder&mean=20",
+    "out-of-distribution": "?tab=out-of-distribution&models=Matched autoencoder&mean=100",
     "training": "?tab=training&epoch=10",
 }
 

@@ -340,6 +340,7 @@ def test_the_static_folder_holds_all_that_its_page_names(tmp_path):
         model["history"]["sheet"] for model in told["models"]
     }
     named |= {example["url"] for example in told["examples"]}
+    named |= {model["card"] for model in told["models"]} | {told["links"]["report"]}
     front = {f"front/{path.relative_to(site.FRONT)}" for path in site.FRONT.rglob("*") if path.is_file()}
     front -= {"front/index.html", "front/kernel/kernel.c"}
     expected = {address.partition("?")[0] for address in named} | front

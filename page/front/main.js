@@ -64,7 +64,7 @@ class Page {
       onchange: () => this.element.classList.toggle("pixelated", enlarge.checked),
     });
     this.tabs[0].element.querySelector(".meet")?.append(this.tour.steps);
-    foot?.querySelector(".about").append(this.sources());
+    foot?.querySelector(".about").append(h("p", {}, foreign(this.about.introduction)), this.sources());
     return h(
       "div",
       { class: "latent-faces" },

@@ -26,10 +26,10 @@ const STEPS = [
   },
   {
     tab: "out-of-distribution",
-    values: { mean: 20 },
+    values: { mean: 100 },
     title: "Push it until it breaks",
     said:
-      "In training the numbers were around 0. Here 20 is added to each of them: no matter which face it was, the " +
+      "In training the numbers were around 0. Here 100 is added to each of them: no matter which face it was, the " +
       "network draws one and the same mask. Move the slider back, and the faces part again.",
   },
 ];
