@@ -204,9 +204,8 @@ class Gate:
                 status = 404 if type(error).__name__ == "FnIndexInferError" else 500
                 if not begun:
                     await _failure(status, b"")(scope, receive, framed)
-                elif begun[0].startswith("text/event-stream"):
-                    told = json.dumps({"error": FAILURES[404]})
-                    await framed({"type": "http.response.body", "body": f"event: error\ndata: {told}\n\n".encode()})
+                elif begun[0].startswith("text/event-stream"):  # Whose last event told of it.
+                    await framed({"type": "http.response.body", "body": b""})
             finally:
                 self.requests -= 1
 
