@@ -12,12 +12,12 @@ sys.path.insert(0, str(REPOSITORY))
 from tests.conftest import open_chromium
 from tests.serving import serving
 
-# What each picture shows; the bits in the first are held as a visitor would have held some.
+# What each picture shows.
 LINKS = {
-    "out-of-distribution": "?tab=out-of-distribution&mean=4",
-    "generate": "?tab=generate&seed=0&face=6&bits=..%2B.-" + "." * 45,
-    "interpolate": "?tab=interpolate&a=0/6&b=0/11&c=0/2",
+    "generate": "",
     "reconstruct": "?tab=reconstruct",
+    "interpolate": "?tab=interpolate",
+    "out-of-distribution": "?tab=out-of-distribution&models=Matched autoencoder&mean=20",
     "training": "?tab=training&epoch=10",
 }
 
@@ -26,12 +26,12 @@ def main() -> None:
     with serving() as served, open_chromium() as browser:
         for name, link in LINKS.items():
             photograph(browser, served.url + link, f"page-{name}", width=1200)
-        photograph(browser, served.url + LINKS["out-of-distribution"], "page-dark", width=1200, color_scheme="dark")
+        photograph(browser, served.url + LINKS["interpolate"], "page-dark", width=1200, color_scheme="dark")
         photograph(browser, served.url + LINKS["generate"], "page-phone", width=390)
 
 
 def photograph(browser, url: str, name: str, width: int, **options) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, **options)
+    page = browser.new_page(viewport={"width": width, "height": 800}, reduced_motion="reduce", **options)
     page.goto(url)
     page.wait_for_function("window.latentFaces?.opened && latentFaces.tabs.every((tab) => !tab.drawing)")
     page.wait_for_timeout(2000)

@@ -6,6 +6,7 @@ hold their weights. Written by `python -m page.graphs`, which needs `onnx` and `
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,7 +155,7 @@ class _Graph:
         self.tensors.append(tensor)
         return name
 
-    def write(self, name: str, inputs: Sizes, outputs: dict[str, tuple[str, list[Any] | None]]) -> bytes:
+    def write(self, name: str, inputs: Sizes, outputs: Mapping[str, tuple[str, Sequence[Any] | None]]) -> bytes:
         """The graph as a file.
 
         Args:
@@ -165,11 +166,10 @@ class _Graph:
         nodes = {node.output[0]: node for node in self.nodes}
         for called, (output, _) in outputs.items():
             nodes[output].output[0] = called
-        told = (
-            [helper.make_tensor_value_info(called, TensorProto.FLOAT, shape) for called, shape in sizes.items()]
-            for sizes in (inputs, {called: shape for called, (_, shape) in outputs.items()})
-        )
-        made = helper.make_graph(self.nodes, name, *told, self.tensors)
+        kind = TensorProto.FLOAT
+        taken = [helper.make_tensor_value_info(called, kind, shape) for called, shape in inputs.items()]
+        given = [helper.make_tensor_value_info(called, kind, shape) for called, (_, shape) in outputs.items()]
+        made = helper.make_graph(self.nodes, name, taken, given, self.tensors)
         whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
         return whole.SerializeToString(deterministic=True)
 

@@ -8,6 +8,7 @@ writes all of it into a folder that any web server shows, such as python -m http
 import argparse
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -27,13 +28,16 @@ from models.history import EPOCHS_FILE
 
 from . import labels, pictures, recipe, story
 from .tabs import Tab, generate, interpolate, out_of_distribution, reconstruct, training
-from .zoo import MODELS, WEIGHTS_FILE, attributes_of, hashes, load
+from .zoo import MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
 
 FRONT, EXAMPLES = (Path(__file__).with_name(name) for name in ("front", "examples"))
 
 # What is seen before anything is computed: pictures that docs/draw.py drew, and the SHA-256 of the weights that it
 # drew them with, by the models' folders.
 DRAWN = FRONT / "first/drawn.json"
+
+# For whoever wants to know more.
+REPORT = ROOT / "docs/report.md"
 
 TICKS = [-100, -30, -10, -3, 0, 3, 10, 30, 100]
 
@@ -82,6 +86,7 @@ def page(api: bool = True) -> bytes:
         "examples": [{"name": name, "url": f"examples/{path.name}"} for name, path in examples().items()],
         "means": {"ticks": TICKS},
         "notes": {"attributes": labels.WHAT_THEY_ARE},
+        "links": {"code": _code(), "report": "report.txt" if "report.txt" in _texts() else None},
         "constants": {
             "most_faces": recipe.MAX_FACES,
             "most_seed": recipe.MAX_SEED,
@@ -95,6 +100,18 @@ def page(api: bool = True) -> bytes:
         },
     }
     return json.dumps(described, allow_nan=False).encode()
+
+
+def _code() -> str | None:
+    """Where the files of this page are to be read: on a Space, its own."""
+    space = os.environ.get("SPACE_ID")
+    return f"https://huggingface.co/spaces/{space}/tree/main" if space else None
+
+
+def _texts() -> dict[str, Path]:
+    """What visitors may read about the models, by its place on the page. Browsers show plain text."""
+    cards = {f"weights/{MODELS[name]}/card.txt": load(name).folder / "README.md" for name in MODELS}
+    return {place: path for place, path in {**cards, "report.txt": REPORT}.items() if path.is_file()}
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -116,6 +133,7 @@ def _model(name: str) -> dict[str, Any]:
         "encodes": model.encodes,
         "encoding_steps": model.encoding_steps,
         "origin": model.origin,
+        "card": card if (card := f"weights/{folder}/card.txt") in _texts() else None,
         "faces_from": model.faces_from,
         "weights": {
             "url": f"weights/{folder}/{WEIGHTS_FILE}?v={weights.whole[:16]}",
@@ -186,8 +204,13 @@ def _is_drawn(name: str) -> bool:
 
 @cache
 def index() -> str:
-    """index.html, without the pictures of models whose weights are others than those that drew them."""
+    """index.html, without the pictures of models whose weights are others than those that drew them.
+
+    On a Space the picture that stands for its links has a whole address, as those who show links want it.
+    """
     content = (FRONT / "index.html").read_text(encoding="utf-8")
+    if host := os.environ.get("SPACE_HOST"):
+        content = content.replace('content="front/first/', f'content="https://{host}/front/first/')
     others = {folder for name, folder in MODELS.items() if not _is_drawn(name)}
     of_others = lambda image: "" if image[1] in others else image[0]
     return re.sub(r'<img\b[^>]*\bdata-model="([^"]*)"[^>]*>', of_others, content)
@@ -259,7 +282,14 @@ def routes() -> list[BaseRoute]:
         except ValueError as error:
             return PlainTextResponse(str(error), 404, ASK_AGAIN)
 
+    def text(request: Request) -> Response:
+        folder = request.path_params.get("folder")
+        path = _texts().get(f"weights/{folder}/card.txt" if folder else "report.txt")
+        return PlainTextResponse(path.read_text(encoding="utf-8"), headers=ASK_AGAIN) if path else _GONE
+
     return [
+        Route("/report.txt", text),
+        Route("/weights/{folder}/card.txt", text),
         Route("/page.json", _unless_known(page, "application/json")),
         Route(f"/weights/{{folder}}/{WEIGHTS_FILE}", weights),
         Route("/epochs/{folder}.webp", epochs),
@@ -300,6 +330,7 @@ def _files() -> Iterator[tuple[str, Path | bytes]]:
         for path in sorted(folder.rglob("*")):
             if is_public(folder, path) and path != FRONT / "index.html":
                 yield f"{place}/{path.relative_to(folder).as_posix()}", path
+    yield from _texts().items()
     for name, model in MODELS.items():
         yield f"weights/{model}/{WEIGHTS_FILE}", load(name).folder / WEIGHTS_FILE
         if load(name).history:

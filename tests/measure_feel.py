@@ -2,27 +2,45 @@
 
     python -m tests.measure_feel
 
-Prints the seconds from opening the page to faces on it and to the first that the browser drew by itself, the megabytes
-until then, and for the slider of the mean, dragged for two seconds, the milliseconds from each position of the hand
-that was answered to its picture on screen.
+Prints for `python app.py` and for a folder of `python -m page.site` the seconds from opening the page to a face in
+sight, and from there, by a press of "Another", to the first that the browser drew by itself, the megabytes until then,
+and what the server's processor spent; the same on a line of 1.6 Mbit/s. Then, for the slider of the mean, dragged for
+two seconds, the milliseconds from each position of the hand that was answered to its picture on screen.
 """
 
 import statistics
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Browser, Page
 
+from page import site
 from page.zoo import MODELS
 from tests.conftest import open_chromium
-from tests.serving import Served, serving
+from tests.serving import serving
 
-LOCAL = "latentFaces.decoder.status.state === 'local'"
-DRAWN = "latentFaces.tabs.every((tab) => !tab.drawing)"
+DRAWN = "latentFaces.decoder.status.state === 'ready' && latentFaces.tabs.every((tab) => !tab.drawing)"
+
+# A face in sight: the page's picture, or a canvas that shows something.
+IN_SIGHT = """[...document.querySelectorAll("img[data-model], canvas")].some((face) => {
+    const { top, bottom, width } = face.getBoundingClientRect();
+    return width >= 64 && top >= 0 && bottom <= innerHeight && (face.complete ?? true);
+})"""
+
+# As Lighthouse's "slow 4G": bytes a second, milliseconds.
+SLOW = {"offline": False, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 750e3 / 8, "latency": 150}
 
 # Whose faces are drawn.
 REPORTS = ["GAN", "Plain autoencoder", "Matched autoencoder", "Shifted autoencoder"]
 ROWS = {
     "GAN": ["GAN"],
+    "Attribute GAN": ["Attribute GAN"],
     "Plain autoencoder": ["Plain autoencoder"],
     "the reports' four": REPORTS,
     f"all {len(MODELS)}": [*MODELS],
@@ -30,6 +48,7 @@ ROWS = {
 
 # Notes when each position was reached, when its picture was painted, and each frame of the browser's.
 WATCH = """(names) => {
+    latentFaces.open("out-of-distribution");
     const tab = latentFaces.tab("out-of-distribution");
     Object.defineProperty(tab, "shown", { get: () => names.map((name) => latentFaces.models.get(name)) });
     tab.wish();
@@ -44,9 +63,43 @@ WATCH = """(names) => {
     }).observe(tab.list, { attributes: true, attributeFilter: ["data-mean"] });
     const frame = (now) => { window.frames.push(now); requestAnimationFrame(frame); };
     requestAnimationFrame(frame);
+    tab.fields.mean.input.scrollIntoView({ block: "center" });
     const box = tab.fields.mean.input.getBoundingClientRect();
     return [box.x, box.y + box.height / 2, box.width];
 }"""
+
+
+@contextmanager
+def static_folder() -> Iterator[str]:
+    """The page's address as a folder of files."""
+    with tempfile.TemporaryDirectory() as folder:
+        site.write(Path(folder, "page"))
+        handler = partial(SimpleHTTPRequestHandler, directory=Path(folder, "page"))
+        handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}/"
+            server.shutdown()
+
+
+def arrive(browser: Browser, url: str, slow: bool) -> tuple[float, float, float]:
+    """Seconds to a face in sight, and from a press of "Another" to the first that the browser drew; megabytes in all."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page, sizes = context.new_page(), dict[str, int]()
+    page.on("requestfinished", lambda request: sizes.update({request.url: request.sizes()["responseBodySize"]}))
+    if slow:
+        context.new_cdp_session(page).send("Network.emulateNetworkConditions", SLOW)
+    began = time.monotonic()
+    page.goto(url, wait_until="commit")
+    page.wait_for_function(IN_SIGHT)
+    seen = time.monotonic() - began
+    page.wait_for_function("window.latentFaces?.opened")
+    pressed = time.monotonic()
+    page.get_by_role("button", name="Another").click()
+    page.wait_for_function(DRAWN, timeout=120_000)
+    own = time.monotonic() - pressed
+    context.close()
+    return seen, own, sum(sizes.values()) / 1e6
 
 
 def drag(page: Page, box: list[float]) -> tuple[list[float], float]:
@@ -65,56 +118,30 @@ def drag(page: Page, box: list[float]) -> tuple[list[float], float]:
     return page.evaluate("window.painted"), frames
 
 
-def arrive(context: BrowserContext, served: Served) -> tuple[float, float, float, float]:
-    """Seconds to the first faces and to the first of the browser's own, megabytes until then, and of weights among
-    these."""
-    page, sizes = context.new_page(), dict[str, int]()
-    page.on("requestfinished", lambda request: sizes.update({request.url: request.sizes()["responseBodySize"]}))
-    began = time.monotonic()
-    page.goto(served.url)
-    page.wait_for_function(
-        "[...document.querySelectorAll('img[data-model]')].some((image) => image.complete)"
-        " || document.querySelector('.model canvas')"
-    )
-    first = time.monotonic() - began
-    page.wait_for_function("window.latentFaces")
-    page.evaluate("latentFaces.tab('out-of-distribution').set({ models: 'GAN', mean: 1 })")
-    page.wait_for_function(f"{LOCAL} && {DRAWN}")
-    local = time.monotonic() - began
-    weights = sum(size for url, size in sizes.items() if "/weights/" in url)
-    page.close()
-    return first, local, sum(sizes.values()) / 1e6, weights / 1e6
-
-
 def main() -> None:
-    with serving() as served, open_chromium() as browser:
-        print(f"Start to first answer: {served.seconds:.1f} s, {served.megabytes:.0f} MB.")
-        context = browser.new_context()
-        for visit in ("First", "Second"):
-            first, local, megabytes, weights = arrive(context, served)
-            print(
-                f"{visit} visit: faces after {first:.2f} s, the browser's own after {local:.2f} s and {megabytes:.2f} MB, "
-                f"{weights:.1f} of weights."
-            )
-        print(
-            "\n| faces of six | pictures in 2 s | median ms | 95 % ms | frames a second | server's ms |\n|---|---|---|---|---|---|"
-        )
+    with serving() as served, static_folder() as files, open_chromium() as browser:
+        print(f"Start to first answer: {served.seconds:.1f} s, {served.megabytes:.0f} MB.\n")
+        print("| page | line | a face in sight, s | the first own one, s | MB until then | server's ms |")
+        print("|---|---|---|---|---|---|")
+        for name, url in (("python app.py", served.url), ("static folder", files)):
+            for slow in (False, True):
+                before = served.processor_seconds
+                seen, own, megabytes = arrive(browser, url, slow)
+                spent = f"{1000 * (served.processor_seconds - before):.0f}" if url == served.url else "–"
+                line = "1.6 Mbit/s" if slow else "this machine"
+                print(f"| {name} | {line} | {seen:.2f} | {own:.2f} | {megabytes:.2f} | {spent} |", flush=True)
+        print("\n| faces of six | pictures in 2 s | median ms | 95 % ms | frames a second |\n|---|---|---|---|---|")
         for name, models in ROWS.items():
-            page = context.new_page()
-            page.set_viewport_size({"width": 1280, "height": 1000})
-            page.goto(served.url)
-            page.wait_for_function("window.latentFaces")
+            page = browser.new_page(viewport={"width": 1280, "height": 1000})
+            page.goto(files)
+            page.wait_for_function("window.latentFaces?.opened")
             box = page.evaluate(WATCH, models)
-            page.evaluate("latentFaces.decoder.start()")
-            page.wait_for_function(f"{LOCAL} && {DRAWN}")
+            page.wait_for_function(DRAWN)
+            page.wait_for_timeout(3000)  # For the other workers.
             drag(page, box)
-            before = served.processor_seconds
             painted, frames = drag(page, box)
-            spent = 1000 * (served.processor_seconds - before)
             cuts = statistics.quantiles(painted, n=20)
-            print(
-                f"| {name} | {len(painted)} | {cuts[9]:.0f} | {cuts[18]:.0f} | {frames:.0f} | {spent:.0f} |", flush=True
-            )
+            print(f"| {name} | {len(painted)} | {cuts[9]:.0f} | {cuts[18]:.0f} | {frames:.0f} |", flush=True)
             page.close()
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.measure_start [starts]
 
-Prints a table of the seconds from `python app.py` to the first answer, the median of so many starts (3), and where
-the GAN's weights came from.
+Prints a table of the seconds from `python app.py` to the first answer and of the memory that it has by then, the median
+of so many starts (3), and where the GAN's weights came from. The first row is an empty page of gradio's.
 """
 
 import statistics
@@ -13,32 +13,38 @@ from pathlib import Path
 
 import httpx2
 
+from models.index import read_index
 from tests.loopback_hub import LoopbackHub
 from tests.serving import REPOSITORY, serving
 
+EMPTY = "import gradio\n\nwith gradio.Blocks() as page:\n    gradio.HTML('')\npage.launch()\n"
 
-def start(environment: dict[str, str]) -> tuple[float, str]:
-    """Start the page; returns seconds to the first answer, and the origin of the GAN's weights."""
-    with serving(environment) as page:
-        told = httpx2.get(f"{page.url}page.json", trust_env=False).json()
-        return page.seconds, told["models"][0]["origin"].partition(" (")[0]
+
+def start(environment: dict[str, str], folder: Path = REPOSITORY) -> tuple[float, float, str]:
+    """Start a page; returns seconds to the first answer, megabytes, and the origin of the GAN's weights, if it has any."""
+    with serving(environment, folder) as page:
+        megabytes = page.megabytes
+        told = httpx2.get(f"{page.url}page.json", trust_env=False)
+        origin = told.json()["models"][0]["origin"].partition(" (")[0] if folder == REPOSITORY else "-"
+        return page.seconds, megabytes, origin
 
 
 def publish_weights(hub: LoopbackHub) -> None:
-    for folder in sorted((REPOSITORY / "weights").iterdir()):
-        hub.add_folder("model", f"tester/latent-faces-{folder.name}", folder)
+    for folder in read_index(REPOSITORY / "weights"):
+        hub.add_folder("model", f"tester/latent-faces-{folder}", REPOSITORY / "weights" / folder)
 
 
 def main(starts: int = 3) -> None:
-    print("| Hub | cache | seconds | GAN's weights |\n|---|---|---|---|")
+    print("| Hub | cache | seconds | MB | GAN's weights |\n|---|---|---|---|---|")
 
-    def row(label: str, cache: str, environment: dict[str, str]) -> None:
-        measured = [start(environment) for _ in range(starts)]
-        print(
-            f"| {label} | {cache} | {statistics.median(seconds for seconds, _ in measured):.1f} | {measured[-1][1]} |",
-            flush=True,
-        )
+    def row(label: str, cache: str, environment: dict[str, str], folder: Path = REPOSITORY) -> None:
+        seconds, megabytes, origins = zip(*(start(environment, folder) for _ in range(starts)), strict=True)
+        middle = f"{statistics.median(seconds):.1f} | {statistics.median(megabytes):.0f}"
+        print(f"| {label} | {cache} | {middle} | {origins[-1]} |", flush=True)
 
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "app.py").write_text(EMPTY)
+        row("empty page of gradio's", "-", {}, Path(folder))
     row("not asked", "-", {})
     with LoopbackHub() as hub, tempfile.TemporaryDirectory() as folder:
         publish_weights(hub)

@@ -65,7 +65,7 @@ HELPERS = """async () => {
     texts: (file) => ({ ...png.textsOf(bytes(file)) }),
     see: async (file) => {
       const { note, drawn } = await field.see(page, new Blob([bytes(file)]));
-      return { note, drawn: drawn && { ...drawn, z: text(drawn.z) } };
+      return { note, drawn: drawn && { model: drawn.model, recipe: drawn.recipe, z: text(drawn.z) } };
     },
   };
 }"""
@@ -316,11 +316,11 @@ def test_texts_of_a_png_are_read(tested):
         tested("texts", base64.b64encode(whole[:end]).decode())  # A damaged file is no error.
 
 
-def drawn_by_the_page(face: Image.Image, model: str, recipe: str) -> str:
+def drawn_by_the_page(face: Image.Image, model: str, recipe: str, filter=Image.Resampling.LANCZOS) -> str:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("latent-faces model", model)
     texts.add_itxt("latent-faces recipe", recipe)
-    return text_of(face.resize((512, 512), Image.Resampling.LANCZOS), pnginfo=texts)
+    return text_of(face.resize((512, 512), filter), pnginfo=texts)
 
 
 def test_a_face_of_this_page_is_known_by_its_recipe(tested):
@@ -330,6 +330,8 @@ def test_a_face_of_this_page_is_known_by_its_recipe(tested):
         assert found["drawn"]["model"] == title and found["drawn"]["recipe"] == "7/3"
         np.testing.assert_allclose(array(found["drawn"]["z"], np.float32), model.sample_latent(3, seed=7)[2], atol=1e-5)
         assert "drew this face: 7/3" in found["note"]
+        squares = tested("see", drawn_by_the_page(face, title, "7/3", Image.Resampling.NEAREST))
+        assert squares["drawn"] == found["drawn"]
         # Written into another face, or as no recipe, it is not believed.
         assert tested("see", drawn_by_the_page(model.generate(1, seed=8)[0], title, "7/3"))["drawn"] is None
     assert tested("see", drawn_by_the_page(face, title, "seven"))["drawn"] is None
@@ -515,7 +517,7 @@ def test_a_photograph_never_leaves_the_device(chromium, address, photograph, tmp
             parts = urlsplit(request.url)
             assert request.url.startswith(address) and request.method == "GET" and not request.post_data_buffer
             assert parts.path.split("/")[1] in ("weights", "front") and parts.path.endswith(
-                (".safetensors", ".onnx", ".json", ".gz", ".wasm", ".js")
+                (".safetensors", ".onnx", ".json", ".gz", ".wasm", ".js", "first/icon.png")
             )
             assert len(parts.query) < 40 and not parts.fragment
             assert len(str(request.headers)) < 1000

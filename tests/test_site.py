@@ -94,6 +94,21 @@ def test_a_control_refuses_in_a_sentence(control, value, words):
     assert words in str(told.value) and str(told.value).endswith(".")
 
 
+def test_a_spaces_links_have_a_picture_with_a_whole_address(monkeypatch, show):
+    monkeypatch.setenv("SPACE_HOST", "somebody-faces.hf.space")
+    show(zoo.load_all())
+    assert 'property="og:image" content="https://somebody-faces.hf.space/front/first/card.jpg"' in site.index()
+
+
+def test_cards_and_the_report_are_there_to_be_read(client, told):
+    texts = {model["card"]: WEIGHTS / model["folder"] / "README.md" for model in told["models"]}
+    texts[told["links"]["report"]] = WEIGHTS.parent / "docs/report.md"
+    for place, path in texts.items():
+        answer = client.get(place)
+        assert answer.headers["content-type"].startswith("text/plain") and answer.text == path.read_text()
+    assert client.get("/weights/nobody/card.txt").status_code == 404
+
+
 def test_the_models_are_told_as_they_are(told):
     folders = json.loads((WEIGHTS / "index.json").read_text())
     assert [(model["folder"], model["name"]) for model in told["models"]] == [*folders.items()]

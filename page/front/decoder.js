@@ -7,15 +7,15 @@ import { Pool } from "./pool.js";
 // What one face is: 64 x 64 pixels, RGBA.
 const FACE_BYTES = 4 * 64 * 64;
 
-// Faces that are worth a second worker: more of the first autoencoders, whose work is in their fully connected layers,
-// whose weights are read for one face as for eight.
+// Faces that are worth a second worker. The first autoencoders spend their time on reading the weights of their fully
+// connected layers, which takes as long for one face as for eight.
 const FEWEST = { autoencoder: 8 };
 const FEWEST_OTHERS = 3;
 
-// Faces that are kept, lest they be decoded again: 16 MB.
+// So many faces are kept and not decoded again: 16 MB.
 const KEPT = 1024;
 
-// Whose weights come first where several are wanted.
+// The kinds of models that come first where several are wanted.
 const BEST = ["attribute-generator", "perceptual-autoencoder"];
 
 const here = (file) => new URL(file, import.meta.url);
@@ -26,6 +26,7 @@ export class Decoder extends EventTarget {
   #pools = new Map(); // Of both kinds of workers: promises.
   #bytes = new Map(); // Of all that is loaded, by name: {done, total}
   #networks = new Map(); // By name: {network, opened: a promise, isOpen, complaint}
+  #told = new Map(); // What files tell of them: promises.
   #newest = new WeakMap();
   #faces = new Map();
   #unable = globalThis.WebAssembly ? "" : unable("has no WebAssembly");
@@ -70,7 +71,8 @@ export class Decoder extends EventTarget {
 
   /**
    * What a graph answers to inputs by their names, each {data: Float32Array, shape}: outputs in the same form, or null as
-   * `decode`. `network` is {name: its own, graph: address, as seen from here, weights: whose tensors it takes, if any}.
+   * `decode`. `network` is {name, graph, weights}: a name of its own, the graph's address seen from this file, and a
+   * model's Weights if the graph takes tensors of them.
    */
   async run(network, inputs, { by } = {}) {
     return this.#supersede(by, async (isWanted) => {
@@ -81,11 +83,10 @@ export class Decoder extends EventTarget {
 
   /** Load what a network needs, a model or a graph. */
   open(network) {
-    const { name, kind } = network;
+    const { name } = network;
     const known = this.#networks.get(name);
     if (known && !known.complaint) return known.opened;
-    const rank = BEST.includes(kind) ? BEST.indexOf(kind) : BEST.length;
-    const opened = this.#line.enter(rank, (moved) => this.#open(network, moved));
+    const opened = this.#open(network);
     const state = { network, opened, isOpen: false, complaint: "" };
     opened.then(
       () => this.#tell(state, { isOpen: true }),
@@ -96,21 +97,28 @@ export class Decoder extends EventTarget {
     return opened;
   }
 
-  async #open(network, moved) {
+  async #open(network) {
     if (this.#unable) throw new Error(this.#unable);
-    const { name, graph, weights } = network;
-    const count = (...bytes) => {
-      moved();
-      this.#count(name, ...bytes);
-    };
-    const tensors = async (file, key, namesIn) => {
-      const told = await json(file);
+    const { name, kind, graph, weights } = network;
+    const rank = BEST.includes(kind) ? BEST.indexOf(kind) : BEST.length;
+    const tensors = (names) =>
+      this.#line.enter(rank, (moved) =>
+        weights.tensors(names, (...bytes) => {
+          moved();
+          this.#count(name, ...bytes);
+        }),
+      );
+    // What a file tells of a network, and the tensors that it names.
+    const described = async (file, key, namesIn) => {
+      const told = await this.#json(file);
       if (!Object.hasOwn(told, key)) throw new Error(`The ${name} has layers that a browser cannot compute.`);
-      return [told[key], await weights.tensors(namesIn(told[key]), count)];
+      return [told[key], await tensors(namesIn(told[key]))];
     };
     if (!graph) {
-      const described = tensors("kernel/decoders.json", network.about.architecture, tensorsOf);
-      const [pool, [layers, found]] = await Promise.all([this.#pool("kernel"), described]);
+      const [pool, [layers, found]] = await Promise.all([
+        this.#pool("kernel"),
+        described("kernel/decoders.json", network.about.architecture, tensorsOf),
+      ]);
       pool.add(name, { layers, tensors: found, latentSize: network.latentSize });
       await pool.ask(name);
       return pool;
@@ -118,7 +126,7 @@ export class Decoder extends EventTarget {
     const [pool, { bytes }, found] = await Promise.all([
       this.#pool("graphs"),
       fetched(here(graph)),
-      weights ? tensors("graphs/shapes.json", graph.match(/([^/]*)\.onnx$/)?.[1], Object.keys) : [{}, new Map()],
+      weights ? described("graphs/shapes.json", graph.match(/([^/]*)\.onnx$/)?.[1], Object.keys) : [{}, new Map()],
     ]);
     for (const [tensor, wanted] of Object.entries(found[0])) {
       const { shape } = found[1].get(tensor);
@@ -214,6 +222,16 @@ export class Decoder extends EventTarget {
     return new Pool("worker.js", runtime, lost);
   }
 
+  // Of all networks that are wanted at once it is read once, so that they come to the line together.
+  #json(file) {
+    if (!this.#told.has(file)) {
+      const told = fetched(here(file)).then(({ bytes }) => JSON.parse(new TextDecoder().decode(bytes)));
+      this.#told.set(file, told);
+      told.catch(() => this.#told.delete(file));
+    }
+    return this.#told.get(file);
+  }
+
   #again() {
     const failed = [...this.#networks.values()].filter(({ complaint }) => complaint);
     if (!failed.length) return;
@@ -234,8 +252,6 @@ export class Decoder extends EventTarget {
 
 const unable = (why) => `This browser ${why}, so it shows only the pictures that came with the page.`;
 
-const json = async (file) => JSON.parse(new TextDecoder().decode((await fetched(here(file))).bytes));
-
 // The names of the tensors that layers take.
 function tensorsOf(layers) {
   const normalised = ({ norm }) => ["weight", "bias", "running_mean", "running_var"].map((of) => `${norm}.${of}`);
@@ -254,7 +270,7 @@ class Line {
   enter(rank, load) {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ rank, load, resolve, reject });
-      queueMicrotask(() => this.#next()); // After all that are wanted at once.
+      setTimeout(() => this.#next()); // After all that are wanted at once.
     });
   }
 

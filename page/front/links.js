@@ -16,8 +16,9 @@ export function follow(search, tabs) {
   const experiment = query.get("tab") === "experiment"; // A tab once, now a button.
   if (experiment) query.set("mean", "-3");
   const name = experiment ? "out-of-distribution" : query.get("tab");
-  // Links of once named no tab where they led to the one that was first.
-  const tab = tabs.find((tab) => tab.name === name) ?? tabs.find((tab) => says(tab, query)) ?? tabs[0];
+  // Links of once named no tab where they led to the one that was first: it is the one of which they say most.
+  const most = Math.max(...tabs.map((tab) => said(tab, query)));
+  const tab = tabs.find((tab) => tab.name === name) ?? tabs.find((tab) => said(tab, query) === most);
   const always = Object.fromEntries(tab.controls.map(({ name, value }) => [name, value]));
   const [given, problems] = [{}, []];
   for (const control of linked(tab)) {
@@ -35,7 +36,7 @@ export function follow(search, tabs) {
   return { tab, problems, values: Object.keys(given).length ? { ...always, ...given } : firstOf(tab) };
 }
 
-const says = (tab, query) => linked(tab).some(({ name }) => query.has(name));
+const said = (tab, query) => linked(tab).filter(({ name }) => query.has(name)).length;
 
 // What a link to a tab with these settings says.
 export function linkOf({ name, controls, settings }, query = new URLSearchParams()) {

@@ -37,7 +37,7 @@ const STEPS = [
 export class Tour {
   constructor(page) {
     this.page = page;
-    this.element = h("aside", { class: "tour", hidden: true, "aria-label": "Tour", "aria-live": "polite" });
+    this.element = h("aside", { class: "tour", hidden: true, "aria-label": "Tour", tabindex: -1 });
     const steps = STEPS.map((step, index) =>
       h(
         "li",
@@ -82,6 +82,7 @@ export class Tour {
     );
     this.element.hidden = false;
     this.at = STEPS[index].tab;
+    this.element.focus({ preventScroll: true }); // It is read aloud.
     this.page.element.scrollIntoView({ block: "start" });
   }
 

@@ -3,8 +3,8 @@
 
 import { fetched } from "./fetched.js";
 
-// The file is read in whole blocks of this size, of which page.json tells the hashes. The first holds the header and, in
-// most files, the small tensors behind it.
+// The file is read in whole blocks of this size. The first holds the header and, in most files, the small tensors behind
+// it.
 const BLOCK = 2 ** 18;
 const MOST_HEADER_BYTES = 1e6;
 

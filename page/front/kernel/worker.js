@@ -1,9 +1,11 @@
 // Decodes latents for pool.js, one question at a time.
 
-import { MOST, openDecoder } from "./decoder.js";
+import { openDecoder } from "./decoder.js";
 
 const decoders = new Map();
 let module;
+
+const FACES = 8;
 
 // First {runtime}: the compiled kernel. Then {name, opening: {layers, tensors}, question}: the first message about a model
 // brings its weights along. A question is {z, count}, its answer {pixels}.
@@ -21,9 +23,9 @@ onmessage = async ({ data: { runtime, name, opening, question } }) => {
   }
 };
 
-// Run once, since browsers compile what is used into something faster.
+// Run for some faces, since browsers compile what is used into something faster.
 async function open(name, { layers, tensors, latentSize }) {
   const decode = await openDecoder(module, layers, tensors);
-  decode(new Float32Array(MOST * latentSize), MOST);
+  decode(new Float32Array(FACES * latentSize), FACES);
   decoders.set(name, decode);
 }

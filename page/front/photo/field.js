@@ -41,7 +41,7 @@ export async function see(page, file) {
   const drawn = await drawnHere(page, file, picture);
   if (drawn) {
     const note = `The ${page.models.get(drawn.model).said} drew this face: ${drawn.recipe}.`;
-    return new Found(page, { seen: middle(picture, SIDE).data, note, drawn });
+    return new Found(page, { seen: drawn.face, note, drawn });
   }
   const { seen, faces, angle } = await align(page.decoder, picture);
   return new Found(page, { seen: seen.data, faces, note: described(picture, faces, angle) });
@@ -56,7 +56,7 @@ function described({ width, height }, faces, angle) {
   return `${faces === 2 ? "Two" : faces} faces were found. This is the ${faces === 2 ? "larger" : "largest"} one${upright}.`;
 }
 
-// The face's model, recipe and latent, if its file says that one of this page's models drew it, and that is true.
+// The face, its model, recipe and latent, if its file says that one of this page's models drew it, and that is true.
 async function drawnHere(page, file, picture) {
   const { model_key: modelKey, recipe_key: recipeKey } = page.about.constants;
   const { [modelKey]: name, [recipeKey]: recipe } = textsOf(new Uint8Array(await file.arrayBuffer()));
@@ -69,7 +69,7 @@ async function drawnHere(page, file, picture) {
     const face = await page.decoder.decode(name, z);
     const { data } = middle(picture, SIDE);
     const difference = data.reduce((sum, value, i) => sum + Math.abs(value - face[i]), 0) / (3 * SIDE * SIDE);
-    return difference <= MOST_DIFFERENCE ? { model: name, recipe, z } : null;
+    return difference <= MOST_DIFFERENCE ? { face, model: name, recipe, z } : null;
   } catch {
     return null; // Whatever somebody wrote there, it is a picture all the same.
   }

@@ -194,7 +194,6 @@ export class Generate extends Tab {
     this.showAttributes(values, unknown);
     this.code.textContent = inCode(model, settings, values);
     this.discrete.hidden = !model.discreteSize;
-    this.large.canvas.dataset.face = this.chosen.face;
     if (model.discreteSize && this.discrete.open) {
       this.z = await this.latents(values);
       this.showBits();

@@ -56,9 +56,9 @@ export class Interpolate extends Tab {
             page.copyButton(this),
           ),
         ),
+        this.path.element,
         h("div", { class: "ends" }, a, b, this.notes),
       ),
-      this.path.element,
       fold(
         "Model and way",
         h(

@@ -77,8 +77,16 @@ export class YourPhoto extends Tab {
 
   actions() {
     const reset = () => this.set(Object.fromEntries(this.changes.map(({ name }) => [name, 0])));
-    const save = async () => download(await pngWith(this.stage.after, { Software: "Latent Faces" }), "your-photo.png");
-    return h("div", { class: "actions" }, this.changes.length > 0 && button("Reset", reset), button("Save", save));
+    const save = async () => {
+      await this.drawing;
+      if (this.stage.after) download(await pngWith(this.stage.after, { Software: "Latent Faces" }), "your-photo.png");
+    };
+    return h(
+      "div",
+      { class: "actions" },
+      this.changes.length > 0 && button("Reset", reset),
+      button("Save picture", save),
+    );
   }
 
   // Where a link has moved a slider that is folded.

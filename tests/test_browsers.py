@@ -1,0 +1,268 @@
+"""The page in Firefox and in WebKit: what every browser has to do, by keyboard and mouse."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlencode
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models import load
+from models.images import denormalise
+from tests.conftest import WEIGHTS
+
+RIGHT = "\ue014"  # The arrow's key (WebDriver, 17.4.2).
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # The key of a reference to an element (WebDriver, 12.2).
+SECONDS = 60  # That a page may take for what it is asked, on a machine that has much else to do.
+
+
+class Browser:
+    """A browser by the commands of WebDriver, which both browsers know."""
+
+    def goto(self, url: str) -> None:
+        self.command("Navigate", url=url)
+        self.wait("window.latentFaces?.opened")
+
+    def run(self, expression: str):
+        """The value of an expression of JavaScript; of a promise, what it resolves to."""
+        script = f"const done = arguments[0]; Promise.resolve({expression}).then(done, (error) => done(`${{error}}`));"
+        return self.command("ExecuteAsyncScript", script=script, args=[])
+
+    def wait(self, expression: str) -> None:
+        for _ in range(20 * SECONDS):
+            if self.run(f"!!({expression})") is True:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{expression} never came true; the page says: {self.run('document.body.innerText')}")
+
+    def wait_until_drawn(self) -> None:
+        self.wait("latentFaces.tabs.every((tab) => !tab.drawing)")
+
+    def element(self, expression: str) -> str:
+        return self.command("ExecuteScript", script=f"return {expression}", args=[])[ELEMENT]
+
+    def click(self, text: str) -> None:
+        """Click the visible button of a text."""
+        buttons = "[...document.querySelectorAll('button')].filter((button) => button.checkVisibility())"
+        self.command("ElementClick", id=self.element(f"{buttons}.find((one) => one.textContent === '{text}')"))
+
+    def press(self, selector: str, key: str, times: int = 1) -> None:
+        self.command("ElementSendKeys", id=self.element(f"document.querySelector('{selector}')"), text=key * times)
+
+    def shown(self, selector: str) -> np.ndarray:
+        """The pixels of the visible canvases, (n, height, width, 3)."""
+        canvases = f"[...document.querySelectorAll('{selector}')].filter((canvas) => canvas.checkVisibility())"
+        pictures = self.run(f"{canvases}.map((canvas) => canvas.toDataURL().split(',')[1])")
+        return np.array([np.asarray(image_of(picture).convert("RGB")).astype(int) for picture in pictures])
+
+
+class Firefox(Browser):
+    """By Marionette, Firefox's own protocol: JSON after its length (firefox-source-docs, Marionette, Protocol)."""
+
+    def __init__(self, port: int):
+        self.connection = socket.create_connection(("127.0.0.1", port))
+        self.stream = self.connection.makefile("rb")
+        self.receive()
+        self.command("NewSession")
+        self.command("SetTimeouts", script=1000 * SECONDS)
+
+    def command(self, name: str, **parameters):
+        message = json.dumps([0, 1, f"WebDriver:{name}", parameters]).encode()
+        self.connection.sendall(b"%d:%s" % (len(message), message))
+        _, _, error, result = self.receive()
+        assert error is None, error
+        return result.get("value") if isinstance(result, dict) else result
+
+    def receive(self):
+        length = b""
+        while (digit := self.stream.read(1)) != b":":
+            length += digit
+        return json.loads(self.stream.read(int(length)))
+
+
+PATHS = {
+    "Navigate": "url",
+    "ExecuteScript": "execute/sync",
+    "ExecuteAsyncScript": "execute/async",
+    "ElementClick": "element/{id}/click",
+    "ElementSendKeys": "element/{id}/value",
+}
+
+
+class WebKit(Browser):
+    """By WebDriver over HTTP."""
+
+    def __init__(self, port: int, binary: str):
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=2 * SECONDS, trust_env=False)
+        options = {"binary": binary, "args": ["--automation"]}
+        asked = {"capabilities": {"alwaysMatch": {"webkitgtk:browserOptions": options}}}
+        self.session = f"/session/{self.post('/session', asked)['sessionId']}"
+        self.post(f"{self.session}/timeouts", {"script": 1000 * SECONDS})
+
+    def command(self, name: str, **parameters):
+        path = PATHS[name].format(**parameters)
+        return self.post(f"{self.session}/{path}", {key: value for key, value in parameters.items() if key != "id"})
+
+    def post(self, path: str, content: dict):
+        value = self.client.post(path, json=content).json()["value"]
+        assert not (isinstance(value, dict) and "error" in value), value
+        return value
+
+
+def image_of(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def running(*command: str, **variables: str):
+    """A process in a home of its own; both end with the context, and all that it has started."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "HOME": home, "TMPDIR": home, "XDG_RUNTIME_DIR": home, **variables}
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command, cwd=home, env=environment, start_new_session=True, **silent)
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            with suppress(ProcessLookupError):  # Until nothing of it is left that could write there.
+                for _ in range(20 * SECONDS):
+                    os.killpg(process.pid, 0)
+                    time.sleep(0.05)
+
+
+def patiently(connect):
+    """What `connect` returns, once what it connects to is there."""
+    for _ in range(20 * SECONDS):
+        try:
+            return connect()
+        except (OSError, httpx.TransportError):
+            time.sleep(0.05)
+    raise AssertionError("the browser never answered")
+
+
+@contextmanager
+def firefox(dark: bool):
+    port = free_port()
+    with tempfile.TemporaryDirectory() as profile:
+        settings = {"marionette.port": port, "layout.css.prefers-color-scheme.content-override": 0 if dark else 1}
+        lines = [f'user_pref("{name}", {value});' for name, value in settings.items()]
+        Path(profile, "user.js").write_text("\n".join(lines))
+        with running("firefox-esr", "--headless", "--marionette", "--profile", profile):
+            yield patiently(lambda: Firefox(port))
+
+
+@contextmanager
+def webkit(dark: bool):
+    port = free_port()
+    binary = next(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"))
+    theme = {"GTK_THEME": "Adwaita:dark" if dark else "Adwaita"}
+    command = ("xvfb-run", "--auto-servernum", "WebKitWebDriver", f"--port={port}")
+    with running(*command, WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS="1", **theme):
+        yield patiently(lambda: WebKit(port, f"{binary}"))
+
+
+NEEDS = {firefox: ["firefox-esr"], webkit: ["WebKitWebDriver", "xvfb-run"]}
+
+
+def installed(opened):
+    for command in NEEDS[opened]:
+        if shutil.which(command) is None:
+            pytest.skip(f"{command} is not installed")
+    return opened
+
+
+@pytest.fixture(scope="module", params=NEEDS, ids=lambda opened: opened.__name__)
+def browser(request):
+    with installed(request.param)(dark=False) as browser:
+        yield browser
+
+
+GRID = "#tab-generate .crowd canvas"
+# Rounding, and sums in another order.
+MOST_APART = 1
+
+
+def drawn(folder: str, count: int, seed: int, **moved: float) -> np.ndarray:
+    """A model's faces as the library draws them, (n, 64, 64, 3)."""
+    model = load(WEIGHTS / folder)
+    with torch.inference_mode():
+        images = model.decode(model.sample_latent(count, seed, **moved))
+    return denormalise(images).permute(0, 2, 3, 1).numpy().astype(int)
+
+
+def test_it_draws_what_the_library_draws_and_the_address_leads_back_to_it(browser, url):
+    browser.goto(f"{url}?{urlencode({'tab': 'generate', 'model': 'Attribute GAN', 'seed': 7, 'faces': 4})}")
+    browser.wait_until_drawn()
+    assert np.abs(browser.shown(GRID) - drawn("attribute-gan", 4, 7)).max() <= MOST_APART
+    browser.click("Another")
+    browser.wait_until_drawn()
+    others = browser.shown(GRID)
+    browser.wait("location.search.includes(`seed=${latentFaces.opened.settings.seed}&`)")
+    link = browser.run("location.href")
+    assert (
+        np.abs(others - drawn("attribute-gan", 4, browser.run("latentFaces.opened.settings.seed"))).max() <= MOST_APART
+    )
+    browser.goto(link)
+    browser.wait_until_drawn()
+    assert (browser.shown(GRID) == others).all()
+
+
+def test_the_slider_moves_the_faces(browser, url):
+    browser.goto(f"{url}?{urlencode({'tab': 'out-of-distribution', 'models': 'GAN', 'faces': 3, 'mean': 0})}")
+    browser.press("#tab-out-of-distribution input[type=range]", RIGHT, times=5)
+    browser.wait_until_drawn()
+    mean = browser.run("latentFaces.opened.settings.mean")
+    assert mean > 0
+    assert np.abs(browser.shown(".model canvas") - drawn("gan", 3, 0, mean=mean)).max() <= MOST_APART
+
+
+def test_a_photograph_is_found_and_encoded(browser, url):
+    browser.goto(f"{url}?tab=reconstruct")
+    browser.command("ElementClick", id=browser.element("document.querySelector('#tab-reconstruct .example')"))
+    browser.wait("latentFaces.opened.found?.note.startsWith('Choose') === false")
+    browser.wait_until_drawn()
+    seen, kept = browser.shown("#tab-reconstruct .versions canvas")
+    assert seen.std() > 20 and np.abs(seen - kept).mean() < 20
+
+
+def test_a_picture_says_what_it_is(browser, url):
+    browser.goto(f"{url}?{urlencode({'tab': 'generate', 'model': 'GAN', 'seed': 3, 'faces': 4})}")
+    browser.wait_until_drawn()
+    browser.run(
+        "(URL.create = URL.createObjectURL, URL.createObjectURL = (blob) => URL.create(window.saved = blob), 0)"
+    )
+    browser.click("Save picture")
+    browser.wait("window.saved")
+    content = browser.run("saved.arrayBuffer().then((bytes) => [...new Uint8Array(bytes)])")
+    picture = Image.open(io.BytesIO(bytes(content)))
+    assert picture.size == (512, 512)
+    assert picture.text["latent-faces model"] == "GAN" and picture.text["latent-faces recipe"].startswith("3/1")
+
+
+@pytest.mark.parametrize("opened", NEEDS, ids=lambda opened: opened.__name__)
+def test_who_asks_for_dark_gets_it(opened, url):
+    with installed(opened)(dark=True) as browser:
+        browser.goto(url)
+        colours = "['color', 'backgroundColor'].map((of) => getComputedStyle(document.querySelector('.latent-faces'))[of].match(/[0-9.]+/g).map(Number))"
+        text, ground = browser.run(colours)
+        assert sum(ground[:3]) < 200 < sum(text[:3])
