@@ -17,21 +17,21 @@ COLUMNS, SCALE = 8, 2
 
 class Pictures(gradio.mcp.GradioMCPServer):
     def postprocess_output_data(self, data: Any, root_url: str) -> list[TextContent | ImageContent]:
-        """What an endpoint returned: a PNG of each list of faces with their captions, and the numbers as JSON."""
-        parts: list[TextContent | ImageContent] = []
+        """What an endpoint returned: the numbers as JSON and captions, then a PNG of each list of faces."""
+        words, faces = list[TextContent](), list[ImageContent]()
         outputs = data[0] if len(data) == 1 and isinstance(data[0], tuple) else data  # As gradio's client gives them.
         for output in outputs:
             match output:
                 case [{"image": {"path": _}}, *_]:
                     content = base64.b64encode(_side_by_side(output)).decode()
-                    parts.append(ImageContent(type="image", data=content, mimeType="image/png"))
+                    faces.append(ImageContent(type="image", data=content, mimeType="image/png"))
                     if captions := [item["caption"] for item in output if item.get("caption")]:
-                        parts.append(TextContent(type="text", text="; ".join(captions)))
+                        words.append(TextContent(type="text", text="; ".join(captions)))
                 case {"path": _}:  # A walk, in another form than its faces.
                     continue
                 case _:
-                    parts.append(TextContent(type="text", text=json.dumps(output)))
-        return parts
+                    words.append(TextContent(type="text", text=json.dumps(output)))
+        return [*words, *faces]
 
 
 def _side_by_side(gallery: list[dict[str, Any]]) -> bytes:

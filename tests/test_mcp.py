@@ -57,7 +57,7 @@ def picture(part) -> np.ndarray:
 
 def test_a_tool_shows_the_faces_that_it_drew(ask):
     drawn = ask(lambda client: client.call_tool("generate", {"model": "GAN", "seed": 3, "count": 10}))
-    faces, numbers = drawn.content
+    numbers, faces = drawn.content
     assert not drawn.isError and json.loads(numbers.text)["diversity"] > 0
     shown = picture(faces)[::2, ::2]
     assert shown.shape == (128, 512, 3) and (shown[64:, 128:] == 255).all()
@@ -69,7 +69,7 @@ def test_a_tool_shows_the_faces_that_it_drew(ask):
 
 def test_a_walk_needs_no_photographs(ask):
     walked = ask(lambda client: client.call_tool("interpolate", {"model": "GAN", "a": "0", "b": "1", "steps": 3}))
-    faces, notes = walked.content
+    notes, faces = walked.content
     assert not walked.isError and json.loads(notes.text) == {"notes": []}
     ends = [np.asarray(networks.load("GAN").generate(1, seed=seed)[0]) for seed in (0, 1)]
     shown = picture(faces)[::2, ::2]
