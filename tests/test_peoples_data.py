@@ -257,13 +257,14 @@ def test_texts_that_are_no_pictures_end_in_one_sentence_about_the_column(text, t
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has none in folders")
-def test_pipes_and_sockets_that_are_called_as_files_are_named_and_left_out(tmp_path):
+def test_pipes_and_sockets_that_are_called_as_files_are_named_and_left_out(tmp_path, monkeypatch):
     save(3, tmp_path / "mine/3.png")
     for name in ("a.jpg", "b.zip", "list_attr_celeba.csv", "list_eval_partition.txt", "c.parquet"):
         os.mkfifo(tmp_path / "mine" / name)
     (tmp_path / "mine/zero.png").symlink_to("/dev/zero")
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind(os.path.relpath(tmp_path / "mine/d.jpg"))  # A path of some 100 bytes is the longest.
+    with socket.socket(socket.AF_UNIX) as one, monkeypatch.context() as patch:
+        patch.chdir(tmp_path / "mine")  # A path of some 100 bytes is the longest.
+        one.bind("d.jpg")
         with open_split(settings(tmp_path), "train") as faces:
             assert numbers(everything(faces).pixels) == [3]
     assert faces.source.description.count("(no regular file)") == 7
