@@ -383,7 +383,9 @@ def test_another_model_to_start_from_is_refused(arguments, tmp_path):
     told = error(gan.main, [*arguments(SMALL_GAN, "gan"), "--start-from", str(tmp_path / "stronger")])
     assert told.startswith(f"--start-from {tmp_path / 'stronger'}: it is another model"), told
     told = error(attribute_gan.main, [*arguments(own), "--start-from", "nowhere"])
-    assert told.startswith("--start-from: nowhere is neither a folder here nor the name of a model on the Hub, user/name")
+    assert told.startswith(
+        "--start-from: nowhere is neither a folder here nor the name of a model on the Hub, user/name"
+    )
 
 
 def test_too_few_faces_for_a_batch_say_so(arguments):
