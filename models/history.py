@@ -1,6 +1,6 @@
 """How a model came to be: the losses of its training, and the faces of the same latents after every epoch.
 
-Two files beside the model's weights hold it. Training writes them, `train/history.py`; here they are read.
+Two files beside the model's weights hold it. Training writes them, `train/card.py`; here they are read.
 
 training.json    the command, its extent, the losses thinned to a few hundred points, the measurements of every epoch
 epochs.webp      an animation, 200 ms an epoch: the first 16 samples, generated from the same latents each time

@@ -29,10 +29,9 @@ from models.alignment import (
 )
 from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil
 from train.data import crop_by_itself, find_source
-from train.errors import TrainingError, run_command
 from train.folder import printable
 from train.losses import psnr
-from train.settings import DataSettings, check_range
+from train.settings import DataSettings, TrainingError, check_range, run_command
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)

@@ -17,9 +17,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from models import FaceModel
-from train.device import keep_freed_memory
-from train.errors import TrainingError, run_command
-from train.settings import check_range
+from train.distributed import keep_freed_memory
+from train.settings import TrainingError, check_range, run_command
 
 from . import scores
 from .evaluate import (

@@ -32,12 +32,11 @@ from models.speed import accelerate
 from train.autoencoder import AutoencoderSettings
 from train.autoencoders import AutoencoderTrainer
 from train.data import Faces, find_source
-from train.device import find_device, keep_freed_memory
-from train.errors import run_command
+from train.distributed import find_device, keep_freed_memory
 from train.gan import GANSettings
 from train.generators import GANTrainer
 from train.loop import STEPS_PER_READ, Trainer, prepare
-from train.settings import DataSettings, Settings
+from train.settings import DataSettings, Settings, run_command
 from train.source import Source
 
 from . import baseline

@@ -15,11 +15,10 @@ import tyro
 from models import FaceModel, PerceptualAutoencoder, load
 from models.images import denormalise, normalise
 from train.data import describe_crop, open_held_out, open_split
-from train.device import keep_freed_memory
-from train.errors import TrainingError, run_command
+from train.distributed import keep_freed_memory
 from train.losses import latent_moments
 from train.record import write_whole
-from train.settings import DataSettings, check_range
+from train.settings import DataSettings, TrainingError, check_range, run_command
 
 from . import scores
 from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features

@@ -21,7 +21,7 @@ from torch import nn
 from torch_fidelity.utils import create_feature_extractor
 
 from models.alignment import load_detector
-from train.errors import TrainingError
+from train.settings import TrainingError
 
 
 class EfficientNetLite0(nn.Module):

@@ -20,10 +20,9 @@ from huggingface_hub import EvalResult, ModelCard
 
 from models.index import read_index
 from models.loading import WEIGHTS_FILE
-from train.device import keep_freed_memory
-from train.errors import TrainingError, run_command
+from train.distributed import keep_freed_memory
 from train.record import write_whole
-from train.settings import check_range
+from train.settings import TrainingError, check_range, run_command
 
 from . import experiments, figures, tables
 from .evaluate import BY_FACE, PARTS, EvaluationSettings, describe, load_model

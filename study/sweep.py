@@ -20,10 +20,9 @@ import tyro
 
 from models.base import FaceModel
 from train import autoencoder, gan
-from train.errors import TrainingError, run_command
 from train.losses import latent_moments
 from train.record import Record, write_whole
-from train.settings import check_range
+from train.settings import TrainingError, check_range, run_command
 
 from . import experiments, scores
 from .evaluate import BY_FACE, EvaluationSettings, RealFaces, compare, decode, encode, load_model

@@ -8,7 +8,7 @@ from models import Generator
 from models.alignment import LANDMARKS
 from study import alignment
 from tests.conftest import WEIGHTS
-from train.errors import TrainingError
+from train.settings import TrainingError
 
 
 def test_the_framing_is_measured_and_found_again(tmp_path, capsys, monkeypatch):

@@ -18,7 +18,7 @@ from study import attributes
 from study.attributes import Judges
 from study.evaluate import ComparisonSettings, RealFaces
 from tests.conftest import WEIGHTS, draw_face, encode
-from train.errors import TrainingError
+from train.settings import TrainingError
 
 NETWORKS = ("efficientnet-lite0", "age-resnet")
 

@@ -12,7 +12,7 @@ import torch
 
 from models import Generator
 from study import bench
-from train.device import find_device
+from train.distributed import find_device
 
 QUICK = ["--rounds", "1", "--steps", "1", "--faces", "300"]
 

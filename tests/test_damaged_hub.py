@@ -13,7 +13,7 @@ from page import networks, zoo
 from page.zoo import load_models
 from tests.loopback_hub import Fault
 from tests.test_history import make_run
-from train.history import write_history
+from train.card import write_history
 
 REPOSITORY = repository_name("tester", "gan")
 

@@ -17,8 +17,7 @@ from study.evaluate import EvaluationSettings
 from tests.conftest import draw_face, encode, write_parquet
 from train import data, gan
 from train.data import FACE_BYTES, Faces, open_faces, open_held_out, open_split
-from train.errors import TrainingError
-from train.settings import DataSettings
+from train.settings import DataSettings, TrainingError
 from train.source import TableSource, UnknownSplit, find_source
 
 

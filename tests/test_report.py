@@ -16,7 +16,7 @@ from study import experiments, report, tables
 from study.evaluate import BY_FACE, describe
 from study.scores import SCORES, Score
 from tests.conftest import WEIGHTS
-from train.errors import TrainingError
+from train.settings import TrainingError
 
 DOCS = WEIGHTS.parent / "docs"
 TITLES = read_index(WEIGHTS)

@@ -15,9 +15,9 @@ from models import load
 from models.history import load_history
 from tests.test_train import SMALL_GAN
 from train import gan
-from train.errors import TrainingError
-from train.history import document
+from train.card import document
 from train.record import Record
+from train.settings import TrainingError
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -76,7 +76,7 @@ def test_sigterm_saves_and_says_how_to_go_on(celeba, tmp_path):
     stop += "    if number == 3: os.kill(os.getpid(), signal.SIGTERM)\n"
     stop += "    return step(self, images, number, labels)\n"
     stop += "generators.GANTrainer.step = terminated"
-    script = f"import sys\nfrom train import gan, generators\nfrom train.errors import run_command\n{stop}\nrun_command(gan.main)"
+    script = f"import sys\nfrom train import gan, generators\nfrom train.settings import run_command\n{stop}\nrun_command(gan.main)"
     arguments = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
     command = [sys.executable, "-c", script, *SMALL_GAN, *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=REPOSITORY)
@@ -99,7 +99,9 @@ def test_a_disk_that_takes_no_more_ends_in_a_sentence_and_keeps_the_checkpoint(c
     gan.main([*arguments, "--epochs", "1"])
     before = (tmp_path / "run/checkpoint.pt").read_bytes()
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2)"
-    script = f"import sys\nfrom train import gan\nfrom train.errors import run_command\n{limit}\nrun_command(gan.main)"
+    script = (
+        f"import sys\nfrom train import gan\nfrom train.settings import run_command\n{limit}\nrun_command(gan.main)"
+    )
     command = [sys.executable, "-c", script, *arguments, "--epochs", "2", "--resume"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -10,7 +10,7 @@ import pytest
 from models import Generator
 from study import sweep
 from study.sweep import Kind
-from train.errors import Interrupted, TrainingError
+from train.settings import Interrupted, TrainingError
 
 SMALL = ("--batch-size", "8", "--latent-size", "10", "--precision", "fp32")
 KINDS = (

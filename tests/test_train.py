@@ -20,8 +20,8 @@ from models import AttributeDiscriminator, AttributeGenerator, Autoencoder, Gene
 from models.history import load_history
 from train import adversary, attribute_gan, autoencoder, autoencoders, gan, perceptual_autoencoder, pictures
 from train.autoencoders import AutoencoderTrainer, PerceptualAutoencoderTrainer
-from train.errors import Interrupted, TrainingError
 from train.generators import AttributeGANTrainer, GANTrainer
+from train.settings import Interrupted, TrainingError
 
 SMALL = ["--batch-size", "8", "--latent-size", "10", "--precision", "fp32", "--passes", "1"]
 SMALL_GAN = [*SMALL, "--hidden-size", "4", "--discrete-size", "5"]

@@ -17,12 +17,17 @@ from train import adversary, autoencoders, gan, loop, pictures
 from train.adversary import Attributes, Averages, draw_warps, judge, warp
 from train.attribute_gan import AttributeGANSettings
 from train.autoencoder import AutoencoderSettings
-from train.autoencoders import AutoencoderTrainer, PerceptualAutoencoderTrainer, fit_directions, fit_mixture
+from train.autoencoders import (
+    AutoencoderTrainer,
+    Float32Muon,
+    PerceptualAutoencoderTrainer,
+    fit_directions,
+    fit_mixture,
+)
 from train.data import Batch
 from train.gan import GANSettings
 from train.generators import AttributeGANTrainer, GANTrainer, Shares
 from train.losses import PerceptualDistance
-from train.muon import Float32Muon
 from train.perceptual_autoencoder import PerceptualAutoencoderSettings
 
 SMALL = {"batch_size": 16, "latent_size": 10, "precision": "fp32", "device": "cpu"}

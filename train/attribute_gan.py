@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import run_command
 from .gan import GANSettings
-from .settings import check_range, command_line
+from .settings import check_range, command_line, run_command
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .errors import TrainingError, run_command
-from .settings import Settings, check_range, command_line
+from .settings import Settings, TrainingError, check_range, command_line, run_command
 
 
 @dataclass(frozen=True)

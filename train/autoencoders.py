@@ -1,4 +1,4 @@
-"""The trainers of the autoencoders."""
+"""The trainers of the autoencoders, and what is fitted to their latents."""
 
 import copy
 import math
@@ -16,14 +16,13 @@ from models.images import normalise
 from . import distributed
 from .adversary import Averages, judge, slow_start
 from .data import Faces, open_faces, open_held_out
-from .device import has_fast_bf16
-from .errors import TrainingError
+from .distributed import has_fast_bf16
 from .loop import Trainer, start, train
 from .losses import PerceptualDistance, latent_moments, mmd, moments, pixel_loss, psnr
-from .muon import Float32Muon
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
+from .settings import TrainingError
 
 # Whose latents whiten a model: for a covariance of 100 numbers, twenty faces a number.
 WHITENING_FACES = 2000
@@ -33,6 +32,9 @@ FITTED_FACES, LAST_FITTED_FACES = 10_000, 30_000
 
 # Adam's in the adversarial epochs, the discriminator's being twice as much; it falls to 0 over the last three fifths.
 ADVERSARIAL_RATE = 0.0001
+
+# Of the quintic that PyTorch's Muon iterates (Jordan et al. 2024, kellerjordan.github.io/posts/muon), and how often.
+_A, _B, _C, _STEPS = 3.4445, -4.7750, 2.0315, 5
 
 # The report's prior.
 PRIOR_MEAN, PRIOR_VARIANCE = 0.0, 2.0
@@ -377,6 +379,52 @@ def fit_directions(model: PerceptualAutoencoder, z: torch.Tensor, rows: torch.Te
     ridge = 1e-3 * len(rows) * torch.eye(rows.shape[1], dtype=rows.dtype)
     effects = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ z.cpu().double())
     model.directions.copy_(2 * effects)  # From -1 to +1.
+
+
+class Float32Muon(torch.optim.Muon):
+    """PyTorch's Muon, whose matrix products are in bfloat16, in float32.
+
+    A CPU without bfloat16 units computes those a hundred times slower than in float32, and a step of the autoencoder
+    takes most of a minute. Checkpoints go from one to the other.
+
+    Args:
+        matrices, learning_rate: without weight decay; at Adam's step size (Liu et al. 2025, arXiv:2502.16982).
+    """
+
+    def __init__(self, matrices: list[torch.nn.Parameter], learning_rate: float):
+        super().__init__(matrices, learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
+                update = orthogonalise(parameter.grad.lerp(momentum, group["momentum"]))
+                parameter.add_(update, alpha=-0.2 * group["lr"] * max(parameter.shape) ** 0.5)
+
+
+def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
+    """A matrix (n, m) with about the same singular vectors, and singular values of 0.7 to 1.2, all but the smallest.
+
+    Each iteration makes (a + b G + c G^2) X of X, G being X X^T. The factors commute with G, and are multiplied with
+    each other first: the larger matrix is multiplied twice, not ten times.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonalise(matrix.T).T
+    matrix = matrix / matrix.norm().clamp(min=1e-7)
+    gram = matrix @ matrix.T
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    product = identity
+    for _ in range(_STEPS):
+        factor = torch.addmm(gram, gram, gram, beta=_B, alpha=_C) + _A * identity
+        product = factor @ product
+        gram = factor @ gram @ factor
+    return product @ matrix
 
 
 def train_autoencoder(

@@ -27,10 +27,9 @@ from filelock import FileLock, Timeout
 from models.images import IMAGE_SIZE, resize_and_crop
 
 from . import distributed
-from .errors import TrainingError, printable
 from .folder import SPLIT_NAMES, Picture, canonical
 from .labels import most_damaged
-from .settings import DataSettings, Settings
+from .settings import DataSettings, Settings, TrainingError, printable
 from .source import Source, UnknownSplit, find_source
 
 FACE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)

@@ -27,8 +27,8 @@ from models import decoding
 from models.images import read_pixels
 from models.loading import one_line
 
-from .errors import TrainingError, printable
 from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
+from .settings import TrainingError, printable
 
 HEIF_EXTENSIONS = {".heic", ".heif", ".hif"}
 PACKED_EXTENSIONS = {".zip", ".parquet", ".arrow"}

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import TrainingError, run_command
-from .settings import Settings, check_average, check_range, command_line
+from .settings import Settings, TrainingError, check_average, check_range, command_line, run_command
 
 
 @dataclass(frozen=True)

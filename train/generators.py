@@ -14,13 +14,12 @@ from models.latents import sample_bits, sample_normal
 from . import distributed
 from .adversary import Attributes, Averages, judge, slow_start
 from .data import Faces, open_faces
-from .errors import TrainingError
 from .loop import Trainer, start, train
 from .losses import discriminator_loss, generator_loss
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
-from .settings import AVERAGES
+from .settings import AVERAGES, TrainingError
 
 # Which of the random streams of (seed, step) chooses the attributes that are told; others draw latents and mirror faces.
 _TELL_STREAM = 4

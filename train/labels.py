@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import printable
+from .settings import printable
 
 # Classes of more kinds are identities, or no classes at all.
 MOST_CLASSES = 50

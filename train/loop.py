@@ -24,10 +24,9 @@ from models.loading import one_line
 
 from . import distributed, pictures
 from .data import Batch, Faces
-from .device import keep_freed_memory
-from .errors import Interrupted, TrainingError
+from .distributed import keep_freed_memory
 from .run import Position, Run
-from .settings import Settings
+from .settings import Interrupted, Settings, TrainingError
 
 # Losses stay on the device and are read together: on a GPU, reading one waits for all work before it.
 # Of steps that take long, or are few, they are read every second.

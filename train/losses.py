@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .errors import TrainingError
+from .settings import TrainingError
 
 # Scales of the inverse multiquadratic kernels, after the Wasserstein autoencoder (Tolstikhin et al. 2018,
 # arXiv:1711.01558, in the authors' code): wide kernels pull far clouds together, narrow ones shape close ones.

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from .autoencoder import ReconstructionSettings
-from .errors import TrainingError, run_command
-from .settings import check_average, check_range, command_line
+from .settings import TrainingError, check_average, check_range, command_line, run_command
 
 
 @dataclass(frozen=True)

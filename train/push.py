@@ -13,9 +13,8 @@ import tyro
 
 from models.index import MODEL_FILES
 
-from .errors import TrainingError, run_command
 from .record import Record
-from .settings import Settings, command_line
+from .settings import Settings, TrainingError, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _copy_files(source: Path, target: Path, root: Path) -> None:
 
 def _document_run(run: Path, copy: Path, repository: str) -> int:
     """Write the card and the history of a run beside the copy of its model; returns its epochs."""
-    from .history import document
+    from .card import document
 
     record = Record(run)
     # The history is there only once a run has ended, and not at all in those from before it was written.

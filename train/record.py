@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import TrainingError
+from .settings import TrainingError
 
 # What run.json holds, the first three always.
 _DESCRIPTION: dict[str, type | tuple[type, ...]] = {

@@ -33,12 +33,10 @@ from models.history import load_history
 from models.loading import one_line
 
 from . import distributed
-from .card import write_card
+from .card import document, write_card
 from .data import Faces
-from .errors import TrainingError
-from .history import document
 from .record import Record, write_whole
-from .settings import Settings
+from .settings import Settings, TrainingError
 
 # Of fewer faces than this an epoch by itself makes several passes over them, so many at most: one of a few steps is not
 # worth its pictures and its checkpoint.

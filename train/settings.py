@@ -1,18 +1,20 @@
-"""The settings that commands share: of the data all of them, of training both that train.
+"""What commands share: the settings, of the data and of training, and how a command ends.
 
 Command lines are made from these dataclasses by tyro. PyTorch takes seconds to import, and is imported where it is used:
-`--help` and a wrong setting are answered before.
+`--help` and a wrong setting are answered before. Of a problem that a person can mend they read one clear sentence, never
+a traceback.
 """
 
+import io
 import os
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 import tyro
-
-from .errors import TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +25,22 @@ S = TypeVar("S")
 # Standard deviations of the averages of weights that a run keeps, in shares of its training so far: the two of Karras et
 # al. (2024, arXiv:2312.02696), and half of the shorter.
 AVERAGES = (0.025, 0.05, 0.1)
+
+
+class TrainingError(Exception):
+    """Something is wrong with what was asked for; the message says what, and what to do."""
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop, and it has saved its state.
+
+    Attributes:
+        exit_code: 128 + the signal's number, as shells report it.
+    """
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
@@ -138,13 +156,13 @@ class ComputeSettings(DataSettings):
 
     @property
     def torch_device(self) -> "torch.device":
-        from .device import find_device
+        from .distributed import find_device
 
         return find_device(self.device)
 
     @property
     def uses_bf16(self) -> bool:
-        from .device import has_fast_bf16
+        from .distributed import has_fast_bf16
 
         return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.torch_device))
 
@@ -228,3 +246,47 @@ class Settings(ComputeSettings):
         check_range("keep_epochs", self.keep_epochs, 0, 100_000)
         if self.limit is not None and self.limit < self.batch_size:
             raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
+
+
+def run_command(command: Callable[[list[str]], None]) -> NoReturn:
+    """Run a command's `main` with the words of the command line, turn what can go wrong into a sentence, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Names that the terminal's encoding does not have.
+    _find_a_home()
+    _ask_this_machine_directly()
+    try:
+        command(sys.argv[1:])
+    except TrainingError as error:
+        sys.exit(f"error: {printable(str(error))}")
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def printable(text: str) -> str:
+    """A name as any file and terminal takes it: on Linux it may be bytes of any kind, and hold a terminal's commands."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def _find_a_home() -> None:
+    """A user that the system does not know, as in a container, may have no folder for caches: then it is a temporary one."""
+    home = os.path.expanduser("~")
+    if os.name == "posix" and not (os.access(home, os.W_OK | os.X_OK) or os.path.isdir(os.path.join(home, ".cache"))):
+        folder = Path(tempfile.gettempdir(), f"latent-faces-{os.getuid()}")
+        folder.mkdir(exist_ok=True)
+        os.environ["HOME"] = str(folder)
+        print(f"There is no home folder that can be written: what is kept for later runs goes to {folder}.")
+
+
+def _ask_this_machine_directly() -> None:
+    """Whatever proxy there is, addresses of this machine are not asked by way of it."""
+    for name in ("no_proxy", "NO_PROXY"):
+        if (hosts := os.environ.get(name, "")) != "*":
+            os.environ[name] = ",".join(filter(None, (hosts, "localhost", "127.0.0.1", "::1")))

@@ -36,10 +36,9 @@ from huggingface_hub.errors import (
 from models.images import IMAGE_SIZE
 
 from . import distributed
-from .errors import TrainingError
 from .folder import Folder, Picture, canonical, files_below, fingerprint, scan
 from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
-from .settings import DataSettings
+from .settings import DataSettings, TrainingError
 
 # Seconds in which a Hub that is there has answered; left to its own retries, the client takes minutes to give up.
 HUB_TIMEOUT = 10
