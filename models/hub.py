@@ -12,6 +12,11 @@ INVALID_TOKEN = (
 )
 
 
+def rejects_token(error: HfHubHTTPError) -> bool:
+    """Whether the Hub refused the token that came with a request, and not the request."""
+    return error.response.status_code == 401 and "authorization" in error.response.request.headers
+
+
 def check_can_push(repository: str) -> None:
     """Find out before hours of work whether their result could be pushed.
 

@@ -38,7 +38,7 @@ from huggingface_hub.utils import validate_repo_id
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .hub import INVALID_TOKEN, one_line
+from .hub import INVALID_TOKEN, one_line, rejects_token
 from .index import bundled
 
 CONFIG_FILE, WEIGHTS_FILE = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_FILE
@@ -188,7 +188,7 @@ def _ask_for_commit(location: Location, patiently: bool) -> tuple[str | None, st
     except HfHubHTTPError as error:
         if patiently and _is_busy(error):
             return ask(token=location.token, retry_on_errors=True).commit_hash, location.token
-        if not _rejects_token(error):
+        if not rejects_token(error):
             raise
         try:
             commit = ask(token=False).commit_hash
@@ -197,10 +197,6 @@ def _ask_for_commit(location: Location, patiently: bool) -> tuple[str | None, st
         # Told to the caller of from_pretrained.
         warnings.warn(f"{INVALID_TOKEN}. {location.name} is public and is loaded without it.", stacklevel=5)
         return commit, False
-
-
-def _rejects_token(error: HfHubHTTPError) -> bool:
-    return error.response.status_code == 401 and "authorization" in error.response.request.headers
 
 
 def _is_busy(error: HfHubHTTPError) -> bool:
@@ -222,7 +218,7 @@ def _in_words(error: Exception, location: Location, file: str) -> Exception:
             f"there is no folder {name} here, {file} of {name} is not cached, and the Hub {why}"
         )
     if isinstance(error, HfHubHTTPError):
-        if _rejects_token(error):
+        if rejects_token(error):
             return ValueError(f"{INVALID_TOKEN}; without it there is no {name} on the Hub")
         if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
             return ValueError(

@@ -30,6 +30,7 @@ from huggingface_hub.errors import (
 from tqdm import tqdm
 
 from models.history import EPOCHS_FILE, TRAINING_FILE
+from models.hub import INVALID_TOKEN, rejects_token
 from models.index import repository_name
 
 from .labels import ATTRIBUTES_FILE
@@ -141,13 +142,16 @@ def _pull(repository: str, revision: str | None, end: float) -> tuple[Path, str]
         probed = _in_thread(get_hf_file_metadata, url, None, PROBE_SECONDS).result(timeout=PROBE_DEADLINE)
         if probed.commit_hash is None:  # As a hotel's login page does, for any address.
             raise OSError("what answers there is no Hub")
-    except (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError):
-        raise
     except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
+        is_refused = isinstance(error, HfHubHTTPError) and rejects_token(error)
+        if not is_refused and isinstance(
+            error, (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError)
+        ):
+            raise
         path = try_to_load_from_cache(repository, WEIGHTS_FILE, revision=revision)
         if not isinstance(path, str):
-            raise OSError(f"the Hub is away, {_reason(error)}") from error
-        return Path(path).parent, ", cached (the Hub is away)"
+            raise OSError(INVALID_TOKEN if is_refused else f"the Hub is away, {_reason(error)}") from error
+        return Path(path).parent, f", cached ({'the token is invalid' if is_refused else 'the Hub is away'})"
     # Resolves the revision and remembers it for a start without the Hub. What follows names the commit, so that all
     # files are of one state, and nothing is asked about files that are cached.
     folder = _fetch(repository, CONFIG_FILE, revision, end).parent

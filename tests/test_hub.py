@@ -288,6 +288,16 @@ def test_a_fine_grained_token_that_may_write_pushes(hub, published):
     assert "/commit/" in push.push(published, REPOSITORY)
 
 
+def test_the_page_says_that_a_token_has_expired(hub, published, bundled, monkeypatch):
+    push.push(published, REPOSITORY)
+    monkeypatch.setenv("HF_TOKEN", REVOKED_TOKEN)
+    assert "the token for the Hub is invalid or has expired" in load_models(NAMES, bundled, "tester")["gan"].origin
+    monkeypatch.setenv("HF_TOKEN", "a-token-that-is-valid")
+    assert load_models(NAMES, bundled, "tester")["gan"].origin.startswith(f"{REPOSITORY} at ")
+    monkeypatch.setenv("HF_TOKEN", REVOKED_TOKEN)
+    assert load_models(NAMES, bundled, "tester")["gan"].origin.endswith(", cached (the token is invalid)")
+
+
 def test_pulling_pins_a_revision_and_then_needs_no_hub(hub, published, bundled):
     first = hub.repository("model", REPOSITORY).commits[0].sha
     other = Generator(latent_size=11, discrete_size=5, hidden_size=4)
