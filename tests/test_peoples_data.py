@@ -399,10 +399,13 @@ def test_a_small_set_is_gone_over_several_times_an_epoch_and_a_resumed_run_as_be
     gan.main([*SMALL, "--epochs", "1", *folders(tmp_path)])
     assert "Each epoch makes 3 passes over the 16 faces (--passes sets it)." in capsys.readouterr().out
     assert torch.load(tmp_path / "run/checkpoint.pt")["position"]["step"] == 3 * 16 // 4
+    command = lambda: json.loads((tmp_path / "run/run.json").read_text())["command"]
+    assert "--passes" not in command()  # It would choose as many by itself.
     save(16, tmp_path / "mine/16.png")
     monkeypatch.setattr(run, "FACES_PER_EPOCH", 400)
     gan.main([*SMALL, "--epochs", "2", *folders(tmp_path), "--resume"])
     assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["passes"] == 3
+    assert "--passes 3" in command()
     assert torch.load(tmp_path / "run/checkpoint.pt")["position"]["step"] == 2 * 3 * 16 // 4
 
 

@@ -158,8 +158,13 @@ class Run:
             TrainingError: --dataset is another, and so are its faces.
         """
         before, dataset = self._before, self.settings.dataset
+        passes = _passes_over(faces)
         if self.settings.passes is None:
-            self.settings = replace(self.settings, passes=_passes_over(faces))
+            if passes > 1:
+                print(f"Each epoch makes {passes} passes over the {len(faces):,} faces (--passes sets it).")
+            self.settings = replace(self.settings, passes=passes)
+        # A card's command leaves out what it would choose by itself.
+        told = replace(self.settings, passes=None) if self.settings.passes == passes else self.settings
         count = faces.wait_for(self.settings.batch_size)
         first_faces = zlib.crc32(faces[: min(count, self.settings.batch_size)].numpy().tobytes())
         first_before = before.get("first_faces")
@@ -183,7 +188,7 @@ class Run:
             "commit": _commit(),
             **before,
             "kind": self.kind,
-            "command": command_of(f"train.{self.kind}", self.settings),
+            "command": command_of(f"train.{self.kind}", told),
             "settings": _jsonable(self.settings),
             "dataset": _public_name(dataset),
             "start_from": before.get("start_from") or _told(self.settings.start_from),
@@ -310,10 +315,7 @@ def _passes_over(faces: Faces) -> int:
     expected = faces.size_if_known()
     if expected is None or expected < FACES_PER_EPOCH:
         expected = faces.wait_for(FACES_PER_EPOCH)  # Exactly, without those that are damaged.
-    passes = min(MOST_PASSES, math.ceil(FACES_PER_EPOCH / max(1, expected)))
-    if passes > 1:
-        print(f"Each epoch makes {passes} passes over the {expected:,} faces (--passes sets it).")
-    return passes
+    return min(MOST_PASSES, math.ceil(FACES_PER_EPOCH / max(1, expected)))
 
 
 def halved(model: FaceModel) -> FaceModel:
