@@ -17,12 +17,12 @@ from models import FaceModel
 from models.history import load_history
 from models.images import to_pil
 from page import drawing, pictures, site
+from page.catalog import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
 from page.controls import Control
 from page.networks import decode, load
 from page.recipe import Recipe
 from page.site import DRAWN
 from page.story import SMOOTH_STEPS, signature
-from page.zoo import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
 from study.attributes import best_first, kind_of, name_of
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26

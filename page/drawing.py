@@ -19,13 +19,13 @@ from models.alignment import Aligned, align
 from models.images import IMAGE_SIZE, from_pil, open_image
 
 from . import labels
+from .catalog import MODELS, attributes_of, autoencoders
 from .networks import decode, encode, load
 from .pictures import diversity, pixels_of
 from .recipe import MAX_FACES, MAX_SEED, MAX_TEMPERATURE, Recipe, sample
 from .server import BUSY
 from .story import EXPERIMENT, GONE, MAX_MEAN, MAX_STEPS, MODEL_KEY, RECIPE_KEY, SMOOTH_STEPS, Discrete, Way
 from .values import number, whole
-from .zoo import MODELS, attributes_of, autoencoders
 
 # A large JPEG decodes itself at a fraction of its size; at this one, small faces in it are still found.
 PHOTO_SIDE = 1024

@@ -33,8 +33,8 @@ from models.history import EPOCHS_FILE, TRAINING_FILE
 from models.hub import INVALID_TOKEN, rejects_token
 from models.index import repository_name
 
+from .catalog import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, ShownModel, describe, hashes
 from .labels import ATTRIBUTES_FILE
-from .zoo import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, ShownModel, describe, hashes
 
 # A Hub that is there answers a request for a file's headers in a fraction of a second; a name may not even resolve.
 PROBE_SECONDS, PROBE_DEADLINE = 2.0, 3.0

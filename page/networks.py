@@ -17,8 +17,8 @@ from models import FaceModel
 from models.images import IMAGE_SIZE, denormalise
 from models.speed import accelerate
 
-from . import zoo
-from .zoo import MODELS
+from . import catalog
+from .catalog import MODELS
 
 # As many threads as there are cores compute for everybody, one core each: for networks as small as these, to share
 # faces among cores takes less time than to share every layer. Computing in the threads that wait would give each of
@@ -48,7 +48,7 @@ def load(name: str) -> FaceModel:
     Raises:
         ValueError: what a stranger offers on the Hub under this name is no such model.
     """
-    shown = zoo.load(name)
+    shown = catalog.load(name)
     try:
         model = models.load(shown.folder)
         with torch.inference_mode():

@@ -27,8 +27,8 @@ from starlette.staticfiles import StaticFiles
 from models.history import EPOCHS_FILE
 
 from . import labels, pictures, recipe, story
+from .catalog import MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
 from .tabs import Tab, generate, interpolate, out_of_distribution, reconstruct, training
-from .zoo import MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
 
 FRONT, EXAMPLES = (Path(__file__).with_name(name) for name in ("front", "examples"))
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from models.history import History
 
+from .catalog import MODELS, ROOT, WEIGHTS_FILE, hashes, load
 from .pictures import pixels_of
 from .recipe import Recipe
 from .values import whole
-from .zoo import MODELS, ROOT, WEIGHTS_FILE, hashes, load
 
 EXPERIMENT = ("Plain autoencoder", "Shifted autoencoder")
 MAX_STEPS, SMOOTH_STEPS = 21, 24

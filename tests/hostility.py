@@ -36,7 +36,7 @@ from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
 from models.images import open_image
 from models.index import repository_name
 from page import server
-from page.zoo import load_models
+from page.catalog import load_models
 
 from . import test_app, test_damaged_hub, test_history, test_hostility, test_images, test_models
 from .conftest import draw_face, encode

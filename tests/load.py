@@ -27,7 +27,7 @@ from typing import Annotated
 import httpx
 import tyro
 
-from page import site, zoo
+from page import catalog, site
 from page.server import BUSY
 
 from .conftest import draw_face, encode
@@ -164,7 +164,7 @@ def mixture() -> dict[str, tuple[float, str, Ask]]:
             (await client.get(f"/{address}")).raise_for_status()
 
     async def part_of_weights(client: httpx.AsyncClient, _: int, seed: int) -> None:
-        address = json.loads(site.page())["models"][seed % len(zoo.MODELS)]["weights"]["url"]
+        address = json.loads(site.page())["models"][seed % len(catalog.MODELS)]["weights"]["url"]
         part = await client.get(f"/{address}", headers={"Range": "bytes=8-4103"})
         if len(part.content) != 4096:
             raise RuntimeError(f"a part of {len(part.content)} bytes")

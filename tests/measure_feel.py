@@ -21,7 +21,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from page import site
-from page.zoo import MODELS
+from page.catalog import MODELS
 from tests.conftest import open_chromium
 from tests.serving import serving
 

@@ -16,7 +16,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from page import networks, story, zoo
+from page import catalog, networks, story
 from page.recipe import Recipe
 from tests.conftest import WEIGHTS, draw_face, encode
 from tests.markup import MARKUP
@@ -45,9 +45,9 @@ def test_the_readmes_example_in_python(url, tmp_path, monkeypatch):
     names: dict = {}
     exec(readme_example(url), names)  # noqa: S102 -- the README is ours
     assert len(names["faces"]) == 16 and pixels(names["faces"][0]["image"]).shape == (64, 64, 3)
-    assert [len(gallery) for gallery in names["galleries"]] == [8] * len(zoo.MODELS)
-    assert names["moved"].keys() == zoo.MODELS.keys()
-    assert names["versions"] and names["told"]["psnr"].keys() < zoo.MODELS.keys()
+    assert [len(gallery) for gallery in names["galleries"]] == [8] * len(catalog.MODELS)
+    assert names["moved"].keys() == catalog.MODELS.keys()
+    assert names["versions"] and names["told"]["psnr"].keys() < catalog.MODELS.keys()
 
 
 def pixels(path: str) -> np.ndarray:
@@ -63,10 +63,10 @@ def generated(client, model: str, seed: int, count: int, temperature: float = 1,
 
 
 def test_the_bundled_models_are_those_of_the_page():
-    assert sorted(zoo.MODELS.values()) == sorted(path.name for path in WEIGHTS.iterdir() if path.is_dir())
+    assert sorted(catalog.MODELS.values()) == sorted(path.name for path in WEIGHTS.iterdir() if path.is_dir())
     for path in WEIGHTS.rglob("*"):
         assert path.stat().st_size < 10 * 1024 * 1024
-    priors = [(zoo.load(name).prior_mean, zoo.load(name).prior_variance) for name in zoo.MODELS]
+    priors = [(catalog.load(name).prior_mean, catalog.load(name).prior_variance) for name in catalog.MODELS]
     assert priors == [(0, 1), (0, 2), (0, 2), (-3, 2), (0, 1), (0, 1.8)]
 
 
@@ -90,7 +90,7 @@ def test_every_endpoint_is_named_typed_and_documented(client):
             assert parameter["python_type"]["type"] not in ("", "Any"), (name, parameter)
 
 
-@pytest.mark.parametrize("model", zoo.MODELS)
+@pytest.mark.parametrize("model", catalog.MODELS)
 def test_generate(client, model):
     four = generated(client, model, 3, 4)
     assert four.shape == (4, 64, 64, 3)
@@ -161,7 +161,7 @@ def test_a_photograph_is_given_attributes(client, tmp_path):
     (last,) = moved[len(plain) :]
     assert last["caption"] == "Perceptual autoencoder, moved: Smiling=1.5, no Bangs"
     assert np.abs(pixels(last["image"]) - faces(plain)[-1]).mean() > 0.1
-    assert numbers["psnr"].keys() == set(zoo.autoencoders())
+    assert numbers["psnr"].keys() == set(catalog.autoencoders())
 
 
 def test_flipping_a_bit_changes_no_other(client):
@@ -173,7 +173,7 @@ def test_flipping_a_bit_changes_no_other(client):
     assert nearest.max() <= 1, "each face is itself at one of the two values"
 
 
-@pytest.mark.parametrize("model", zoo.MODELS)
+@pytest.mark.parametrize("model", catalog.MODELS)
 @pytest.mark.parametrize("way", ["straight", "spherical"])
 def test_interpolate_between_seeds(client, model, way):
     gallery, walk, notes = client.predict(model, "3", "4/2", None, None, 11, way, "relaxed", api_name="/interpolate")
@@ -245,8 +245,8 @@ def test_a_picture_with_the_recipe_of_another_face_is_not_believed(client, tmp_p
 def test_out_of_distribution(client):
     *here, numbers_here = client.predict(0, 0, 4, api_name="/out_of_distribution")
     *there, numbers_there = client.predict(100, 0, 4, api_name="/out_of_distribution")
-    assert [faces(gallery).shape for gallery in here] == [(4, 64, 64, 3)] * len(zoo.MODELS)
-    assert list(numbers_here) == list(zoo.MODELS)
+    assert [faces(gallery).shape for gallery in here] == [(4, 64, 64, 3)] * len(catalog.MODELS)
+    assert list(numbers_here) == list(catalog.MODELS)
     assert np.abs(faces(here[0]) - generated(client, "GAN", 0, 4)).max() <= 1
     assert all(np.abs(faces(one) - faces(two)).mean() > 1 for one, two in zip(here, there))
     matched_here, matched_there = (numbers["Matched autoencoder"] for numbers in (numbers_here, numbers_there))
@@ -465,9 +465,12 @@ def moving() -> bytes:
 )
 def test_every_kind_of_picture_is_reconstructed(client, tmp_path, name, content):
     pictures, numbers = client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
-    assert faces(pictures).shape == (1 + len(zoo.autoencoders()), 64, 64, 3)
-    assert [item["caption"].partition(":")[0] for item in pictures] == ["What the networks see", *zoo.autoencoders()]
-    assert numbers["note"].endswith(".") and numbers["psnr"].keys() == set(zoo.autoencoders())
+    assert faces(pictures).shape == (1 + len(catalog.autoencoders()), 64, 64, 3)
+    assert [item["caption"].partition(":")[0] for item in pictures] == [
+        "What the networks see",
+        *catalog.autoencoders(),
+    ]
+    assert numbers["note"].endswith(".") and numbers["psnr"].keys() == set(catalog.autoencoders())
     seen, *reconstructions = faces(pictures)
     for psnr, face in zip(numbers["psnr"].values(), reconstructions):
         assert psnr == pytest.approx(10 * np.log10(255**2 / np.square(face - seen).mean()), abs=0.01)

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 import app
-from page import drawing, labels, site, story, zoo
+from page import catalog, drawing, labels, site, story
+from page.catalog import MODELS
 from page.networks import decode, load
 from page.recipe import Recipe
-from page.zoo import MODELS
 from tests.conftest import WEIGHTS
 from tests.markup import EPOCHS, FOREIGN, MARKUP, models_with_markup
 
@@ -895,7 +895,7 @@ def url_of_strangers_models(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for function in remembered:
             function.cache_clear()
-        for module in (zoo, story, site, app):
+        for module in (catalog, story, site, app):
             if hasattr(module, "load_all"):
                 patch.setattr(module, "load_all", lambda: models)
         page = app.build()

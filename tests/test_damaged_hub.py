@@ -8,9 +8,9 @@ import torch
 
 from models import Autoencoder, Generator
 from models.index import repository_name
+from page import catalog, networks
 from page import hub as page_hub
-from page import networks, zoo
-from page.zoo import load_models
+from page.catalog import load_models
 from tests.loopback_hub import Fault
 from tests.test_history import make_run
 from train.card import write_history
@@ -126,7 +126,7 @@ def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_pat
         parameter.data = 1e37 * parameter.data.sign()
     model.save_pretrained(tmp_path / "gan")
     shown = load_models(["gan"], tmp_path)["gan"]
-    monkeypatch.setattr(zoo, "load_all", lambda: {"GAN": shown})
+    monkeypatch.setattr(catalog, "load_all", lambda: {"GAN": shown})
     networks.load.cache_clear()
     with pytest.raises(ValueError, match="^The GAN cannot be used here, since what it draws are no pictures.$"):
         networks.load("GAN")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from models import AttributeGenerator, Autoencoder, Generator, load
 from models.index import MODEL_FILES, repository_name
 from models.loading import DamagedDownload
-from page.zoo import load_models
+from page.catalog import load_models
 from tests.conftest import WEIGHTS
 from tests.loopback_hub import READ, REVOKED_TOKEN, TOKEN, Fault, break_upload, skip_waits
 from tests.serving import serving

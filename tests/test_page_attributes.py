@@ -11,8 +11,8 @@ import torch
 from models import AttributeGenerator, PerceptualAutoencoder
 from models.index import repository_name
 from page import drawing, labels, networks, site
+from page.catalog import load_models
 from page.recipe import Recipe, sample
-from page.zoo import load_models
 from tests.markup import STRANGE_NAMES
 
 GAN, AUTOENCODER = "Attribute GAN", "Perceptual autoencoder"

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from models.history import load_history
-from page import labels, networks, site, story, zoo
+from page import catalog, labels, networks, site, story
 from page.controls import Attributes, Choice, Number, Photograph, Text
 from tests.conftest import WEIGHTS
 from tests.markup import MARKUP, history_with, models_with_markup
@@ -43,7 +43,7 @@ def show(monkeypatch):
         site._sheets.clear()
 
     def show(models: dict) -> None:
-        monkeypatch.setattr(zoo, "load_all", lambda: models)
+        monkeypatch.setattr(catalog, "load_all", lambda: models)
         forget()
 
     yield show
@@ -96,7 +96,7 @@ def test_a_control_refuses_in_a_sentence(control, value, words):
 
 def test_a_spaces_links_have_a_picture_with_a_whole_address(monkeypatch, show):
     monkeypatch.setenv("SPACE_HOST", "somebody-faces.hf.space")
-    show(zoo.load_all())
+    show(catalog.load_all())
     assert 'property="og:image" content="https://somebody-faces.hf.space/front/first/card.jpg"' in site.index()
 
 
@@ -143,9 +143,9 @@ def test_the_models_are_told_as_they_are(told):
     assert told["models"][5]["prior"] == mixture
 
 
-@pytest.mark.parametrize("name", zoo.MODELS)
+@pytest.mark.parametrize("name", catalog.MODELS)
 def test_what_is_read_without_pytorch_is_what_the_networks_say(name):
-    shown, model = zoo.load(name), networks.load(name)
+    shown, model = catalog.load(name), networks.load(name)
     for word in ("latent_size", "discrete_size", "prior_mean", "prior_variance", "architecture", "encodes"):
         assert getattr(shown, word) == getattr(model, word), word
     assert (shown.kind, shown.attributes) == (model.model_type, model.attributes)
@@ -177,7 +177,7 @@ def test_of_many_epochs_some_are_shown_and_the_last_always(epochs):
 def test_a_damaged_animation_is_told_in_a_sentence(show, tmp_path):
     history_with(tmp_path)
     (tmp_path / "epochs.webp").write_bytes((tmp_path / "epochs.webp").read_bytes()[:5000])
-    models = zoo.load_all()
+    models = catalog.load_all()
     show({**models, "GAN": replace(models["GAN"], history=load_history(tmp_path))})
     client = TestClient(Starlette(routes=site.routes()))
     gan, plain, *_ = client.get("/page.json").json()["models"]
@@ -191,7 +191,7 @@ def test_a_damaged_animation_is_told_in_a_sentence(show, tmp_path):
 
 
 def test_a_model_without_history_is_told_so(show):
-    models = zoo.load_all()
+    models = catalog.load_all()
     show({**models, "GAN": replace(models["GAN"], history=None)})
     (gan, *_) = json.loads(site.page())["models"]
     assert gan["history"] is None and "without a history of its training" in gan["history_problem"]
@@ -221,7 +221,7 @@ def test_the_first_pictures_are_shown_beside_the_weights_that_drew_them(show, tm
     monkeypatch.setattr(site, "FRONT", tmp_path)
     monkeypatch.setattr(site, "DRAWN", tmp_path / "drawn.json")
     site._drawn.cache_clear()
-    show(zoo.load_all())
+    show(catalog.load_all())
     assert site.part_of_index("first screen") == '<b><img class="x" data-model="autoencoder" src="b.webp" /></b>'
     first = {model["folder"]: model["first"] for model in json.loads(site.page())["models"]}
     assert first["autoencoder"] and not first["gan"] and not first["attribute-gan"]
@@ -229,7 +229,7 @@ def test_the_first_pictures_are_shown_beside_the_weights_that_drew_them(show, tm
 
 
 def test_curves_are_shown_of_the_weights_that_were_measured(show, tmp_path):
-    models = zoo.load_all()
+    models = catalog.load_all()
     other = tmp_path / "model.safetensors"
     other.write_bytes((models["GAN"].folder / "model.safetensors").read_bytes() + b" ")
     show({**models, "GAN": replace(models["GAN"], folder=tmp_path, history=None)})
@@ -239,7 +239,7 @@ def test_curves_are_shown_of_the_weights_that_were_measured(show, tmp_path):
 
 
 def test_the_page_says_whose_pictures_were_learned_from(show):
-    models = zoo.load_all()
+    models = catalog.load_all()
     assert "the pictures of CelebA to" in json.loads(site.page())["introduction"]
     show({name: replace(model, faces_from="user/cats") for name, model in models.items()})
     told = json.loads(site.page())
@@ -268,7 +268,7 @@ def test_a_card_names_its_data_set(tmp_path, card, named):
         shutil.copy(WEIGHTS / "gan" / name, tmp_path)
     if card is not None:
         (tmp_path / "README.md").write_text(card, encoding="latin-1")
-    assert zoo.describe(tmp_path, "").faces_from == named
+    assert catalog.describe(tmp_path, "").faces_from == named
 
 
 def test_weights_come_in_parts_and_stay(client, told):
@@ -291,8 +291,8 @@ def test_weights_come_in_parts_and_stay(client, told):
         "weights/gan/config.json",
         "epochs/gan.webp",
         "epochs/..%2Fgan.webp?v=1",
-        "front/../zoo.py",
-        "front/%2e%2e/zoo.py",
+        "front/../catalog.py",
+        "front/%2e%2e/catalog.py",
         "examples/..%2f..%2fapp.py",
         "front/nothing.js",
     ],

@@ -22,7 +22,7 @@ from gradio.utils import get_upload_folder
 from .. import labels, pictures, story
 from ..controls import Choice, Control, Number
 from ..recipe import MAX_SEED
-from ..zoo import MODELS, load, with_attributes
+from ..catalog import MODELS, load, with_attributes
 
 
 def model_choice(first: str = "attribute-gan") -> Choice:

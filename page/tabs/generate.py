@@ -6,7 +6,7 @@ import numpy as np
 from .. import pictures, story
 from ..controls import Attributes, Number, Text
 from ..recipe import MAX_FACES, MAX_TEMPERATURE, Recipe
-from ..zoo import MODELS, load
+from ..catalog import MODELS, load
 from . import Endpoint, Tab, gallery, in_its_words, model_choice, png, seed
 
 

@@ -6,7 +6,7 @@ import gradio as gr
 
 from .. import pictures, story
 from ..controls import Choice, Number
-from ..zoo import MODELS
+from ..catalog import MODELS
 from . import Endpoint, Tab, gallery, png, seed, title_of
 
 # The choice of all models at once, among their names.

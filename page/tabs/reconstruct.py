@@ -6,7 +6,7 @@ import gradio as gr
 
 from .. import labels, pictures
 from ..controls import Attributes, Number, Photograph
-from ..zoo import autoencoders, directions, load, with_attributes
+from ..catalog import autoencoders, directions, load, with_attributes
 from . import Endpoint, Tab, gallery, png
 
 

@@ -6,7 +6,7 @@ import gradio as gr
 
 from .. import story
 from ..controls import Number
-from ..zoo import load_all
+from ..catalog import load_all
 from . import Endpoint, Tab, gallery, model_choice, png
 
 
