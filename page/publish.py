@@ -31,7 +31,7 @@ SPACE_FILES = (
 )
 
 # Tools of the checkout.
-NOT_IN_A_SPACE = {"page/decoders.py", "page/publish.py"}
+NOT_IN_A_SPACE = {"page/publish.py"}
 
 # What an earlier commit may have left, of either kind.
 SPACE_PATTERNS = [
