@@ -1,4 +1,4 @@
-"""The decoders' layers, as kernel.js beside it computes them in the visitor's browser.
+"""The decoders' layers, as decoder.js beside it computes them in the visitor's browser.
 
 One list for each architecture; the sizes are in the model's safetensors file. Written by `python -m
 page.front.kernel.export`.
