@@ -94,11 +94,6 @@ def give_back_freed_memory() -> None:
             libc.mallopt(_M_MMAP_THRESHOLD, 2**23)
 
 
-def without_matplotlib() -> None:
-    """Keep gradio from importing matplotlib, which takes a third of a second during the first answer to a program."""
-    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]  # The import system's mark of a missing module.
-
-
 def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
     """Arguments for `launch` or `gr.mount_gradio_app`: the limits of a public page, and the page's files.
 
@@ -408,13 +403,12 @@ def own_temporary_folder() -> Path:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
-    def end(*_: Any) -> None:  # As without this handler, after the removal.
+    def end(*_: Any) -> None:  # Containers are told so to end.
         remove()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(128 + signal.SIGTERM)
 
     atexit.register(remove)
-    signal.signal(signal.SIGTERM, end)  # Containers are told so to end.
+    signal.signal(signal.SIGTERM, end)
     return folder
 
 

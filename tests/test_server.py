@@ -203,7 +203,7 @@ def test_a_killed_process_leaves_its_files_until_the_next_starts(process, tmp_pa
     process()
     assert not folder.exists() and (other / "photograph.png").exists()
     living.terminate()  # As a container is told to end.
-    assert living.wait() == -signal.SIGTERM and not other.exists()
+    assert living.wait() == 128 + signal.SIGTERM and not other.exists()
 
 
 def write(path: Path, size: int = 100) -> Path:
