@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +23,6 @@ from random import Random
 from typing import Annotated
 
 import httpx
-import pytest
-import safetensors.torch
 import tyro
 from PIL import Image
 
@@ -33,16 +30,13 @@ from models import Generator, load
 from models.decoding import UnreadableImage
 from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
 from models.images import open_image
-from models.index import repository_name
 from page import server
-from page.catalog import load_models
 
 from .conftest import WEIGHTS, draw_face, encode
-from .loopback_hub import Fault, LoopbackHub, point_clients_at
 from .markup import MARKUP, history_with
 from .serving import Served, serving
 from .test_app import JUNK, spoilt
-from .test_attacks import HALF_A_REQUEST, answered, ask, connected, files, half_an_upload, run, uploaded
+from .test_attacks import HALF_A_REQUEST, answered, connected, files, half_an_upload, run, uploaded
 
 
 @dataclass(frozen=True)
@@ -80,17 +74,6 @@ class World:
         folder = self.new_folder("model")
         Generator(6, 4, hidden_size=2).save_pretrained(folder)
         return {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")}
-
-    @cached_property
-    def hub(self) -> LoopbackHub:
-        hub = self.stack.enter_context(LoopbackHub())
-        point_clients_at(hub, self.stack.enter_context(pytest.MonkeyPatch.context()), self.folder / "home")
-        return hub
-
-    @cached_property
-    def bundled(self) -> Path:
-        Generator(8, 4, hidden_size=2).save_pretrained(self.new_folder("bundled") / "gan")
-        return self.folder / "bundled"
 
     def new_folder(self, name: str) -> Path:
         (self.folder / name).mkdir(exist_ok=True)
@@ -150,14 +133,6 @@ def mutated(content: bytes, random: Random, near: int | None = None) -> bytes:
     return bytes(changed)
 
 
-def peak_megabytes(function: Callable[[], object]) -> float:
-    tracemalloc.start()
-    function()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return peak / 1e6
-
-
 @attack("models: a value of config.json")
 def config_value(world: World, random: Random) -> str:
     config = json.loads(world.model["config.json"])
@@ -166,53 +141,9 @@ def config_value(world: World, random: Random) -> str:
     return refused(load, world.model_with(config=json.dumps(config).encode()))
 
 
-@attack("models: sizes of 10^5 to 10^9 in config.json")
-def config_size(world: World, random: Random) -> str:
-    config, said = json.loads(world.model["config.json"]), []
-    config[random.choice(["latent_size", "hidden_size"])] = int(10 ** random.uniform(5, 9))
-    folder = world.model_with(config=json.dumps(config).encode())
-    megabytes = peak_megabytes(lambda: said.append(refused(load, folder)))
-    assert megabytes < 50, f"{megabytes:.0f} MB"
-    return said[0]
-
-
 @attack("models: changed bytes of model.safetensors", 5)
 def weight_bytes(world: World, random: Random) -> str:
     return refused(load, world.model_with(weights=mutated(world.model["model.safetensors"], random, near=3000)))
-
-
-@attack("models: NaN and infinite weights", 0.2)
-def worthless_weights(world: World, random: Random) -> str:
-    tensors = safetensors.torch.load(world.model["model.safetensors"])
-    name = random.choice([name for name, tensor in tensors.items() if tensor.is_floating_point()])
-    tensors[name].view(-1)[0] = random.choice([float("nan"), float("inf"), float("-inf")])
-    said = refused(load, world.model_with(weights=safetensors.torch.save(tensors)))
-    assert said.startswith("the weights"), said
-    return said
-
-
-@attack("models: a damaged config.json on the Hub", 0.2)
-def hub_config(world: World, random: Random) -> str:
-    published = world.model_with(config=mutated(world.model["config.json"], random))
-    world.hub.add_folder("model", repository_name("tester", "gan"), published)
-    loaded = load_models(["gan"], world.bundled, "tester")["gan"]
-    if loaded.latent_size != 8:
-        return HARMLESS
-    assert loaded.origin.startswith("bundled (") and len(loaded.origin) < 300
-    return loaded.origin
-
-
-@attack("models: a Hub that sends without end", 0.02)
-def endless_hub(world: World, random: Random) -> str:
-    world.hub.add_folder("model", repository_name("stranger", "gan"), world.model_with())
-    world.hub.sent_in_vain, world.hub.fault = 0, Fault("endless", random.choice(["config.json", "model.safetensors"]))
-    try:
-        said = load_models(["gan"], world.bundled, "stranger")["gan"].origin
-    finally:
-        world.hub.fault = None
-    sent = world.hub.sent_in_vain / 1e6
-    assert sent < 200 and said.startswith("bundled (") and "goes on" in said, f"{sent:.0f} MB, {said}"
-    return said
 
 
 @attack("histories: a damaged training.json")
@@ -328,17 +259,6 @@ def program(world: World, random: Random) -> str:
         return HARMLESS
     assert "event: error" in told and len(told) < 1000, told[:200]
     return json.loads(told.partition("data: ")[2].partition("\n")[0])["error"]
-
-
-@attack("page: forty callers who never fetch their answer", 0.02)
-def never_fetched(world: World, _: Random) -> str:
-    with ThreadPoolExecutor(40) as threads:
-        statuses = Counter(threads.map(lambda _: ask(world.client).status_code, range(40)))
-    assert set(statuses) <= {200, 503}, statuses
-    while (asked := ask(world.client)).status_code == 503:
-        time.sleep(0.1)
-    assert "event: complete" in world.client.get(f"/gradio_api/call/generate/{asked.json()['event_id']}").text
-    return server.BUSY
 
 
 @attack("page: a thousand connections over which nothing is asked", 0.02)
