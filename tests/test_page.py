@@ -22,6 +22,7 @@ from page.catalog import load_models
 from page.recipe import Recipe, sample
 from study import scores
 from tests import shared_cases
+from tests.conftest import draw_face
 from tests.markup import STRANGE_NAMES
 from tests.serving import serving
 
@@ -61,6 +62,17 @@ def test_what_sets_no_attribute_is_refused(item):
     refused(labels.read, item, model_of(*shared_cases.NAMES))
 
 
+@pytest.mark.parametrize("bits, words", shared_cases.TEN_BITS)
+def test_bits_are_held_or_refused(bits, words):
+    model = model_of(*shared_cases.NAMES)
+    if words:
+        assert refused(sample, model, 7, 2, 1.0, bits) == words
+    else:
+        held = sample(model, 7, 2, 1.0, bits)[:, 2:]
+        for index, bit in enumerate(bits):
+            assert bit == "." or (held[:, index] == (1 if bit == "+" else -1)).all()
+
+
 def control(kind: str, **about) -> controls.Control:
     return getattr(controls, kind.capitalize())("it", "It", about.pop("value", ""), **about)
 
@@ -71,6 +83,11 @@ def test_a_control_takes_a_value_or_says_what_is_wrong(about, sent, value):
         assert refused(control(**about).check, sent, "It").startswith(value)
     else:
         assert control(**about).check(sent, "It") == value
+
+
+def test_a_photograph_outside_the_uploads_is_not_read(tmp_path):
+    draw_face(1).save(tmp_path / "face.png")
+    assert "is not here" in refused(control("photograph").check, {"path": str(tmp_path / "face.png")}, "It")
 
 
 def test_a_mapping_is_as_good_as_a_line():
