@@ -105,5 +105,5 @@ def launch(page: Page, **options: Any) -> Any:
 if __name__ == "__main__":
     page = build()
     server.keep_tidy(TEMPORARY)
-    server.shorten_log()
+    sys.stderr = server.ShortLog(sys.stderr)
     launch(page)
