@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-import app
 from page import catalog, drawing, labels, pictures, recipe, records, site
 from page.catalog import MODELS
 from page.networks import decode, load
@@ -258,22 +257,6 @@ def test_another_and_the_space_bar_draw_other_faces_and_the_address_leads_back_t
     page.keyboard.press("Space")  # It is the summary's here.
     page.wait_for_timeout(100)
     assert page.evaluate("latentFaces.opened.settings.seed") == seed
-
-
-def test_the_browser_draws_as_pytorch_does_and_asks_the_server_for_nothing_more(visit):
-    page = visit("?mean=5")
-    wait_for_faces(page, APART, everywhere(5))
-    page.asked.clear()
-    slide(page, "Push all numbers by", -50)
-    wanted = []
-    for name in MODELS:
-        model = load(name)
-        with torch.inference_mode():  # In float32, which the server's faster layers do not touch.
-            faces = model.decode(model.sample_latent(6, seed=0, mean=-50)).permute(0, 2, 3, 1)
-        wanted.append(((faces + 1) * 127.5).round().clamp(0, 255).numpy())
-    wait_for_faces(page, APART, np.concatenate(wanted))
-    assert not [address for address in page.asked if not address.startswith("blob:")]
-    expect(page.locator(".status")).to_have_text("Drawn in your browser")
 
 
 def test_files_alone_are_a_page_too(arrive, tmp_path):
@@ -642,8 +625,9 @@ def test_the_pin_wanders_over_the_map(visit):
 # Out of distribution.
 
 
-def test_a_dragged_slider_ends_on_its_last_position(visit):
+def test_a_dragged_slider_ends_on_its_last_position_and_asks_the_server_for_nothing(visit):
     page = visit("?tab=out-of-distribution&mean=1")
+    page.asked.clear()
     box = page.locator(".hero input[type=range]").bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, y)
@@ -655,6 +639,8 @@ def test_a_dragged_slider_ends_on_its_last_position(visit):
     assert mean > 30
     wait_for_faces(page, f"[data-mean='{mean:g}'] {APART}", everywhere(mean))
     wait_for_address(page, f"mean={mean:g}$")
+    assert not [address for address in page.asked if not address.startswith("blob:")]
+    expect(page.locator(".status")).to_have_text("Drawn in your browser")
 
 
 def test_the_mean_jumps_by_buttons_and_moves_by_keys(visit):
@@ -887,14 +873,15 @@ def test_after_a_moment_offline_the_page_draws_again_by_itself(arrive):
 def strangers_page(tmp_path_factory, arrive):
     """A page whose models came with markup in all that is told of them, on a small screen."""
     models = models_with_markup(tmp_path_factory.mktemp("history"))
+    remembered = (site.page, site.tabs)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (catalog, records, site, app):
-            if hasattr(module, "load_all"):
-                patch.setattr(module, "load_all", lambda: models)
-        site.page.cache_clear()
+        for function in remembered:
+            function.cache_clear()
+        patch.setattr(catalog, "load_all", lambda: models)
         with static_page(tmp_path_factory.mktemp("page") / "page") as url:
             yield arrive(at=url, viewport={"width": 360, "height": 800})
-    site.page.cache_clear()
+    for function in remembered:
+        function.cache_clear()
 
 
 def assert_is_only_text(page) -> None:
@@ -906,25 +893,18 @@ def assert_is_only_text(page) -> None:
 
 def test_what_a_stranger_says_is_shown_as_text(strangers_page):
     page = strangers_page
-    page.evaluate(FOLLOW, "?tab=training&model=GAN&epoch=3")
-    expect(page.get_by_text(f"After epoch 3 of {EPOCHS}.")).to_be_visible()
-    unfold(page, "How it was trained")
+    for tab in TABS:
+        open_tab(page, tab)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        wait_until_drawn(page)
+        assert_is_only_text(page)
     expect(page.locator("#tab-training .code")).to_contain_text("<img class=planted")
     expect(page.locator(".key.blue:visible")).to_contain_text("0<img class=planted")
-    unfold(page, "About")
     foot = page.locator("#origins")
     expect(foot).to_contain_text("GAN (<img class=planted")
     assert len(foot.inner_text()) < 300 * len(MODELS)
-    for tab in TABS:
-        open_tab(page, tab)
-        wait_until_drawn(page)
-        assert_is_only_text(page)
 
-
-def test_what_a_strangers_attributes_are_called_is_shown_as_text(strangers_page):
-    page = strangers_page
     page.evaluate(FOLLOW, "?tab=generate&model=Attribute GAN")
-    wait_until_drawn(page)
     unfold(page, "More attributes")
     assert page.locator(".attribute").count() > 30
     plus = page.locator(".attribute button:last-child")
@@ -932,11 +912,10 @@ def test_what_a_strangers_attributes_are_called_is_shown_as_text(strangers_page)
     for number in range(8):
         plus.nth(number).click()
         expect(pressed).to_have_count(number + 1)
+    wait_for_address(page, "attributes=")
     wait_until_drawn(page)
     assert page.get_by_role("alert").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert_is_only_text(page)
-    wait_for_address(page, "attributes=")
     page.wait_for_timeout(300)
     page.evaluate(FOLLOW, page.evaluate("location.search"))
     expect(pressed).to_have_count(8)

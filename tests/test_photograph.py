@@ -2,21 +2,17 @@
 
 import base64
 import functools
-import json
-import shutil
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
 from models import PerceptualAutoencoder, load
-from models.alignment import LEAST_FACE, TARGETS, Similarity, _find, align, load_detector
-from models.blocks import error_and_gradient
+from models.alignment import TARGETS, Similarity, _find, align
 from models.images import denormalise, from_pil, open_image, to_uint8
 from models.index import read_index
 from page import graphs
@@ -216,54 +212,10 @@ def test_files_are_opened_as_python_does(tested, tmp_path, image, format, option
     assert (pixels[..., 3] == 255).all() and np.abs(pixels[..., :3] - expected).mean() <= most
 
 
-def test_the_detectors_graphs_are_its_networks():
-    detector = load_detector(LEAST_FACE)
-    random = torch.Generator().manual_seed(0)
-    for name, (height, width) in {"pnet": (70, 51), "rnet": (24, 24), "onet": (48, 48)}.items():
-        x = torch.rand(5, 3, height, width, generator=random) * 2 - 1
-        with torch.no_grad():
-            box, *landmarks, probabilities = getattr(detector, name)(x)
-        session = onnxruntime.InferenceSession((graphs.GRAPHS / f"{name}.onnx").read_bytes())
-        names = ["box", "probabilities", "landmarks"][: 2 + len(landmarks)]
-        for got, wanted in zip(session.run(names, {"x": x.numpy()}), [box, probabilities, *landmarks], strict=True):
-            np.testing.assert_allclose(got, wanted, atol=2e-6)
-
-
 def test_the_graphs_are_those_of_the_models(tmp_path):
     graphs.main(tmp_path)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert written == {path.name: path.read_bytes() for path in graphs.GRAPHS.iterdir()}
-
-
-def session(model, part: str, folder: Path) -> onnxruntime.InferenceSession:
-    """One of a model's graphs with its weights, from a folder."""
-    name = f"{model.architecture}-{part}"
-    for tensor in json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())[name]:
-        (folder / tensor).write_bytes(model.state_dict()[tensor].float().numpy().tobytes())
-    shutil.copy(graphs.GRAPHS / f"{name}.onnx", folder)
-    return onnxruntime.InferenceSession(folder / f"{name}.onnx")
-
-
-@torch.inference_mode()
-def test_the_encoders_graphs_are_the_encoders(tmp_path):
-    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    for title in CODERS:
-        folder = tmp_path / title
-        folder.mkdir()
-        (z,) = session(MODELS[title], "encoder", folder).run(["z"], {"x": x.numpy()})
-        wanted = MODELS[title].encoder(x)
-        np.testing.assert_allclose(z, wanted, atol=1e-5 * float(wanted.abs().max()))
-
-
-@torch.inference_mode()
-def test_the_slopes_graph_is_the_gradient(tmp_path):
-    model = next(model for model in MODELS.values() if isinstance(model, PerceptualAutoencoder))
-    x, z = model.decode(model.sample_latent(3, seed=0)), model.sample_latent(3, seed=1)
-    error, step = session(model, "slope", tmp_path).run(["error", "step"], {"x": x.numpy(), "z": z.numpy()})
-    wanted, gradient = error_and_gradient(model.decoder, z, x)
-    np.testing.assert_allclose(error.reshape(3, 1), wanted, rtol=1e-4)
-    step_wanted = gradient @ model.preconditioner
-    np.testing.assert_allclose(step, step_wanted, atol=2e-4 * float(step_wanted.abs().max()))
 
 
 def test_texts_of_a_png_are_read(tested):
