@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from typing import Any
 
 # Before gradio is imported: the page asks nothing of any other machine.
@@ -22,7 +23,8 @@ from page import server
 
 server.give_back_freed_memory()
 if __name__ == "__main__":
-    server.without_matplotlib()
+    # Gradio would import matplotlib during the first answer to a program, which takes a third of a second.
+    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]  # The mark of a module that is missing.
     TEMPORARY = server.own_temporary_folder()
 
 import gradio as gr
@@ -103,5 +105,5 @@ def launch(page: Page, **options: Any) -> Any:
 if __name__ == "__main__":
     page = build()
     server.keep_tidy(TEMPORARY)
-    server.shorten_log()
+    sys.stderr = server.ShortLog(sys.stderr)
     launch(page)

@@ -57,11 +57,11 @@ def _may_write(token: dict[str, Any]) -> bool:
     return any("write" in permission for scope in scopes for permission in scope.get("permissions", []))
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What an error says, in one line of a length that people read, without the password in an address."""
     return without_password(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
 def without_password(text: str) -> str:
     """A text in which no address tells user and password, as that of a Hub of one's own (HF_ENDPOINT) may."""
-    return re.sub(r"//[^/\s@]*@", "//", text)
+    return re.sub(r"//[^/\s]*@", "//", text)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,58 +83,49 @@ class ShownModel:
 
 
 def describe(folder: Path, origin: str) -> ShownModel:
-    """
+    """What the files in a model's folder tell.
+
     Raises:
         ValueError: config.json or the weights are missing or damaged, in a sentence.
     """
+    config, shapes = _read_config(folder / CONFIG_FILE), _read_shapes(folder / WEIGHTS_FILE)
+    kind = str(config.get("model_type"))
     try:
-        config = _read_config(folder / CONFIG_FILE)
-        shapes = _read_shapes(folder / WEIGHTS_FILE)
-        kind = str(config["model_type"])
-        sizes = (
-            config["latent_size"],
-            *(config.get(name, 0) for name in ("discrete_size", "components", "encoding_steps")),
-        )
-        latent_size, discrete_size, components, encoding_steps = map(_whole, sizes)
-        prior_mean, prior_variance = _number(config["prior_mean"]), _number(config["prior_variance"])
-        attributes = _names(config.get("attributes") or [])
-    except KeyError as error:
-        raise ValueError(f"its {CONFIG_FILE} lacks {error.args[0]}") from error
-    history, problem = _read_history(folder)
+        history = load_history(folder)
+    except ValueError as error:  # A model is worth showing without it.
+        history, origin = None, f"{origin}, without its history: {error}"
     return ShownModel(
-        folder,
-        origin + problem,
-        kind,
-        kind + "-affine" * (config.get("affine") is True),
-        latent_size,
-        discrete_size,
-        attributes,
-        prior_mean,
-        prior_variance,
-        components,
-        any(name.startswith("encoder.") for name in shapes),
-        encoding_steps,
-        shapes,
-        history,
-        labels.read_areas(folder / labels.ATTRIBUTES_FILE),
-        _data_set(folder / CARD_FILE),
+        folder=folder,
+        origin=origin,
+        kind=kind,
+        architecture=kind + "-affine" * (config.get("affine") is True),
+        latent_size=_size(config, "latent_size"),
+        discrete_size=_size(config, "discrete_size", 0),
+        attributes=_attributes(config),
+        prior_mean=_number(config, "prior_mean"),
+        prior_variance=_number(config, "prior_variance"),
+        components=_size(config, "components", 0),
+        encodes=any(name.startswith("encoder.") for name in shapes),
+        encoding_steps=_size(config, "encoding_steps", 0),
+        shapes=shapes,
+        history=history,
+        areas=labels.read_areas(folder / labels.ATTRIBUTES_FILE),
+        faces_from=_data_set(folder / CARD_FILE),
     )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     config = None
     if path.is_file() and path.stat().st_size <= MOST_CONFIG_BYTES:
-        try:
+        with suppress(ValueError, RecursionError):
             config = json.loads(path.read_bytes().decode("utf-8-sig"))
-        except (ValueError, RecursionError):
-            pass  # As below.
     if not isinstance(config, dict):
         raise ValueError(f"its {CONFIG_FILE} is missing or damaged")
     return config
 
 
 def _read_shapes(path: Path) -> dict[str, list[int]]:
-    """Of the tensors in a file of weights, by name."""
+    """The shape of each tensor in a file of weights, by its name."""
     try:
         with open(path, "rb") as file:
             if int.from_bytes(file.read(8), "little") > MOST_HEADER_BYTES:
@@ -144,41 +136,36 @@ def _read_shapes(path: Path) -> dict[str, list[int]]:
         raise ValueError(f"its {WEIGHTS_FILE} is missing or damaged") from error
 
 
-def _whole(value: Any) -> int:
+def _size(config: dict[str, Any], name: str, default: int | None = None) -> int:
+    value = config.get(name, default)
     if type(value) is not int or not 0 <= value <= 100_000:
-        raise ValueError(f"its {CONFIG_FILE} holds a size that is no whole number")
+        raise ValueError(f"its {CONFIG_FILE} has no whole number from 0 to 100,000 as {name}")
     return value
 
 
-def _number(value: Any) -> float:
+def _number(config: dict[str, Any], name: str) -> float:
+    value: Any = config.get(name)
     if type(value) not in (int, float) or not -1e6 < value < 1e6:
-        raise ValueError(f"its {CONFIG_FILE} holds a prior that is no number")
+        raise ValueError(f"its {CONFIG_FILE} has no number from -1,000,000 to 1,000,000 as {name}")
     return float(value)
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in value):
-        raise ValueError(f"its {CONFIG_FILE} holds attributes that are no names")
-    return tuple(value)
-
-
-def _read_history(folder: Path) -> tuple[History | None, str]:
-    """A model is worth showing without its history, whatever keeps that away."""
-    try:
-        return load_history(folder), ""
-    except ValueError as error:
-        return None, f", without its history: {error}"
+def _attributes(config: dict[str, Any]) -> tuple[str, ...]:
+    names = config.get("attributes") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in names):
+        raise ValueError(f"its {CONFIG_FILE} has no list of names, of at most 100 characters each, as attributes")
+    return tuple(names)
 
 
 def _data_set(path: Path) -> str | None:
+    """The data set that a card names, where that is the name of a data set."""
     try:
         if path.stat().st_size > MOST_CARD_BYTES:
             return None
         data = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
-        names, tags = data.get("datasets") or [], data.get("tags") or []
-        if names:
-            return names[0] if re.fullmatch(r"[\w.-]{1,100}(/[\w.-]{1,100})?", names[0], re.ASCII) else None
-        return "CelebA" if "celeba" in tags else None
+        for name in data.get("datasets") or []:
+            return name if re.fullmatch(r"[\w.-]{1,100}(/[\w.-]{1,100})?", name, re.ASCII) else None
+        return "CelebA" if "celeba" in (data.get("tags") or []) else None
     except Exception:  # A stranger's file, of any types.
         return None
 

@@ -5,7 +5,6 @@ sentence for whoever sent it.
 """
 
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from PIL import Image
 from models.alignment import Aligned, align
 from models.images import IMAGE_SIZE, from_pil, open_image
 
-from .catalog import MODELS, attributes_of, autoencoders
+from .catalog import MODELS, autoencoders
 from .networks import decode, encode, load
 from .pictures import SMOOTH_STEPS, pixels_of
 from .recipe import MODEL_KEY, RECIPE_KEY, Recipe, sample
@@ -153,32 +152,6 @@ def _drawn(image: Image.Image) -> tuple[str, Recipe] | None:
     return None
 
 
-def reconstruct(seen: Seen) -> dict[str, np.ndarray]:
-    """Each autoencoder's version of a photograph, (64, 64, 3), by its name."""
-    return {name: decode(name, latent)[0] for name, latent in seen.latents.items()}
-
-
-def with_attributes(latents: Mapping[str, torch.Tensor], attributes: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Reconstructions with other attributes, (64, 64, 3) each, by the autoencoders that know any.
-
-    Args:
-        latents: by autoencoder.
-        attributes: how far to go in the direction of each; an autoencoder ignores those that it does not know.
-    """
-    faces = {}
-    for name, latent in latents.items():
-        if known := attributes_of(name):
-            moves = {attribute: value for attribute, value in attributes.items() if attribute in known}
-            faces[name] = decode(name, load(name).with_attributes(latent, moves))[0]
-    return faces
-
-
 def out_of_distribution(model: str, mean: float, seed: int, count: int) -> np.ndarray:
     """Faces from the prior moved to another mean, the noise held fixed. Of a GAN's latent the continuous half moves."""
     return decode(model, load(model).sample_latent(count, seed=seed, mean=mean))
-
-
-def same_latents(models: tuple[str, ...], drawn_by: str, seed: int, count: int) -> list[np.ndarray]:
-    """Faces of several models, all given the same draws from the prior of one."""
-    z = load(drawn_by).sample_latent(count, seed=seed)
-    return [decode(name, z) for name in models]

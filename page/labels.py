@@ -7,13 +7,18 @@ quoted as in CSV.
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .values import number, quoted, text
+
+if TYPE_CHECKING:
+    from models import FaceModel
+
+    from .catalog import ShownModel
 
 # Written by the study that measures attributes, beside the weights.
 ATTRIBUTES_FILE = "attributes.json"
@@ -34,22 +39,12 @@ WHAT_THEY_ARE = (
 )
 
 
-class HasAttributes(Protocol):
-    """A network, or what is known of it without PyTorch."""
-
-    @property
-    def attributes(self) -> Sequence[str]: ...
-
-    @property
-    def discrete_size(self) -> int: ...
-
-
 def title(name: str) -> str:
     """An attribute's name as people write it: "Mouth slightly open" for Mouth_Slightly_Open."""
     return name.replace("_", " ").strip().capitalize() or name
 
 
-def names_of(model: HasAttributes) -> list[str]:
+def names_of(model: "FaceModel | ShownModel") -> list[str]:
     """The model's attributes that a line of text can name."""
     return [name for name in model.attributes if name.isprintable() and name == name.strip()]
 
@@ -101,7 +96,7 @@ def _item(name: str, value: float) -> str:
     return '"{}"'.format(written.replace('"', '""')) if quotes else written
 
 
-def read(written: str, model: HasAttributes) -> dict[str, float]:
+def read(written: str, model: "FaceModel | ShownModel") -> dict[str, float]:
     """The value of each attribute that a line names: from -1 to 1 for a bit, from -3 to 3 for a direction.
 
     Args:

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -50,9 +49,6 @@ BODY_SECONDS, STALL_SECONDS = 120.0, 15.0
 # Requests at a time, besides /health. Connections; idle ones are closed sooner if there are more. Seconds until an idle
 # connection is closed. A browser has up to six connections.
 MOST_REQUESTS, MOST_CONNECTIONS, IDLE_SECONDS = 256, 512, 15.0
-
-# File descriptors that the system is asked for: those of the connections, and as many for files.
-DESCRIPTORS = 2 * MOST_CONNECTIONS
 
 # Calls of an endpoint that wait in gradio's queue. On two slow cores an answer takes 0.3 s.
 MOST_WAITING = 16
@@ -92,11 +88,6 @@ def give_back_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
             libc.mallopt(_M_MMAP_THRESHOLD, 2**23)
-
-
-def without_matplotlib() -> None:
-    """Keep gradio from importing matplotlib, which takes a third of a second during the first answer to a program."""
-    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]  # The import system's mark of a missing module.
 
 
 def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
@@ -347,7 +338,8 @@ def guard_connections(running: Any) -> None:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(DESCRIPTORS, hard)), hard))
+        wanted = 2 * MOST_CONNECTIONS  # As many for files.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard)), hard))
 
     class Guarded(running.config.http_protocol_class):  # type: ignore[misc, name-defined]
         def connection_made(self, transport: asyncio.Transport) -> None:
@@ -408,13 +400,12 @@ def own_temporary_folder() -> Path:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
-    def end(*_: Any) -> None:  # As without this handler, after the removal.
+    def end(*_: Any) -> None:  # Containers are told so to end.
         remove()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(128 + signal.SIGTERM)
 
     atexit.register(remove)
-    signal.signal(signal.SIGTERM, end)  # Containers are told so to end.
+    signal.signal(signal.SIGTERM, end)
     return folder
 
 
@@ -500,10 +491,3 @@ class ShortLog:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def shorten_log() -> None:
-    """From now on, errors are written by way of `ShortLog`."""
-    sys.stderr = ShortLog(sys.stderr)
-    # The interpreter's own writes a traceback in pieces that cannot be told apart.
-    threading.excepthook = lambda told: traceback.print_exception(told.exc_type, told.exc_value, told.exc_traceback)

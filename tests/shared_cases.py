@@ -44,6 +44,14 @@ LINES = [
 # Items that set nothing: no such name, or a number beyond -1 and 1.
 NO_ITEMS = ["Smilling", "Smiling=2", "Smiling=-1.01", "Smiling=very", "Smiling=", "no", "=1"]
 
+# Held bits of a model that has ten, and what is said of them.
+TEN_BITS = [
+    ("", ""),
+    ("+-........", ""),
+    ("+-", 'The bits cannot be "+-": write +, - or . for each of the 10, or nothing.'),
+    ("+-.......x", 'The bits cannot be "+-.......x": write +, - or . for each of the 10, or nothing.'),
+]
+
 # A control, what a link or a program gives it, and its value, or what is said of it.
 SEED = {"kind": "number", "least": 0, "most": 2**32 - 1, "step": 1}
 MEAN = {"kind": "number", "least": -100, "most": 100, "step": 0.1}

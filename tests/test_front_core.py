@@ -13,7 +13,8 @@ import torch
 from models import AttributeGenerator, Autoencoder, FaceModel, Generator, PerceptualAutoencoder, load
 from models.images import denormalise
 from models.index import read_index
-from page import decoders, labels, site
+from page import labels, site
+from page.front.kernel import export
 from tests import shared_cases
 from tests.conftest import WEIGHTS
 from tests.in_browser import array
@@ -191,9 +192,9 @@ def test_recipes_attributes_and_values_are_read_as_in_python(page):
 
 
 def test_layers_are_what_the_command_writes(tmp_path):
-    decoders.main(tmp_path / "decoders.json")
-    assert (tmp_path / "decoders.json").read_text() == decoders.DECODERS.read_text()
-    architectures = json.loads(decoders.DECODERS.read_text()).keys()
+    export.main(tmp_path / "decoders.json")
+    assert (tmp_path / "decoders.json").read_text() == export.DECODERS.read_text()
+    architectures = json.loads(export.DECODERS.read_text()).keys()
     trained = (Generator(), Autoencoder(), AttributeGenerator(attributes=("Hat",)), PerceptualAutoencoder())
     assert architectures == {model.architecture for model in (*MODELS.values(), *trained)}
 

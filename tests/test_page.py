@@ -17,15 +17,16 @@ from PIL import Image
 import app
 from models import AttributeGenerator, PerceptualAutoencoder
 from models.index import repository_name
-from page import controls, drawing, labels, networks, pictures, records, site
+from page import controls, drawing, labels, networks, pictures, records
 from page.catalog import load_models
 from page.recipe import Recipe, sample
 from study import scores
 from tests import shared_cases
+from tests.conftest import draw_face
 from tests.markup import STRANGE_NAMES
 from tests.serving import serving
 
-GAN, AUTOENCODER = "Attribute GAN", "Perceptual autoencoder"
+GAN = "Attribute GAN"
 
 
 def model_of(*names: str) -> AttributeGenerator:
@@ -61,6 +62,17 @@ def test_what_sets_no_attribute_is_refused(item):
     refused(labels.read, item, model_of(*shared_cases.NAMES))
 
 
+@pytest.mark.parametrize("bits, words", shared_cases.TEN_BITS)
+def test_bits_are_held_or_refused(bits, words):
+    model = model_of(*shared_cases.NAMES)
+    if words:
+        assert refused(sample, model, 7, 2, 1.0, bits) == words
+    else:
+        held = sample(model, 7, 2, 1.0, bits)[:, 2:]
+        for index, bit in enumerate(bits):
+            assert bit == "." or (held[:, index] == (1 if bit == "+" else -1)).all()
+
+
 def control(kind: str, **about) -> controls.Control:
     return getattr(controls, kind.capitalize())("it", "It", about.pop("value", ""), **about)
 
@@ -71,6 +83,11 @@ def test_a_control_takes_a_value_or_says_what_is_wrong(about, sent, value):
         assert refused(control(**about).check, sent, "It").startswith(value)
     else:
         assert control(**about).check(sent, "It") == value
+
+
+def test_a_photograph_outside_the_uploads_is_not_read(tmp_path):
+    draw_face(1).save(tmp_path / "face.png")
+    assert "is not here" in refused(control("photograph").check, {"path": str(tmp_path / "face.png")}, "It")
 
 
 def test_a_mapping_is_as_good_as_a_line():
@@ -159,7 +176,7 @@ def test_a_model_of_the_hub_brings_its_own_attributes(offered):
 def test_a_model_of_the_hub_without_attributes_does_not_take_the_place_of_one_with_some(offered):
     loaded = offered(model_of())
     assert loaded.attributes == tuple(shared_cases.NAMES)
-    assert "it knows 0 attributes, the bundled model 5" in loaded.origin
+    assert "0 attributes" in loaded.origin
 
 
 def test_directions_that_are_no_numbers_are_refused():
@@ -205,19 +222,6 @@ def test_a_bit_is_flipped_beside_other_attributes():
     # Half on is neither.
     for one, two in zip(drawing.flip_bit(GAN, 1, 4, 1.0, "", number, "Smiling=0.5, no Young"), (off, on)):
         assert np.abs(one.astype(int) - two).max() <= 1
-
-
-def test_a_photograph_moves_along_a_direction():
-    seen = drawing.see(str(next(iter(site.examples().values()))))
-    model, latent = networks.load(AUTOENCODER), seen.latents[AUTOENCODER]
-    moved = drawing.with_attributes(seen.latents, {"Smiling": 1.5})
-    assert moved.keys() == {AUTOENCODER}
-    with torch.inference_mode():
-        wanted = model.decode(latent + 1.5 * model.directions[model.attributes.index("Smiling")])
-    shown = torch.from_numpy(moved[AUTOENCODER]).permute(2, 0, 1)
-    assert (wanted[0].add(1).mul(127.5).clamp(0, 255) - shown).abs().max() <= 1.5
-    still = drawing.with_attributes(seen.latents, {})[AUTOENCODER]
-    assert np.abs(still.astype(int) - drawing.reconstruct(seen)[AUTOENCODER]).max() <= 1
 
 
 def test_the_diversity_is_the_one_of_the_report():

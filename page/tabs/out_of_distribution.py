@@ -74,9 +74,9 @@ def experiment(seed: int) -> tuple[list[str], list[str], dict[str, float]]:
     Returns:
         The plain autoencoder's faces, the shifted one's, and the diversity of each: grey levels between two faces.
     """
-    from .. import drawing
+    from .. import networks
 
-    galleries = drawing.same_latents(EXPERIMENT, EXPERIMENT[1], seed, 16)
-    diversity = {name: round(pictures.diversity(faces), 2) for name, faces in zip(EXPERIMENT, galleries)}
-    plain, shifted = (list(map(png, faces)) for faces in galleries)
-    return plain, shifted, diversity
+    z = networks.load(EXPERIMENT[1]).sample_latent(16, seed=seed)
+    faces = {name: networks.decode(name, z) for name in EXPERIMENT}
+    plain, shifted = ([png(face) for face in drawn] for drawn in faces.values())
+    return plain, shifted, {name: round(pictures.diversity(drawn), 2) for name, drawn in faces.items()}

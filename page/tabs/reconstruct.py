@@ -36,23 +36,21 @@ def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str
         the version with these, by each autoencoder that knows them, all with captions; and the numbers
         of faces found, a note on the crop, and each version's PSNR in decibels (more is closer).
     """
-    from .. import drawing
+    from .. import drawing, networks
 
     if image is None:
         raise ValueError("There is no image: send a photograph of a face.")
-    moves = dict[str, float]()
-    if attributes:
-        knowing = [name for name in autoencoders() if name in with_attributes()]
-        if not knowing:
-            raise ValueError("No autoencoder here knows attributes: leave them out.")
-        for name in knowing:
-            moves |= labels.read(attributes, load(name))
+    knowing = [name for name in autoencoders() if attributes and name in with_attributes()]
+    if attributes and not knowing:
+        raise ValueError("No autoencoder here knows attributes: leave them out.")
+    moves = {name: labels.read(attributes, load(name)) for name in knowing}
     seen = drawing.see(image)
-    crop, faces = pictures.pixels_of(seen.aligned.image), drawing.reconstruct(seen)
+    crop = pictures.pixels_of(seen.aligned.image)
+    faces = {name: networks.decode(name, z)[0] for name, z in seen.latents.items()}
     psnr = {name: round(pictures.psnr(face, crop), 2) for name, face in faces.items()}
     shown = [(png(crop), "What the networks see")]
     shown += [(png(face), f"{name}: {psnr[name]:.1f} dB") for name, face in faces.items()]
-    if attributes:
-        moved = drawing.with_attributes(seen.latents, moves)
-        shown += [(png(face), f"{name}, moved: {labels.write(moves)}") for name, face in moved.items()]
+    for name, values in moves.items():
+        z = networks.load(name).with_attributes(seen.latents[name], values)
+        shown.append((png(networks.decode(name, z)[0]), f"{name}, moved: {labels.write(values)}"))
     return shown, {"faces": seen.aligned.faces, "note": seen.aligned.note, "psnr": psnr}
