@@ -184,6 +184,8 @@ def test_recipes_attributes_and_values_are_read_as_in_python(page):
         assert ask("writeAttributes", wanted) == labels.write(wanted)
     for item in shared_cases.NO_ITEMS:
         assert ask("readAttributes", item, model) == {"values": {}, "unknown": [item]}
+    for bits, wanted in shared_cases.TEN_BITS:
+        assert ask("bitsProblem", {"discreteSize": 10}, bits) == wanted
     for control, value, wanted in shared_cases.VALUES:
         assert ask("check", control, str(value), "It") == wanted
 
