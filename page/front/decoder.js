@@ -166,9 +166,12 @@ export class Decoder extends EventTarget {
   }
 
   async #openKernel() {
-    const { bytes } = await fetched(here("kernel/kernel.wasm"), { progress: (...bytes) => this.#count("", ...bytes) });
-    if (!WebAssembly.validate(bytes)) throw new Error((this.#unable = unable("is too old")));
-    return new Pool("kernel/worker.js", await WebAssembly.compile(bytes));
+    const progress = (...bytes) => this.#count("", ...bytes);
+    for (const file of ["kernel-relaxed.wasm", "kernel.wasm"]) {
+      const { bytes } = await fetched(here(`kernel/${file}`), { progress });
+      if (WebAssembly.validate(bytes)) return new Pool("kernel/worker.js", await WebAssembly.compile(bytes));
+    }
+    throw new Error((this.#unable = unable("is too old")));
   }
 
   async #openGraphs() {
