@@ -22,8 +22,8 @@ const LONG = 2000;
 const here = (file) => new URL(file, import.meta.url);
 
 /**
- * Tells "status" whenever `status` has changed, and "again" when what failed may do now. A network is a Model, or a graph
- * {name, graph, weights}: a name of its own, its file in graphs/, and a model's Weights if it takes tensors of them.
+ * Tells "status" whenever `status` has changed. A network is a Model, or a graph {name, graph, weights}: a name of its own,
+ * its file in graphs/, and a model's Weights if it takes tensors of them.
  */
 export class Decoder extends EventTarget {
   #turn = Promise.resolve(); // Comes when the next network may load.
@@ -38,7 +38,6 @@ export class Decoder extends EventTarget {
     addEventListener("online", () => {
       const failed = [...this.#networks.values()].filter(({ complaint }) => complaint);
       for (const { network } of failed) this.#open(network).catch(() => {});
-      if (failed.length) this.dispatchEvent(new Event("again"));
     });
   }
 
@@ -167,9 +166,12 @@ export class Decoder extends EventTarget {
   }
 
   async #openKernel() {
-    const { bytes } = await fetched(here("kernel/kernel.wasm"), { progress: (...bytes) => this.#count("", ...bytes) });
-    if (!WebAssembly.validate(bytes)) throw new Error((this.#unable = unable("is too old")));
-    return new Pool("kernel/worker.js", await WebAssembly.compile(bytes));
+    const progress = (...bytes) => this.#count("", ...bytes);
+    for (const file of ["kernel-relaxed.wasm", "kernel.wasm"]) {
+      const { bytes } = await fetched(here(`kernel/${file}`), { progress });
+      if (WebAssembly.validate(bytes)) return new Pool("kernel/worker.js", await WebAssembly.compile(bytes));
+    }
+    throw new Error((this.#unable = unable("is too old")));
   }
 
   async #openGraphs() {

@@ -30,7 +30,6 @@ class Page {
     this.models = new Map(about.models.map((model) => [model.name, new Model(model, base)]));
     this.decoder = new Decoder();
     this.decoder.addEventListener("status", () => this.showStatus());
-    this.decoder.addEventListener("again", () => this.opened.redraw());
     this.problems = h("div");
     this.status = h("p.status", { role: "status" });
     this.tabs = about.tabs.map((tab, index) => new kinds[index].default(this, tab));

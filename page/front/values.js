@@ -8,7 +8,7 @@ const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/u;
 let limits = null;
 
 export function setLimits(constants) {
-  limits = { ...constants, recipe: new RegExp(`^(?:${constants.recipe_pattern.replaceAll("(?P<", "(?<")})$`) };
+  limits = { ...constants, recipe: new RegExp(`^(?:${constants.recipe_pattern})$`) };
 }
 
 // A value within a sentence.
