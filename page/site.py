@@ -215,7 +215,8 @@ def is_public(place: Path) -> bool:
 
 def is_within(folder: Path, place: str | Path) -> bool:
     """Whether a path below a folder has no link in it, and does not lead out of the folder."""
-    return (folder / place).resolve() == folder.resolve() / place
+    path = folder.resolve() / place
+    return path.is_relative_to(folder.resolve()) and path.resolve() == path
 
 
 class File(NamedTuple):

@@ -26,6 +26,9 @@ from PIL import Image, ImageDraw
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
+# Where a page looks for a GAN of the user "tester".
+GAN_ID = "tester/latent-faces-gan"
+
 
 def pytest_configure(config):
     """Keep all temporary files of a run, those of its workers and servers too, in a folder that goes with it.
@@ -102,8 +105,8 @@ def celeba(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def server():
+@pytest.fixture(scope="session")
+def loopback():
     from tests.loopback_hub import LoopbackHub
 
     with LoopbackHub() as hub:
@@ -111,13 +114,46 @@ def server():
 
 
 @pytest.fixture
-def hub(server, monkeypatch, tmp_path):
+def hub(loopback, monkeypatch, tmp_path):
     """A Hub on loopback, empty, to which this process's clients are pointed."""
     from tests.loopback_hub import point_clients_at
 
-    server.reset()
-    point_clients_at(server, monkeypatch, tmp_path / "home")
-    return server
+    loopback.reset()
+    point_clients_at(loopback, monkeypatch, tmp_path / "home")
+    return loopback
+
+
+def small_generator(**changes):
+    import torch
+
+    from models import Generator
+
+    torch.manual_seed(1)
+    return Generator(**{"latent_size": 10, "discrete_size": 5, "hidden_size": 4} | changes)
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory) -> Path:
+    """A GAN to publish, with a history of 3 epochs, and bundled models with latents of 12 numbers."""
+    from models import AttributeGenerator, Autoencoder
+    from tests.test_history import make_run
+    from train.card import write_history
+
+    folder = tmp_path_factory.mktemp("models")
+    small_generator().save_pretrained(folder / "published")
+    write_history(make_run(folder / "run", epochs=3), folder / "published")
+    small_generator(latent_size=12).save_pretrained(folder / "bundled/gan")
+    Autoencoder(latent_size=12, hidden_size=4).save_pretrained(folder / "bundled/autoencoder")
+    AttributeGenerator(12, 5, ("Smiling",), (4,) * 5).save_pretrained(folder / "bundled/attribute-gan")
+    return folder
+
+
+@pytest.fixture
+def published(hub, small_models, tmp_path) -> Path:
+    """The folder of a small GAN that is on the Hub."""
+    folder = shutil.copytree(small_models / "published", tmp_path / "published")
+    hub.add_folder("model", GAN_ID, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +165,22 @@ def url():
     _, url, _ = app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield url
     page.close()
+
+
+@pytest.fixture
+def forget():
+    """A function that has the page read its models and files anew; called once more after the test."""
+    from page import catalog, site
+
+    remembered = [site.tabs, site.page, site.files, site.index, catalog.load_all]
+
+    def forget() -> None:
+        for function in remembered:
+            function.cache_clear()
+        site._sheets.clear()
+
+    yield forget
+    forget()
 
 
 @contextmanager

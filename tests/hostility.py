@@ -38,7 +38,7 @@ from models.index import repository_name
 from page import server
 from page.catalog import load_models
 
-from . import test_app, test_damaged_hub, test_history, test_hostility, test_images, test_models
+from . import test_app, test_history, test_hostility, test_images, test_models, test_page_hub
 from .conftest import draw_face, encode
 from .loopback_hub import Fault, LoopbackHub, point_clients_at
 from .markup import MARKUP, history_with, history_with_markup
@@ -103,7 +103,7 @@ class World:
     @cached_property
     def bundled(self) -> Path:
         folder = self.folder / "bundled"
-        test_damaged_hub.small_generator(latent_size=12).save_pretrained(folder / "gan")
+        test_page_hub.small_generator(latent_size=12).save_pretrained(folder / "gan")
         return folder
 
 
@@ -217,8 +217,8 @@ def worthless_weights(world: World, random: Random) -> str:
 @attack("models: a damaged config.json on the Hub", 0.2)
 def hub_config(world: World, random: Random) -> str:
     published = world.folder / "published"
-    test_damaged_hub.small_generator().save_pretrained(published)
-    content = random.choice([*test_damaged_hub.CONFIGS.values(), None])
+    test_page_hub.small_generator().save_pretrained(published)
+    content = random.choice([*test_page_hub.CONFIGS.values(), None])
     config = published / "config.json"
     config.write_bytes(mutated(config.read_bytes(), random) if content is None else content)
     world.hub.add_folder("model", repository_name("tester", "gan"), published)
@@ -464,7 +464,7 @@ def long_histories(world: World, _: Random) -> str:
 @attack("models: a Hub that sends without end", 0.02)
 def endless_hub(world: World, random: Random) -> str:
     published = world.folder / "endless"
-    test_damaged_hub.small_generator().save_pretrained(published)
+    test_page_hub.small_generator().save_pretrained(published)
     world.hub.add_folder("model", repository_name("stranger", "gan"), published)
     name = random.choice(["config.json", "model.safetensors"])
     world.hub.sent_in_vain, world.hub.fault = 0, Fault("endless", name)
