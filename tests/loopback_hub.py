@@ -5,7 +5,7 @@
         subprocess.run(command, env={**os.environ, **hub.environment(tmp_path)})
         hub.repository("model", "user/repo").files                          # what arrived
         hub.requests                                                        # how
-        hub.fault = Fault("503", "model.safetensors", times=2)              # what goes wrong
+        hub.fault = Fault("503", "model.safetensors")                       # what goes wrong
 
 Repositories live in memory, with commits and branches. Files of every size are uploaded within the commit, without Git
 LFS or Xet. Downloads of weights come with their SHA-256, as the Hub's large files do.
@@ -17,7 +17,6 @@ import json
 import logging
 import re
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -37,7 +36,7 @@ from starlette.types import Receive, Scope, Send
 
 HOST = "127.0.0.1"
 
-# Any token is that of this user, but for the one that the Hub has revoked.
+# Any token is this user's, except the one that the Hub has revoked.
 USER = "tester"
 TOKEN = "hf_loopback"
 REVOKED_TOKEN = "hf_revoked"
@@ -57,26 +56,22 @@ class Fault:
             "hang": the request is read and never answered;
             "close": the connection is closed without an answer;
             "503", or any other status: that is the answer;
-            "truncate": the second half of a downloaded file never comes, though its length is announced;
             "corrupt": a downloaded file has its size, and in its second half the wrong bytes;
             "endless": a downloaded file, of which no size is told as it comes, goes on and on.
         requests: regular expression searched for in "METHOD /path" of each request; others go well.
-        times: how many go wrong; None for all.
+        seen: how many went wrong.
     """
 
     kind: str
     requests: str = ""
-    times: int | None = None
     seen: int = field(default=0, init=False)
 
     def strikes(self, request: str) -> bool:
         """Whether this request is to go wrong; counts it."""
-        if self.kind in ("truncate", "corrupt", "endless") and not re.search("^GET .*/resolve/", request):
-            return False
-        if not re.search(self.requests, request):
-            return False
-        self.seen += 1
-        return self.times is None or self.seen <= self.times
+        is_spared = self.kind in ("corrupt", "endless") and not re.search("^GET .*/resolve/", request)
+        strikes = not is_spared and bool(re.search(self.requests, request))
+        self.seen += strikes
+        return strikes
 
 
 class Commit(NamedTuple):
@@ -237,32 +232,23 @@ class LoopbackHub:
         request = Request(scope, receive)
         method, path = request.method, scope["path"]
         self.requests.append((method, path))
-        fault = self._fault if self._fault is not None and self._fault.strikes(f"{method} {path}") else None
-        if fault is not None and fault.kind == "hang":
+        fault = self._fault.kind if self._fault is not None and self._fault.strikes(f"{method} {path}") else ""
+        if fault == "hang":
             while (await receive())["type"] != "http.disconnect":
                 pass
             return
-        answer = self._refusal(request)
-        if fault is not None and fault.kind == "close":
-            answer = CutShort(b"", headers={"Content-Length": "1"})
-        elif fault is not None and fault.kind.isdigit():
-            answer = PlainTextResponse("This is a test of what happens then.", int(fault.kind))
-        if answer is not None:
+        answer: Response | None = None
+        if fault.isdigit():
+            answer = PlainTextResponse("This is a test of what happens then.", int(fault))
+        elif request.headers.get("authorization") == f"Bearer {REVOKED_TOKEN}":
+            message = "Invalid credentials in Authorization header"
+            answer = PlainTextResponse(message, 401, {"X-Error-Message": message})
+        if answer is not None or fault == "close":
             # A client that is answered while it still sends may or may not see the answer.
             await request.body()
-            return await answer(scope, receive, send)
-        await self._application({**scope, "fault": fault and fault.kind}, receive, send)
-
-    def _refusal(self, request: Request) -> Response | None:
-        path, authorization = request.scope["path"], request.headers.get("authorization")
-        if authorization == f"Bearer {REVOKED_TOKEN}":
-            message = "Invalid credentials in Authorization header"
-            return PlainTextResponse(message, 401, {"X-Error-Message": message})
-        if request.method in ("GET", "HEAD") or path == "/api/validate-yaml":
-            return None
-        if authorization is None:
-            return PlainTextResponse("Invalid username or password.", 401)
-        return PlainTextResponse("This token may only read.", 403) if self.access["role"] == "read" else None
+        if fault == "close":  # As the server does with an answer that is left unfinished.
+            return await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+        await (answer or self._application)({**scope, "fault": fault}, receive, send)
 
     # The endpoints, in the order in which pushing, looking and pulling use them.
 
@@ -360,8 +346,6 @@ class LoopbackHub:
             status, headers["Content-Range"] = 206, f"bytes {start}-{end - 1}/{size}"
         if fault == "endless":
             return StreamingResponse(self._endless(request, content), status, headers)
-        if fault == "truncate":
-            return CutShort(content[start : min(end, half)], status, {**headers, "Content-Length": str(end - start)})
         return Response(content[start:end], status, headers, "application/octet-stream")
 
     async def _endless(self, request: Request, content: bytes) -> AsyncIterator[bytes]:
@@ -387,15 +371,6 @@ class LoopbackHub:
 
     def _page(self, kind: str, id: str) -> str:
         return f"{self.url}/{'' if kind == 'model' else kind + 's/'}{id}"
-
-
-class CutShort(Response):
-    """An answer with less than the Content-Length that its headers announce."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        # The server closes the connection of an answer that is left unfinished.
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
 
 
 def _id(request: Request) -> str:
@@ -446,17 +421,18 @@ def point_clients_at(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, home: Pa
     huggingface_hub.HfFileSystem.clear_instance_cache()
 
 
-def skip_waits(monkeypatch: pytest.MonkeyPatch, timeout: float | None = None) -> None:
+def skip_waits(monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
     """Let the clients of this process try again at once, where they would wait for 1, 2, 4, 8 and 8 seconds.
 
     Args:
         timeout: seconds for which they wait for a file that hangs, instead of 10 and, trying again, 60.
     """
     hasty = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
-    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download", "datasets.utils.file_utils"):
-        if module in sys.modules:
-            monkeypatch.setattr(sys.modules[module], "time", hasty)
-    if timeout is not None:
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", timeout)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", timeout)
-        monkeypatch.setattr("huggingface_hub.file_download._ETAG_RETRY_TIMEOUT", timeout)
+    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download"):
+        monkeypatch.setattr(f"{module}.time", hasty)
+    for name in (
+        "constants.HF_HUB_ETAG_TIMEOUT",
+        "constants.HF_HUB_DOWNLOAD_TIMEOUT",
+        "file_download._ETAG_RETRY_TIMEOUT",
+    ):
+        monkeypatch.setattr(f"huggingface_hub.{name}", timeout)
