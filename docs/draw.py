@@ -22,7 +22,6 @@ from page.controls import Control
 from page.networks import decode, load
 from page.recipe import Recipe
 from page.site import DRAWN
-from page.story import SMOOTH_STEPS, signature
 from study.attributes import best_first, kind_of, name_of
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
@@ -124,7 +123,7 @@ def first_pictures(folder: Path) -> None:
     path = load(chosen["model"])
     corners = [Recipe.parse(chosen[name]).latent(path) for name in "abc"]
     a, b, c = corners
-    ways = [path.interpolate(a, b, steps) for steps in (SMOOTH_STEPS, chosen["steps"])]
+    ways = [path.interpolate(a, b, steps) for steps in (pictures.SMOOTH_STEPS, chosen["steps"])]
     shares = torch.linspace(0, 1, MAP)
     plane = torch.stack([a + u * (b - a) + v * (c - a) for v in shares.flip(0) for u in shares])
     morph = decode(chosen["model"], torch.cat([*ways, torch.stack(corners), plane]))
@@ -139,7 +138,7 @@ def first_pictures(folder: Path) -> None:
     write(folder / "apart.webp", around[chosen["mean"]], columns=chosen["faces"])
 
     smiling = decode(model, network.with_attributes(z, {"Smiling": 1}))[SMILES - 1]
-    steps = np.stack([faces[number], smiling, morph[SMOOTH_STEPS // 2], around[BROKEN][0]])
+    steps = np.stack([faces[number], smiling, morph[pictures.SMOOTH_STEPS // 2], around[BROKEN][0]])
     write(folder / "tour.webp", steps, columns=4)
     large = Image.fromarray(faces[number])
     large.save(folder / "icon.png", optimize=True)
@@ -199,7 +198,7 @@ def main() -> None:
         recipe = Recipe(seed, face)
         pixels = drawing.generate(model, seed, face, 1.0, "")[-1]
         name = f"{model.partition(' ')[0].lower()}-{seed}-{face}.png"
-        (examples / name).write_bytes(pictures.png(pixels, **signature(model, recipe)))
+        (examples / name).write_bytes(pictures.png(pixels, **recipe.metadata(model)))
 
 
 if __name__ == "__main__":

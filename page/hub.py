@@ -46,7 +46,7 @@ DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
 NEEDED = {CONFIG_FILE: 100_000, WEIGHTS_FILE: 100_000_000}
 EXTRAS = {ATTRIBUTES_FILE: 1_000_000, CARD_FILE: 200_000, TRAINING_FILE: 1_000_000, EPOCHS_FILE: 30_000_000}
 
-# The layers of the decoders that a browser can compute, by their architecture; written by page/decoders.py.
+# The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
 DECODERS = ROOT / "page/front/kernel/decoders.json"
 
 # The most characters of a reason, which is shown at the foot of the page.

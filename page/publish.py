@@ -30,9 +30,6 @@ SPACE_FILES = (
     *("docs/report.md", "docs/results/out-of-distribution.json"),
 )
 
-# Tools of the checkout.
-NOT_IN_A_SPACE = {"page/decoders.py", "page/publish.py"}
-
 # What an earlier commit may have left, of either kind.
 SPACE_PATTERNS = [
     *("*.py", "requirements.txt", "LICENSE", "models/*", "page/*", "docs/*"),
@@ -100,7 +97,7 @@ def own_files() -> list[str]:
     front = CHECKOUT / "page/front"
     paths = {path for kind in SPACE_FILES for path in CHECKOUT.glob(kind)}
     paths |= {path for path in front.rglob("*") if is_public(path.relative_to(front)) and not path.is_dir()}
-    names = {path.relative_to(CHECKOUT).as_posix() for path in paths} - NOT_IN_A_SPACE
+    names = {path.relative_to(CHECKOUT).as_posix() for path in paths} - {"page/publish.py"}
     tracked = _tracked_files()
     own = {
         name

@@ -24,9 +24,10 @@ from starlette.staticfiles import NotModifiedResponse
 
 from models.history import EPOCHS_FILE
 
-from . import labels, pictures, recipe, story
+from . import labels, pictures, recipe, records, values
 from .catalog import CARD_FILE, MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
-from .tabs import Tab, generate, interpolate, out_of_distribution, reconstruct, training
+from .endpoints import Tab, within_a_sentence
+from .tabs import TABS, out_of_distribution
 
 FRONT, EXAMPLES = (Path(__file__).with_name(name) for name in ("front", "examples"))
 
@@ -57,7 +58,7 @@ WRITTEN = "written-by-page-site.txt"
 @cache
 def tabs() -> list[Tab]:
     """In the order in which they are shown."""
-    return [kind.tab() for kind in (generate, reconstruct, interpolate, out_of_distribution, training)]
+    return [module.tab() for module in TABS]
 
 
 def examples() -> dict[str, Path]:
@@ -94,11 +95,14 @@ def page(api: bool = True) -> bytes:
             "most_faces": recipe.MAX_FACES,
             "most_seed": recipe.MAX_SEED,
             "most_temperature": recipe.MAX_TEMPERATURE,
+            "most_bit": labels.MOST_BIT,
             "most_attribute": labels.MOST_STEPS,
-            "smooth_steps": story.SMOOTH_STEPS,
+            "most_shown_characters": values.MOST_QUOTED,
+            "recipe_pattern": recipe.PATTERN.replace("(?P<", "(?<"),
+            "smooth_steps": pictures.SMOOTH_STEPS,
             "frame_milliseconds": pictures.FRAME_MILLISECONDS,
-            "model_key": story.MODEL_KEY,
-            "recipe_key": story.RECIPE_KEY,
+            "model_key": recipe.MODEL_KEY,
+            "recipe_key": recipe.RECIPE_KEY,
             "all_models": out_of_distribution.ALL,
         },
     }
@@ -117,7 +121,7 @@ def _model(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "folder": folder,
-        "said": story.in_a_sentence(name),
+        "said": within_a_sentence(name),
         **{field: getattr(model, field) for field in TOLD},
         "best": attributes_of(name),
         "card": _address(f"weights/{folder}/card.txt"),
@@ -129,14 +133,14 @@ def _model(name: str) -> dict[str, Any]:
         },
         "first": _is_drawn(name),
         **_history(name),
-        "measured": story.measured(name),
+        "measured": records.measured(name),
     }
 
 
 def _history(name: str) -> dict[str, Any]:
     """What page.json tells of a model's training, or why that cannot be told."""
     try:
-        found = story.history(name)
+        found = records.history(name)
     except ValueError as error:
         return {"history": None, "history_problem": str(error)}
     told = {
@@ -165,7 +169,7 @@ def sheet(name: str) -> bytes:
     """
     with _one_at_a_time:  # Of many epochs it takes seconds and 150 MB.
         if name not in _sheets:
-            history = story.history(name)
+            history = records.history(name)
             rows = (
                 pictures.side_by_side(np.stack([*map(pictures.pixels_of, faces)]))
                 for faces in history.faces_of(_shown(history.epochs))

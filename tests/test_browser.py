@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 import app
-from page import catalog, drawing, labels, site, story
+from page import catalog, drawing, labels, pictures, records, site
 from page.catalog import MODELS
 from page.networks import decode, load
-from page.recipe import Recipe
+from page.recipe import MODEL_KEY, RECIPE_KEY, Recipe
 from tests.conftest import WEIGHTS
 from tests.markup import EPOCHS, FOREIGN, MARKUP, models_with_markup
 
@@ -120,7 +120,7 @@ def wait_for_faces(page, selector: str, wanted: np.ndarray, came: bool = False) 
 
 
 def drawn(model: str, mean: float, seed: int = 0, count: int = 6) -> np.ndarray:
-    return drawing.out_of_distribution(model, mean, seed, count).faces
+    return drawing.out_of_distribution(model, mean, seed, count)
 
 
 def everywhere(mean: float, seed: int = 0) -> np.ndarray:
@@ -199,7 +199,7 @@ def test_each_tab_shows_its_first_faces_without_a_network(visit):
     open_tab(page, "Out of distribution")
     wait_for_faces(page, APART, drawn(LONELY, 0), came=True)
     open_tab(page, "Training")
-    wait_for_faces(page, "#tab-training .faces canvas", story.training("GAN", 1), came=True)
+    wait_for_faces(page, "#tab-training .faces canvas", records.training("GAN", 1), came=True)
     assert page.get_by_role("alert").count() == 0
 
 
@@ -542,8 +542,8 @@ def test_the_picture_that_is_saved_is_the_chosen_face_with_its_recipe_and_a_name
         name, image = saved_picture(page)
         names.append(name)
         assert image.format == "PNG" and image.size == (512, 512)
-        assert image.info[story.MODEL_KEY] == "Attribute GAN"
-        recipe = Recipe.parse(image.info[story.RECIPE_KEY])
+        assert image.info[MODEL_KEY] == "Attribute GAN"
+        recipe = Recipe.parse(image.info[RECIPE_KEY])
         assert (recipe.seed, recipe.face, bool(recipe.attributes)) == (8, number, bool(link))
         face = decode("Attribute GAN", recipe.latent(load("Attribute GAN"))[None])[0].astype(int)
         # Each of its pixels as eight times eight.
@@ -695,13 +695,13 @@ def test_the_chosen_face_stays_in_sight_on_a_phone(visit):
 )
 def test_the_numbers_and_words_beside_the_faces_are_those_of_the_model(visit, model, mean):
     page = visit(f"?mean={mean}&models={model}&seed=2&faces=4")
-    apart, at_prior = (drawing.out_of_distribution(model, where, 2, 4).diversity for where in (mean, 0))
+    apart, at_prior = (pictures.diversity(drawn(model, where, 2, 4)) for where in (mean, 0))
     prior = json.loads((WEIGHTS / MODELS[model] / "config.json").read_text())
     sigmas = abs(mean) / prior.get("prior_variance", 1) ** 0.5
     numbers = page.locator(".model .numbers")
     expect(numbers).to_contain_text(f"{float(f'{sigmas:.1f}'):g} σ from normal")
     expect(numbers).to_contain_text(f"variety {apart:.0f}")
-    expect(numbers).to_contain_text(f"faces detected {100 * story.face_share(model, mean):.0f} %")
+    expect(numbers).to_contain_text(f"faces detected {100 * records.face_share(model, mean):.0f} %")
     # Less than a quarter of their variety is left, or more.
     verdict = "has collapsed" if apart < at_prior / 4 else "still differ"
     expect(page.locator(".sentence:visible")).to_contain_text(verdict)
@@ -731,7 +731,7 @@ def assert_is_drawn(line: dict[float, float], values: list[float]) -> None:
 def test_the_curves_are_those_that_were_measured(visit):
     page = visit(f"?mean=0&models={LONELY}")
     wait_until_drawn(page)
-    measured = story.measured(LONELY)
+    measured = records.measured(LONELY)
     blue = heights(page, ".model .chart .blue")
     assert_is_drawn(blue, [point["pixel_diversity"] for point in measured])
     assert_is_drawn(heights(page, ".model .chart .red"), [point["face_share"] for point in measured])
@@ -753,10 +753,10 @@ def test_the_epochs_of_training_are_leafed_through(visit):
     page = visit("?tab=training&model=GAN&epoch=1")
     for epoch in (1, 2):
         expect(page.get_by_text(f"After epoch {epoch} of {EPOCHS}.")).to_be_visible()
-        wait_for_faces(page, "#tab-training .faces canvas", story.training("GAN", epoch), came=True)
+        wait_for_faces(page, "#tab-training .faces canvas", records.training("GAN", epoch), came=True)
         page.locator("#tab-training input[type=range]").focus()
         page.keyboard.press("ArrowRight")
-    assert np.abs(story.training("GAN", 1).astype(int) - story.training("GAN", 2)).mean() > 8
+    assert np.abs(records.training("GAN", 1).astype(int) - records.training("GAN", 2)).mean() > 8
     losses = json.loads((WEIGHTS / "gan/training.json").read_text())["losses"]
     most = np.quantile([value for name, values in losses.items() if name != "step" for value in values], 0.99)
     names = [name for name in losses if name != "step"]
@@ -770,7 +770,7 @@ def test_the_epochs_of_training_are_leafed_through(visit):
 def test_training_plays_once_from_its_beginning_and_to_the_end_of_the_model_that_is_shown(visit):
     page = visit("?tab=training", reduced_motion="no-preference")
     page.wait_for_function("latentFaces.tab('training').settings.epoch === 3", polling=10)
-    epochs = {name: story.history(name).epochs for name in MODELS}
+    epochs = {name: records.history(name).epochs for name in MODELS}
     expect(page.get_by_text(f"After epoch {epochs['GAN']} of {epochs['GAN']}.")).to_be_visible()
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     name, most = max(epochs.items(), key=lambda item: item[1])
@@ -895,7 +895,7 @@ def url_of_strangers_models(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for function in remembered:
             function.cache_clear()
-        for module in (catalog, story, site, app):
+        for module in (catalog, site, app):
             if hasattr(module, "load_all"):
                 patch.setattr(module, "load_all", lambda: models)
         page = app.build()

@@ -16,7 +16,7 @@ import torch
 from models import AttributeGenerator, Autoencoder, FaceModel, Generator, PerceptualAutoencoder, load
 from models.images import denormalise
 from models.index import read_index
-from page import decoders
+from page.front.kernel import export
 from tests.conftest import WEIGHTS
 
 FRONT = Path(__file__).parent.parent / "page/front"
@@ -251,9 +251,9 @@ def test_what_is_no_wish_is_refused_in_a_sentence(visit, server):
 
 
 def test_layers_are_what_the_command_writes(tmp_path):
-    decoders.main(tmp_path / "decoders.json")
-    assert (tmp_path / "decoders.json").read_text() == decoders.DECODERS.read_text()
-    architectures = json.loads(decoders.DECODERS.read_text()).keys()
+    export.main(tmp_path / "decoders.json")
+    assert (tmp_path / "decoders.json").read_text() == export.DECODERS.read_text()
+    architectures = json.loads(export.DECODERS.read_text()).keys()
     trained = (Generator(), Autoencoder(), AttributeGenerator(attributes=("Hat",)), PerceptualAutoencoder())
     assert architectures == {model.architecture for model in (*MODELS.values(), *trained)}
 

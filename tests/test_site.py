@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from models.history import load_history
-from page import catalog, labels, networks, site, story
+from page import catalog, labels, networks, records, site
 from page.controls import Attributes, Choice, Number, Photograph, Text
 from tests.conftest import WEIGHTS
 from tests.markup import MARKUP, history_with, models_with_markup
@@ -214,7 +214,7 @@ def test_curves_are_shown_of_the_weights_that_were_measured(show, tmp_path):
     show({**models, "GAN": replace(models["GAN"], folder=tmp_path, history=None)})
     gan, plain, *_ = json.loads(site.page())["models"]
     assert gan["measured"] == [] and len(plain["measured"]) > 20
-    assert story.face_share("GAN", 0) is None and story.face_share("Plain autoencoder", 0) > 0.1
+    assert records.face_share("GAN", 0) is None and records.face_share("Plain autoencoder", 0) > 0.1
 
 
 def test_the_page_says_whose_pictures_were_learned_from(show):
