@@ -218,6 +218,7 @@ def test_a_damaged_config_is_a_reason(tmp_path, small_models, content):
         ({"prior_variance": 1e7}, "prior_variance"),
         ({"prior_variance": None}, "prior_variance"),
         ({"latent_size": 100_001}, "latent_size"),
+        ({"latent_size": -1}, "latent_size"),
         ({"attributes": "Smiling"}, "attributes"),
         ({"attributes": ["Smiling", ""]}, "attributes"),
         ({"attributes": ["x" * 101]}, "attributes"),

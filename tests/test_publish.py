@@ -21,14 +21,6 @@ from tests.serving import serving
 
 SPACE = "tester/latent-faces"
 CHECKOUT = WEIGHTS.parent
-ATTRIBUTE_GAN_ID = repository_name("tester", "attribute-gan")
-
-
-@pytest.fixture
-def namespace(hub, published):
-    """The Hub, with a model of its own in the namespace "tester" and one that nobody else may see."""
-    hub.add_folder("model", ATTRIBUTE_GAN_ID, WEIGHTS / "attribute-gan").private = True
-    return hub
 
 
 def files_on(hub) -> dict[str, bytes]:
@@ -39,25 +31,20 @@ def front(files: dict[str, bytes]):
     return RepoCard(files["README.md"].decode()).data
 
 
-def test_the_space_gets_what_the_page_needs_and_no_more(namespace, published, tmp_path):
-    assert publish.publish(SPACE, models="tester") == f"{namespace.url}/spaces/{SPACE}"
-    space = namespace.repository("space", SPACE)
-    assert space.sdk == "gradio"
+def test_the_space_gets_what_the_page_needs_and_no_more(hub, published, tmp_path):
+    assert publish.publish(SPACE, models="tester") == f"{hub.url}/spaces/{SPACE}"
+    space = hub.repository("space", SPACE)
     weights = {f"weights/{path.relative_to(WEIGHTS)}" for path in WEIGHTS.glob("*/*")}
     assert {"app.py", "requirements.txt", "weights/index.json", *weights} <= set(space.files)
     assert not any(path.startswith(("train", "tests", ".")) or "__pycache__" in path for path in space.files)
-    told = front(space.files)
-    assert told["sdk_version"] in space.files["requirements.txt"].decode()
-    assert len(told["short_description"]) <= 60
-    # The models that there are; of these the Hub fetches public ones when it builds the Space.
-    assert told["models"] == [GAN_ID, ATTRIBUTE_GAN_ID]
-    assert told["preload_from_hub"] == [f"{GAN_ID} config.json,model.safetensors"]
+    assert space.sdk == "gradio" and len(front(space.files)["short_description"]) <= 60
+    assert front(space.files)["sdk_version"] in space.files["requirements.txt"].decode()
 
     for path, content in space.files.items():
         (tmp_path / "space" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "space" / path).write_bytes(content)
     variables = {name: variable["value"] for name, variable in space.variables.items()}
-    with serving({**namespace.environment(tmp_path / "visitor"), **variables}, tmp_path / "space") as page:
+    with serving({**hub.environment(tmp_path / "visitor"), **variables}, tmp_path / "space") as page:
         models = {model["folder"]: model for model in httpx.get(f"{page.url}page.json").json()["models"]}
         pulled = httpx.get(f"{page.url}{models['gan']['weights']['url']}").content
         gallery, _ = Client(page.url, verbose=False).predict("GAN", 3, 4, 1, "", api_name="/generate")
@@ -68,18 +55,18 @@ def test_the_space_gets_what_the_page_needs_and_no_more(namespace, published, tm
     for item, face in zip(gallery, load(published).generate(4, seed=3), strict=True):
         assert np.abs(np.asarray(Image.open(item["image"])).astype(int) - np.asarray(face)).max() <= 1
 
-    publish.main([SPACE])
-    assert "LATENT_FACES_HUB" not in space.variables and "preload_from_hub" not in front(files_on(namespace))
 
-
-def test_a_static_space_gets_files_only(namespace, published, monkeypatch, forget):
-    publish.publish(SPACE, models="tester")
+def test_a_static_space_gets_files_only(hub, published, monkeypatch, forget, tmp_path):
+    before = ("app.py", "models/gan.py", "page/site.py", "docs/report.md", "front/gone.js", "of-its-owner.txt")
+    write_all(tmp_path / "before", before, "of the Space that it was")
+    hub.add_folder("space", SPACE, tmp_path / "before")
     for name in ("LATENT_FACES_HUB", "SPACE_ID", "SPACE_HOST"):
         monkeypatch.setenv(name, "")  # Publishing sets them.
     monkeypatch.setattr(site, "MOST_EPOCHS_SHOWN", 2)
     forget()
     publish.main([SPACE, "--static", "--models", "tester"])
-    files = files_on(namespace)
+    files = files_on(hub)
+    assert set(before) & set(files) == {"of-its-owner.txt"}
     told = json.loads(files["page.json"])
     assert told["models"][0]["origin"].startswith(f"{GAN_ID} at ")
     for model in told["models"]:
@@ -90,12 +77,10 @@ def test_a_static_space_gets_files_only(namespace, published, monkeypatch, forge
     assert told["links"]["report"] in files and SPACE in told["links"]["code"]
     index = files["index.html"].decode()
     assert "front/main.js" in index
-    # Those who show links want a whole address.
+    # Social networks want an absolute address.
     assert '"og:image" content="https://tester-latent-faces.static.hf.space/front/first/card.jpg"' in index
     own = {name.removeprefix("page/") for name in publish.own_files() if name.startswith("page/front/")}
     assert own <= {*files, "front/index.html"}
-    # Nothing is left of the Space that it was.
-    assert not [path for path in files if path.endswith(".py") or path.startswith(("models/", "page/", "docs/"))]
     assert front(files)["sdk"] == "static" and front(files)["app_file"] == "index.html"
     assert "sdk_version" not in front(files) and "preload_from_hub" not in front(files)
 
@@ -154,6 +139,23 @@ def checkout(tmp_path, monkeypatch) -> Path:
     git(folder, "add", "page/front/linked.js", "page/front/linked", "page/examples/gone.png")
     monkeypatch.setattr(publish, "CHECKOUT", folder)
     return folder
+
+
+def test_a_space_names_the_models_that_there_are(hub, published, checkout):
+    (checkout / "weights/index.json").write_text('{"gan": "GAN", "attribute-gan": "Attribute GAN", "autoencoder": ""}')
+    secret = repository_name("tester", "attribute-gan")
+    hub.add_folder("model", secret, published).private = True
+    first = hub.repository("model", GAN_ID).commits[0].sha
+    publish.main([SPACE, "--models", "tester"])
+    space = hub.repository("space", SPACE)
+    # The Hub fetches public ones when it builds the Space.
+    assert front(space.files)["models"] == [GAN_ID, secret]
+    assert front(space.files)["preload_from_hub"] == [f"{GAN_ID} config.json,model.safetensors"]
+    assert space.variables["LATENT_FACES_HUB"]["value"] == "tester"
+    publish.main([SPACE, "--models", f"tester@{first}"])
+    assert front(space.files)["preload_from_hub"] == [f"{GAN_ID} config.json,model.safetensors {first}"]
+    publish.main([SPACE])
+    assert "LATENT_FACES_HUB" not in space.variables and "preload_from_hub" not in front(space.files)
 
 
 @pytest.mark.parametrize("where", ["its own git", "another project's git", "no git"])
