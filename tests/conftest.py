@@ -167,20 +167,20 @@ def url():
     page.close()
 
 
+def forget_page() -> None:
+    """Have the page of this process made anew, from the models and files of now."""
+    from page import site
+
+    for function in (site.tabs, site.page, site.files, site.index):
+        function.cache_clear()
+    site._sheets.clear()
+
+
 @pytest.fixture
 def forget():
-    """A function that has the page read its models and files anew; called once more after the test."""
-    from page import catalog, site
-
-    remembered = [site.tabs, site.page, site.files, site.index, catalog.load_all]
-
-    def forget() -> None:
-        for function in remembered:
-            function.cache_clear()
-        site._sheets.clear()
-
-    yield forget
-    forget()
+    """`forget_page`, which is called once more after the test."""
+    yield forget_page
+    forget_page()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from PIL import Image
 
 from models import load
 from models.index import repository_name
-from page import publish, site
+from page import catalog, publish, site
 from tests.conftest import GAN_ID, WEIGHTS
 from tests.loopback_hub import READ, Fault
 from tests.serving import serving
@@ -56,13 +56,15 @@ def test_the_space_gets_what_the_page_needs_and_no_more(hub, published, tmp_path
         assert np.abs(np.asarray(Image.open(item["image"])).astype(int) - np.asarray(face)).max() <= 1
 
 
-def test_a_static_space_gets_files_only(hub, published, monkeypatch, forget, tmp_path):
+def test_a_static_space_gets_files_only(hub, published, monkeypatch, request, forget, tmp_path):
     before = ("app.py", "models/gan.py", "page/site.py", "docs/report.md", "front/gone.js", "of-its-owner.txt")
     write_all(tmp_path / "before", before, "of the Space that it was")
     hub.add_folder("space", SPACE, tmp_path / "before")
     for name in ("LATENT_FACES_HUB", "SPACE_ID", "SPACE_HOST"):
         monkeypatch.setenv(name, "")  # Publishing sets them.
     monkeypatch.setattr(site, "MOST_EPOCHS_SHOWN", 2)
+    catalog.load_all.cache_clear()
+    request.addfinalizer(catalog.load_all.cache_clear)
     forget()
     publish.main([SPACE, "--static", "--models", "tester"])
     files = files_on(hub)

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from models.history import load_history
 from page import catalog, labels, networks, records, site
 from page.controls import Attributes, Choice, Number, Photograph, Text
-from tests.conftest import WEIGHTS
+from tests.conftest import WEIGHTS, forget_page
 from tests.markup import MARKUP, history_with, models_with_markup
 
 
@@ -312,11 +312,14 @@ def written(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def few_epochs(monkeypatch, forget):
+@pytest.fixture(scope="module")
+def few_epochs():
     """Sheets of two rows."""
-    monkeypatch.setattr(site, "MOST_EPOCHS_SHOWN", 2)
-    forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site, "MOST_EPOCHS_SHOWN", 2)
+        forget_page()
+        yield
+    forget_page()
 
 
 def test_the_static_folder_holds_all_that_its_page_names(tmp_path, few_epochs):
