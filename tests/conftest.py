@@ -24,6 +24,8 @@ import pytest
 from datasets import Dataset, Features, Value
 from PIL import Image, ImageDraw
 
+from tests.loopback_hub import LoopbackHub, point_clients_at
+
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 # Where a page looks for a GAN of the user "tester".
@@ -107,8 +109,6 @@ def celeba(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def loopback():
-    from tests.loopback_hub import LoopbackHub
-
     with LoopbackHub() as hub:
         yield hub
 
@@ -116,8 +116,6 @@ def loopback():
 @pytest.fixture
 def hub(loopback, monkeypatch, tmp_path):
     """A Hub on loopback, empty, to which this process's clients are pointed."""
-    from tests.loopback_hub import point_clients_at
-
     loopback.reset()
     point_clients_at(loopback, monkeypatch, tmp_path / "home")
     return loopback
@@ -135,7 +133,7 @@ def small_generator(**changes):
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory) -> Path:
     """A GAN to publish, with a history of 3 epochs, and bundled models with latents of 12 numbers."""
-    from models import AttributeGenerator, Autoencoder
+    from models import Autoencoder
     from tests.test_history import make_run
     from train.card import write_history
 
@@ -144,7 +142,6 @@ def small_models(tmp_path_factory) -> Path:
     write_history(make_run(folder / "run", epochs=3), folder / "published")
     small_generator(latent_size=12).save_pretrained(folder / "bundled/gan")
     Autoencoder(latent_size=12, hidden_size=4).save_pretrained(folder / "bundled/autoencoder")
-    AttributeGenerator(12, 5, ("Smiling",), (4,) * 5).save_pretrained(folder / "bundled/attribute-gan")
     return folder
 
 

@@ -25,8 +25,11 @@ from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import NamedTuple, Self
 
+import datasets
+import huggingface_hub
 import pytest
 import uvicorn
+from huggingface_hub import constants
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -388,10 +391,6 @@ def _missing(code: str, commit: Commit | None = None) -> HTTPException:
 
 def point_clients_at(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """Make the clients of this process, imported already, use the hub and keep everything they cache under `home`."""
-    import datasets
-    import huggingface_hub
-    from huggingface_hub import constants
-
     for name, value in hub.environment(home).items():
         monkeypatch.setenv(name, value)
     changes = {

@@ -12,12 +12,12 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from models import AttributeGenerator, Autoencoder
+from models import Autoencoder
 from models.index import repository_name
 from page import catalog, networks
 from page import hub as page_hub
 from page.catalog import ShownModel, load_models
-from tests.conftest import GAN_ID, WEIGHTS, small_generator
+from tests.conftest import GAN_ID, small_generator
 from tests.loopback_hub import REVOKED_TOKEN, Fault, skip_waits
 
 
@@ -67,12 +67,6 @@ def test_a_model_comes_from_the_hub_with_its_own_history(hub, published, shown):
     hub.fault = "refuse"
     away = shown(of=f"tester@{first}")
     assert away.latent_size == 10 and "cached" in away.origin and epochs_shown(away) == 3
-
-
-def test_the_areas_of_its_attributes_come_along(hub, shown):
-    hub.add_folder("model", repository_name("tester", "attribute-gan"), WEIGHTS / "attribute-gan")
-    measured = json.loads((WEIGHTS / "attribute-gan/attributes.json").read_text())
-    assert shown("attribute-gan").areas["Eyeglasses"] == measured["Eyeglasses"]["area"]
 
 
 def test_an_expired_token_is_told_of(hub, published, shown, refused, monkeypatch):
@@ -280,7 +274,6 @@ def test_whatever_goes_wrong_is_a_reason(published, refused, monkeypatch, error)
     [
         ("gan", lambda: Autoencoder(latent_size=12, hidden_size=4), "of the kind autoencoder, not generator"),
         ("gan", partial(small_generator, discrete_size=0), "it has 0 bits, and the bundled model 5"),
-        ("attribute-gan", lambda: AttributeGenerator(12, 5, (), (4,) * 5), "it has 0 attributes"),
         ("autoencoder", lambda: Autoencoder(latent_size=11, hidden_size=4), "its latents have 11 numbers"),
     ],
 )

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from starlette.testclient import TestClient
 
 from models.history import load_history
 from page import catalog, labels, networks, records, site
-from page.controls import Attributes, Choice, Number, Photograph, Text
 from tests.conftest import WEIGHTS, forget_page
 from tests.markup import MARKUP, history_with, models_with_markup
 
@@ -64,28 +62,6 @@ def test_every_control_is_described_and_takes_its_own_value(told):
             if told_of["first"] is not None:
                 assert control.check(told_of["first"], "It") == told_of["first"]
             assert told_of["label"] and told_of["kind"] in ("number", "choice", "text", "attributes", "photograph")
-            if told_of["kind"] == "number":
-                for wrong in (told_of["least"] - 1, told_of["most"] + 1):
-                    with pytest.raises(ValueError, match="It cannot be"):
-                        control.check(wrong, "It")
-
-
-@pytest.mark.parametrize(
-    "control, value, words",
-    [
-        (Number("seed", "Seed", 0, least=0, most=2**32 - 1), None, "The seed cannot be empty: choose a whole number"),
-        (Number("seed", "Seed", 0, least=0, most=9), 1.5, "cannot be 1.5: choose a whole number from 0 to 9."),
-        (Number("t", "Temperature", 1, least=0, most=2, step=0.05), math.nan, "cannot be NaN: choose a number from"),
-        (Choice("way", "Way", "a", ["a", "b"]), "c", 'The seed cannot be "c": choose a or b.'),
-        (Text("bits", "Bits"), "a\0", 'cannot be "a?": write one line of text, of at most 1,200 characters.'),
-        (Attributes(), ["Smiling"], "cannot be a list: write a line such as Smiling, no Eyeglasses."),
-        (Photograph("image", "Photograph", None), {"path": "/etc/hostname"}, "is not here, or no longer"),
-    ],
-)
-def test_a_control_refuses_in_a_sentence(control, value, words):
-    with pytest.raises(ValueError) as told:
-        control.check(value, "The seed")
-    assert words in str(told.value) and str(told.value).endswith(".")
 
 
 def test_a_spaces_links_have_a_picture_with_a_whole_address(monkeypatch, show):
@@ -232,9 +208,7 @@ def test_the_page_says_whose_pictures_were_learned_from(show):
         ("---\ndatasets:\n- user/cats\ntags:\n- celeba\n---\n# Cats", "user/cats"),
         ("---\ntags: [celeba, faces]\n---\n", "CelebA"),
         ("---\ntags: [faces]\n---\n", None),
-        ("# Cats", None),
         ("---\ndatasets:\n- <b>cats</b>\n---\n", None),
-        ("---\ndatasets:\n- cats in my folder\n---\n", None),
         ("---\ndatasets: 7\n---\n", None),
         ("---\ndatasets: [[[\n---\n", None),
         ("\xff", None),
