@@ -1,18 +1,28 @@
-"""What whoever is logged in may push to the Hub, and errors of the Hub in the words of whoever meets them."""
+"""Access to the Hub: proxies, tokens, and errors as one line.
 
+Importing it is cheap: huggingface_hub reads the environment when it is imported, so that its users may change that first.
+"""
+
+import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-from huggingface_hub.utils import validate_repo_id
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 INVALID_TOKEN = (
     "the token for the Hub is invalid or has expired: log in anew (hf auth login --force), or set HF_TOKEN to a new one"
 )
 
 
-def rejects_token(error: HfHubHTTPError) -> bool:
+def ask_this_machine_directly() -> None:
+    """Make this process send requests to localhost without a proxy, whatever proxy the environment names."""
+    for name in ("no_proxy", "NO_PROXY"):
+        if (hosts := os.environ.get(name, "")) != "*":
+            os.environ[name] = ",".join(filter(None, (hosts, "localhost", "127.0.0.1", "::1")))
+
+
+def rejects_token(error: "HfHubHTTPError") -> bool:
     """Whether the Hub refused the token that came with a request, and not the request."""
     return error.response.status_code == 401 and "authorization" in error.response.request.headers
 
@@ -24,6 +34,10 @@ def check_can_push(repository: str) -> None:
         ValueError: no repository's name, no token, or one that may not write there.
         OSError, httpx2.HTTPError: the Hub cannot be reached.
     """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils import validate_repo_id
+
     try:
         validate_repo_id(repository)
         if repository.count("/") != 1:
