@@ -1,8 +1,6 @@
 """The GAN whose bits have names: most of its discrete half are attributes that its training faces were labelled with."""
 
-import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -26,7 +24,7 @@ class AttributeGenerator(FaceModel):
         attributes: the names of the first of these, in their order. Without any all bits are free.
         channels: at 4, 8, 16, 32 and 64 pixels.
         prior_mean, prior_variance: of the continuous half.
-        affine: whether an affine map of the latent comes first, the identity until `strengthened` changes it.
+        affine: whether an affine map of the latent comes first.
 
     Attributes:
         attribute_bias, attribute_weight: (n,) and (n, n), below its diagonal: attribute i is +1 with the probability
@@ -36,8 +34,6 @@ class AttributeGenerator(FaceModel):
     model_type = "attribute-generator"
 
     generate_batch_size = 32
-
-    _later_arguments: ClassVar[dict[str, Any]] = {"affine": False}
 
     def __init__(
         self,
@@ -56,21 +52,17 @@ class AttributeGenerator(FaceModel):
         check_names(attributes, most=discrete_size)
         check_prior(prior_mean, prior_variance)
         self.latent_size, self.discrete_size, self.attributes = latent_size, discrete_size, tuple(attributes)
-        self.prior_mean, self.prior_variance = prior_mean, prior_variance
+        self.prior_mean, self.prior_variance, self.affine = prior_mean, prior_variance, affine
         self.layers = rising(latent_size, channels)
         count = len(attributes)
         self.attribute_bias, self.attribute_weight = nn.Buffer(torch.zeros(count)), nn.Buffer(torch.zeros(count, count))
         self.apply(_initialise)
         if affine:
-            self.layers.insert(0, _identity(latent_size))
-
-    @property
-    def has_affine(self) -> bool:
-        return isinstance(self.layers[0], nn.Linear)
+            self.layers.insert(0, nn.Linear(latent_size, latent_size))
 
     @property
     def architecture(self) -> str:
-        return f"{self.model_type}-affine" if self.has_affine else self.model_type
+        return f"{self.model_type}-affine" if self.affine else self.model_type
 
     @property
     def decoder_layers(self) -> nn.Sequential:
@@ -100,35 +92,6 @@ class AttributeGenerator(FaceModel):
         for index, value in self._check_attributes(attributes, most=1).items():
             z[:, self.continuous_size + index] = value
         return z
-
-    @torch.no_grad()
-    def strengthened(self, levels: Mapping[str, tuple[float, float]], rest: float = 1.0) -> "AttributeGenerator":
-        """The same model, in which bits of some attributes say more than training had them say.
-
-        Args:
-            levels: by attribute, what its faces are to be made of off and on, in place of -1 and 1.
-            rest: what normal numbers and bits without names are multiplied by; below 1, faces differ by these less.
-
-        Raises:
-            ValueError: it has no bit of one of these names, or they are no such numbers.
-        """
-        if not -1e6 < rest < 1e6:
-            raise ValueError(f"rest is {rest}: it must be a number between -1e6 and 1e6")
-        model = copy.deepcopy(self)
-        if not self.has_affine:
-            model.layers.insert(0, _identity(self.latent_size).to(self.device))
-            model._hub_mixin_config = {**self._hub_mixin_config, "affine": True}  # type: ignore[dict-item]
-        scale, shift = torch.full((self.latent_size,), rest), torch.zeros(self.latent_size)
-        scale[self.continuous_size :][: len(self.attributes)] = 1
-        for index, name in zip(self._check_attributes(dict.fromkeys(levels, 0)), levels):
-            off, on = levels[name]
-            if not (-1e6 < off < 1e6 and -1e6 < on < 1e6):
-                raise ValueError(f"levels of {name} are {off} and {on}: they must be numbers between -1e6 and 1e6")
-            scale[self.continuous_size + index], shift[self.continuous_size + index] = (on - off) / 2, (on + off) / 2
-        first = cast(nn.Linear, model.layers[0])
-        first.bias.add_(first.weight @ shift.to(first.weight))
-        first.weight.mul_(scale.to(first.weight))
-        return model
 
 
 class AttributeDiscriminator(PretrainedModel):
@@ -197,14 +160,6 @@ class BatchDeviation(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features.float().var(0, unbiased=False).add(1e-8).sqrt().mean().to(features.dtype)
-
-
-def _identity(size: int) -> nn.Linear:
-    layer = nn.Linear(size, size)
-    if not layer.weight.is_meta:  # There, this would import PyTorch's compiler, and a file has them anyway.
-        nn.init.eye_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _initialise(module: nn.Module) -> None:

@@ -33,9 +33,6 @@ class PretrainedModel(
 
     _classes: ClassVar[dict[str, type["PretrainedModel"]]] = {}
 
-    # Arguments that a config.json from before they were there lacks, and what they were then.
-    _later_arguments: ClassVar[dict[str, Any]] = {}
-
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
         if "model_type" in vars(cls):
@@ -49,12 +46,24 @@ class PretrainedModel(
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments that make this model, as config.json holds them."""
+        return dict(self._hub_mixin_config or {})  # type: ignore[arg-type]
+
+    def _reconfigured(self, **arguments: Any) -> Self:
+        """A copy in which some of the constructor's arguments, and the attributes of their names, have other values."""
+        model = copy.deepcopy(self)
+        model._hub_mixin_config = {**self.config, **arguments}
+        for name, value in arguments.items():
+            setattr(model, name, value)
+        return model
+
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, *, config: dict[str, Any] | None = None, **options: Any
     ) -> str | None:
         """Write config.json, model.safetensors and, where there is none, a README.md into a folder."""
-        arguments: Any = config or self._hub_mixin_config or {}
-        config = {"model_type": self.model_type, **arguments}
+        config = {"model_type": self.model_type, **(config or self.config)}
         if self.crop is not None:
             config["crop"] = self.crop
         return super().save_pretrained(save_directory, config=config, **options)
@@ -107,35 +116,28 @@ class PretrainedModel(
             force_download=force_download,
         )
         config = loading.read_config(location)
-        kind = cls._kind_of(config, where)
-        config.pop("model_type", None)
+        kind = cls._kind_of(config.pop("model_type", None), where)
         crop = config.pop("crop", None)
         if not (crop is None or (type(crop) in (int, float) and 0 < crop <= 1)):
             raise ValueError(f"config.json in {where} has crop {str(crop)[:60]}: it must be more than 0 and at most 1")
-        described = f"the {kind.model_type} in {where}"
-        arguments = {**kind._later_arguments, **config}
-        loading.check_arguments(kind, arguments, f"config.json of {described}")
+        described = f"config.json of the {kind.model_type} in {where}"
+        loading.check_arguments(kind, config, described)
         path = location.file(loading.WEIGHTS_FILE)
-        loading.check_download(path)
-        arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
-        model = loading.build_empty(kind, arguments, f"config.json of {described}")
-        loading.load_weights(model, path, where, f"{kind.__name__}({arguments})")
+        arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+        model = loading.build_empty(kind, arguments, described)
+        loading.load_weights(model, path, where)
         location.remember(path)
         model.crop = crop
         model.to(map_location).eval()
         return model
 
     @classmethod
-    def _kind_of(cls, config: dict[str, Any], where: str) -> type[Self]:
-        """The class that a config is of, this one or one derived from it."""
-        name = config.get("model_type")
-        if name is None and "attributes" not in config:  # Saved before config.json named it.
-            name = "generator" if "discrete_size" in config else "autoencoder" if "matching" in config else None
-            name = name or ("discriminator" if config.keys() - {"model_type"} == {"hidden_size"} else None)
-        kind = PretrainedModel._classes.get(name) if isinstance(name, str) else None
+    def _kind_of(cls, model_type: Any, where: str) -> type[Self]:
+        """The class of this model_type: this one or a subclass."""
+        kind = PretrainedModel._classes.get(model_type) if isinstance(model_type, str) else None
         if kind is None:
             known = ", ".join(sorted(PretrainedModel._classes))
-            raise ValueError(f"config.json in {where} has model_type {str(name)[:60]}: it must be one of {known}")
+            raise ValueError(f"config.json in {where} has model_type {str(model_type)[:60]}: it must be one of {known}")
         if not issubclass(kind, cls):
             raise ValueError(f"{where} holds another model than {cls.__name__}: it is of {kind.__name__}")
         return kind
@@ -271,10 +273,7 @@ class FaceModel(PretrainedModel):
             ValueError: it is not more than 0 and less than 1e6.
         """
         check_prior(self.prior_mean, variance)
-        model = copy.deepcopy(self)
-        model.prior_variance = float(variance)
-        model._hub_mixin_config = {**self._hub_mixin_config, "prior_variance": model.prior_variance}  # type: ignore[dict-item]
-        return model
+        return self._reconfigured(prior_variance=float(variance))
 
     def with_encoding_steps(self, steps: int) -> Self:
         """The same model, whose `encode` takes so many steps towards an image: a copy, of those that can take some."""

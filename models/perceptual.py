@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Self
 
 import torch
 from torch import nn
@@ -48,7 +48,6 @@ class PerceptualAutoencoder(FaceModel):
 
     model_type = "perceptual-autoencoder"
     encodes = True
-    _later_arguments: ClassVar[dict[str, Any]] = {"encoding_steps": 0}
 
     def __init__(
         self,
@@ -81,9 +80,8 @@ class PerceptualAutoencoder(FaceModel):
         self.directions = nn.Buffer(torch.zeros(len(attributes), latent_size))
         if encoding_steps:
             self.preconditioner = nn.Buffer(torch.zeros(latent_size, latent_size))
-        if not self.mixture_roots.is_meta:  # There, this would import PyTorch's compiler, and a file has them anyway.
-            self.mixture_means.fill_(prior_mean)
-            self.mixture_roots.diagonal(dim1=1, dim2=2).fill_(prior_variance**0.5)
+        nn.init.constant_(self.mixture_means, prior_mean)
+        nn.init.constant_(self.mixture_roots.diagonal(dim1=1, dim2=2), prior_variance**0.5)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size).
@@ -133,9 +131,7 @@ class PerceptualAutoencoder(FaceModel):
             ValueError: it is no whole number from 0 to 50.
         """
         check_encoding_steps(steps)
-        model = copy.deepcopy(self)
-        model.encoding_steps = steps = int(steps)
-        model._hub_mixin_config = {**self._hub_mixin_config, "encoding_steps": steps}  # type: ignore[dict-item]
+        model = self._reconfigured(encoding_steps=int(steps))
         if not steps and self.encoding_steps:
             del model.preconditioner
         if steps and not self.encoding_steps:
