@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .kinds import *  # noqa: F403
+    from .kinds import *
 
 __version__ = "0.1.0"
 

@@ -1,10 +1,25 @@
-"""What `from latent_faces import ...` gives. A new kind of model is one line here."""
+"""What `from latent_faces import ...` gives.
 
-from .attribute_gan import AttributeDiscriminator as AttributeDiscriminator, AttributeGenerator as AttributeGenerator
-from .autoencoder import Autoencoder as Autoencoder
-from .base import FaceModel as FaceModel
-from .gan import Discriminator as Discriminator, Generator as Generator
-from .latents import interpolate as interpolate
-from .perceptual import PerceptualAutoencoder as PerceptualAutoencoder
+`load` knows each kind of model that is imported here. A new kind is one import, and its name in the list.
+"""
+
+from .attribute_gan import AttributeDiscriminator, AttributeGenerator
+from .autoencoder import Autoencoder
+from .base import FaceModel
+from .gan import Discriminator, Generator
+from .latents import interpolate
+from .perceptual import PerceptualAutoencoder
 
 load = FaceModel.from_pretrained
+
+__all__ = [
+    "AttributeDiscriminator",
+    "AttributeGenerator",
+    "Autoencoder",
+    "Discriminator",
+    "FaceModel",
+    "Generator",
+    "PerceptualAutoencoder",
+    "interpolate",
+    "load",
+]

@@ -284,7 +284,7 @@ def build_empty(build: Callable[..., Network], arguments: dict[str, Any], where:
         with torch.device("meta"), _Uninitialised():
             return build(**arguments)
     except (RuntimeError, OverflowError, TypeError) as error:
-        raise ValueError(f"{where} describes no network that can be, with {str(arguments):.300}") from error
+        raise ValueError(f"{where} describes no network that can be, with {arguments!s:.300}") from error
 
 
 class _Uninitialised(TorchFunctionMode):
