@@ -14,7 +14,6 @@ from torch import nn
 from . import latents, loading
 from .images import IMAGE_SIZE, to_pil
 from .latents import Seed
-from .speed import accelerate
 
 
 class PretrainedModel(
@@ -366,20 +365,16 @@ class FaceModel(PretrainedModel):
     ) -> list[Image.Image]:
         """Draw latents as `sample_latent` does and decode them into 64 x 64 PIL images.
 
-        On the CPU by `speed.accelerate`, whose rounding may change a pixel by one grey level.
-
         Args:
             count, seed, mean, variance: as of `sample_latent`.
             batch_size: how many to decode at once.
             attributes: as of `with_attributes`.
         """
-        z = self.with_attributes(self._check_latent(self.sample_latent(count, seed, mean, variance)), attributes or {})
-        plain = self.training or self.device.type != "cpu" or self.dtype != torch.float32
-        layers = self.decoder_layers if plain else accelerate(self.decoder_layers)
-        size = (
-            self.generate_batch_size if batch_size is None else latents.whole_number("batch_size", batch_size, least=1)
-        )
-        return [face for batch in z.split(size) if len(batch) for face in to_pil(layers(batch))]
+        z = self.with_attributes(self.sample_latent(count, seed, mean, variance), attributes or {})
+        if batch_size is None:
+            batch_size = self.generate_batch_size
+        batches = z.split(latents.whole_number("batch_size", batch_size, least=1))
+        return [face for batch in batches for face in to_pil(self.decode(batch))]
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         if not isinstance(z, torch.Tensor):

@@ -1,12 +1,10 @@
 """The bundled models do what the reports say of them, and their folders are what the Hub would hold."""
 
-import numpy as np
 import pytest
-import torch
 from huggingface_hub import ModelCard
 
 from models import load
-from models.images import to_pil
+from models.images import from_pil
 from models.index import read_index
 from tests.conftest import WEIGHTS
 
@@ -29,21 +27,12 @@ def test_the_folder_is_complete_and_its_card_says_how_the_model_was_made(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@torch.inference_mode()
-def test_faces_differ_at_the_prior_and_are_generated_as_decoded_everywhere(name):
-    """Within one grey level, at means that the page offers and at spreads from none to four of the prior's."""
-    model = load(WEIGHTS / name)
-    for mean in (None, -100, -10, 3, 100):
-        for spread in (0, 1, 16):
-            latents = {"count": 8, "seed": 0, "mean": mean, "variance": spread * model.prior_variance}
-            x = model.decode(model.sample_latent(**latents))
-            difference = np.stack(to_pil(x)).astype(int) - np.stack(model.generate(**latents))
-            assert abs(difference).max() <= 1, (mean, spread)
-            if (mean, spread) == (None, 1):  # Of real faces this is some 0.5.
-                assert x.std(0).mean() > 0.15
+def test_faces_differ_from_each_other(name):
+    """The standard deviation across real faces is some 0.5 on the same scale."""
+    assert from_pil(load(WEIGHTS / name).generate(50, seed=0)).std(0).mean() > 0.15
 
 
 def test_far_out_the_matched_autoencoders_faces_are_all_alike():
     model = load(WEIGHTS / "matched-autoencoder")
-    near, far = (model.decode(model.sample_latent(100, seed=0, mean=mean)).std(0).mean() for mean in (0, 100))
+    near, far = (from_pil(model.generate(50, seed=0, mean=mean)).std(0).mean() for mean in (0, 100))
     assert far < near / 10
