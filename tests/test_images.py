@@ -231,7 +231,8 @@ def test_huge_pictures_are_refused_and_a_phones_largest_is_read(tmp_path):
         (8000, 8000): "64 megapixels",
         (20000, 20000): "megapixels is the most",
     }.items():
-        Image.new("1", size).save(tmp_path / "large.png")
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 1, 0, 0, 0, 0))
+        (tmp_path / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
         with pytest.raises(UnreadableImage, match=words):
             open_image(tmp_path / "large.png")
     Image.new("L", (8192, 6144)).save(tmp_path / "phone.jpg")
@@ -312,7 +313,7 @@ def test_large_pictures_are_decoded_one_at_a_time_in_another_process(tmp_path, m
                 at_once -= 1
 
     monkeypatch.setattr(images.subprocess, "run", count)
-    threads = [threading.Thread(target=open_image, args=(tmp_path / "face.png",)) for _ in range(3)]
+    threads = [threading.Thread(target=open_image, args=(tmp_path / "face.png",)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
