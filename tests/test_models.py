@@ -21,6 +21,7 @@ from models import (
     AttributeGenerator,
     Autoencoder,
     Discriminator,
+    FaceModel,
     Generator,
     PerceptualAutoencoder,
     load,
@@ -445,6 +446,29 @@ def test_a_config_of_another_model_is_refused(values, words, saved):
 def test_another_class_than_asked_for_is_refused(saved):
     with pytest.raises(ValueError, match="another model than Generator: it is of Autoencoder"):
         Generator.from_pretrained(saved("autoencoder"))
+
+
+def test_another_kind_of_model_is_one_subclass(tmp_path, monkeypatch):
+    monkeypatch.setattr(PretrainedModel, "_classes", dict(PretrainedModel._classes))
+
+    class Linear(FaceModel):
+        model_type = "linear"
+
+        def __init__(self, latent_size: int = 6, prior_mean: float = 2.0):
+            super().__init__(latent_size, prior_mean, prior_variance=0.25, discrete_size=2)
+            self.decoder = nn.Sequential(nn.Linear(latent_size, 3 * 64 * 64), nn.Unflatten(1, (3, 64, 64)), nn.Tanh())
+
+    model = Linear(5)
+    model.save_pretrained(tmp_path)
+    other = load(tmp_path)
+    assert type(other) is Linear and other.config == {"latent_size": 5, "prior_mean": 2.0}
+    assert other.generate(3, seed=0) == model.generate(3, seed=0) and other.continuous_size == 3
+    z = other.sample_latent(5000, seed=0)
+    assert (
+        abs(z[:, :3].mean() - 2) < 0.05
+        and abs(z[:, :3].var() - 0.25) < 0.05
+        and set(z[:, 3:].unique().tolist()) == {-1, 1}
+    )
 
 
 class AllocatedNumbers(TorchDispatchMode):
