@@ -363,7 +363,7 @@ def test_training_starts_from_a_model_with_an_affine_map(arguments, tmp_path):
     assert after.attributes == ("Smiling",) and after.affine
     # Of float16, as which they are stored.
     for name, weight in before.named_parameters():
-        assert torch.allclose(after.get_parameter(name), weight, atol=1e-4), name
+        assert torch.allclose(after.get_parameter(name), weight, atol=3e-4), name
     assert "| first weights | those of path/to/before |" in (tmp_path / "run/model/README.md").read_text()
     attribute_gan.main([*arguments(own, epochs=2), "--resume"])
 
