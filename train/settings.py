@@ -89,8 +89,8 @@ class Checked:
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(Checked):
     dataset: str = "flwrlabs/celeba"
-    """A data set on the Hub, or a local folder of any pictures, in zip files too, of parquet files in the Hub's layout, or
-    of CelebA as its own site lays it out. Folders called train, valid and test are splits; otherwise all is train.
+    """A data set on the Hub, or a local folder: of any pictures, in zip files too, of parquet files in the Hub's layout,
+    or of CelebA as its own site lays it out. Folders called train, valid and test are splits; otherwise all is train.
     Labels are columns of yes and no, of at most 50 classes or of lists of classes, a file list_attr_celeba.csv like
     CelebA's, and folders of classes inside the folders of splits."""
 
@@ -143,44 +143,20 @@ class DataSettings(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeSettings(DataSettings):
-    """For commands that show batches of faces to networks."""
-
+class Settings(DataSettings):
     # Batch normalisation and the unbiased matching loss compare the faces of a batch with each other.
     batch_size: Annotated[int, Range(2, 65_536)]
     """Faces in one step."""
 
     seed: Annotated[int, Range(0, 2**63 - 1)] = 0
-    """Of the weights, the order of the faces and every draw."""
+    """Seed of the weights, the order of the faces and every draw."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes CUDA, then MPS, then the CPU."""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the networks' arithmetic; weights stay in float32. auto takes bf16 where the hardware has it."""
+    """Precision of the networks' arithmetic; weights stay in float32. auto takes bf16 where the hardware has it."""
 
-    @property
-    def torch_device(self) -> "torch.device":
-        from .distributed import find_device
-
-        return find_device(self.device)
-
-    @property
-    def uses_bf16(self) -> bool:
-        from .distributed import has_fast_bf16
-
-        return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.torch_device))
-
-    @property
-    def autocast(self) -> "torch.autocast":
-        """The context in which the networks run."""
-        import torch
-
-        return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
-
-
-@dataclass(frozen=True)
-class Settings(ComputeSettings):
     output: Path
     """Folder for the run: checkpoint, metrics, pictures and the model."""
 
@@ -188,7 +164,7 @@ class Settings(ComputeSettings):
     """Rounds of training, after each of which the model is kept, measured and drawn from."""
 
     learning_rate: Annotated[float, Range(1e-9, 1000)]
-    """Adam's."""
+    """Adam's learning rate."""
 
     passes: Annotated[int | None, Range(1, 100_000)] = None
     """Passes over the faces in one epoch. By default 1; with fewer than 5,000 faces as many as see 5,000, at most 50."""
@@ -244,6 +220,25 @@ class Settings(ComputeSettings):
         super().__post_init__()
         if self.limit is not None and self.limit < self.batch_size:
             raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
+
+    @property
+    def torch_device(self) -> "torch.device":
+        from .distributed import find_device
+
+        return find_device(self.device)
+
+    @property
+    def uses_bf16(self) -> bool:
+        from .distributed import has_fast_bf16
+
+        return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.torch_device))
+
+    @property
+    def autocast(self) -> "torch.autocast":
+        """The context in which the networks run."""
+        import torch
+
+        return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
 
 
 def run_command(command: Callable[[list[str]], None]) -> NoReturn:
