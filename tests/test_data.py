@@ -12,7 +12,7 @@ from datasets import Dataset, Features, Value
 from filelock import FileLock
 from PIL import Image
 
-from models.images import crop, denormalise, from_pil, resize_and_crop
+from models.images import crop, denormalise, from_pil
 from study.evaluate import EvaluationSettings
 from tests.conftest import draw_face, encode, write_parquet
 from tests.grey import ATTRIBUTES, corresponds, numbers, numbers_in, opened, save, save_all, settings, write_table
@@ -73,20 +73,6 @@ def test_the_literatures_crop_is_the_square_from_19_39_to_159_179(tmp_path):
     places.resize((100, 109)).save(tmp_path / "mine/1.png")
     with opened(tmp_path) as faces:
         assert faces.crop == 1
-
-
-@pytest.mark.parametrize("side", [192, 218])
-@pytest.mark.parametrize("across", [True, False])
-def test_the_resize_filter_averages_whatever_the_size(side, across):
-    """A triangle as wide as two pixels of the result, which is Pillow's BILINEAR too. Without antialiasing every third
-    or fourth row alone is seen."""
-    pixels = torch.zeros(1, 3, side, side, dtype=torch.uint8)
-    pixels[..., ::3] = 255
-    pixels = pixels if across else pixels.mT.contiguous()
-    resized = Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).resize((64, 64), Image.Resampling.BILINEAR)
-    result = resize_and_crop(pixels)[0].permute(1, 2, 0).int()
-    assert (result - torch.from_numpy(np.array(resized)).int()).abs().max() <= 1
-    assert abs(result.float().mean() - 255 / 3) < 2 and result.float().std() < 45
 
 
 # What a run reads.

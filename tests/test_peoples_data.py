@@ -283,10 +283,10 @@ def test_texts_that_are_pictures_or_name_files_are_read(column, tmp_path):
     content = [encode(picture(number), "PNG") for number in range(4)]
     inline = [base64.b64encode(content[0]).decode(), base64.urlsafe_b64encode(content[1]).decode().rstrip("=")]
     padded = [text.ljust(501, "\n") for text in inline]
-    save(3, tmp_path / "mine/deep/3.png")
-    texts = ["deep/3.png", *padded, "data:image/png;base64," + base64.b64encode(content[2]).decode()]
+    (tmp_path / "mine/deep").mkdir(parents=True)
+    (tmp_path / "mine/deep/3.bin").write_bytes(content[3])
+    texts = [*padded, "data:image/png;base64," + base64.b64encode(content[2]).decode(), "deep/3.bin"]
     write_texts(tmp_path, texts, column, number=[5, 6, 7, 8], text=["a face", "b", "c", "d"])
-    # Beside a file that is called as a picture: it is the table that is meant.
     assert numbers_in(tmp_path) == [0, 1, 2, 3]
 
 
@@ -365,21 +365,17 @@ def test_help_and_wrong_settings_are_answered_before_pytorch_is_imported():
 
 
 @pytest.mark.parametrize(
-    "command, wrong, limits",
+    "wrong, limits",
     [
-        (gan.GANSettings, {"crop": 0.0}, "crop is 0.0: it must be between 0.001 and 1"),
-        (gan.GANSettings, {"crop": float("nan")}, "crop is nan"),
-        (gan.GANSettings, {"batch_size": 1}, "batch-size is 1: it must be between 2 and 65,536"),
-        (gan.GANSettings, {"hidden_size": 513}, "hidden-size is 513: it must be between 1 and 512"),
-        (gan.GANSettings, {"limit": 5}, r"limit is 5: it must be at least --batch-size \(128\)"),
-        (attribute_gan.AttributeGANSettings, {"channels": (4, 4, 0, 4, 4)}, r"channels is \(4, 4, 0, 4, 4\)"),
-        (attribute_gan.AttributeGANSettings, {"seed": -1}, "seed is -1"),
+        ({"crop": 0.0}, "crop is 0.0: it must be between 0.001 and 1"),
+        ({"batch_size": 1}, "batch-size is 1: it must be between 2 and 65,536"),  # Whose range is a base class's.
+        ({"channels": (4, 4, 0, 4, 4)}, r"channels is \(4, 4, 0, 4, 4\): it must be between 1 and 4,096"),
     ],
 )
-def test_settings_are_kept_to_the_ranges_of_their_types_and_of_the_classes_that_they_are_from(command, wrong, limits):
+def test_settings_are_kept_to_the_ranges_of_their_types(wrong, limits):
     with pytest.raises(TrainingError, match=f"--{limits}"):
-        command(**wrong)
-    command(crop=1.0, batch_size=2, hidden_size=512, limit=2)
+        attribute_gan.AttributeGANSettings(**wrong)
+    attribute_gan.AttributeGANSettings(crop=1.0, batch_size=2, channels=(1, 4, 4, 4, 4096))
 
 
 # Small sets.
