@@ -1,5 +1,6 @@
 """The cache of faces: what is in it, what a run reads from it, what happens to it; and which faces are held out."""
 
+import base64
 import errno
 import json
 import shutil
@@ -15,7 +16,18 @@ from PIL import Image
 from models.images import crop, denormalise, from_pil
 from study.evaluate import EvaluationSettings
 from tests.conftest import draw_face, encode, write_parquet
-from tests.grey import ATTRIBUTES, corresponds, numbers, numbers_in, opened, save, save_all, settings, write_table
+from tests.grey import (
+    ATTRIBUTES,
+    corresponds,
+    numbers,
+    numbers_in,
+    opened,
+    picture,
+    save,
+    save_all,
+    settings,
+    write_table,
+)
 from train import data, distributed, gan, source
 from train.data import FACE_BYTES, Faces, open_faces, open_held_out, open_split
 from train.settings import DataSettings, TrainingError
@@ -350,6 +362,18 @@ def test_a_stream_from_the_hub_brings_labels_and_needs_it_once(hub, tmp_path):
     hub.fault = "refuse"
     with open_split(its, "train") as faces:
         assert faces.is_cached and corresponds(faces.batch(slice(None))) and faces.label_names == ("Odd", "High")
+
+
+def test_a_data_set_of_csv_on_the_hub_is_read(hub, tmp_path):
+    """Whose reader tells no types of columns, and reads all of them."""
+    (tmp_path / "data set").mkdir()
+    pictures = [base64.b64encode(encode(picture(number), "PNG")).decode() for number in range(6)]
+    rows = [f'{number},"data:image/png;base64,{text}",{number % 2}' for number, text in enumerate(pictures)]
+    (tmp_path / "data set/train.csv").write_text("\n".join(["place,photo,Odd", *rows]))
+    hub.add_dataset_folder("tester/csv", tmp_path / "data set")
+    with open_split(DataSettings(dataset="tester/csv", cache_dir=tmp_path / "cache"), "train") as faces:
+        assert numbers(faces[:]) == list(range(6)) and faces.label_names == ("Odd",)
+        assert faces.labels(slice(None)).flatten().tolist() == [-1, 1, -1, 1, -1, 1]
 
 
 # What is held out.

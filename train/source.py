@@ -167,7 +167,7 @@ class TableSource(Source):
     def _columns(self, labels: Labels) -> tuple[str, list["_Candidate"]]:
         """The column of images, and columns that may be labels; `labels` is told which others are none, and why."""
         first, *others = self._load(None)
-        features = first.features or datasets.Features.from_arrow_schema(next(_tables(first)).schema)
+        features: dict[str, Any] = first.features or {}
         column = self._image_column(features, first)
         candidates = []
         for name, feature in features.items():
@@ -250,7 +250,7 @@ class TableSource(Source):
         names = _choose(self.split, list(splits), self.dataset)
         counts = [size for name in names if (size := sizes[name])]
         self.size = sum(counts) if len(counts) == len(names) else None
-        return [splits[name] for name in names]
+        return [_with_features(splits[name]) for name in names]
 
     def _stream(self, columns: list[str] | None) -> datasets.IterableDatasetDict:
         where, revision = str(self.folder or self.dataset), None if self.folder else self.revision
@@ -308,10 +308,6 @@ def find_source(settings: DataSettings, split: str) -> Source:
 
 def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
     left_out: Counter[str] = Counter()
-    try:
-        os.scandir(folder).close()
-    except OSError as error:
-        raise TrainingError(f"--dataset {settings.dataset} cannot be read: {error.strerror}") from error
     files = list(files_below(folder, left_out))
     tables = [file for file in files if file.extension in TABLE_EXTENSIONS]
     if not _was_saved_to_disk(folder) and not any(_is_table_of_images(folder / file.name) for file in tables):
@@ -369,6 +365,12 @@ def _names_a_picture(value: Any) -> bool:
     if not isinstance(value, str) or len(value) >= MOST_NAME:
         return isinstance(value, str) and " " not in value
     return value.startswith(("http://", "https://", "data:image/")) or Path(value).suffix.lower() in extensions()
+
+
+def _with_features(rows: datasets.IterableDataset) -> datasets.IterableDataset:
+    """The same rows; where their reader tells no types of columns, as with CSV, those of the first rows."""
+    head = None if rows.features else next(_tables(rows), None)
+    return rows if head is None else rows.cast(datasets.Features.from_arrow_schema(head.schema))
 
 
 def _tables(rows: datasets.IterableDataset) -> Iterator[pa.Table]:
