@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_p
 from train.data import crop_by_itself, find_source
 from train.folder import printable
 from train.losses import psnr
-from train.settings import DataSettings, TrainingError, check_range, command_line, run_command
+from train.settings import DataSettings, Range, TrainingError, command_line, run_command
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)
@@ -41,16 +42,11 @@ TILTS = ((0, 15), (15, 30), (30, 45), (45, 135), (135, 180))
 
 @dataclass(frozen=True)
 class AlignmentSettings(DataSettings):
-    faces: int = 2000
+    faces: Annotated[int, Range(1, 1_000_000)] = 2000
     """How many faces' landmarks are measured, the first ones."""
 
-    photographs: int = 200
+    photographs: Annotated[int, Range(1, 1_000_000)] = 200
     """How many of the next faces are hidden in pictures, at each tilt, and looked for."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("faces", self.faces, 1, 1_000_000)
-        check_range("photographs", self.photographs, 1, 1_000_000)
 
     def images(self) -> Iterator[torch.Tensor]:
         """The data set's aligned faces, each (1, 3, height, width) uint8."""

