@@ -1,8 +1,10 @@
 """How fast training, decoding and reading are on this machine: python -m study.bench --help"""
 
+import contextlib
 import io
 import itertools
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +40,7 @@ class BenchSettings:
     """How often each speed is measured. The median is printed."""
 
     faces: int = 2048
-    """Pictures to read, drawn as JPEGs of CelebA's size. They repeat after 2,048, which are enough to train on."""
+    """Pictures to read, drawn as JPEGs of CelebA's size. They repeat after 2,048. Training sees the first 512."""
 
     weights: Path = Path("weights")
     """The folder of the models that decode."""
@@ -47,7 +49,8 @@ class BenchSettings:
 def training_speed(main: Callable[[list[str]], None], pictures: Path, output: Path, rounds: int) -> float:
     """Images a second of a training command with its defaults, after the first epoch."""
     words = ["--dataset", str(pictures), "--cache-dir", str(pictures.parent), "--output", str(output)]
-    main([*words, "--limit", "2048", "--epochs", str(rounds + 1), "--passes", "1"])
+    with contextlib.redirect_stdout(sys.stderr):
+        main([*words, "--limit", "512", "--epochs", str(rounds + 1), "--passes", "1"])
     epochs = Record(output).epochs()
     return statistics.median(
         (after["images_seen"] - before["images_seen"]) / (after["seconds"] - before["seconds"])
