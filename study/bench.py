@@ -82,7 +82,7 @@ def data_speeds(folder: Path, encoded: list[bytes]) -> list[float]:
         encoded: the pictures in it.
     """
     decoding = timeit(lambda: [crop(Image.open(io.BytesIO(picture))) for picture in encoded], number=1)
-    with open_split(DataSettings(dataset=str(folder), cache_dir=folder / "cache"), "train") as faces:
+    with open_split(DataSettings(dataset=str(folder), cache_dir=folder.parent / "read"), "train") as faces:
         streaming = timeit(lambda: len(faces), number=1)  # It waits for the last one.
         reading = timeit(lambda: [None for _ in faces.batches(2, 128, 0)], number=1)
         return [len(encoded) / decoding, len(faces) / streaming, len(faces) / reading]
@@ -112,13 +112,8 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "pictures")
         encoded = draw_pictures(folder, settings.faces)
-        speeds = [f"{speed:,.0f}/s" for speed in data_speeds(folder, encoded)]
-        print(
-            table(
-                ("faces", "decoded only", "first epoch: streamed", "later epochs: read"),
-                [[f"{settings.faces:,}", *speeds]],
-            )
-        )
+        row = [f"{settings.faces:,}", *(f"{speed:,.0f}/s" for speed in data_speeds(folder, encoded))]
+        print(table(("faces", "decoded only", "first epoch: streamed", "later epochs: read"), [row]))
         trainings = {"GAN": gan.main, "autoencoder": autoencoder.main}
         rows = [
             (title, f"{training_speed(main, folder, Path(name, title), settings.rounds):,.0f}")
