@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -89,9 +89,7 @@ def out_of_distribution(
     """
     results = []
     for mean in sorted({*means, model.prior_mean}):
-        z = model.sample_latent(count, seed=0, mean=mean)
-        with torch.inference_mode(), _frozen_units(model.decoder_layers) as frozen:
-            x = model.decode(z)
+        x, frozen = _decode(model, model.sample_latent(count, seed=0, mean=mean))
         images = denormalise(x).cpu()
         seen = extract(images, settings.features)
         references = real.features("train", settings.features)[: settings.samples]
@@ -102,27 +100,24 @@ def out_of_distribution(
                 "kernel_distance": scores.kernel_distance(seen, references),
                 "face_share": None if detect is None else (detect(images) > FACE_PROBABILITY).float().mean().item(),
                 "clipped": (x.abs() > 0.99).float().mean().item(),
-                "frozen_units": frozen[0] if frozen else None,
+                "frozen_units": frozen,
             }
         )
     return results
 
 
-@contextmanager
-def _frozen_units(layers: nn.Sequential) -> Iterator[list[float]]:
-    """Filled, as the layers run, with each ReLU's share of units that are on for the whole batch or off for it."""
-    shares: list[float] = []
-
-    def look(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        on = (output > 0).float().mean(0)
-        shares.append(((on == 0) | (on == 1)).float().mean().item())
-
-    hooks = [module.register_forward_hook(look) for module in layers.modules() if isinstance(module, RELUS)]
-    try:
-        yield shares
-    finally:
-        for hook in hooks:
-            hook.remove()
+@torch.inference_mode()
+def _decode(model: FaceModel, z: torch.Tensor) -> tuple[torch.Tensor, float | None]:
+    """Images in [-1, 1], and the share of the first hidden layer's units that are on for all of them or off for all."""
+    activations: list[torch.Tensor] = []
+    relu = next((module for module in model.decoder_layers.modules() if isinstance(module, RELUS)), None)
+    keep = lambda _module, _inputs, output: activations.append(output)
+    with nullcontext() if relu is None else relu.register_forward_hook(keep):
+        x = model.decode(z)
+    if not activations:
+        return x, None
+    on = (activations[0] > 0).float().mean(0)
+    return x, ((on == 0) | (on == 1)).float().mean().item()
 
 
 def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) -> dict[str, float | None]:
