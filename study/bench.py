@@ -19,7 +19,6 @@ from PIL import Image
 
 from models.images import crop
 from models.index import read_index
-from models.speed import accelerate
 from train import autoencoder, gan
 from train.data import open_split
 from train.record import Record
@@ -64,7 +63,7 @@ def decoding_times(weights: Path, count: int, rounds: int) -> dict[str, float]:
     decoders = {}
     for name in read_index(weights):
         model = load_model(weights / name)
-        decoders[name] = partial(accelerate(model.decoder_layers), model.sample_latent(count, seed=0))
+        decoders[name] = partial(model.decoder_layers, model.sample_latent(count, seed=0))
     calls = 40 // count + 1
     times: dict[str, list[float]] = {name: [] for name in decoders}
     for _ in range(4 * rounds + 1):
