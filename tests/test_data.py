@@ -14,7 +14,6 @@ from filelock import FileLock
 from PIL import Image
 
 from models.images import crop, denormalise, from_pil
-from study.evaluate import EvaluationSettings
 from tests.conftest import draw_face, encode, write_parquet
 from tests.grey import (
     ATTRIBUTES,
@@ -264,15 +263,13 @@ def test_empty_and_damaged_rows_are_named_and_do_not_shift_what_follows(tmp_path
     columns = {"image": pictures, "Smiling": [number > 5 for number in range(12)]}
     Dataset.from_dict(columns, features).to_parquet(tmp_path / "mine/train.parquet")
     monkeypatch.setattr(data, "CHUNK", 5)
-    its = EvaluationSettings(dataset=str(tmp_path / "mine"), cache_dir=tmp_path / "cache")
     # Begun with a limit, and gone on with.
     for limit, left in ((5, [0, 1, 2, 4, 5]), (None, [0, 1, 2, 4, 5, 6, 8, 9, 10, 11])):
-        with open_split(its, "train", limit) as faces:
-            assert torch.equal(faces[: len(faces)], torch.stack([expected(number) for number in left]))
+        with opened(tmp_path, limit=limit) as faces:
+            assert torch.equal(faces[:], torch.stack([expected(number) for number in left]))
+            assert faces.labels(slice(None)).flatten().tolist() == [1 if number > 5 else -1 for number in left]
     told = capsys.readouterr().out
     assert "row 3 cannot be read and is left out: It is empty." in told and "row 7 (000007.png) cannot" in told
-    assert its.labels("train", 6)["Smiling"].tolist() == [False, False, False, False, False, True]
-    assert its.labels("train", 2, skip=4)["Smiling"].tolist() == [False, True]
 
 
 def test_labels_are_dropped_with_damaged_pictures_and_limits_and_skips_cut_both(tmp_path, monkeypatch):

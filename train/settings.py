@@ -279,7 +279,7 @@ def _find_a_home() -> None:
 
 
 def _ask_this_machine_directly() -> None:
-    """Ask no proxy for addresses of this machine."""
+    """Whatever proxy there is, addresses of this machine are not asked by way of it."""
     for name in ("no_proxy", "NO_PROXY"):
         if (hosts := os.environ.get(name, "")) != "*":
             os.environ[name] = ",".join(filter(None, (hosts, "localhost", "127.0.0.1", "::1")))
