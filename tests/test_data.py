@@ -22,13 +22,12 @@ from tests.grey import (
     numbers_in,
     opened,
     picture,
-    save,
     save_all,
     settings,
     write_table,
 )
 from train import data, distributed, gan, source
-from train.data import FACE_BYTES, Faces, open_faces, open_held_out, open_split
+from train.data import FACE_BYTES, open_faces, open_held_out, open_split
 from train.settings import DataSettings, TrainingError
 from train.source import TableSource, UnknownSplit, find_source
 
@@ -411,13 +410,3 @@ def test_held_out_faces_are_those_of_valid_where_there_is_no_test_and_names_of_o
     assert (found.split, found.skip, sorted(numbers(found.faces))) == ("valid", 0, [2, 3])
     with pytest.raises(UnknownSplit, match="no split 'friends'"):
         open_held_out(settings(tmp_path), "friends", 500)
-
-
-def test_a_context_that_ends_stops_the_thread(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "CHUNK", 2)
-    save(0, tmp_path / "mine/0.png")
-    one = find_source(settings(tmp_path), "train")
-    one.pictures = lambda start=0: iter(lambda: one._pictures[0], None)  # Without end.
-    with Faces(one) as faces:
-        faces.wait_for(3)
-    assert not faces._filler.is_alive()
