@@ -204,16 +204,15 @@ class TableSource(Source):
         is_whole = len(head) == self.size or (self._reads_all_columns and self.folder is None)
         counts = {candidate: Counter(candidate.values(head)) for candidate in candidates}
         known = {one: column_of(one.name, count, is_whole, one.classes) for one, count in counts.items()}
-        unclear = {candidate: Counter[Any]() for candidate, column in known.items() if column is None}
-        if unclear:
+        if unclear := [candidate for candidate, column in known.items() if column is None]:
             if self.folder is None and distributed.is_main():
                 print(f"Columns of {self.dataset} that may name classes are read first, of all rows.", flush=True)
+            counts = {candidate: Counter() for candidate in unclear}
             for table in _tables(self._rows(sorted({candidate.column for candidate in unclear}))):
-                for candidate, count in unclear.items():
+                for candidate, count in counts.items():
                     if len(count) <= 2 * MOST_CLASSES:  # More are no classes, whatever follows.
                         count.update(candidate.values(table))
-        for candidate, count in unclear.items():
-            known[candidate] = column_of(candidate.name, count, True, candidate.classes)
+            known |= {one: column_of(one.name, count, True, one.classes) for one, count in counts.items()}
         for candidate, column in known.items():
             labels.add(candidate, candidate.name, column)
 
