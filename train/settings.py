@@ -163,7 +163,7 @@ class Settings(DataSettings):
     epochs: Annotated[int, Range(1, 100_000)]
     """Rounds of training, after each of which the model is kept, measured and drawn from."""
 
-    learning_rate: Annotated[float, Range(1e-9, 1000)]
+    learning_rate: Annotated[float, Range(1e-15, 1000)]
     """Adam's learning rate."""
 
     passes: Annotated[int | None, Range(1, 100_000)] = None
