@@ -294,7 +294,7 @@ def test_labels_are_dropped_with_damaged_pictures_and_limits_and_skips_cut_both(
 
 
 @pytest.mark.parametrize(
-    "pictures, damaged, message", [(9, 6, "more than 5 pictures cannot"), (1, 1, "none can be read: 0.")]
+    "pictures, damaged, message", [(9, 6, "more than 5 pictures cannot"), (1, 1, "no picture that can be read: 0.")]
 )
 def test_more_damaged_pictures_than_a_few_stop_the_run(pictures, damaged, message, tmp_path):
     save_all(tmp_path / "mine", [str(number) for number in range(pictures)])

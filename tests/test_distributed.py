@@ -103,7 +103,7 @@ def test_two_processes_have_the_gradients_of_one_autoencoder():
 
 
 def test_two_processes_have_the_gradients_of_one_attribute_gan():
-    """Of both networks, with a penalty, and with whose attributes the discriminator is told."""
+    """The gradients of both networks, in a step with a penalty, where attributes of the whole batch are exchanged."""
     settings = AttributeGANSettings(
         batch_size=16, latent_size=10, discrete_size=5, hidden_size=8, channels=(8,) * 5, precision="fp32",
         device="cpu", told=0.4, warped=0.5,

@@ -1,6 +1,6 @@
 """Sources of pictures and their labels: a folder, or the tables of a data set on the Hub or in a folder.
 
-A source is one split of one revision, so that its cache is told from that of any other faces.
+A source is one split of one revision: the faces of each source have a cache of their own.
 """
 
 import base64
@@ -39,7 +39,7 @@ from .folder import Folder, Picture, canonical, extensions, files_below, fingerp
 from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
 from .settings import DataSettings, TrainingError
 
-# Seconds that the Hub, or a server of pictures, has to answer. The client by itself gives up after minutes.
+# Seconds that the Hub, or a server of pictures, has to answer. Without a limit the client gives up after minutes.
 HUB_TIMEOUT = 10
 
 # Rows of a table that are read at a time: row by row takes three times as long.
@@ -88,7 +88,7 @@ class Source(ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells the cached faces from any others."""
+        """Everything that the cached faces depend on."""
         return {
             "dataset": str(self.folder.resolve()) if self.folder else self.dataset,
             **{name: getattr(self, name) for name in ("revision", "split", "crop")},
@@ -148,7 +148,7 @@ class TableSource(Source):
         first = next(tables, None)
         if first is None:
             return
-        # A stream that goes on later has the same labels: those of the data set's first rows.
+        # The first rows of the data set tell what labels there are, also for a stream that starts later.
         self._find_labels(labels, candidates, next(_tables(self._rows(names))) if start and names else first)
         self.label_names = labels.names
         self.label_note = labels.note or "there are no columns but that of the images" * (not labels.names)
@@ -188,7 +188,7 @@ class TableSource(Source):
         found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
         found = found or [name for name, feature in features.items() if _holds_bytes(feature)]
         if not found:
-            row = next(iter(rows), {})
+            row: dict[str, Any] = next(iter(rows), {})
             found = [name for name, value in row.items() if name == "image" or _names_a_picture(value)]
         if not found:
             raise TrainingError(f"--dataset {self.dataset}: no column holds images; it has {', '.join(features)}")
@@ -367,7 +367,7 @@ def _names_a_picture(value: Any) -> bool:
 
 
 def _with_features(rows: datasets.IterableDataset) -> datasets.IterableDataset:
-    """The same rows; where their reader tells no types of columns, as with CSV, those of the first rows."""
+    """The same rows with types of columns: where the reader tells none, as for CSV, the types in the first rows."""
     head = None if rows.features else next(_tables(rows), None)
     return rows if head is None else rows.cast(datasets.Features.from_arrow_schema(head.schema))
 
