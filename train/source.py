@@ -37,7 +37,7 @@ from models.images import IMAGE_SIZE
 from . import distributed
 from .folder import Folder, Picture, canonical, extensions, files_below, fingerprint, scan
 from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
-from .settings import DataSettings, TrainingError
+from .settings import DataSettings, TrainingError, printable
 
 # Seconds that the Hub, or a server of pictures, has to answer. Without a limit the client gives up after minutes.
 HUB_TIMEOUT = 10
@@ -195,7 +195,7 @@ class TableSource(Source):
         column = "image" if "image" in found else found[0]
         if column != "image" and distributed.is_main():
             others = f"; {', '.join(found[1:])} may hold images too" if len(found) > 1 else ""
-            print(f"The images are taken from column {column!r} of {self.dataset}{others}.")
+            print(printable(f"The images are taken from column {column!r} of {self.dataset}{others}."))
         return column
 
     def _find_labels(self, labels: Labels, candidates: list["_Candidate"], head: pa.Table) -> None:
@@ -224,7 +224,7 @@ class TableSource(Source):
         name = f"row {number}"
         if path and len(path) < MOST_NAME and not path.startswith("data:"):
             name += f" ({os.path.basename(path)})"
-        if content or not path:
+        if content is not None or not path:
             return name, content
         if path.startswith(("http://", "https://")):
             return name, fetchers.submit(_fetch, path).result
@@ -267,7 +267,7 @@ class TableSource(Source):
                 names = datasets.get_dataset_config_names(where, revision=revision)
                 self._configuration = names[0]
                 if distributed.is_main():
-                    print(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken.")
+                    print(printable(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken."))
             elif chosen:  # A reader that does not choose columns.
                 self._reads_all_columns = True
             else:
