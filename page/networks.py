@@ -13,7 +13,6 @@ import torch
 import models
 from models import FaceModel
 from models.images import IMAGE_SIZE, denormalise
-from models.speed import accelerate
 
 from . import catalog
 
@@ -85,4 +84,4 @@ def _decode(name: str, z: torch.Tensor) -> np.ndarray:
 
 @cache
 def _fast_layers(name: str) -> torch.nn.Sequential:
-    return accelerate(load(name).decoder_layers)
+    return load(name).decoder_layers

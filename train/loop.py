@@ -98,8 +98,8 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
     try:
         if type(before) is not type(model) or before.discrete_size != model.discrete_size:
             raise RuntimeError("it is of another class, or has other bits")
-        if getattr(before, "has_affine", False):
-            model = model.strengthened({})  # type: ignore[operator]
+        if before.config.get("affine"):
+            model = type(model)(**{**model.config, "affine": True})
         model.load_state_dict(weights | fitted)
     except RuntimeError as error:
         raise TrainingError(
@@ -219,8 +219,6 @@ def _batches(faces: Faces, settings: Settings, epoch: int, start: int) -> Iterat
     passes = settings.passes or 1
     first = (epoch - 1) * passes + 1
     for number in range(first, first + passes):
-        if number > 1 and settings.torch_device.type == "cuda":
-            faces.hold(settings.torch_device)
         yield from faces.batches(number, settings.batch_size, settings.seed, start)
         start = max(0, start - len(faces) // settings.batch_size)
 
