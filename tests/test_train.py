@@ -353,17 +353,17 @@ def test_training_starts_from_another_number_of_encoding_steps(before, after, ar
     assert load(tmp_path / "second/model").encoding_steps == int(after)
 
 
-def test_training_starts_from_bits_that_are_stronger(arguments, tmp_path):
+def test_training_starts_from_a_model_with_an_affine_map(arguments, tmp_path):
     """Also with other labels than the data set's; how these occur together is learned anew."""
-    before = AttributeGenerator(10, 5, ("Glasses", "Hat"), (4,) * 5).strengthened({"Hat": (-1, 3)}, rest=0.5)
+    before = AttributeGenerator(10, 5, ("Glasses", "Hat"), (4,) * 5, affine=True)
     before.save_pretrained(tmp_path / "before")
     own = [*SMALL_ATTRIBUTE_GAN, "--start-from", str(tmp_path / "before"), "--learning-rate", "1e-12"]
     attribute_gan.main(arguments(own, epochs=1))
     after = load(tmp_path / "run/model")
-    assert after.attributes == ("Smiling",) and after.has_affine
+    assert after.attributes == ("Smiling",) and after.affine
     # Of float16, as which they are stored.
     for name, weight in before.named_parameters():
-        assert torch.allclose(after.get_parameter(name), weight, atol=1e-4), name
+        assert torch.allclose(after.get_parameter(name), weight, atol=3e-4), name
     assert "| first weights | those of path/to/before |" in (tmp_path / "run/model/README.md").read_text()
     attribute_gan.main([*arguments(own, epochs=2), "--resume"])
 
@@ -378,10 +378,9 @@ def test_another_model_to_start_from_is_refused(arguments, tmp_path):
         model.save_pretrained(tmp_path / name)
         told = error(attribute_gan.main, [*arguments(own), "--start-from", str(tmp_path / name)])
         assert told.startswith(f"--start-from {tmp_path / name}: it is another model, or of other sizes"), told
-    generator = AttributeGenerator(10, 5, ("Smiling",), (4,) * 5)
-    generator.strengthened({}).save_pretrained(tmp_path / "stronger")
-    told = error(gan.main, [*arguments(SMALL_GAN, "gan"), "--start-from", str(tmp_path / "stronger")])
-    assert told.startswith(f"--start-from {tmp_path / 'stronger'}: it is another model"), told
+    AttributeGenerator(10, 5, ("Smiling",), (4,) * 5, affine=True).save_pretrained(tmp_path / "affine")
+    told = error(gan.main, [*arguments(SMALL_GAN, "gan"), "--start-from", str(tmp_path / "affine")])
+    assert told.startswith(f"--start-from {tmp_path / 'affine'}: it is another model"), told
     told = error(attribute_gan.main, [*arguments(own), "--start-from", "nowhere"])
     assert told.startswith(
         "--start-from: nowhere is neither a folder here nor the name of a model on the Hub, user/name"
