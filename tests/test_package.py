@@ -114,7 +114,7 @@ assert not sys.modules.keys() & {{"torch._dynamo", "torch._inductor", "sympy"}}
 
 def test_a_model_folder_beside_the_bundled_ones_comes_last_by_its_own_name(tmp_path):
     (tmp_path / "index.json").write_text('{"one": "First"}')
-    for name in ("mine", "one", ".cache/half"):
+    for name in ("mine", "one", ".cache"):
         Generator(10, 5, 4).save_pretrained(tmp_path / name)
     (tmp_path / "notes").mkdir()
     assert [*read_index(tmp_path).items()] == [("one", "First"), ("mine", "mine")]
