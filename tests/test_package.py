@@ -141,7 +141,8 @@ def test_a_notebooks_own_arguments_are_not_those_of_a_training(command, trainer,
 
 def type_check(python: str | Path, code: str, folder: Path) -> None:
     (folder / "example.py").write_text(code)
-    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "example.py"]
+    options = ["--strict", "--cache-dir", str(folder.parent / "mypy"), "--python-executable", str(python)]
+    command = [sys.executable, "-m", "mypy", *options, "example.py"]
     found = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=600)
     assert found.returncode == 0, found.stdout + found.stderr
 
