@@ -9,23 +9,22 @@ dependencies = ["torch", "safetensors", "huggingface_hub", "PIL", "numpy"]
 
 
 def generator(path: str = "gan", **options):
-    """The GAN's generator by its folder, its name here or its Hub id; `options` as `from_pretrained` takes them."""
+    """A GAN's generator. `path` is a folder, a bundled model's name or a Hub id; `options` are `from_pretrained`'s."""
     return _library().Generator.from_pretrained(path, **options)
 
 
 def autoencoder(path: str = "autoencoder", **options):
-    """An autoencoder by its folder, its name here or its Hub id; `options` as `from_pretrained` takes them."""
+    """An autoencoder; arguments as of `generator`."""
     return _library().Autoencoder.from_pretrained(path, **options)
 
 
 def model(path: str, **options):
-    """Whichever model a folder, a name here or a Hub id stands for; `options` as `from_pretrained` takes them."""
+    """A model of any kind; arguments as of `generator`."""
     return _library().load(path, **options)
 
 
 def _library() -> ModuleType:
-    """The folder `models` beside this file, under the name that it is installed by: many a project has a package of
-    its own that is called `models`."""
+    """The folder `models` beside this file, imported as `latent_faces`: other projects may have a package called `models`."""
     name, folder = "latent_faces", Path(__file__).parent / "models"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(

@@ -114,7 +114,7 @@ assert not sys.modules.keys() & {{"torch._dynamo", "torch._inductor", "sympy"}}
 
 def test_a_model_folder_beside_the_bundled_ones_comes_last_by_its_own_name(tmp_path):
     (tmp_path / "index.json").write_text('{"one": "First"}')
-    for name in ("mine", "one", ".cache/half"):
+    for name in ("mine", "one", ".cache"):
         Generator(10, 5, 4).save_pretrained(tmp_path / name)
     (tmp_path / "notes").mkdir()
     assert [*read_index(tmp_path).items()] == [("one", "First"), ("mine", "mine")]
@@ -141,7 +141,8 @@ def test_a_notebooks_own_arguments_are_not_those_of_a_training(command, trainer,
 
 def type_check(python: str | Path, code: str, folder: Path) -> None:
     (folder / "example.py").write_text(code)
-    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "example.py"]
+    options = ["--strict", "--cache-dir", str(folder.parent / "mypy"), "--python-executable", str(python)]
+    command = [sys.executable, "-m", "mypy", *options, "example.py"]
     found = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=600)
     assert found.returncode == 0, found.stdout + found.stderr
 
