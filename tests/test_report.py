@@ -322,7 +322,6 @@ def test_what_the_page_or_the_results_lack_is_the_commands_error(anew, celeba):
     [
         (["--weights", "."], r"--weights \.: its index.json, the list of models, cannot be read"),
         (["--samples", "40"], "--samples is 40: with 48 training faces it must be 28 or less"),
-        (["--draws", "1"], "--draws is 1"),
         (["--output", "elsewhere"], "--output elsewhere holds no report.md"),
     ],
 )
