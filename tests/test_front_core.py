@@ -474,9 +474,9 @@ def test_only_workers_that_know_a_network_are_asked_and_the_others_learn_one_by_
     first, *others = page.evaluate(f"{thrice}.then(() => asked.slice())")
     assert first == [0, "GAN", True, 0] and {(worker, opens) for worker, _, opens, _ in others} == {(0, False)}
     page.wait_for_function("asked.filter(([, , opens]) => opens).length === 3 && !opening")
-    page.evaluate("(asked.length = 0, decode('GAN', 24, 4))")
+    page.evaluate("(asked.length = 0, said(decode('GAN', 24, 4)))")
     assert sorted(page.evaluate("asked")) == [[worker, "GAN", False, 8] for worker in range(3)]
-    page.evaluate("decode('Plain autoencoder', 1, 5)")
+    page.evaluate("said(decode('Plain autoencoder', 1, 5))")
     page.wait_for_function("asked.filter(([, name, opens]) => opens && name !== 'GAN').length === 3 && !opening")
     assert page.evaluate("mostOpening") == 1
 
@@ -524,9 +524,9 @@ window.Worker = class extends Worker {{
 
 def test_a_worker_without_memory_leaves_the_work_to_the_others_and_one_that_dies_is_replaced(visit):
     page = visit(ONE_TOO_MANY)
-    page.evaluate("decode('GAN', 1, 0)")
+    page.evaluate("said(decode('GAN', 1, 0))")
     page.wait_for_function("ended.length")
-    page.evaluate("decode('GAN', 24, 1)")
+    page.evaluate("said(decode('GAN', 24, 1))")
     assert page.evaluate("[made.length, ended]") == [2, [1]]
     page.evaluate("made[0].onerror()")
     assert page.evaluate("said(decode('GAN', 1, 2))") == "This browser cannot run what draws the faces."
