@@ -234,19 +234,18 @@ def test_the_browser_decodes_as_the_models(visit, abouts, script):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_weights_of_any_precision_are_read(page, abouts, dtype):
-    tensors = MODELS["Shifted autoencoder"].state_dict().items()
-    stored = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors}
-    model = Autoencoder(prior_mean=-3.0).eval()
-    model.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-    assert_decodes(page, given(page, abouts["Shifted autoencoder"], safetensors.torch.save(stored), f"{dtype}"), model)
-
-
-def test_models_of_other_sizes_are_drawn_or_refused_in_a_sentence(page, abouts):
+def test_models_of_other_sizes_and_precisions_are_drawn(page, abouts, dtype):
     model = Generator(hidden_size=16).eval()
-    assert_decodes(page, given(page, abouts["GAN"], safetensors.torch.save(model.state_dict()), "thin"), model)
-    thinner = given(page, abouts["GAN"], safetensors.torch.save(Generator(hidden_size=10).state_dict()), "thinner")
-    assert_fails(page, thinner, "The Other cannot be run in this browser: layers.1.0 is of 40 x 20, no multiples of 8.")
+    tensors = model.state_dict().items()
+    stored = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors}
+    model.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
+    assert_decodes(page, given(page, abouts["GAN"], safetensors.torch.save(stored), f"{dtype}"), model)
+
+
+def test_a_model_of_sizes_that_the_kernel_does_not_take_is_refused(page, abouts):
+    file = safetensors.torch.save(Generator(hidden_size=10).state_dict())
+    sentence = "The Other cannot be run in this browser: layers.1.0 is of 40 x 20, no multiples of 8."
+    assert_fails(page, given(page, abouts["GAN"], file, "thin"), sentence)
 
 
 # Weights: in parts, checked, then kept.
@@ -329,10 +328,10 @@ def damaged(file: bytes, how: str) -> bytes:
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        ("numbers", "The GAN cannot be run in this browser: layers.1.0.weight holds what is no number."),
-        ("offsets", "The weights of the GAN are damaged: layers.1.0.weight is not where its header says."),
-        ("overlap", "The weights of the GAN are damaged: layers.1.1."),
-        ("name", "The weights of the GAN are damaged: it has no layers.1.0.weight."),
+        ("numbers", "The Other cannot be run in this browser: layers.1.0.weight holds what is no number."),
+        ("offsets", "The weights of the Other are damaged: layers.1.0.weight is not where its header says."),
+        ("overlap", "The weights of the Other are damaged: layers.1.1.bias overlaps another tensor."),
+        ("name", "The weights of the Other are damaged: it has no layers.1.0.weight."),
     ],
     ids=lambda value: value.split()[0],
 )
