@@ -66,7 +66,7 @@ function average(tile, factor, small, left, top) {
           const at = 4 * ((y * factor + row) * tile.width + x * factor) + c;
           for (let column = 0; column < columns; column++) sum += tile.data[at + 4 * column];
         }
-        small.data[4 * ((top + y) * small.width + left + x) + c] = sum / (rows * columns);
+        small.data[4 * ((top + y) * small.width + left + x) + c] = Math.round(sum / (rows * columns));
       }
     }
   }
