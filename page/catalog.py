@@ -1,4 +1,4 @@
-"""The models that the page shows, as their files tell: read once, without PyTorch, and the same for every visitor."""
+"""The models that the page shows. Their files are read once, without PyTorch."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 from huggingface_hub import ModelCard
@@ -24,10 +24,10 @@ WEIGHTS = ROOT / "weights"
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 
-# Of config.json, of the list of tensors in the weights, and of a card: ours take 1, 3 and 15 kB.
+# The most bytes of config.json, of the list of tensors in the weights, and of a card: ours have 1, 3 and 15 kB.
 MOST_CONFIG_BYTES, MOST_HEADER_BYTES, MOST_CARD_BYTES = 100_000, 1_000_000, 200_000
 
-# The browser reads weights in parts; it checks the blocks that hold them.
+# The browser reads weights in parts, and checks the blocks that hold them.
 BLOCK_BYTES = 2**18
 
 # The folder of each model by its name on the page, in the order of the page.
@@ -36,16 +36,17 @@ MODELS = {title: folder for folder, title in read_index(WEIGHTS).items()}
 
 @dataclass(frozen=True)
 class ShownModel:
-    """A model and where it came from.
+    """What the files of a model tell.
 
     Attributes:
-        folder: of its files.
-        origin: a phrase for people, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
-        kind: of its class, as config.json names it.
-        architecture: what it shares with the models whose networks a browser computes by the same graph.
-        history: of its training. None where there is none, or none that could be had in time: another model's, such
-            as the bundled one's, would show faces that this model never made.
-        areas: how well its attributes work, of those of which that was measured.
+        folder: where its files are.
+        origin: where they came from, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
+        kind: its class, as config.json names it.
+        architecture: models that share it are computed by the same graph in the browser.
+        shapes: the shape of each tensor of its weights, by name.
+        history: its training. None where there is none, or none came in time. It is never that of the bundled model,
+            which would show faces that this model never made.
+        areas: how well its attributes work, for those that were measured.
         faces_from: the data set that it learned from, as its card tells.
     """
 
@@ -67,16 +68,12 @@ class ShownModel:
     faces_from: str | None
 
     @property
-    def continuous_size(self) -> int:
-        return self.latent_size - self.discrete_size
-
-    @property
     def prior(self) -> str:
         """In words."""
         normal = f"N({self.prior_mean:g}, {self.prior_variance:g})"
         if self.discrete_size:
             named = f", {len(self.attributes)} of them attributes" if self.attributes else ""
-            return f"{self.continuous_size} numbers from {normal}, {self.discrete_size} bits{named}"
+            return f"{self.latent_size - self.discrete_size} numbers from {normal}, {self.discrete_size} bits{named}"
         if self.components:
             return f"{self.latent_size} numbers from a mixture of {self.components} Gaussians, as a whole like {normal}"
         return f"{self.latent_size} numbers from {normal}"
@@ -171,11 +168,12 @@ def _data_set(path: Path) -> str | None:
 
 
 def load_models(names: Iterable[str], folder: Path, hub: str | None = None) -> dict[str, ShownModel]:
-    """Models by the names of their folders, those of a namespace on the Hub where it has any to offer in time.
+    """Models by the names of their folders.
 
     Args:
         folder: holds a model under each name.
-        hub: "namespace" or "namespace@revision".
+        hub: "namespace" or "namespace@revision" on the Hub. Its models take the place of those in the folder if they
+            arrive in time.
     """
     bundled = {name: describe(folder / name, "bundled") for name in names}
     if not hub:
@@ -192,9 +190,8 @@ def load_all() -> dict[str, ShownModel]:
     return {name: loaded[folder] for name, folder in MODELS.items()}
 
 
-@dataclass(frozen=True)
-class Hashes:
-    """SHA-256 in hexadecimal digits, of a whole file and of each of its blocks, the last of which is shorter."""
+class Hashes(NamedTuple):
+    """SHA-256 of a file and of each of its blocks, in hexadecimal digits. The last block is shorter."""
 
     whole: str
     blocks: list[str]
@@ -230,5 +227,5 @@ def attributes_of(name: str) -> list[str]:
 
 
 def directions() -> list[str]:
-    """The attributes that a photograph can be given, by whichever of the autoencoders, those that work best first."""
+    """The attributes that any of the autoencoders can give to a photograph, those that work best first."""
     return list(dict.fromkeys(attribute for name in autoencoders() for attribute in attributes_of(name)))

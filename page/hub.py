@@ -1,8 +1,8 @@
 """Models from a namespace on the Hub when it answers in time, else those that came with the page.
 
-`from_pretrained` waits for a Hub that is away, 23 seconds to over 6 minutes. A page must not: the Hub gets two
-seconds to show that it is there, all that it sends has one deadline, and no file may be larger than it was announced.
-What it sent is used only if it is what it claims to be.
+`from_pretrained` waits for a Hub that is away, 23 seconds to over 6 minutes. A page must not. The Hub gets two seconds
+to show that it is there. All that it sends has one deadline, and no file may be larger than it was announced. What came
+is shown only if it is a model that every tab can show.
 """
 
 import json
@@ -56,7 +56,7 @@ Result = TypeVar("Result")
 
 
 def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownModel]:
-    """Models by the names of their folders, bundled wherever the Hub has none to offer.
+    """The Hub's models by the names of their folders, and the bundled model where the Hub has none.
 
     Args:
         hub: "namespace" or "namespace@revision".
@@ -80,8 +80,7 @@ def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownMode
 def _pull_or_say_why(repository: str, revision: str | None, like: ShownModel, end: float) -> ShownModel | str:
     """The model, or why there is none.
 
-    What a stranger's files can do to the code that reads them has no end of names, and none of them may keep the page
-    from its visitors: whatever goes wrong is a reason.
+    A stranger's files can make the code that reads them fail in any way. The page starts all the same.
 
     Args:
         like: the model in whose place it would be shown.

@@ -21,7 +21,7 @@ from models.index import MODEL_FILES, read_index, repository_name
 
 CHECKOUT = Path(__file__).parent.parent
 
-# All that a page can need, beside what the browser runs; of these a Space gets those that git tracks.
+# A Space gets these and what the browser runs, of both only what git tracks.
 SPACE_FILES = (
     *("app.py", "requirements.txt", "README.md", "LICENSE"),
     *("models/*.py", "page/*.py", "page/tabs/*.py", "page/examples/*.png"),
@@ -29,9 +29,6 @@ SPACE_FILES = (
     *(f"weights/*/{name}" for name in MODEL_FILES),
     *("docs/report.md", "docs/results/out-of-distribution.json"),
 )
-
-# Tools of the checkout.
-NOT_IN_A_SPACE = {"page/publish.py"}
 
 # What an earlier commit may have left, of either kind.
 SPACE_PATTERNS = [
@@ -43,13 +40,13 @@ Files = Mapping[str, Path | bytes]
 
 
 def publish(space: str, models: str | None = None, private: bool = False, static: bool = False) -> str:
-    """Create or update a Space in one commit, once it has said which files it is made of.
+    """Create or update a Space in one commit. Its files are listed before the first is sent.
 
     Args:
         space: its Hub id, "user/name".
-        models: namespace on the Hub, or namespace@revision, that it takes its models from, in place of the bundled ones.
-        private: whether it is to be private if it is created.
-        static: whether it is files only.
+        models: "namespace" or "namespace@revision" on the Hub, to show its models in place of the bundled ones.
+        private: if it is created, make it private.
+        static: make it a page of files only, without a server.
 
     Returns:
         Its address.
@@ -79,8 +76,8 @@ def publish(space: str, models: str | None = None, private: bool = False, static
 
 
 def _static_files(space: str, models: str | None) -> Files:
-    """The page's own files, of those that are the checkout's only what may be published."""
-    # What the Hub tells other Spaces, which have a process, about themselves.
+    """The files of the static page, without those of the checkout that may not be published."""
+    # On a Space with a process the Hub sets these.
     host = f"{re.sub('[^a-z0-9]+', '-', space.lower())}.static.hf.space"
     os.environ.update(LATENT_FACES_HUB=models or "", SPACE_ID=space, SPACE_HOST=host)
     from .site import static_files
@@ -91,16 +88,16 @@ def _static_files(space: str, models: str | None) -> Files:
 
 
 def own_files() -> list[str]:
-    """The files of the checkout that may be published: on the list, no links, and tracked by git, where there is a git.
+    """The files of the checkout that may be published: those on the list that are no links and that git tracks.
 
-    It says which of those on the list are left out.
+    Outside of git the list alone decides. Files on the list that are left out are printed.
     """
-    from .site import is_public, is_within  # Here, since what the page needs takes seconds to import.
+    from .site import is_public, is_within  # Takes seconds to import.
 
     front = CHECKOUT / "page/front"
     paths = {path for kind in SPACE_FILES for path in CHECKOUT.glob(kind)}
     paths |= {path for path in front.rglob("*") if is_public(path.relative_to(front)) and not path.is_dir()}
-    names = {path.relative_to(CHECKOUT).as_posix() for path in paths} - NOT_IN_A_SPACE
+    names = {path.relative_to(CHECKOUT).as_posix() for path in paths} - {"page/publish.py"}
     tracked = _tracked_files()
     own = {
         name
@@ -137,7 +134,7 @@ def _list(space: str, files: Files) -> None:
 
 
 def _find_models(models: str) -> list[ModelInfo]:
-    """Those of a namespace, or namespace@revision, that are on the Hub."""
+    """The models of "namespace" or "namespace@revision" that are on the Hub."""
     namespace, _, revision = models.partition("@")
     found = []
     for name in read_index(CHECKOUT / "weights"):
@@ -154,7 +151,7 @@ def _find_models(models: str) -> list[ModelInfo]:
 
 
 def _front_page(models: list[ModelInfo], where: str | None, static: bool) -> RepoCard:
-    """The README, with the models that the Space shows: the Hub lists them, and fetches public ones when it builds."""
+    """The README with the kind of Space and its models, as the Hub reads them. It fetches public ones when it builds."""
     card = RepoCard.load(CHECKOUT / "README.md", repo_type="space")
     if static:
         for key in ("sdk_version", "python_version"):

@@ -1,8 +1,6 @@
-"""What a browser draws the page from: its files, page.json, the models' weights, and the faces of their training.
+"""The files that a browser draws the page from: scripts, page.json, models' weights, and the faces of their training.
 
-    python -m page.site FOLDER
-
-writes all of it into a folder that any web server shows, such as python -m http.server.
+A server answers with them. `python -m page.site FOLDER` writes them into a folder, for any web server.
 """
 
 import argparse
@@ -33,16 +31,15 @@ from .tabs import TABS, out_of_distribution
 
 FRONT, EXAMPLES = (Path(__file__).with_name(name) for name in ("front", "examples"))
 
-# What is seen before anything is computed: pictures that docs/draw.py drew, and the SHA-256 of the weights that it
-# drew them with, by the models' folders.
+# The first pictures that a visitor sees are drawn by docs/draw.py. This file holds the SHA-256 of the weights that drew
+# them, by the models' folders.
 DRAWN = FRONT / "first/drawn.json"
 
-# For whoever wants to know more.
 REPORT = ROOT / "docs/report.md"
 
 TICKS = [-100, -30, -10, -3, 0, 3, 10, 30, 100]
 
-# Rows of a sheet: no WebP is higher than 16383 pixels.
+# Each is a row of 64 pixels in a sheet, and no WebP is higher than 16383.
 MOST_EPOCHS_SHOWN = 250
 
 # What page.json tells of a model as its files do.
@@ -51,7 +48,7 @@ TOLD = (
     *("encodes", "encoding_steps", "origin", "faces_from"),
 )
 
-# A file whose address holds its content's hash never changes; all others are asked for anew, which costs no bytes.
+# A file whose address holds its hash never changes. A browser asks for others again, and gets no bytes if it has them.
 FOR_EVER, ASK_AGAIN = ({"Cache-Control": value} for value in ("public, max-age=31536000, immutable", "no-cache"))
 
 # The list of what `python -m page.site` wrote into a folder.
@@ -189,9 +186,9 @@ def _is_drawn(name: str) -> bool:
 
 @cache
 def index() -> str:
-    """index.html, without the pictures of models whose weights are others than those that drew them.
+    """index.html, without pictures that other weights drew than those that are shown.
 
-    On a Space the picture that stands for its links has a whole address, as those who show links want it.
+    On a Space the picture for links to the page has an absolute address, since social networks take no other.
     """
     content = (FRONT / "index.html").read_text(encoding="utf-8")
     if host := os.environ.get("SPACE_HOST"):
@@ -206,7 +203,7 @@ def part_of_index(name: str) -> str:
     return index().partition(f"<!-- {name} -->")[2].partition(f"<!-- end of the {name} -->")[0].strip()
 
 
-# A key, a link or somebody's notes beside the page's files are nobody's business.
+# The page has no other files. What else is beside them, such as a key or notes, is neither served nor published.
 SUFFIXES = {".js", ".css", ".html", ".json", ".onnx", ".gz", ".wasm", ".webp", ".png", ".jpg", ".svg", ".ico"}
 LICENSES = ("LICENSE", "ThirdPartyNotices", "README.md")
 
@@ -219,7 +216,8 @@ def is_public(place: Path) -> bool:
 
 def is_within(folder: Path, place: str | Path) -> bool:
     """Whether a path below a folder has no link in it, and does not lead out of the folder."""
-    return (folder / place).resolve() == folder.resolve() / place
+    path = folder.resolve() / place
+    return path.is_relative_to(folder.resolve()) and path.resolve() == path
 
 
 class File(NamedTuple):
@@ -264,7 +262,7 @@ def _address(place: str) -> str | None:
 
 
 def routes() -> list[BaseRoute]:
-    """What a server adds to gradio's own addresses."""
+    """The addresses that a server adds to gradio's own."""
     threading.Thread(target=page, name="page.json", daemon=True).start()  # Lest the first visitor wait for it.
     beginnings = ("page.json", "report.txt", "front/", "examples/", "weights/", "epochs/")
     return [Route(f"/{beginning}{{rest:path}}", partial(_answer, beginning)) for beginning in beginnings]
@@ -283,7 +281,7 @@ def _answer(beginning: str, request: Request) -> Response:
 
 
 def _response(request: Request, place: str, content: Path | bytes, headers: dict[str, str]) -> Response:
-    """Content that the browser may have already."""
+    """An answer with a file's content, or "not modified" where the browser has it."""
     kind = mimetypes.guess_type(place)[0] or "application/octet-stream"
     response: Response
     if isinstance(content, Path):
@@ -296,7 +294,7 @@ def _response(request: Request, place: str, content: Path | bytes, headers: dict
 
 
 class _Home(Route):
-    """The page itself; gradio's own remains where it tells programs of the endpoints, at ?view=api."""
+    """The page. At ?view=api gradio's own page tells programs of the endpoints."""
 
     def matches(self, scope: Any) -> tuple[Match, Any]:
         return (Match.NONE, {}) if b"view=" in scope.get("query_string", b"") else super().matches(scope)
@@ -307,7 +305,7 @@ def home() -> BaseRoute:
 
 
 def static_files() -> dict[str, Path | bytes]:
-    """The page for a server that only hands out files: where each is, or what it holds, by its place."""
+    """The page without a server of its own: each file's path, or its content, by its place."""
     found: dict[str, Path | bytes] = {"index.html": index().encode()}
     for place, (content, _) in files().items():
         try:
@@ -318,14 +316,14 @@ def static_files() -> dict[str, Path | bytes]:
 
 
 def write(folder: Path) -> None:
-    """Write the page for a server that only hands out files.
+    """Write the page into a folder, for any web server.
 
     Args:
-        folder: that is new, empty, or was written by this function before. In the latter all that it wrote is replaced,
-            and what else is in the folder stays.
+        folder: a new or empty one, or one that this function wrote before. There it replaces what it wrote, and leaves
+            what it did not write.
 
     Raises:
-        ValueError: it is another folder, or a file or link stands where the page's own would.
+        ValueError: it is another folder, or a file or link of somebody's is where a file of the page would be.
     """
     list_of_files = folder / WRITTEN
     before = set(list_of_files.read_text(encoding="utf-8").splitlines()) if list_of_files.is_file() else set[str]()

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -183,33 +184,54 @@ def test_connections_over_which_nothing_is_asked_silence_nobody(client, sent):
             connection.close()
 
 
-def test_an_idle_connection_is_closed_and_a_used_one_is_not(monkeypatch):
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
-    loop, protocol = asyncio.new_event_loop(), type("Protocol", (), {"connection_made": lambda *_: None})
-    running = type("Server", (), {"config": type("Config", (), {"http_protocol_class": protocol})})
+class Clock:
+    """An event loop whose time does not pass by itself."""
+
+    def __init__(self):
+        self.later = []
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_later(self, _: float, function, *arguments) -> None:
+        self.later.append((function, arguments))
+
+    def tick(self) -> None:
+        due, self.later = self.later, []
+        for function, arguments in due:
+            function(*arguments)
+
+
+class Connection:
+    """As much of uvicorn's protocol, and of its transport, as is watched."""
+
+    def __init__(self, clock: Clock):
+        self.loop, self.connections, self.cycle, self.transport, self.closed = clock, set(), None, self, False
+
+    def connection_made(self, _) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+def test_an_idle_connection_is_closed_and_a_used_one_is_not():
+    running = SimpleNamespace(config=SimpleNamespace(http_protocol_class=Connection))
     server.guard_connections(running)
-
-    class Transport:
-        closed = False
-
-        def abort(self):
-            self.closed = True
-
-        def is_closing(self):
-            return self.closed
-
-    def connection(used: bool) -> Transport:
-        made = running.config.http_protocol_class()
-        made.loop, made.connections, made.cycle, made.transport = loop, set(), None, Transport()
-        made.connection_made(made.transport)
-        if used:  # A request that has begun.
-            made.cycle = type("Cycle", (), {"response_complete": False})
-        return made.transport
-
-    idle, busy = connection(False), connection(True)
-    loop.run_until_complete(asyncio.sleep(0.3))
-    loop.close()
-    assert idle.closed and not busy.closed
+    clock = Clock()
+    idle, busy = (running.config.http_protocol_class(clock) for _ in range(2))
+    for connection in (idle, busy):
+        connection.connection_made(connection)
+    busy.cycle = SimpleNamespace(response_complete=False)
+    clock.tick()
+    clock.tick()
+    assert idle.closed and not busy.closed, "its answer takes long"
+    busy.cycle.response_complete = True
+    clock.tick()
+    assert busy.closed, "it has been idle since it was answered"
 
 
 def test_requests_that_do_not_end_leave_health_answered(client):

@@ -481,7 +481,7 @@ def test_a_stream_from_the_hub_brings_labels_and_needs_it_once(hub, tmp_path):
         path = folder / f"data/train-{shard:05}-of-00002.parquet"
         identity = (Value("int64"), lambda number: number + 100)
         write_table(path, range(shard * 10, shard * 10 + 10), celeb_id=identity, **ATTRIBUTES)
-    hub.add_dataset_folder("tester/labelled", folder)
+    hub.add_folder("dataset", "tester/labelled", folder)
     its = DataSettings(dataset="tester/labelled", cache_dir=tmp_path / "cache")
     with open_split(its, "train") as faces:
         assert faces.label_names == ("Odd", "High")

@@ -304,4 +304,4 @@ def test_a_server_asks_nothing_of_other_machines_and_needs_pytorch_to_draw_only(
         assert seen.read_text() == ""
         drawn = client.post("/gradio_api/run/generate", json={"data": ["GAN", 0, 2, 1, ""]})
         assert len(drawn.json()["data"][0]) == 2
-    assert set(seen.read_text().split()) == {"torch", "torchvision"}
+    assert {"torch"} <= set(seen.read_text().split()) <= {"torch", "torchvision"}
