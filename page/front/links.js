@@ -2,7 +2,7 @@
 
 import { check } from "./values.js";
 
-// The controls whose values a link carries.
+// The controls that a link can set.
 const linked = (controls) => controls.filter(({ kind }) => kind !== "photograph");
 
 // What a link means that leaves a control out, and what is seen without a link, by the controls' names.

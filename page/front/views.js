@@ -40,7 +40,7 @@ export const facesAt = (url) =>
 
 let made = 0;
 
-// Faces side by side. With `choose` one of them can be chosen, whose index it is told.
+// Faces side by side. With `choose`, which is called with the index, one of them can be chosen.
 export class Faces {
   constructor({ columns = 8, choose = null, group = null } = {}) {
     this.choose = choose;

@@ -1,5 +1,5 @@
-// A photograph in the framing of the faces that the models learned from, as models/alignment.py frames it, whose comments
-// say where its constants come from.
+// A photograph in the framing of the faces that the models learned from, as models/alignment.py frames it. The comments
+// there say where the constants come from.
 
 import { SIDE } from "../views.js";
 import { detect } from "./detector.js";

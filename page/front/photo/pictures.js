@@ -66,7 +66,7 @@ function average(tile, factor, small, left, top) {
           const at = 4 * ((y * factor + row) * tile.width + x * factor) + c;
           for (let column = 0; column < columns; column++) sum += tile.data[at + 4 * column];
         }
-        small.data[4 * ((top + y) * small.width + left + x) + c] = sum / (rows * columns);
+        small.data[4 * ((top + y) * small.width + left + x) + c] = Math.round(sum / (rows * columns));
       }
     }
   }
@@ -149,7 +149,7 @@ export function middle(picture, side) {
   return part(resized(picture, width, height, tent), left, top, left + side, top + side);
 }
 
-/** A square of a side, whose points a DOMMatrix leads to points of the picture; beyond the edge, the edge goes on. */
+/** A square of a side. A DOMMatrix leads from its points to those of the picture; beyond the edge, the edge goes on. */
 export function sampled({ width, height, data }, side, toPicture) {
   const made = blank(side, side);
   const across = new Float64Array(4);

@@ -130,7 +130,7 @@ export default class Reconstruct extends Tab {
   }
 }
 
-// Two faces in one place, of which a slider uncovers one.
+// Two faces in one place: a slider uncovers the second.
 class BeforeAndAfter {
   constructor() {
     this.faces = [canvas("The photograph"), canvas("The face as the network draws it, with the attributes")];
