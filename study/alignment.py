@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_p
 from train.data import crop_by_itself, find_source
 from train.folder import printable
 from train.losses import psnr
-from train.settings import DataSettings, TrainingError, check_range, run_command
+from train.settings import DataSettings, Range, TrainingError, run_command
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)
@@ -44,16 +45,11 @@ TILTS = ((0, 15), (15, 30), (30, 45), (45, 135), (135, 180))
 
 @dataclass(frozen=True)
 class AlignmentSettings(DataSettings):
-    faces: int = 2000
+    faces: Annotated[int, Range(1, 1_000_000)] = 2000
     """Measure the landmarks of the first so many."""
 
-    photographs: int = 200
+    photographs: Annotated[int, Range(1, 1_000_000)] = 200
     """Hide so many of the next ones in pictures, at each tilt, and look for them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("faces", self.faces, 1, 1_000_000)
-        check_range("photographs", self.photographs, 1, 1_000_000)
 
     def images(self) -> Iterator[torch.Tensor]:
         """The aligned faces as they are, each (1, 3, height, width) uint8."""

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from models import FaceModel
 from train.distributed import keep_freed_memory
-from train.settings import TrainingError, check_range, run_command
+from train.settings import Range, TrainingError, run_command
 
 from . import scores
 from .evaluate import (
@@ -47,23 +47,17 @@ class AttributeSettings(ComparisonSettings):
     model: Annotated[str, tyro.conf.Positional] = tyro.MISSING
     """A folder, or a model on the Hub, whose bits or directions have names."""
 
-    latents: int = LATENTS
+    latents: Annotated[int, Range(2, 100_000)] = LATENTS
     """Faces in which each attribute is turned on and off."""
 
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     """Of the latents."""
 
-    training_faces: int = 8000
+    training_faces: Annotated[int, Range(20, 10_000_000)] = 8000
     """Labelled training faces that regressions learn each attribute from, at most."""
 
     output: Path | None = None
     """A JSON file for the results."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("latents", self.latents, 2, 100_000)
-        check_range("seed", self.seed, 0, 2**63 - 1)
-        check_range("training_faces", self.training_faces, 20, 10_000_000)
 
 
 @dataclass(frozen=True)

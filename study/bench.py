@@ -90,7 +90,7 @@ def plain_work(folder: Path, device: torch.device) -> Work:
 
 
 def our_work(folder: Path, device: torch.device) -> Work:
-    faces = Faces(source_in(folder), folder)
+    faces = Faces(source_in(folder))
     gan, autoencoder = trainers(faces)
     generator, decoder = Generator().eval(), Autoencoder().eval()
     return {
@@ -237,7 +237,7 @@ def data(folder: Path) -> None:
     """Print how fast faces are decoded, streamed into the cache and read from it, and in how much memory."""
     encoded = [path.read_bytes() for path in sorted((folder / "pictures/faces").iterdir())]
     decoder = len(encoded) / seconds(lambda: [crop(Image.open(io.BytesIO(picture))) for picture in encoded], 1)
-    with Faces(source_in(folder), folder) as faces:
+    with Faces(source_in(folder)) as faces:
         count = 0
         streamed = seconds(lambda: len(faces), 1)
         count = len(faces)
@@ -289,7 +289,7 @@ def main(arguments: list[str] | None = None) -> None:
         if settings.data:
             data(folder)
         else:
-            with Faces(source_in(folder), folder) as faces:
+            with Faces(source_in(folder)) as faces:
                 len(faces)  # Fills the cache, which the process that is timed then reads.
             compare(folder, settings)
 

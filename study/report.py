@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from huggingface_hub import EvalResult, ModelCard
@@ -22,7 +22,7 @@ from models.index import read_index
 from models.loading import WEIGHTS_FILE
 from train.distributed import keep_freed_memory
 from train.record import write_whole
-from train.settings import TrainingError, check_range, run_command
+from train.settings import Range, TrainingError, run_command
 
 from . import experiments, figures, tables
 from .evaluate import BY_FACE, PARTS, EvaluationSettings, describe, load_model
@@ -50,10 +50,10 @@ class ReportSettings(EvaluationSettings):
     output: Path = Path("docs")
     """Folder of report.md, its figures and results/*.json."""
 
-    draws: int = 100
+    draws: Annotated[int, Range(2, 100_000)] = 100
     """Faces at each mean of the out-of-distribution curves, and of each latent whose numbers are moved one by one."""
 
-    training_faces: int = 8000
+    training_faces: Annotated[int, Range(40, 10_000_000)] = 8000
     """Training faces that densities are fitted to, PCA and attributes learned from, and copies looked for among."""
 
     measure: bool = True
@@ -71,11 +71,6 @@ class ReportSettings(EvaluationSettings):
 
     # Settings that change no figure.
     FREE = ("weights", "output", "cache_dir", "measure", "only", "cards", "data_note")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("draws", self.draws, 2, 100_000)
-        check_range("training_faces", self.training_faces, 40, 10_000_000)
 
     @property
     def command(self) -> str:

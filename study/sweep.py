@@ -14,7 +14,7 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -22,7 +22,7 @@ from models.base import FaceModel
 from train import autoencoder, gan
 from train.losses import latent_moments
 from train.record import Record, write_whole
-from train.settings import TrainingError, check_range, run_command
+from train.settings import Range, TrainingError, run_command
 
 from . import experiments, scores
 from .evaluate import BY_FACE, EvaluationSettings, RealFaces, compare, decode, encode, load_model
@@ -34,7 +34,7 @@ class SweepSettings(EvaluationSettings):
     samples: int = 1000
     """Faces of each model to score."""
 
-    limit: int | None = None
+    limit: Annotated[int | None, Range(1, 10_000_000)] = None
     """Train on the first so many faces only."""
 
     data_note: str | None = None
@@ -61,8 +61,6 @@ class SweepSettings(EvaluationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.limit is not None:
-            check_range("limit", self.limit, 1, 10_000_000)
         names = [kind.name for kind in KINDS]
         if unknown := [name for name in self.only if name not in names]:
             raise TrainingError(f"--only {unknown[0]}: that is no kind of run; they are {', '.join(names)}")

@@ -537,7 +537,7 @@ for _name, _file, _names in (
     ("training: kills", "test_survival.py", "killed_again"),
     ("training: a full disk", "test_survival.py", "disk"),
     ("training: flipped bits of a checkpoint", "test_survival.py", "flipped_bit"),
-    ("training: flipped bits of the decoded cache", "test_data.py", "flipped_bits"),
+    ("training: flipped bits of the decoded cache", "test_data.py", "cut_or_damaged"),
     ("training: damaged side files of a run", "test_survival.py", "damaged_file"),
     ("training: impossible settings", "test_train.py", "impossible_setting"),
 ):

@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,49 +13,32 @@ import threading
 import zipfile
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
-from datasets import Dataset, Value
+from datasets import Dataset, Features
 
 from tests.conftest import encode
-from tests.test_data_labels import (
+from tests.grey import (
     ATTRIBUTES,
-    LINES,
     corresponds,
-    everything,
     numbers,
+    numbers_in,
+    opened,
     picture,
     save,
+    save_all,
     settings,
     write_table,
 )
+from tests.test_data_labels import COMMAS, SMALL, folders
 from tests.test_images import progressive_with
-from train import attribute_gan, data, gan, loop, run
-from train.data import open_faces, open_held_out, open_split
+from train import attribute_gan, gan, loop, run
+from train.data import open_faces
 from train.settings import TrainingError, printable
 from train.source import find_source
 
 REPOSITORY = Path(__file__).parent.parent
-SMALL = ["--batch-size", "4", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
-SMALL_ATTRIBUTE_GAN = [*SMALL, "--passes", "1", "--channels", "4", "4", "4", "4", "4"]
-
-
-def folders(tmp_path: Path) -> list[str]:
-    names = {"--dataset": "mine", "--cache-dir": "cache", "--output": "run"}
-    return [word for flag, name in names.items() for word in (flag, str(tmp_path / name))]
-
-
-def save_all(tmp_path: Path, places: list[str]) -> None:
-    for number, place in enumerate(places):
-        save(number, tmp_path / f"mine/{place}.png")
-
-
-def told(tmp_path: Path, capsys, **more) -> str:
-    """The line about labels that a run prints."""
-    its = gan.GANSettings(dataset=str(tmp_path / "mine"), cache_dir=tmp_path / "cache", **more)
-    with open_faces(its):
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if "abels" in line]
-    return line
 
 
 def python(script: str, **environment) -> subprocess.CompletedProcess:
@@ -64,134 +48,198 @@ def python(script: str, **environment) -> subprocess.CompletedProcess:
     return subprocess.run(command, check=False, capture_output=True, cwd=REPOSITORY, env=its)
 
 
-# Labels, or why there are none.
+# Folders.
+
+
+def test_all_pictures_of_a_flat_folder_are_found_whatever_their_names(tmp_path):
+    names = ["anna_01", "test 1", "train_01", "valid", "été 年", "[x]*?"]
+    save_all(tmp_path / "faces [2024] {a}", names)
+    assert numbers_in(tmp_path, folder="faces [2024] {a}") == list(range(6))
+
+
+def test_every_format_that_people_have_is_read(tmp_path):
+    extensions = ["jpg", "JPEG", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "PNG"]
+    for number, extension in enumerate(extensions):
+        save(number * 20, tmp_path / f"mine/{number}.{extension}")
+    assert numbers_in(tmp_path) == pytest.approx([number * 20 for number in range(len(extensions))], abs=2)
+
+
+def test_what_lies_beside_pictures_is_told_and_nothing_else(tmp_path, capsys):
+    folder = save_all(tmp_path / "mine", [f"deep/{number}/face" for number in range(4)])
+    for number in range(4):
+        (folder / f"deep/{number}/face.txt").write_text("a face")
+    (folder / "metadata.csv").write_text("file_name,text\nnowhere.png,x\n")
+    Dataset.from_dict({"number": [1]}).to_parquet(folder / "numbers.parquet")
+    for name in ("phone.HEIC", "more.tar", "._0.png"):
+        (folder / name).write_bytes(b"?")
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    save_all(folder, [".thumbnails/5", "__MACOSX/5"])
+    with open_faces(gan.GANSettings(dataset=str(folder), cache_dir=tmp_path / "cache")) as faces:
+        assert sorted(numbers(faces[:])) == [0, 1, 2, 3]
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith(f"{folder} holds 4 pictures; left out: 4 .txt, ")
+    kinds = ("1 .csv", "1 .parquet", "1 .heic (pip install pillow-heif", "1 .tar (unpack them)", "1 broken links")
+    assert all(kind in told[0] for kind in kinds)
+    assert told[1].startswith("No labels: ")
+    assert "the centre square, as wide as the shorter side (--crop sets it)" in told[2]
+
+
+def test_linked_folders_are_entered_once(tmp_path):
+    save(0, tmp_path / "mine/0.png")
+    save(1, tmp_path / "elsewhere/1.png")
+    (tmp_path / "mine/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "mine")
+    (tmp_path / "door").symlink_to(tmp_path / "mine")
+    assert numbers_in(tmp_path, folder="door") == [0, 1]
 
 
 @pytest.mark.parametrize(
-    "places, line",
-    [
-        (["train/cat/0", "train/dog/1"], r"Labels \(2\): cat, dog\.$"),
-        (["tabby/0", "tuxedo/1"], "No labels: .* if tabby and tuxedo are classes, move them into a folder train"),
-        (["0", "1"], "No labels: no picture lies in a class folder, such as train/cat.$"),
-        (["train/cat/0", "train/dog/1", "train/2"], "No labels: 1 picture lies in no class folder, .*: train/2.png"),
-        (["train/cat/0", "train/cat/1"], "No labels: there is one class folder only: train/cat"),
-        ([f"train/{number}/{number}" for number in range(51)], "No labels: there are 51 folders in train, and 50 "),
-    ],
+    "names", [("train", "valid", "test"), ("Training", "VAL", "TEST"), ("train", "validation", "testing")]
 )
-def test_every_run_says_which_labels_it_found_or_why_none(places, line, tmp_path, capsys):
-    save_all(tmp_path, places)
-    for _ in ("read", "cached"):
-        assert re.match(line, told(tmp_path, capsys))
+@pytest.mark.parametrize("place", ["{split}/images/{number}", "images/{split}/{number}"])
+def test_folders_of_splits_are_what_they_say(names, place, tmp_path):
+    save_all(tmp_path / "mine", [place.format(split=split, number=number) for number, split in enumerate(names)])
+    for number, asked in enumerate([("train",), ("valid", "val", "validation", "dev"), ("test",)]):
+        for split in asked:
+            assert numbers_in(tmp_path, split) == [number]
 
 
-def test_a_class_more_in_another_split_is_named_where_both_are_wanted(tmp_path, capsys):
-    save_all(tmp_path, ["train/cat/0", "train/dog/1", "valid/cat/2", "valid/eel/3"])
-    assert told(tmp_path, capsys) == "Labels (2): cat, dog."
-    line = told(tmp_path, capsys, split="train+valid")
-    assert line == "No labels: valid: valid holds a class that no split before it has: eel."
+def zip_up(path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*.*")):
+            archive.write(file, file.relative_to(folder))
 
 
-def test_columns_that_are_no_labels_are_named_with_the_reason(tmp_path, capsys):
-    columns = {
-        "age": (Value("int64"), lambda number: number),
-        "kind": (Value("int64"), lambda number: number % 3),
-        "score": (Value("float32"), lambda number: number / 7),
-        "text": (Value("string"), lambda number: f"a picture of {number}"),
-        "smile": (Value("string"), lambda number: ("no", "Yes")[number % 2]),
-    }
-    write_table(tmp_path / "mine/train.parquet", range(60), **columns)
-    for _ in ("read", "cached"):
-        line = told(tmp_path, capsys)
-        assert line.startswith(
-            "Labels (1): smile. No labels: age (it holds 60 different numbers), kind (it holds 0, 1, 2, "
-        )
-        assert "score (" in line and "text (it holds 60 different words, more than 50)" in line
-
-
-def test_a_run_for_labels_without_any_stops_and_says_where_they_belong(tmp_path):
-    save_all(tmp_path, [f"{kind}/{number}" for kind in ("tabby", "tuxedo") for number in range(4)])
-    with pytest.raises(
-        TrainingError, match="needs labels.*tabby and tuxedo.*class folders below the folder of their spl"
-    ):
-        attribute_gan.main([*SMALL_ATTRIBUTE_GAN, "--epochs", "1", *folders(tmp_path)])
-    assert not (tmp_path / "run/model").exists()
-
-
-@pytest.mark.parametrize("change", ["added", "renamed"])
-def test_a_run_is_not_resumed_with_other_labels(change, tmp_path):
-    save_all(tmp_path, [f"train/{kind}/{number}" for kind in ("cat", "dog") for number in range(4)])
-    attribute_gan.main([*SMALL_ATTRIBUTE_GAN, "--epochs", "1", *folders(tmp_path)])
-    before = (tmp_path / "run/checkpoint.pt").read_bytes(), (tmp_path / "run/run.json").read_bytes()
-    if change == "added":
-        save(9, tmp_path / "mine/train/eel/9.png")
-    else:
-        (tmp_path / "mine/train/cat").rename(tmp_path / "mine/train/zebra")
-    now = {"added": "cat, dog, eel", "renamed": "dog, zebra"}[change]
-    with pytest.raises(TrainingError, match=f"--resume: .* began with cat, dog, and now there are {now};"):
-        attribute_gan.main([*SMALL_ATTRIBUTE_GAN, "--epochs", "2", *folders(tmp_path), "--resume"])
-    assert before == ((tmp_path / "run/checkpoint.pt").read_bytes(), (tmp_path / "run/run.json").read_bytes())
-
-
-COMMAS = LINES.replace(" ", ",")
-WORDS = COMMAS.replace(",-1", ",False").replace(",1", ",True")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "image,Odd,High\n" + WORDS,
-        "image,Odd,High\n" + WORDS.replace("True", "yes").replace("False", "No"),
-        "\ufeffimage;Odd;High\r\n" + COMMAS.replace("-1", "0").replace(",", ";").replace("\n", "\r\n"),
-        '"image","Odd","High"\n' + re.sub(r"(\d+\.jpg)", r'"\1"', COMMAS),
-        "image\tOdd\tHigh\n" + COMMAS.replace(",", "\t"),
-        "image,Odd,High,remark\n" + COMMAS.replace("\n", ',"well, it is a picture"\n'),
-    ],
-    ids=["words", "yes and no", "semicolons", "quotes", "tabs", "a remark"],
-)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_an_attribute_file_of_ones_own_is_read(text, encoding, tmp_path):
-    for number in range(8):
-        save(number, tmp_path / f"mine/{number:06}.png")
-    (tmp_path / "mine/list_attr_celeba.csv").write_text(text, encoding=encoding, newline="")
-    with open_split(settings(tmp_path), "train") as faces:
-        assert faces.label_names == ("Odd", "High") and len(faces) == 8 and corresponds(everything(faces))
-
-
-def test_names_of_an_attribute_file_may_hold_its_separator(tmp_path):
-    for number in range(8):
-        save(number, tmp_path / f"mine/{number:06}.png")
-    (tmp_path / "mine/list_attr_celeba.csv").write_text('"image","Odd","Hair, high"\n' + COMMAS)
-    with open_split(settings(tmp_path), "train") as faces:
-        assert faces.label_names == ("Odd", "Hair, high") and corresponds(everything(faces))
-
-
-@pytest.mark.parametrize(
-    "text, reason",
-    [
-        ("image,Odd,High\n" + COMMAS.replace("\n", ",1,1\n"), "its first line names 3 columns, and others have 5"),
-        ("image,Age\n" + "".join(f"{number:06}.jpg,{number / 3}\n" for number in range(8)), r"Age \(it holds 0, 0.33"),
-    ],
-)
-def test_an_attribute_file_that_cannot_be_read_says_why(text, reason, tmp_path):
-    save(0, tmp_path / "mine/000000.png")
-    (tmp_path / "mine/list_attr_celeba.csv").write_text(text)
-    with pytest.raises(TrainingError, match=f"list_attr_celeba.csv has no .*{reason}"):
-        find_source(settings(tmp_path), "train")
-
-
-def test_a_data_set_that_is_still_zipped_is_read_as_it_would_be_unpacked(tmp_path, capsys):
+def test_pictures_in_zip_files_are_read_and_not_twice(tmp_path):
+    save_all(tmp_path / "unpacked", ["a/0", "a/1", "a/2", "__MACOSX/._0"])
     (tmp_path / "mine").mkdir()
-    with zipfile.ZipFile(tmp_path / "mine/archive.zip", "w") as archive:
-        for number in range(8):
-            archive.writestr(f"img_align_celeba/img_align_celeba/{number:06}.png", encode(picture(number), "PNG"))
-        archive.writestr("list_attr_celeba.csv", "image_id,Odd,High\n" + COMMAS)
-        lines = "".join(f"{number:06}.jpg,{number // 3}\n" for number in range(8))
-        archive.writestr("list_eval_partition.csv", "image_id,partition\n" + lines)
-        archive.writestr("more.zip", b"?")
-    for split, its in (("train", {0, 1, 2}), ("valid", {3, 4, 5}), ("test", {6, 7})):
-        with open_split(settings(tmp_path), split) as faces:
-            assert set(numbers(everything(faces).pixels)) == its and corresponds(everything(faces))
-    assert faces.source.description.endswith("; left out: 1 .zip in a zip file (unpack it)")
+    zip_up(tmp_path / "mine/images.zip", tmp_path / "unpacked")
+    (tmp_path / "mine/other.zip").write_bytes(b"no zip")
+    assert numbers_in(tmp_path) == [0, 1, 2]
+    assert "1 .zip (damaged)" in find_source(settings(tmp_path), "train").description
+    shutil.copytree(tmp_path / "unpacked", tmp_path / "mine/images")
+    assert numbers_in(tmp_path) == [0, 1, 2]
+    assert "1 .zip (unpacked beside it)" in find_source(settings(tmp_path), "train").description
+
+
+# CelebA as it is published: where its pictures are, its list of splits, and what --dataset is given.
+LAYOUTS = {
+    "torchvision": ("img_align_celeba", "list_eval_partition.txt", "."),
+    "its own site": ("Img/img_align_celeba", "Eval/list_eval_partition.txt", "."),
+    "its own site, PNG": ("Img/img_align_celeba_png", "Eval/list_eval_partition.txt", "."),
+    "its pictures alone": ("Img/img_align_celeba", "Eval/list_eval_partition.txt", "Img/img_align_celeba"),
+    "its pictures' folder": ("Img/img_align_celeba", "Eval/list_eval_partition.txt", "Img"),
+    "Kaggle": ("img_align_celeba/img_align_celeba", "list_eval_partition.csv", "."),
+    "Kaggle, zipped": ("img_align_celeba/img_align_celeba", "list_eval_partition.csv", "."),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_celebas_own_splits_and_attributes_are_heeded(layout, tmp_path):
+    pictures, partition, given = LAYOUTS[layout]
+    folder = save_all(
+        tmp_path / "celeba", [f"{pictures}/{number:06}" for number in range(8)]
+    )  # The last is in no split.
+    attributes = partition.replace("Eval", "Anno").replace("eval_partition", "attr_celeba")
+    splits, header = "".join(f"{number:06}.jpg,{number // 3}\n" for number in range(7)), "image_id,partition\n"
+    labels = "image_id,Odd,High\n" + COMMAS
+    if layout.startswith("Kaggle"):
+        texts = {partition: header + splits, attributes: labels}
+    else:
+        texts = {partition: splits.replace(",", " "), attributes: "8\nOdd High\n" + COMMAS.replace(",", "  ")}
+    if layout.startswith("its own"):  # Pictures that are not aligned have the same names.
+        save_all(folder / "Img/img_celeba", [f"{number:06}" for number in (7, 6, 5, 4, 3, 2, 1, 0)])
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    if layout == "Kaggle, zipped":
+        (tmp_path / "zipped").mkdir()
+        zip_up(tmp_path / "zipped/archive.zip", folder)
+        folder = tmp_path / "zipped"
+    for split, its in (("train", [0, 1, 2]), ("valid", [3, 4, 5]), ("test", [6])):
+        with opened(tmp_path, split, folder=folder / given) as faces:
+            assert faces.label_names == ("Odd", "High") and corresponds(faces.batch(slice(None)))
+            assert sorted(numbers(faces[:])) == its
+    assert not any(word in faces.source.description for word in ("1 .csv", "1 .txt", "2 .csv", "2 .txt"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has none in folders")
+def test_pipes_and_sockets_that_are_called_as_files_are_named_and_left_out(tmp_path, monkeypatch):
+    save(3, tmp_path / "mine/3.png")
+    for name in ("a.jpg", "b.zip", "list_attr_celeba.csv", "list_eval_partition.txt", "c.parquet"):
+        os.mkfifo(tmp_path / "mine" / name)
+    (tmp_path / "mine/zero.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as one, monkeypatch.context() as patch:
+        patch.chdir(tmp_path / "mine")  # A path of some 100 bytes is the longest.
+        one.bind("d.jpg")
+        assert numbers_in(tmp_path) == [3]
+        description = find_source(settings(tmp_path), "train").description
+    assert description.count("(no regular file)") == 7
+    assert "1 list_attr_celeba.csv (no regular file)" in description
+
+
+def test_a_jpeg_that_was_made_to_be_slow_is_left_out(tmp_path, capsys):
+    save(3, tmp_path / "mine/3.png")
+    (tmp_path / "mine/slow.jpg").write_bytes(progressive_with(2000))
+    assert numbers_in(tmp_path) == [3]
+    assert "slow.jpg cannot be read and is left out: This JPEG takes too long" in capsys.readouterr().out
+
+
+def test_classes_in_folders_come_mixed_and_a_picture_more_leaves_the_others_in_their_order(tmp_path):
+    save_all(tmp_path / "mine", [f"train/{'cat' if number < 32 else 'dog'}/{number:02}" for number in range(64)])
+    with opened(tmp_path) as faces:
+        before = numbers(faces[:])
+        first = next(faces.batches(1, 16, seed=0)).labels[:, 0]
+    assert sorted(before) == list(range(64)) and 3 < (first > 0).sum() < 13
+    assert 8 < sum(number < 32 for number in before[:32]) < 24
+    save(64, tmp_path / "mine/train/dog/64.png")
+    with opened(tmp_path) as faces:
+        assert [number for number in numbers(faces[:]) if number < 64] == before
+
+
+# Tables.
+
+
+@pytest.mark.parametrize(
+    "columns, line",
+    [
+        (["picture"], "The images are taken from column 'picture' of .*mine\\.$"),
+        (["before", "after"], "The images are taken from column 'before' of .*mine; after may hold images too\\.$"),
+        (["thumbnail", "image"], "$"),
+    ],
+)
+def test_the_column_of_images_is_found_and_told(columns, line, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    pictures = {
+        name: [{"bytes": encode(picture(10 * k + number), "PNG"), "path": None} for number in range(2)]
+        for k, name in enumerate(columns)
+    }
+    features = Features(dict.fromkeys(columns, datasets.Image()))
+    Dataset.from_dict(pictures, features).to_parquet(tmp_path / "mine/train.parquet")
+    assert numbers_in(tmp_path) == ([10, 11] if "image" in columns else [0, 1])
+    assert re.match(line, capsys.readouterr().out.strip())
+
+
+def test_a_folder_of_save_to_disk_is_read(tmp_path):
+    for split, first in (("train", 0), ("valid", 6)):
+        write_table(tmp_path / f"mine/{split}.parquet", range(first, first + 6), **ATTRIBUTES)
+    saved = datasets.load_dataset(str(tmp_path / "mine"), cache_dir=tmp_path / "hub")
+    saved.save_to_disk(tmp_path / "all")
+    saved["train"].save_to_disk(tmp_path / "one")
+    for name, split, first in (("all", "valid", 6), ("one", "train", 0)):
+        with opened(tmp_path, split, folder=name) as faces:
+            assert numbers(faces[:]) == list(range(first, first + 6)) and corresponds(faces.batch(slice(None)))
+
+
+def test_of_several_configurations_the_first_is_taken_or_the_default(tmp_path, capsys):
+    for number, name in enumerate("ab"):
+        write_table(tmp_path / f"mine/{name}/train.parquet", range(number, number + 1))
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.parquet\n" for name in "ab")
+    (tmp_path / "mine/README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    assert numbers_in(tmp_path) == [0]
+    assert "has several configurations, a, b: a is taken" in capsys.readouterr().out
+    (tmp_path / "mine/README.md").write_text(f"---\nconfigs:\n{configs}  default: true\n---\n")
+    assert numbers_in(tmp_path) == [1] and "configurations" not in capsys.readouterr().out
 
 
 # Where pictures are.
@@ -218,117 +266,38 @@ def server():
         server.shutdown()
 
 
-def write_texts(tmp_path: Path, texts: list[str]) -> None:
+def write_texts(tmp_path: Path, texts: list[str], column: str = "image", **others) -> None:
     (tmp_path / "mine").mkdir(exist_ok=True)
-    Dataset.from_dict({"image": texts}).to_parquet(tmp_path / "mine/train.parquet")
+    Dataset.from_dict({**others, column: texts}).to_parquet(tmp_path / "mine/train.parquet")
 
 
 def test_addresses_in_the_column_of_images_are_fetched_with_what_is_installed(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     write_texts(tmp_path, [f"{server}/{number}.png" for number in range(5)] + [f"{server}/nothing.png"])
-    with open_split(settings(tmp_path), "train") as faces:
-        assert numbers(everything(faces).pixels) == [0, 1, 2, 3, 4]
+    assert numbers_in(tmp_path) == [0, 1, 2, 3, 4]
     assert "row 5 (nothing.png) cannot be read and is left out: Its server answers 404" in capsys.readouterr().out
 
 
-def test_texts_that_are_pictures_or_name_files_are_read(tmp_path):
+@pytest.mark.parametrize("column", ["image", "photo"])
+def test_texts_that_are_pictures_or_name_files_are_read(column, tmp_path):
     content = [encode(picture(number), "PNG") for number in range(4)]
     inline = [base64.b64encode(content[0]).decode(), base64.urlsafe_b64encode(content[1]).decode().rstrip("=")]
-    inline = [
-        *(text.ljust(501, "\n") for text in inline),
-        "data:image/png;base64," + base64.b64encode(content[2]).decode(),
-    ]
-    write_texts(tmp_path, [*inline, "deep/3.png"])
-    save(3, tmp_path / "mine/deep/3.png")
-    (tmp_path / "mine/deep/3.png").rename(tmp_path / "mine/deep/3.bin")
-    write_texts(tmp_path, [*inline, "deep/3.bin"])
-    with open_split(settings(tmp_path), "train") as faces:
-        assert numbers(everything(faces).pixels) == [0, 1, 2, 3]
+    padded = [text.ljust(501, "\n") for text in inline]
+    (tmp_path / "mine/deep").mkdir(parents=True)
+    (tmp_path / "mine/deep/3.bin").write_bytes(content[3])
+    texts = [*padded, "data:image/png;base64," + base64.b64encode(content[2]).decode(), "deep/3.bin"]
+    write_texts(tmp_path, texts, column, number=[5, 6, 7, 8], text=["a face", "b", "c", "d"])
+    assert numbers_in(tmp_path) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("text", ["a cat on a mat", "gone.png", "data:image/png;base64,%%%", "x" * 2000])
 def test_texts_that_are_no_pictures_end_in_one_sentence_about_the_column(text, tmp_path):
     write_texts(tmp_path, [text] * 8)
     with pytest.raises(TrainingError, match="none can be read: row 0|more than 5") as caught:
-        open_split(settings(tmp_path), "train")
+        opened(tmp_path)
     assert len(str(caught.value)) < 400 and (
         "Column 'image' holds" in str(caught.value) or "not an image" in str(caught.value)
     )
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has none in folders")
-def test_pipes_and_sockets_that_are_called_as_files_are_named_and_left_out(tmp_path, monkeypatch):
-    save(3, tmp_path / "mine/3.png")
-    for name in ("a.jpg", "b.zip", "list_attr_celeba.csv", "list_eval_partition.txt", "c.parquet"):
-        os.mkfifo(tmp_path / "mine" / name)
-    (tmp_path / "mine/zero.png").symlink_to("/dev/zero")
-    with socket.socket(socket.AF_UNIX) as one, monkeypatch.context() as patch:
-        patch.chdir(tmp_path / "mine")  # A path of some 100 bytes is the longest.
-        one.bind("d.jpg")
-        with open_split(settings(tmp_path), "train") as faces:
-            assert numbers(everything(faces).pixels) == [3]
-    assert faces.source.description.count("(no regular file)") == 7
-    assert "1 list_attr_celeba.csv (no regular file)" in faces.source.description
-
-
-def test_a_jpeg_that_was_made_to_be_slow_is_left_out(tmp_path, capsys):
-    save(3, tmp_path / "mine/3.png")
-    (tmp_path / "mine/slow.jpg").write_bytes(progressive_with(2000))
-    with open_split(settings(tmp_path), "train") as faces:
-        assert numbers(everything(faces).pixels) == [3]
-    assert "slow.jpg cannot be read and is left out: This JPEG takes too long" in capsys.readouterr().out
-
-
-# In which order, and what is held out.
-
-
-def test_classes_in_folders_come_mixed_and_a_picture_more_leaves_the_others_in_their_order(tmp_path):
-    save_all(tmp_path, [f"train/{'cat' if number < 32 else 'dog'}/{number:02}" for number in range(64)])
-    with open_split(settings(tmp_path), "train") as faces:
-        before = numbers(everything(faces).pixels)
-        first = next(faces.batches(1, 16, seed=0)).labels[:, 0]
-    assert sorted(before) == list(range(64)) and 3 < (first > 0).sum() < 13
-    assert 8 < sum(number < 32 for number in before[:32]) < 24
-    save(64, tmp_path / "mine/train/dog/64.png")
-    with open_split(settings(tmp_path), "train") as faces:
-        assert [number for number in numbers(everything(faces).pixels) if number < 64] == before
-
-
-def test_of_a_table_in_order_the_first_epoch_draws_from_what_has_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "CHUNK", 10)
-    write_table(tmp_path / "mine/train.parquet", range(100))
-    with open_split(settings(tmp_path), "train") as faces:
-        streamed = [numbers(batch.pixels) for batch in faces.batches(1, 8, seed=5)]
-        cached = [numbers(batch.pixels) for batch in faces.batches(1, 8, seed=5)]
-        resumed = [numbers(batch.pixels) for batch in faces.batches(1, 8, seed=5, start=7)]
-        other = [numbers(batch.pixels) for batch in faces.batches(1, 8, seed=6)]
-    assert streamed == cached and streamed[7:] == resumed and streamed != other
-    assert len(streamed) == 12 and len({number for batch in streamed for number in batch}) == 96
-    assert max(streamed[0]) < 32 and max(streamed[1]) < 64 and max(streamed[0] + streamed[1] + streamed[2]) > 32
-
-
-def test_a_sample_is_of_all_faces_and_so_are_their_labels(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "CHUNK", 10)
-    write_table(tmp_path / "mine/train.parquet", range(100), **ATTRIBUTES)
-    with open_split(settings(tmp_path), "train") as faces:
-        assert len(faces.labels(slice(None))) == 100
-    with open_split(settings(tmp_path), "train", skip=10) as faces:
-        one, again, other = (faces.sample(40, seed) for seed in (0, 0, 1))
-        whole = faces.sample(1000, 0)
-    assert numbers(one.pixels) == numbers(again.pixels) != numbers(other.pixels)
-    assert len(set(numbers(one.pixels))) == 40 and corresponds(one) and max(numbers(one.pixels)) > 80
-    assert sorted(numbers(whole.pixels)) == list(range(10, 100)) and corresponds(whole)
-
-
-@pytest.mark.parametrize("split", ["train+valid", "all", "valid+train", "train+validation", "valid", "train+train"])
-def test_whatever_is_trained_on_is_not_held_out(split, tmp_path):
-    save_all(tmp_path, [f"{'train' if number < 20 else 'valid'}/{number:02}" for number in range(40)])
-    its = settings(tmp_path, split=split)
-    held_out = open_held_out(its, "valid", 6)
-    with open_split(its, split, skip=held_out.skip) as faces:
-        trained = numbers(everything(faces).pixels)
-    assert len(held_out.faces) >= 2 and not set(trained) & set(numbers(held_out.faces))
-    assert len(trained) == len(set(trained))
 
 
 # Machines.
@@ -347,7 +316,7 @@ def test_a_run_among_names_of_any_bytes_ends_well(tmp_path):
         save(number, tmp_path / f"γάτες\udcff/train/{number % 2}\udcfe/{number}\udcfd.png")
     odd = str(tmp_path / "γάτες\udcff")
     words = ["--dataset", odd, "--cache-dir", f"{odd} cache", "--output", f"{odd} run", "--data-note", "cats \udcff"]
-    gan.main([*SMALL, "--passes", "1", "--epochs", "1", *words])
+    gan.main([*SMALL, "--epochs", "1", *words])
     assert r"path/to/γάτες\udcff" in Path(f"{odd} run/model/README.md").read_text(encoding="utf-8")
 
 
@@ -368,26 +337,45 @@ def test_this_machine_is_not_asked_by_way_of_a_proxy(server):
     assert done.stdout.strip() == b"200", done.stderr
 
 
-@pytest.mark.parametrize("kind", ["http", "socks5"])
-def test_the_page_starts_behind_a_proxy(kind):
+@pytest.mark.slow
+def test_the_page_starts_behind_a_proxy():
     script = "import app; print(app.launch(app.build(), prevent_thread_lock=True, quiet=True)[1])"
-    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), f"{kind}://127.0.0.1:9")
+    proxies = {
+        "http_proxy": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "all_proxy": "socks5://127.0.0.1:9",
+    }
     done = python(script, **proxies, no_proxy="", NO_PROXY="", GRADIO_SERVER_PORT=None)
     assert b"http://127.0.0.1:" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("command", ["gan", "attribute_gan", "autoencoder", "perceptual_autoencoder"])
-def test_help_and_wrong_settings_are_answered_before_pytorch_is_imported(command):
-    """Which takes seconds, in which nothing would be said."""
+def test_help_and_wrong_settings_are_answered_before_pytorch_is_imported():
+    """PyTorch takes seconds to import, in which nothing would be said."""
     wrong = [["--help"], ["--epochs", "x"], ["--epochs", "0"], ["--dataset", "./nowhere"], ["--latent-sice", "3"]]
-    script = f"import sys\nfrom train import {command}\nfor words in {wrong}:\n"
-    script += f"    try: {command}.main(words)\n"
-    script += "    except BaseException as error: print(type(error).__name__, file=sys.stderr)\n"
+    script = "import sys\nfrom train import attribute_gan, autoencoder, gan, perceptual_autoencoder\n"
+    script += "for command in attribute_gan, autoencoder, gan, perceptual_autoencoder:\n"
+    script += f"    for words in {wrong}:\n"
+    script += "        try: command.main(words)\n"
+    script += "        except BaseException as error: print(type(error).__name__, file=sys.stderr)\n"
     script += "print('End.', [name for name in ('torch', 'datasets', 'sklearn') if name in sys.modules])"
     done = python(script)
     assert done.stdout.endswith(b"End. []\n")
     ends = [line for line in done.stderr.split() if line in (b"SystemExit", b"TrainingError")]
-    assert ends == [b"SystemExit", b"SystemExit", b"TrainingError", b"TrainingError", b"SystemExit"]
+    assert ends == [b"SystemExit", b"SystemExit", b"TrainingError", b"TrainingError", b"SystemExit"] * 4
+
+
+@pytest.mark.parametrize(
+    "wrong, limits",
+    [
+        ({"crop": 0.0}, "crop is 0.0: it must be between 0.001 and 1"),
+        ({"batch_size": 1}, "batch-size is 1: it must be between 2 and 65,536"),  # Whose range is a base class's.
+        ({"channels": (4, 4, 0, 4, 4)}, r"channels is \(4, 4, 0, 4, 4\): it must be between 1 and 4,096"),
+    ],
+)
+def test_settings_are_kept_to_the_ranges_of_their_types(wrong, limits):
+    with pytest.raises(TrainingError, match=f"--{limits}"):
+        attribute_gan.AttributeGANSettings(**wrong)
+    attribute_gan.AttributeGANSettings(crop=1.0, batch_size=2, channels=(1, 4, 4, 4, 4096))
 
 
 # Small sets.
@@ -395,24 +383,24 @@ def test_help_and_wrong_settings_are_answered_before_pytorch_is_imported(command
 
 def test_a_small_set_is_gone_over_several_times_an_epoch_and_a_resumed_run_as_before(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "FACES_PER_EPOCH", 40)
-    save_all(tmp_path, [f"{number:02}" for number in range(16)])
-    gan.main([*SMALL, "--epochs", "1", *folders(tmp_path)])
+    save_all(tmp_path / "mine", [f"{number:02}" for number in range(16)])
+    gan.main([*SMALL[2:], "--epochs", "1", *folders(tmp_path)])
     assert "Each epoch makes 3 passes over the 16 faces (--passes sets it)." in capsys.readouterr().out
     assert torch.load(tmp_path / "run/checkpoint.pt")["position"]["step"] == 3 * 16 // 4
     command = lambda: json.loads((tmp_path / "run/run.json").read_text())["command"]
     assert "--passes" not in command()  # It would choose as many by itself.
     save(16, tmp_path / "mine/16.png")
     monkeypatch.setattr(run, "FACES_PER_EPOCH", 400)
-    gan.main([*SMALL, "--epochs", "2", *folders(tmp_path), "--resume"])
+    gan.main([*SMALL[2:], "--epochs", "2", *folders(tmp_path), "--resume"])
     assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["passes"] == 3
     assert "--passes 3" in command()
     assert torch.load(tmp_path / "run/checkpoint.pt")["position"]["step"] == 2 * 3 * 16 // 4
 
 
 def test_the_bar_moves_though_few_steps_are_made(tmp_path, monkeypatch):
-    save_all(tmp_path, [f"{number:02}" for number in range(16)])
+    save_all(tmp_path / "mine", [f"{number:02}" for number in range(16)])
     shown = []
     monkeypatch.setattr(loop, "SECONDS_PER_READ", 0)
     monkeypatch.setattr(loop, "_show", lambda bar, position, *others: shown.append(position.images_seen))
-    gan.main([*SMALL, "--passes", "1", "--epochs", "1", *folders(tmp_path)])
+    gan.main([*SMALL, "--epochs", "1", *folders(tmp_path)])
     assert shown == [4, 8, 12, 16]

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from .gan import GANSettings
-from .settings import check_range, command_line, run_command
+from .settings import Range, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -20,34 +21,25 @@ class AttributeGANSettings(GANSettings):
     learning_rate: float = 0.0002
     """Adam's in the first half of the epochs; it falls to 0 over the second along a cosine."""
 
-    channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32)
+    channels: Annotated[tuple[int, int, int, int, int], Range(1, 4096)] = (256, 192, 128, 96, 32)
     """Of the generator, at 4, 8, 16, 32 and 64 pixels."""
 
     hidden_size: int = 64
     """Channels of the discriminator's first layer; they double with each of the next three."""
 
-    attribute_weight: float = 3.0
+    attribute_weight: Annotated[float, Range(0, 1000)] = 3.0
     """Of the losses by which the discriminator learns to tell attributes, and the generator to show those asked for."""
 
-    told: float = 0.2
+    told: Annotated[float, Range(0, 1)] = 0.2
     """Share of the attributes that the discriminator is shown for each pair of a real and a generated face. The generated
     face is asked for the real face's values of these, and for another face's values of the rest."""
 
-    penalty: float = 0.5
+    penalty: Annotated[float, Range(0, 1000)] = 0.5
     """Of the squared gradient of the discriminator, at real and at generated faces."""
 
-    warped: float = 0.3
+    warped: Annotated[float, Range(0, 1)] = 0.3
     """Share of the faces, real and generated ones alike, that the discriminator sees turned, moved and stretched a
     little, lest it learn the training faces by heart."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("channels", min(self.channels), 1, 4096)
-        check_range("channels", max(self.channels), 1, 4096)
-        check_range("attribute_weight", self.attribute_weight, 0, 1000)
-        for name in ("told", "warped"):
-            check_range(name, getattr(self, name), 0, 1)
-        check_range("penalty", self.penalty, 0, 1000)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from .settings import Settings, TrainingError, check_range, command_line, run_command
+from .settings import Range, Settings, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,8 @@ class ReconstructionSettings(Settings):
     """Where the faces of the pictures and measurements come from. Where there is no such split, the first faces of
     the training split, at most a tenth of it, are kept out of training."""
 
-    held_out: int = 500
+    held_out: Annotated[int, Range(2, 10_000_000)] = 500
     """How many of them, at most."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.held_out < 2:
-            raise TrainingError(f"--held-out is {self.held_out}: it must be 2 or more")
 
 
 @dataclass(frozen=True)
@@ -40,33 +35,27 @@ class AutoencoderSettings(ReconstructionSettings):
     epochs: int = 63
     batch_size: int = 128
 
-    prior_mean: float | None = None
+    prior_mean: Annotated[float | None, Range(-10_000, 10_000)] = None
     """Mean of the normal distribution that latents are matched to. The reports use 0, and -3 for the shifted one."""
 
-    prior_variance: float | None = None
+    prior_variance: Annotated[float | None, Range(1e-6, 10_000)] = None
     """Its variance. The reports use 2."""
 
     match: Literal["mmd", "moments"] = "mmd"
     """How latents are matched: by a kernel distance, or by their first four moments."""
 
-    match_weight: float = 0.1
+    match_weight: Annotated[float, Range(1e-9, 1_000_000)] = 0.1
     """Of the matching loss, beside a mean squared pixel error of weight 1."""
 
     whiten: bool = True
     """Whether the plain autoencoder is kept with its latents whitened, so that draws from the prior are faces, or as
     it was trained."""
 
-    hidden_size: int = 512
+    hidden_size: Annotated[int, Range(1, 8192)] = 512
     """Units of the fully connected layers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("hidden_size", self.hidden_size, 1, 8192)
-        check_range("match_weight", self.match_weight, 0, 1_000_000, above=True)
-        if self.prior_variance is not None:
-            check_range("prior_variance", self.prior_variance, 1e-6, 10_000)
-        if self.prior_mean is not None:
-            check_range("prior_mean", self.prior_mean, -10_000, 10_000)
         if self.output is None:
             name = "shifted-" if self.prior_mean else "matched-" if self.is_matched else ""
             object.__setattr__(self, "output", Path("runs", f"{name}autoencoder"))

@@ -1,9 +1,8 @@
-"""Where training runs: the device, and several processes, started by torchrun, that train as one.
+"""The device that training runs on, and several processes, started by torchrun, that train as one.
 
-Rank r of n takes every n-th face of each batch, beginning with the r-th; so all of them together see the very batches
-that one process would, and with batch normalisation and the matching loss computed over all of them, the losses and
-the weights are those of one process too, but for the order of sums. A function of processes does nothing when there is
-but one.
+Rank r of n takes every n-th face of each batch, from the r-th on, so all processes together see the batches that one
+process would. Batch normalisation and the matching loss are computed over all processes. So losses and weights are the
+same as with one process, up to rounding. With one process the functions here return what they are given.
 """
 
 import ctypes
@@ -23,17 +22,17 @@ from models.attribute_gan import BatchDeviation
 
 from .settings import TrainingError
 
-# glibc's mallopt: sizes from which memory is asked of the system each time, and given back.
+# Options of glibc's mallopt: sizes from which memory is given back to the system, and asked of it each time.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name, or with "auto" the best there is: CUDA, then MPS, then the CPU.
+    """The device of this name, or for "auto" the best there is: CUDA, then MPS, then the CPU.
 
-    Of several GPUs it is the one that torchrun gave this process.
+    Each of several processes gets a GPU of its own.
 
     Raises:
-        TrainingError: this machine has none.
+        TrainingError: this machine has no such device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -44,7 +43,7 @@ def find_device(name: str) -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is done in hardware; in software it is slower than float32."""
+    """Whether the hardware computes in bfloat16; software is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
@@ -67,10 +66,10 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def joined(device: torch.device, batch_size: int) -> Iterator[None]:
-    """Be one of the processes that torchrun started, if it did, while the context lasts.
+    """A context in which this process can reach the others that torchrun started, if it did.
 
     Raises:
-        TrainingError: the batch cannot be shared out evenly.
+        TrainingError: the processes cannot share a batch evenly.
     """
     if "WORLD_SIZE" in os.environ:
         if device.type == "cuda":
@@ -109,15 +108,15 @@ def mine(rows: Any) -> Any:
 
 
 def total(tensor: torch.Tensor) -> torch.Tensor:
-    """Sum over the processes; gradients flow through it to all of them."""
+    """The sum over the processes. Gradients flow through it to all of them."""
     return _Total.apply(tensor) if size() > 1 else tensor
 
 
 def gather(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes, (size * n, ...); gradients flow back to whoever had the row."""
+    """The rows of all processes: (n, ...) to (size * n, ...). Gradients flow back to the process of each row."""
     if size() == 1:
         return rows
-    # All rows by way of a sum: each process adds its own to the others' zeros.
+    # A sum, in which each process has zeros for the rows of the others.
     before, after = rank() * len(rows), (size() - 1 - rank()) * len(rows)
     return total(F.pad(rows, (0, 0) * (rows.ndim - 1) + (before, after)))
 
@@ -127,23 +126,18 @@ def average_gradients(network: nn.Module) -> None:
     if size() == 1:
         return
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(together)
-    together /= size()
+    together = average(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, mean in zip(gradients, together.split([gradient.numel() for gradient in gradients])):
         gradient.copy_(mean.view_as(gradient))
 
 
 def average(tensor: torch.Tensor) -> torch.Tensor:
-    """Mean over the processes of numbers that need no gradient."""
-    if size() > 1:
-        dist.all_reduce(tensor)
-        tensor /= size()
-    return tensor
+    """The mean over the processes."""
+    return total(tensor) / size()
 
 
 def any_of(flag: int, device: torch.device) -> int:
-    """The largest of the processes' flags, so that all act on what only one has seen."""
+    """The largest of the processes' flags, so that all act on what one has seen."""
     if size() == 1:
         return flag
     flags = torch.tensor(flag, device=device)
@@ -161,7 +155,7 @@ def from_main(value: Any) -> Any:
 
 
 def batch(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of the global batch in its order, of which each process has its share: (size * n, ...)."""
+    """The whole batch, in its order, from each process's share of its rows: (n, ...) to (size * n, ...)."""
     return gather(rows).unflatten(0, (size(), -1)).transpose(0, 1).flatten(0, 1)
 
 
@@ -172,10 +166,7 @@ def same(network: nn.Module) -> None:
 
 
 def synchronise_batches(network: nn.Module) -> None:
-    """Let batch normalisation and the batch's deviation see the global batch.
-
-    (PyTorch's own SyncBatchNorm does so on GPUs only.)
-    """
+    """Let batch normalisation and the batch's deviation see the whole batch; PyTorch's SyncBatchNorm needs GPUs."""
     if size() > 1:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -185,9 +176,9 @@ def synchronise_batches(network: nn.Module) -> None:
 
 
 class _GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation with the mean and the variance of all processes' batches, which have the same size."""
+    """Batch normalisation over all processes, which have as many rows each."""
 
-    # Never None in the networks here.
+    # Not None in the networks here.
     momentum: float
     num_batches_tracked: torch.Tensor
 
@@ -197,7 +188,7 @@ class _GlobalBatchNorm2d(nn.BatchNorm2d):
         values = x.float()
         count = values.numel() // values.shape[1] * size()
         dimensions = (0, 2, 3)
-        # Two messages, since the sum of squares less the square of the sum would cancel in float32.
+        # The mean first: the sum of squares less the square of the sum would lose its digits in float32.
         mean = total(values.sum(dimensions)) / count
         deviation = values - mean[None, :, None, None]
         variance = total(deviation.square().sum(dimensions)) / count
@@ -215,7 +206,7 @@ class _GlobalBatchDeviation(BatchDeviation):
 
 
 class _Total(torch.autograd.Function):
-    """PyTorch's own, in `torch.distributed.nn.functional`, is deprecated in favour of functions that are private."""
+    """A sum with gradients. PyTorch's own is deprecated, and its successor is private."""
 
     @staticmethod
     def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
@@ -225,5 +216,5 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        # Every process's loss depends on every process's share of the sum; a gradient penalty goes back through this too.
+        # The loss of each process depends on the share of each. A gradient penalty goes back through this too.
         return _Total.apply(gradient)

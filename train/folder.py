@@ -1,4 +1,4 @@
-"""A folder of pictures: every one below it, in zip files too, the split that each belongs to, and its labels."""
+"""A folder of pictures: all of them below it, in zip files too, with the split and the labels of each."""
 
 import codecs
 import csv
@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import posixpath
-import stat
 import statistics
 import zipfile
 from collections import Counter
@@ -34,10 +33,10 @@ HEIF_EXTENSIONS = {".heic", ".heif", ".hif"}
 PACKED_EXTENSIONS = {".zip", ".parquet", ".arrow"}
 ARCHIVE_EXTENSIONS = {".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 
-# What systems leave in folders: thumbnails, deleted files, parts of files. So do names that begin with a dot.
+# Thumbnails, deleted files and parts of files, which systems leave in folders; names that begin with a dot are others.
 LITTER = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}
 
-# What the folders of splits are called.
+# Names of folders that are splits.
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "valid": ("valid", "val", "validation", "dev"),
@@ -45,15 +44,15 @@ SPLIT_NAMES = {
 }
 _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
-# CelebA's own partition: a line for each picture, 0, 1 or 2; and as Kaggle has it, with commas.
+# CelebA's own list of splits, which has a line for each picture, with 0, 1 or 2; Kaggle's has commas.
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 PARTITION = {"0": "train", "1": "valid", "2": "test"}
 
-# CelebA's own attributes: their names, and a line for each picture of -1 and 1; Kaggle's begins without the count. One's
-# own may hold words, and whatever separators a spreadsheet writes.
+# CelebA's own list of attributes: their names, and a line of -1 and 1 for each picture. One's own may hold words, and
+# whatever separators a spreadsheet writes.
 ATTRIBUTE_FILES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 
-# Where these files lie on CelebA's own site: beside the pictures' folder, or in folders beside it.
+# Places of these files on CelebA's own site: beside the pictures' folder, or in folders beside it.
 _PLACES = ("", "Eval", "Anno")
 
 
@@ -61,10 +60,10 @@ class Picture(NamedTuple):
     """A picture that is not decoded yet.
 
     Attributes:
-        name: what people know it by: its path below the folder, or its row.
-        file: a path, the bytes, what returns them, or None for an empty row.
-        labels: -1 or 1 for each of the source's labels: (k,) int8.
-        problem: why its labels are not known, in a few words: it is as good as damaged.
+        name: its path below the folder, or its row.
+        file: a path, the bytes, a function that returns them, or None for an empty row.
+        labels: (k,) int8, -1 or 1 for each of the source's labels.
+        problem: why its labels are not known, in a few words; then it counts as damaged.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Picture(NamedTuple):
         """(1, 3, height, width) uint8, upright and opaque.
 
         Raises:
-            ValueError: whatever is wrong with it, in a few words.
+            ValueError: what is wrong with it, in a few words.
         """
         try:
             content = self.file() if callable(self.file) else self.file
@@ -94,8 +93,8 @@ class File(NamedTuple):
 
     Attributes:
         name: its path below the folder.
-        stamp: changes when it is rewritten.
-        content: where it is, or what returns its bytes.
+        stamp: two numbers that change when it is rewritten.
+        content: its path, or a function that returns its bytes.
     """
 
     name: str
@@ -112,19 +111,18 @@ class Folder:
     """What a folder holds.
 
     Attributes:
+        left_out: how many files of each kind are no pictures.
+        fingerprint: changes when a picture is added, removed, rewritten or moved, or a list of splits or attributes is.
         splits: pictures by split, in an order that has nothing to do with their names.
-        label_names: of the labels that pictures have, by split; none of a split whose pictures have none.
-        notes: why a split has no labels, or which columns are none, by split.
-        left_out: how many files of each kind are not among them.
-        fingerprint: changes when a picture is added, removed, resized, rewritten, or put into another split, or when
-            its labels change.
+        label_names: names of the labels by split, for splits whose pictures have labels.
+        notes: why there are no labels, or which columns are none, by split.
     """
 
+    left_out: Counter[str]
+    fingerprint: str
     splits: dict[str, list[Picture]] = field(default_factory=dict)
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
-    fingerprint: str = ""
 
     def describe(self) -> str:
         counts = {split: len(pictures) for split, pictures in self.splits.items()}
@@ -146,7 +144,7 @@ def canonical(split: str) -> str:
 
 @functools.cache
 def _readable_formats() -> tuple[str, ...]:
-    """Those that Pillow reads here."""
+    """Pillow's names of the formats that it reads here."""
     if importlib.util.find_spec("pillow_heif"):
         import pillow_heif
 
@@ -157,13 +155,13 @@ def _readable_formats() -> tuple[str, ...]:
 
 @functools.cache
 def extensions() -> frozenset[str]:
-    """Of all files that are taken for pictures, in lower case."""
+    """Extensions of all files that are taken for pictures, in lower case."""
     formats = _readable_formats()
     return frozenset(extension for extension, name in Image.registered_extensions().items() if name in formats)
 
 
 def files_below(folder: Path, left_out: Counter[str]) -> Iterator[File]:
-    """All files; linked folders are entered, each once, and litter is not."""
+    """All regular files below a folder, but for litter. Linked folders are entered once; what is left out is counted."""
     seen = {folder.resolve()}
     for where, folders, names in os.walk(
         folder, followlinks=True, onerror=lambda error: left_out.update(["folders that cannot be read"])
@@ -179,62 +177,57 @@ def files_below(folder: Path, left_out: Counter[str]) -> Iterator[File]:
         for name in sorted(names):
             if _is_litter(name):
                 continue
-            try:
-                status = os.stat(os.path.join(where, name))
-            except OSError:
+            path = Path(where, name)
+            if os.path.isfile(path):
+                yield _file(prefix + name, path)
+            elif not os.path.exists(path):
                 left_out["broken links"] += 1
-                continue
-            if stat.S_ISREG(status.st_mode):
-                yield File(prefix + name, (status.st_size, status.st_mtime_ns), Path(where, name))
-            else:  # Whoever opens a pipe waits for somebody at its other end.
+            else:  # A pipe would be waited for without end.
                 left_out[f"{printable(prefix + name)} (no regular file)"] += 1
 
 
+def _file(name: str, path: Path) -> File:
+    status = path.stat()
+    return File(name, (status.st_size, status.st_mtime_ns), path)
+
+
 def scan(folder: Path, files: list[File], left_out: Counter[str]) -> Folder:
-    """Find the pictures among the files of a folder.
+    """The pictures among the files of a folder, by split, with their labels.
 
-    Where CelebA's partition file is among them, or beside a folder of CelebA's own naming, it says what is train,
-    valid and test. Otherwise folders of those names do, and all other pictures are train.
+    CelebA's own list of splits says what is train, valid and test, if it is among the files or beside a folder of
+    CelebA's own naming. Otherwise folders of these names do, and all other pictures are train.
 
-    Labels are CelebA's attributes, where its file of them is there too; otherwise, where all pictures of a split lie in
-    two to 50 folders directly below the split's own, as train/cat and train/dog, the names of these.
+    Labels are the attributes in CelebA's own list or one like it. Without such a list, they are the names of the folders
+    directly below a split's own, as train/cat and train/dog, if all pictures of the split lie in two to 50 of these.
 
-    Pictures of a class, or of a person, have names that follow each other; so the pictures are put in the order of a hash
-    of their names, which is as good as random, and which a picture more or less leaves as it is.
+    Pictures of a class, or of a person, have names that follow each other. So pictures are put in the order of a hash of
+    their names, which is as good as random, and keeps its order when a picture is added or removed.
 
     Raises:
-        TrainingError: the partition file holds no partition, or the file of attributes no attributes.
+        TrainingError: a list cannot be read, or holds no splits or attributes.
     """
     files = list(_with_those_in_zips(files, left_out))
-    partition_file = _find_list(folder, files, PARTITION_FILES)
-    attribute_file = _find_list(folder, files, ATTRIBUTE_FILES)
+    lists = [_find_list(folder, files, names) for names in (PARTITION_FILES, ATTRIBUTE_FILES)]
+    partition, attributes = lists
     found = [file for file in files if file.extension in extensions()]
     found.sort(key=lambda file: hashlib.sha256(file.name.encode("utf-8", "surrogatepass")).digest())
     for file in files:
-        if file.extension not in extensions() and file not in (partition_file, attribute_file):
+        if file.extension not in extensions() and file not in lists:
             left_out[_kind(file.extension)] += 1
-    split_of = (
-        {file.name: _split_by_folders(file.name) for file in found}
-        if partition_file is None
-        else _split_by_partition([file.name for file in found], partition_file, left_out)
-    )
-    result = Folder(left_out=left_out)
-    digest = hashlib.sha256()
+    if partition is None:
+        split_of = {file.name: _split_by_folders(file.name) for file in found}
+    else:
+        split_of = _split_by_list([file.name for file in found], partition, left_out)
+    result = Folder(left_out, fingerprint([*found, *filter(None, lists)]))
     for split in SPLIT_NAMES:
-        its = [file for file in found if split_of.get(file.name) == split]
-        if its:
-            result.splits[split] = [Picture(file.name, file.content) for file in its]
-            digest.update(json.dumps([split, *((file.name, file.stamp) for file in its)]).encode())
-    if attribute_file is not None:
-        _label_by_attributes(result, attribute_file)
-    elif partition_file is None:
+        if its := [Picture(file.name, file.content) for file in found if split_of.get(file.name) == split]:
+            result.splits[split] = its
+    if attributes is not None:
+        _label_by_attributes(result, attributes)
+    elif partition is None:
         _label_by_classes(result)
     else:
-        result.notes = dict.fromkeys(result.splits, f"there is no {ATTRIBUTE_FILES[0]} beside {partition_file.name}")
-    for split, names in result.label_names.items():
-        digest.update(json.dumps([split, names]).encode())
-        digest.update(b"".join(picture.labels.tobytes() or b"?" for picture in result.splits[split]))
-    result.fingerprint = digest.hexdigest()[:40]
+        result.notes = dict.fromkeys(result.splits, f"there is no {ATTRIBUTE_FILES[0]} beside {partition.name}")
     return result
 
 
@@ -296,25 +289,25 @@ def _split_of_folder(folder: str) -> str | None:
 
 
 def _find_list(folder: Path, files: list[File], names: tuple[str, ...]) -> File | None:
-    """A file that says something of every picture, by its name; one in a zip file only where there is no other."""
+    """CelebA's list of one of these names; one in a zip file only where there is no other."""
     inside = [file for file in files if PurePosixPath(file.name).name in names]
     if inside:
         return min(inside, key=lambda file: callable(file.content))
-    # CelebA's pictures alone, named as torchvision and as its own site have them, with the file outside.
+    # The folder may be CelebA's pictures alone, named as by torchvision or on its own site, with the list outside.
     outside = []
     folder = folder.resolve()
     if folder.name == "Img" or folder.name.startswith("img_align_celeba"):
         outside = [above / place for above in (folder.parent, folder.parent.parent) for place in _PLACES]
     paths = (place / name for place in outside for name in names)
-    return next((File(str(path), (0, 0), path) for path in paths if path.is_file()), None)
+    return next((_file(str(path), path) for path in paths if path.is_file()), None)
 
 
 def _stem(name: str) -> str:
-    """As `PurePosixPath` has it, which takes longer to begin with."""
+    """A file's name without folder and extension. PurePosixPath takes three times as long."""
     return posixpath.splitext(posixpath.basename(name))[0]
 
 
-def _split_by_partition(names: list[str], file: File, left_out: Counter[str]) -> dict[str, str]:
+def _split_by_list(names: list[str], file: File, left_out: Counter[str]) -> dict[str, str]:
     partition = {
         _stem(words[0]): split
         for words in _read_rows(file)
@@ -322,7 +315,7 @@ def _split_by_partition(names: list[str], file: File, left_out: Counter[str]) ->
     }
     if not partition:
         raise TrainingError(f"{file.name} has no line such as '000001.jpg 0': restore it, or move it away")
-    # The same pictures may be there twice, as JPEG and PNG or aligned and not: the aligned ones are CelebA's faces.
+    # A picture may be there twice, as JPEG and PNG or aligned and not: the aligned ones are CelebA's faces.
     chosen: dict[str, str] = {}
     for name in sorted(names, key=lambda name: ("img_align_celeba" not in name, name)):
         stem = _stem(name)
@@ -379,7 +372,7 @@ def _label_by_classes(found: Folder) -> None:
 
 
 def _no_classes(split: str, pictures: list[Picture], classes: list[str | None], known: list[str]) -> str | None:
-    """Why the folders of a split are no classes, if they are not; `known` are those of a split before it."""
+    """Why the folders of a split are no classes, None if they are; `known` are the classes of a split before it."""
     here = {name for name in classes if name is not None}
     outside = [picture.name for picture, name in zip(pictures, classes) if name is None]
     if len(outside) == len(pictures):
@@ -402,7 +395,7 @@ def _no_classes(split: str, pictures: list[Picture], classes: list[str | None], 
 
 
 def _class_folder(name: str) -> str | None:
-    """The folder directly below that of a picture's split; None where there is none, or a zip file instead."""
+    """The folder directly below the folder of a picture's split; None where there is none, or a zip file instead."""
     *folders, _ = PurePosixPath(name).parts
     for folder, below in itertools.pairwise(folders):
         if _split_of_folder(folder):
@@ -411,7 +404,7 @@ def _class_folder(name: str) -> str | None:
 
 
 def _read_rows(file: File) -> list[list[str]]:
-    """The words of its lines, whatever is between them; empty lines left out."""
+    """The words of each line that has any, whatever separates them."""
     try:
         content = file.content() if callable(file.content) else file.content.read_bytes()
     except Exception as error:  # Archives have their own ways to fail.

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from .settings import Settings, TrainingError, check_average, check_range, command_line, run_command
+from .settings import Range, Settings, TrainingError, check_average, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class GANSettings(Settings):
     discrete_size: int = 50
     """How many of the latent's numbers are bits, -1 or +1; the others are normal."""
 
-    hidden_size: int = 64
+    hidden_size: Annotated[int, Range(1, 512)] = 64
     """Channels of the generator's widest and the discriminator's first layer."""
 
     average: float = 0.05
@@ -31,7 +32,6 @@ class GANSettings(Settings):
             raise TrainingError(
                 f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
             )
-        check_range("hidden_size", self.hidden_size, 1, 512)
         check_average(self.average)
 
 

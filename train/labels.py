@@ -1,7 +1,7 @@
 """Labels: what is known of a picture beside its pixels, each -1 or 1.
 
-A column of a table, or of a file of attributes, holds labels where it is plain what its values mean: yes and no in
-words or numbers, the names of at most 50 classes, or lists of such names. Of any other column the reason is told.
+A column of a table, or of a file of attributes, holds labels if the meaning of its values is plain: yes and no in words
+or numbers, the names of at most 50 classes, or lists of such names. For any other column the reason is told.
 """
 
 import math
@@ -14,12 +14,12 @@ import numpy as np
 
 from .settings import printable
 
-# Classes of more kinds are identities, or no classes at all.
+# More classes are identities, or no classes at all.
 MOST_CLASSES = 50
 
 NO_LABELS = np.empty(0, np.int8)
 
-# Pictures that may be damaged, or without labels, before a run stops: this share of them, and a few in any case.
+# So many pictures may be damaged, or without labels, before a run stops: this share of them, and a few in any case.
 MOST_DAMAGED, FEW_DAMAGED = 0.01, 5
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
@@ -29,12 +29,12 @@ _UNKNOWN = {"", "?", "n/a", "nan", "null", "unknown"}
 
 
 def most_damaged(pictures: int) -> int:
-    """How many of so many pictures may be damaged before a run stops."""
+    """How many of these pictures may be damaged before a run stops."""
     return max(FEW_DAMAGED, int(MOST_DAMAGED * pictures))
 
 
 def plain(value: Any) -> Any:
-    """What a value means: None where it says nothing, yes and no as booleans, numbers as numbers, a list as a tuple."""
+    """The meaning of a value: yes and no as booleans, numbers as numbers, lists as tuples, None for no answer."""
     if isinstance(value, str):
         word = value.strip()
         if word.lower() in _UNKNOWN:
@@ -52,9 +52,9 @@ class LabelColumn(NamedTuple):
 
     Attributes:
         column: its name.
-        names: of its labels.
-        rows: the labels of each plain value, -1 or 1; of a list those of all its members.
-        are_classes: whether the names are those of classes, and not the column's own.
+        names: the names of its k labels.
+        rows: the labels of each plain value: (k,) int8, -1 or 1. A list has the labels of all its members.
+        are_classes: whether the names are names of classes, rather than the column's own.
     """
 
     column: str
@@ -63,7 +63,7 @@ class LabelColumn(NamedTuple):
     are_classes: bool = False
 
     def read(self, values: Sequence[Any]) -> tuple[np.ndarray, dict[int, str]]:
-        """The labels of plain values, (n, k) int8, and what is wrong with those that have none, by their place."""
+        """The labels of n plain values, (n, k) int8, and by place what is wrong with values that have none."""
         kinds = {value: kind for kind, value in enumerate(dict.fromkeys(values))}
         read = [self._read(value) for value in kinds]
         chosen = [kinds[value] for value in values]
@@ -88,14 +88,12 @@ class LabelColumn(NamedTuple):
 def column_of(
     name: str, counts: Counter[Any], is_whole: bool, classes: Sequence[str] | None = None
 ) -> LabelColumn | str | None:
-    """What a column holds, by its plain values and how often each occurs.
+    """A column of labels, or the reason why it is none, or None if only the whole column can tell.
 
     Args:
-        is_whole: whether these are all of its values, and not the first ones.
-        classes: their names, where the data set tells them.
-
-    Returns:
-        A column of labels; or the reason why it is none; or None if only the whole column can tell.
+        counts: how often each of its plain values occurs.
+        is_whole: whether these are all of its values, rather than the first ones.
+        classes: the names of its classes, where the data set tells them.
     """
     total, unknown = counts.total(), counts[None]
     values = set(counts) - {None}
@@ -134,7 +132,7 @@ def column_of(
 
 
 def _numbers(name: str, values: set[Any], counts: Counter[Any], is_whole: bool) -> LabelColumn | str | None:
-    """As `column_of`, where there are no words."""
+    """As `column_of`, for values that are all numbers."""
     if values == {-1, 0, 1}:  # -1 is what data sets write where they do not know.
         if counts[-1] > most_damaged(counts.total()):
             return f"it is -1, beside 0 and 1 for no and yes, for {counts[-1]:,} of {counts.total():,} pictures"
@@ -156,8 +154,8 @@ class Labels:
     """The columns of a data set that are labels, and why the others are none.
 
     Attributes:
-        columns: those that are, by whatever finds their values.
-        refused: the others, each with the reason.
+        columns: the columns that are labels, by a key of the caller's.
+        refused: the other columns, each with the reason.
     """
 
     def __init__(self) -> None:
@@ -165,7 +163,7 @@ class Labels:
         self.refused: list[str] = []
 
     def add(self, key: Any, name: str, column: LabelColumn | str | None) -> None:
-        """What `column_of` says of a column."""
+        """Add a column, or the reason why it is none, as `column_of` returns them."""
         if isinstance(column, LabelColumn):
             self.columns[key] = column
         else:
@@ -173,7 +171,7 @@ class Labels:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all labels; one that is called as another is has its column's name before its own."""
+        """The names of all labels. Of labels of one name, each has its column's name before its own."""
         count = Counter(name for column in self.columns.values() for name in column.names)
         return tuple(
             printable(f"{column.column} {name}" if count[name] > 1 and name != column.column else name)
@@ -188,10 +186,10 @@ class Labels:
         return ", ".join(self.refused[:8]) + more
 
     def read(self, values: Mapping[Any, Sequence[Any]], count: int) -> tuple[np.ndarray, dict[int, str]]:
-        """The labels of so many pictures, (count, k) int8, and what is wrong with those that lack some, by their place.
+        """The labels of pictures, (count, k) int8, and by place what is wrong with pictures that lack some.
 
         Args:
-            values: the plain ones in each column, by its key.
+            values: the plain values of each column, by its key.
         """
         labels, problems = [np.empty((count, 0), np.int8)], {}
         for key, column in self.columns.items():
@@ -202,7 +200,7 @@ class Labels:
 
 
 def in_words(value: Any) -> str:
-    """A plain value as people write it."""
+    """A plain value as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -231,8 +231,6 @@ def _batches(faces: Faces, settings: Settings, epoch: int, start: int) -> Iterat
     passes = settings.passes or 1
     first = (epoch - 1) * passes + 1
     for number in range(first, first + passes):
-        if number > 1 and settings.torch_device.type == "cuda":
-            faces.hold(settings.torch_device)
         yield from faces.batches(number, settings.batch_size, settings.seed, start)
         start = max(0, start - len(faces) // settings.batch_size)
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from .autoencoder import ReconstructionSettings
-from .settings import TrainingError, check_average, check_range, command_line, run_command
+from .settings import Range, TrainingError, check_average, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -20,27 +20,27 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     learning_rate: float = 0.002
     """Of all optimizers in the first epoch; it falls to 0 along a cosine until the discriminator comes."""
 
-    perceptual_share: float = 0.17
+    perceptual_share: Annotated[float, Range(0, 1)] = 0.17
     """Share of the epochs that the perceptual distance counts in."""
 
-    perceptual_weight: float = 0.03
+    perceptual_weight: Annotated[float, Range(0, 1000)] = 0.03
     """Of the perceptual distance, beside a mean squared pixel error of weight 1."""
 
-    adversarial_share: float = 0.33
+    adversarial_share: Annotated[float, Range(0, 1)] = 0.33
     """Share of the epochs that the discriminator counts in."""
 
-    pixel_weight: float = 100.0
+    pixel_weight: Annotated[float, Range(0, 1_000_000)] = 100.0
     """Of the mean squared pixel error in those, beside a loss of weight 1 by the discriminator. With more, less is lost of
     reconstructions and gained of draws."""
 
-    prior_variance: float = 1.4
+    prior_variance: Annotated[float, Range(1e-6, 10_000)] = 1.4
     """Variance of the draws; 1 is that of the latents of real faces. Reconstructions that are right on average are paler
     than faces are, and so are draws from where latents lie. Wider ones make up for it, until they fall apart."""
 
-    penalty: float = 0.5
+    penalty: Annotated[float, Range(0, 1000)] = 0.5
     """Of the squared gradient of the discriminator, at real and at drawn faces."""
 
-    warped: float = 0.3
+    warped: Annotated[float, Range(0, 1)] = 0.3
     """Share of the faces, real and drawn ones alike, that the discriminator sees turned, moved and stretched a little,
     lest it learn the training faces by heart."""
 
@@ -48,35 +48,25 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     """The kept model is an average of the trained one's weights over the last part of the adversarial epochs: about this
     share of them. The checkpoint holds those of 0.025, 0.05 and 0.1; --resume with another one writes the model anew."""
 
-    encoder_channels: tuple[int, int, int, int] = (48, 96, 192, 256)
+    encoder_channels: Annotated[tuple[int, int, int, int], Range(1, 4096)] = (48, 96, 192, 256)
     """Of the encoder, at 32, 16, 8 and 4 pixels."""
 
-    channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32)
+    channels: Annotated[tuple[int, int, int, int, int], Range(1, 4096)] = (256, 192, 128, 96, 32)
     """Of the decoder, at 4, 8, 16, 32 and 64 pixels."""
 
-    components: int = 20
+    components: Annotated[int, Range(1, 1000)] = 20
     """Gaussians in the mixture that is fitted to the latents, and drawn from."""
 
-    encoding_steps: int = 4
+    # As the model takes them.
+    encoding_steps: Annotated[int, Range(0, 50)] = 4
     """Gauss-Newton steps by which the trained model's encoding comes nearer to a face than the encoder does, which is
     trained without. 0 does without."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("perceptual_share", "adversarial_share", "warped"):
-            check_range(name, getattr(self, name), 0, 1)
         if self.perceptual_share + self.adversarial_share > 1:
             raise TrainingError("--perceptual-share and --adversarial-share are more than 1 together")
-        for name in ("perceptual_weight", "penalty"):
-            check_range(name, getattr(self, name), 0, 1000)
-        check_range("pixel_weight", self.pixel_weight, 0, 1_000_000)
-        check_range("prior_variance", self.prior_variance, 1e-6, 10_000)
         check_average(self.average)
-        for name in ("encoder_channels", "channels"):
-            check_range(name, min(getattr(self, name)), 1, 4096)
-            check_range(name, max(getattr(self, name)), 1, 4096)
-        check_range("components", self.components, 1, 1000)
-        check_range("encoding_steps", self.encoding_steps, 0, 50)  # As the model takes them.
 
     def phase(self, epoch: int) -> Literal["perceptual", "pixels", "adversarial"]:
         """What an epoch trains on."""

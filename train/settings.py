@@ -1,10 +1,11 @@
-"""What commands share: the settings, of the data and of training, and how a command ends.
+"""What commands share: the settings of the data and of training, and how a command ends.
 
-Command lines are made from these dataclasses by tyro. PyTorch takes seconds to import, and is imported where it is used:
-`--help` and a wrong setting are answered before. Of a problem that a person can mend they read one clear sentence, never
-a traceback.
+tyro makes command lines from these dataclasses. PyTorch takes seconds to import, so it is imported where it is used:
+`--help` and wrong settings are answered before. A problem that a person can mend is told in one sentence, without a
+traceback.
 """
 
+import inspect
 import io
 import os
 import sys
@@ -12,18 +13,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn, TypeVar
 
 import tyro
 
 if TYPE_CHECKING:
     import torch
 
-
 S = TypeVar("S")
 
-# Standard deviations of the averages of weights that a run keeps, in shares of its training so far: the two of Karras et
-# al. (2024, arXiv:2312.02696), and half of the shorter.
+# A run keeps averages of weights whose standard deviations are these shares of its training so far: the two of Karras et
+# al. (2024, arXiv:2312.02696), and half of the shorter one.
 AVERAGES = (0.025, 0.05, 0.1)
 
 
@@ -44,61 +44,76 @@ class Interrupted(Exception):
 
 
 def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
-    """The settings that a command is given; None is for no words, as of a notebook, which was started with its own."""
+    """Settings from a command's arguments. None means no arguments, as in a notebook, whose own are the kernel's."""
     return tyro.cli(kind, args=arguments or (), prog=f"python -m {module}", description=description)
 
 
 def check_average(average: float) -> None:
-    """Raise TrainingError, in a sentence, unless a run keeps this average."""
+    """Raise TrainingError unless a run keeps this average."""
     if average not in AVERAGES:
         raise TrainingError(f"--average is {average}: it must be one of {', '.join(map(str, AVERAGES))}")
 
 
-def check_range(name: str, value: float, least: float, most: float, above: bool = False) -> None:
-    """Raise TrainingError, in a sentence, unless a setting is between the two, and with `above` over the first."""
-    if not (least < value if above else least <= value) or value > most:  # Neither holds for what is no number.
-        limits = f"more than {least:,} and at most {most:,}" if above else f"between {least:,} and {most:,}"
-        raise TrainingError(f"--{name.replace('_', '-')} is {str(value)[:40]}: it must be {limits}")
+class Range(NamedTuple):
+    """The numbers that a setting may be, both ends included, as part of its type: `Annotated[int, Range(1, 100)]`."""
+
+    least: float
+    most: float
+
+    def takes(self, value: float) -> bool:
+        return self.least <= value <= self.most  # Which NaN is not.
+
+    def __str__(self) -> str:
+        return f"between {self.least:,} and {self.most:,}"
+
+
+class Checked:
+    """A dataclass of settings that is checked against the ranges in the types of its fields.
+
+    Of a tuple each number is checked. None is always right.
+
+    Raises:
+        TrainingError: a setting is outside its range.
+    """
+
+    def __post_init__(self) -> None:
+        for kind in type(self).__mro__:  # A subclass that changes a default may repeat the type without the range.
+            for name, annotation in inspect.get_annotations(kind).items():
+                value = getattr(self, name)
+                numbers = () if value is None else value if isinstance(value, tuple) else (value,)
+                for limits in getattr(annotation, "__metadata__", ()):
+                    if isinstance(limits, Range) and not all(map(limits.takes, numbers)):
+                        raise TrainingError(f"--{name.replace('_', '-')} is {str(value)[:40]}: it must be {limits}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings:
+class DataSettings(Checked):
     dataset: str = "flwrlabs/celeba"
-    """A data set on the Hub, or a local folder: parquet files in the Hub's layout, CelebA as its own site lays it out,
-    or any pictures, in zip files too. Folders called train, valid and test are splits; otherwise all is train. Labels
-    are columns of yes and no, of at most 50 classes or of lists of them, a file list_attr_celeba.csv like CelebA's, and
-    folders of classes in those of splits."""
+    """A data set on the Hub, or a local folder: of any pictures, in zip files too, of parquet files in the Hub's layout,
+    or of CelebA as its own site lays it out. Folders called train, valid and test are splits; otherwise all is train.
+    Labels are columns of yes and no, of at most 50 classes or of lists of classes, a file list_attr_celeba.csv like
+    CelebA's, and folders of classes inside the folders of splits."""
 
     revision: str | None = None
     """Branch, tag or commit of the data set on the Hub."""
 
-    config: str | None = None
-    """Which configuration of a data set that has several."""
-
     split: str = "train"
     """The split of training faces."""
 
-    image_column: str = "image"
-    """The data set's column of images. If there is none of that name and only one of images, that one is taken."""
-
-    crop: float | None = None
-    """Keep the centre square of each picture whose side is this share of the shorter side. By itself the literature's
-    140 of 178 pixels for CelebA's aligned pictures (178 x 218 or 89 x 109), otherwise 1, the whole square."""
-
-    strict: bool = False
-    """Stop at the first damaged picture. Otherwise up to 1 % of them, or five, are named and left out."""
+    crop: Annotated[float | None, Range(0.001, 1)] = None
+    """Keep the centre square of each picture, with this share of the shorter side as its side. By default 1, the whole
+    square, and for CelebA's aligned pictures (178 x 218 or 89 x 109) the literature's 140 of 178 pixels."""
 
     cache_dir: Path = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "latent-faces"
     """Where decoded faces are kept, 12 kB each, and their labels."""
 
     def __post_init__(self) -> None:
-        if self.crop is not None:
-            check_range("crop", self.crop, 0, 1, above=True)
-        _ = self.dataset_folder  # Told now, if there is none.
+        super().__post_init__()
+        _ = self.dataset_folder  # A folder that is not there is told at once.
 
     @property
     def dataset_folder(self) -> Path | None:
-        """Where a local data set lies; None for one on the Hub.
+        """The folder of a local data set; None for one on the Hub.
 
         Raises:
             TrainingError: it is neither.
@@ -121,38 +136,90 @@ class DataSettings:
         return self.cache_dir.expanduser()
 
     def data_arguments(self) -> list[str]:
-        """These settings as another command takes them."""
-        words = []
-        for field in fields(DataSettings):
-            value, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
-            if value is True:
-                words.append(flag)
-            elif value != field.default:
-                words += [flag, str(value)]
-        return words
+        """The settings of the data as arguments of another command."""
+        changed = [field for field in fields(DataSettings) if getattr(self, field.name) != field.default]
+        pairs = [(f"--{field.name.replace('_', '-')}", str(getattr(self, field.name))) for field in changed]
+        return [word for pair in pairs for word in pair]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeSettings(DataSettings):
-    """Of commands whose networks see batches of faces."""
-
-    batch_size: int
+class Settings(DataSettings):
+    # Batch normalisation and the unbiased matching loss compare the faces of a batch with each other.
+    batch_size: Annotated[int, Range(2, 65_536)]
     """Faces in one step."""
 
-    seed: int = 0
-    """Of the weights, the order of the faces and every draw."""
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
+    """Seed of the weights, the order of the faces and every draw."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes CUDA, then MPS, then the CPU."""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the networks' arithmetic; weights stay in float32. auto takes bf16 where the hardware has it."""
+    """Precision of the networks' arithmetic; weights stay in float32. auto takes bf16 where the hardware has it."""
+
+    output: Path
+    """Folder for the run: checkpoint, metrics, pictures and the model."""
+
+    epochs: Annotated[int, Range(1, 100_000)]
+    """Rounds of training, after each of which the model is kept, measured and drawn from."""
+
+    learning_rate: Annotated[float, Range(1e-9, 1000)]
+    """Adam's learning rate."""
+
+    passes: Annotated[int | None, Range(1, 100_000)] = None
+    """Passes over the faces in one epoch. By default 1; with fewer than 5,000 faces as many as see 5,000, at most 50."""
+
+    limit: int | None = None
+    """Train on the first so many faces only."""
+
+    latent_size: Annotated[int, Range(1, 4096)] = 100
+    """Numbers in one latent."""
+
+    flip: bool = True
+    """Mirror each face at random, which doubles the data. The reports do not say whether they did."""
+
+    start_from: str | None = None
+    """Fine-tune a trained model, a folder or its name on the Hub: for a set of your own that is too small to learn faces
+    from. The model must be of the sizes that are set here."""
+
+    keep_epochs: Annotated[int, Range(0, 100_000)] = 0
+    """Keep the model of every so many epochs in the folder's snapshots/ too, so that one run shows models trained for
+    less and for more. 0 keeps none."""
+
+    data_note: str | None = None
+    """What the data is, in a few words for the model's card."""
+
+    license: str | None = None
+    """The license on the model's card, as the Hub writes it, such as cc-by-4.0. By default CelebA's terms for a data set
+    whose name speaks of CelebA, and none for any other."""
+
+    push_to_hub: str | None = None
+    """Push the finished model to this repository on the Hub, "user/name". See train.push for pushing later."""
+
+    resume: bool = False
+    """Go on from the checkpoint in the output folder, as if never stopped."""
+
+    # A run may be resumed with other values of these: they do not change what it computes.
+    FREE = (
+        "output",
+        "average",
+        "epochs",
+        "keep_epochs",
+        "cache_dir",
+        "data_note",
+        "device",
+        "license",
+        "push_to_hub",
+        "resume",
+    )
+
+    # A card's command leaves these out: they concern this machine, the Hub or the card itself.
+    UNTOLD = ("output", "cache_dir", "data_note", "keep_epochs", "license", "push_to_hub", "resume")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Batch normalisation and the unbiased matching loss compare the faces of a batch with each other.
-        check_range("batch_size", self.batch_size, 2, 65_536)
-        check_range("seed", self.seed, 0, 2**63 - 1)
+        if self.limit is not None and self.limit < self.batch_size:
+            raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
 
     @property
     def torch_device(self) -> "torch.device":
@@ -174,85 +241,11 @@ class ComputeSettings(DataSettings):
         return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
 
 
-@dataclass(frozen=True)
-class Settings(ComputeSettings):
-    output: Path
-    """Folder for the run: checkpoint, metrics, pictures and the model."""
-
-    epochs: int
-    """Rounds of training, after each of which the model is kept, measured and drawn from."""
-
-    learning_rate: float
-    """Adam's."""
-
-    passes: int | None = None
-    """Over the faces, in one epoch. By itself 1, and of fewer than 5,000 faces as many as see 5,000, at most 50."""
-
-    limit: int | None = None
-    """Train on the first so many faces only."""
-
-    latent_size: int = 100
-    """Numbers in one latent."""
-
-    flip: bool = True
-    """Mirror each face at random, which doubles the data. The reports do not say whether they did."""
-
-    start_from: str | None = None
-    """Fine-tune a trained model, a folder or its name on the Hub: for a set of your own that is too small to learn faces
-    from. The model must be of the sizes that are set here."""
-
-    keep_epochs: int = 0
-    """Keep the model of every so many epochs in the folder's snapshots/ too, so that one run shows models trained for
-    less and for more. 0 keeps none."""
-
-    data_note: str | None = None
-    """What the data is, in a few words for the model's card."""
-
-    license: str | None = None
-    """Of the model's card, as the Hub writes it, such as cc-by-4.0. Without it a data set whose name speaks of CelebA
-    brings CelebA's terms, and any other none."""
-
-    push_to_hub: str | None = None
-    """Push the finished model to this repository on the Hub, "user/name". See train.push for pushing later."""
-
-    resume: bool = False
-    """Go on from the checkpoint in the output folder, as if never stopped."""
-
-    # Settings that may differ between a run and its resumption without changing what it computes.
-    FREE = (
-        "output",
-        "average",
-        "epochs",
-        "keep_epochs",
-        "cache_dir",
-        "data_note",
-        "device",
-        "license",
-        "push_to_hub",
-        "resume",
-        "strict",
-    )
-
-    # Those that a card's command leaves out: of this machine, of the Hub and of the card itself.
-    UNTOLD = ("output", "cache_dir", "data_note", "keep_epochs", "license", "push_to_hub", "resume")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("epochs", self.epochs, 1, 100_000)
-        if self.passes is not None:
-            check_range("passes", self.passes, 1, 100_000)
-        check_range("latent_size", self.latent_size, 1, 4096)
-        check_range("learning_rate", self.learning_rate, 0, 1000, above=True)
-        check_range("keep_epochs", self.keep_epochs, 0, 100_000)
-        if self.limit is not None and self.limit < self.batch_size:
-            raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
-
-
 def run_command(command: Callable[[list[str]], None]) -> NoReturn:
-    """Run a command's `main` with the words of the command line, turn what can go wrong into a sentence, and exit."""
+    """Run a command's `main` with the arguments of the command line, and exit; errors are printed as a sentence."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # Names that the terminal's encoding does not have.
+            stream.reconfigure(errors="backslashreplace")  # For names that the terminal's encoding does not have.
     _find_a_home()
     _ask_this_machine_directly()
     try:
@@ -269,14 +262,14 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
 
 
 def printable(text: str) -> str:
-    """A name as any file and terminal takes it: on Linux it may be bytes of any kind, and hold a terminal's commands."""
+    """A text without what no terminal or file should get, which is escaped: control characters, bytes that are no UTF-8."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 
 def _find_a_home() -> None:
-    """A user that the system does not know, as in a container, may have no folder for caches: then it is a temporary one."""
+    """Make a temporary folder the home of a user who has none, as in a container: libraries keep caches there."""
     home = os.path.expanduser("~")
     if os.name == "posix" and not (os.access(home, os.W_OK | os.X_OK) or os.path.isdir(os.path.join(home, ".cache"))):
         folder = Path(tempfile.gettempdir(), f"latent-faces-{os.getuid()}")

@@ -1,11 +1,10 @@
-"""Where pictures and their labels come from: a folder, or the tables of a data set on the Hub or in a folder.
+"""Sources of pictures and their labels: a folder, or the tables of a data set on the Hub or in a folder.
 
-A source is one split of one revision, pinned, so that what is cached of it can be told from anything else.
+A source is one split of one revision, so that its cache is told from that of any other faces.
 """
 
 import base64
 import binascii
-import contextlib
 import functools
 import hashlib
 import itertools
@@ -14,7 +13,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -36,11 +35,11 @@ from huggingface_hub.errors import (
 from models.images import IMAGE_SIZE
 
 from . import distributed
-from .folder import Folder, Picture, canonical, files_below, fingerprint, scan
+from .folder import Folder, Picture, canonical, extensions, files_below, fingerprint, scan
 from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
 from .settings import DataSettings, TrainingError
 
-# Seconds in which a Hub that is there has answered; left to its own retries, the client takes minutes to give up.
+# Seconds that the Hub, or a server of pictures, has to answer. The client by itself gives up after minutes.
 HUB_TIMEOUT = 10
 
 # Rows of a table that are read at a time: row by row takes three times as long.
@@ -48,13 +47,13 @@ ROWS = 1024
 
 TABLE_EXTENSIONS = (".parquet", ".arrow")
 
-# Of what a cache holds and how: another version has caches of its own.
-CACHE_VERSION = 3
+# Changes with what caches hold and how, so that caches of other versions are left alone.
+CACHE_VERSION = 4
 
 # Characters of a text that may be a path; a picture in base64 has more.
 MOST_NAME = 500
 
-# Bytes of a picture that is fetched from an address, some 50 megapixels, and how many are fetched at the same time.
+# Bytes of a picture that is fetched from an address, some 50 megapixels, and pictures fetched at the same time.
 MOST_FETCHED, FETCHED_AT_ONCE = 100 * 2**20, 16
 
 
@@ -71,10 +70,10 @@ class Source(ABC):
         revision: the commit on the Hub, or the fingerprint of a folder's files.
 
     Attributes:
-        size: how many pictures there are, damaged ones among them; None as long as that is not known.
-        label_names: of the labels that its pictures have; known once the first of them is there.
-        label_note: why there are none, or which columns are none; known then too.
-        description: what a folder holds, in a few words; None where nobody counted.
+        size: how many pictures there are, damaged ones included; None where that is not known.
+        label_names: of the labels that each picture has; known once the first picture has come.
+        label_note: why there are no labels, or which columns are none; known then too.
+        description: what a folder holds, in a few words; None for tables.
     """
 
     size: int | None = None
@@ -83,29 +82,30 @@ class Source(ABC):
     description: str | None = None
 
     def __init__(self, settings: DataSettings, split: str, revision: str):
-        self.dataset, self.split, self.revision = settings.dataset, split, revision
-        self.column, self.config, self.crop = settings.image_column, settings.config, settings.crop
-        self.folder = settings.dataset_folder
+        self.dataset, self.folder, self.crop = settings.dataset, settings.dataset_folder, settings.crop
+        self.split, self.revision = split, revision
+        self._caches = settings.cache_folder
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Differs whenever the cached bytes would."""
+        """What tells the cached faces from any others."""
         return {
             "dataset": str(self.folder.resolve()) if self.folder else self.dataset,
-            **{name: getattr(self, name) for name in ("revision", "split", "column", "config", "crop")},
+            **{name: getattr(self, name) for name in ("revision", "split", "crop")},
             "image_size": IMAGE_SIZE,
             "version": CACHE_VERSION,
         }
 
     @property
-    def cache_name(self) -> str:
+    def cache_folder(self) -> Path:
+        """The folder of the cache of its faces."""
         readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{Path(self.dataset).name[:60]}-{self.split[:20]}").strip("-")
-        key = json.dumps(self.identity, sort_keys=True)
-        return f"{readable}-{IMAGE_SIZE}px-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+        return self._caches / f"{readable}-{IMAGE_SIZE}px-{key}"
 
     @abstractmethod
     def pictures(self, start: int = 0) -> Iterator[Picture]:
-        """All of them from one on, in an order that is always the same. `size` is set by then if it is ever known."""
+        """All pictures but the first `start`, in an order that is always the same."""
 
 
 class FolderSource(Source):
@@ -117,9 +117,9 @@ class FolderSource(Source):
         names = _choose(split, list(folder.splits), self.dataset)
         self._pictures = list(itertools.chain.from_iterable(folder.splits[name] for name in names))
         self.size = len(self._pictures)
-        labelled = {folder.label_names.get(name, ()) for name in names}
         notes = [f"{name}: {note}" if len(names) > 1 else note for name in names if (note := folder.notes.get(name))]
         self.label_note = "; ".join(dict.fromkeys(notes))
+        labelled = {folder.label_names.get(name, ()) for name in names}
         if len(labelled) == 1:
             (self.label_names,) = labelled
         else:  # Where some have none, all have none.
@@ -130,24 +130,26 @@ class FolderSource(Source):
 
 
 class TableSource(Source):
-    """Tables with a column of images, which `datasets` reads.
+    """Tables with a column of images, read by `datasets`.
 
-    Labels are columns whose meaning is plain (see labels.py); a mapping is as many columns. What a column holds is seen
-    in its first rows or, where classes may follow that are not among them, in all.
+    Columns that labels.py understands are labels; a mapping is a column for each of its fields. The first rows tell what
+    a column holds, or all rows do where classes may follow that are not among the first.
     """
 
+    _configuration: str | None = None
     _reads_all_columns = False
 
     def pictures(self, start: int = 0) -> Iterator[Picture]:
         labels = Labels()
-        column, candidates, rows = self._with_images(labels)
-        tables = _tables(rows.cast_column(column, datasets.Image(decode=False)).skip(start))
+        column, candidates = self._columns(labels)
+        names = sorted({candidate.column for candidate in candidates})
+        rows = self._rows([column, *names]).cast_column(column, datasets.Image(decode=False))
+        tables = _tables(rows.skip(start))
         first = next(tables, None)
         if first is None:
             return
-        # Wherever the stream goes on, its first rows are the data set's.
-        names = sorted({candidate.column for candidate in candidates})
-        self._find_labels(labels, candidates, next(_tables(self._load_alone(names))) if start and candidates else first)
+        # A stream that goes on later has the same labels: those of the data set's first rows.
+        self._find_labels(labels, candidates, next(_tables(self._rows(names))) if start and names else first)
         self.label_names = labels.names
         self.label_note = labels.note or "there are no columns but that of the images" * (not labels.names)
         number, fetchers = start, ThreadPoolExecutor(FETCHED_AT_ONCE)
@@ -156,21 +158,22 @@ class TableSource(Source):
                 values = {candidate: candidate.values(table) for candidate in labels.columns}
                 its, problems = labels.read(values, len(table))
                 for row, image in enumerate(table.column(column).to_pylist()):
-                    picture = _picture(number, image, column, self.folder, fetchers)
-                    yield picture._replace(labels=its[row], problem=problems.get(row))
+                    name, content = self._content(number, image, column, fetchers)
+                    yield Picture(name, content, its[row], problems.get(row))
                     number += 1
         finally:
             fetchers.shutdown(wait=False, cancel_futures=True)
 
-    def _with_images(self, labels: Labels) -> tuple[str, list["_Candidate"], datasets.IterableDataset]:
-        """The column of images, columns that may be labels, and the rows of both; other columns are refused."""
-        features, *others = [rows.features for rows in self._load(None)]
-        column = self._image_column(features or {self.column: None})
+    def _columns(self, labels: Labels) -> tuple[str, list["_Candidate"]]:
+        """The column of images, and columns that may be labels; `labels` is told which others are none, and why."""
+        first, *others = self._load(None)
+        features: dict[str, Any] = first.features or {}
+        column = self._image_column(features, first)
         candidates = []
-        for name, feature in (features or {}).items():
-            if name == column or _may_hold_images(feature):
+        for name, feature in features.items():
+            if name == column or _holds_bytes(feature):
                 continue
-            if any((other or {}).get(name) != feature for other in others):
+            if any((other.features or {}).get(name) != feature for other in others):
                 labels.add(name, name, "it is not in every split")
                 continue
             for field, its in feature.items() if isinstance(feature, dict) else [(None, feature)]:
@@ -178,11 +181,26 @@ class TableSource(Source):
                     candidates.append(candidate)
                 else:
                     labels.add(name, field or name, f"it is of type {getattr(its, 'dtype', type(its).__name__)}")
-        return column, candidates, self._load_alone([column, *{candidate.column for candidate in candidates}])
+        return column, candidates
+
+    def _image_column(self, features: dict[str, Any], rows: datasets.IterableDataset) -> str:
+        """The column of images: the first, or the one that is called "image", of the first kind that there is."""
+        found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+        found = found or [name for name, feature in features.items() if _holds_bytes(feature)]
+        if not found:
+            row = next(iter(rows), {})
+            found = [name for name, value in row.items() if name == "image" or _names_a_picture(value)]
+        if not found:
+            raise TrainingError(f"--dataset {self.dataset}: no column holds images; it has {', '.join(features)}")
+        column = "image" if "image" in found else found[0]
+        if column != "image" and distributed.is_main():
+            others = f"; {', '.join(found[1:])} may hold images too" if len(found) > 1 else ""
+            print(f"The images are taken from column {column!r} of {self.dataset}{others}.")
+        return column
 
     def _find_labels(self, labels: Labels, candidates: list["_Candidate"], head: pa.Table) -> None:
-        """What each of them holds, or why it is no label."""
-        # On the Hub, nothing is read twice but columns that can be read alone.
+        """Tell `labels` what each candidate holds, or why it is no label."""
+        # Columns of a data set on the Hub are read twice only where they can be read without the pictures.
         is_whole = len(head) == self.size or (self._reads_all_columns and self.folder is None)
         counts = {candidate: Counter(candidate.values(head)) for candidate in candidates}
         known = {one: column_of(one.name, count, is_whole, one.classes) for one, count in counts.items()}
@@ -190,7 +208,7 @@ class TableSource(Source):
         if unclear:
             if self.folder is None and distributed.is_main():
                 print(f"Columns of {self.dataset} that may name classes are read first, of all rows.", flush=True)
-            for table in _tables(self._load_alone(sorted({candidate.column for candidate in unclear}))):
+            for table in _tables(self._rows(sorted({candidate.column for candidate in unclear}))):
                 for candidate, count in unclear.items():
                     if len(count) <= 2 * MOST_CLASSES:  # More are no classes, whatever follows.
                         count.update(candidate.values(table))
@@ -199,25 +217,27 @@ class TableSource(Source):
         for candidate, column in known.items():
             labels.add(candidate, candidate.name, column)
 
-    def _load_alone(self, columns: list[str]) -> datasets.IterableDataset:
-        """Where the format allows it, no other columns are read."""
+    def _content(
+        self, number: int, image: dict[str, Any] | None, column: str, fetchers: ThreadPoolExecutor
+    ) -> tuple[str, bytes | Callable[[], bytes] | None]:
+        """The name of a row's picture, and its bytes or what returns them."""
+        path, content = (image["path"], image["bytes"]) if image else (None, None)
+        name = f"row {number}"
+        if path and len(path) < MOST_NAME and not path.startswith("data:"):
+            name += f" ({os.path.basename(path)})"
+        if content or not path:
+            return name, content
+        if path.startswith(("http://", "https://")):
+            return name, fetchers.submit(_fetch, path).result
+        return name, functools.partial(_read_text, path, column, self.folder)
+
+    def _rows(self, columns: list[str]) -> datasets.IterableDataset:
+        """Some columns of all splits that are meant; the others are not read where the format allows it."""
         chosen = [rows.select_columns(columns) for rows in self._load(columns)]
         return chosen[0] if len(chosen) == 1 else datasets.concatenate_datasets(chosen)
 
-    def _image_column(self, features: dict[str, Any]) -> str:
-        if self.column in features:
-            return self.column
-        images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-        images = images or [name for name, feature in features.items() if _may_hold_images(feature)]
-        if len(images) != 1:
-            choices = f"those of images are {', '.join(images)}" if images else f"it has {', '.join(features)}"
-            raise TrainingError(f"--image-column {self.column}: {self.dataset} has no such column; {choices}")
-        if distributed.is_main():
-            print(f"The images are taken from column {images[0]!r} of {self.dataset}, the only one that has any.")
-        return images[0]
-
     def _load(self, columns: list[str] | None) -> list[datasets.IterableDataset]:
-        """The rows of each of the splits that are meant."""
+        """The rows of each of the splits that are meant. Sets `size`."""
         if self.folder and _was_saved_to_disk(self.folder):
             saved = datasets.load_from_disk(str(self.folder))
             saved = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
@@ -230,18 +250,13 @@ class TableSource(Source):
         names = _choose(self.split, list(splits), self.dataset)
         counts = [size for name in names if (size := sizes[name])]
         self.size = sum(counts) if len(counts) == len(names) else None
-        return [splits[name] for name in names]
+        return [_with_features(splits[name]) for name in names]
 
     def _stream(self, columns: list[str] | None) -> datasets.IterableDatasetDict:
-        where = str(self.folder or self.dataset)
-        options: dict[str, Any] = {"name": self.config, "streaming": True}
-        options |= {} if self.folder else {"revision": self.revision}
+        where, revision = str(self.folder or self.dataset), None if self.folder else self.revision
+        chosen = {} if self._reads_all_columns else {"columns": columns}
         try:
-            try:
-                return datasets.load_dataset(where, columns=columns, **options)
-            except ValueError:  # A reader that does not choose columns, or a configuration that has to be chosen.
-                self._reads_all_columns = True
-                return datasets.load_dataset(where, **options)
+            return datasets.load_dataset(where, self._configuration, revision=revision, streaming=True, **chosen)
         except datasets.data_files.EmptyDatasetError as error:
             if self.folder and ("[" in str(self.folder.resolve()) or "::" in str(self.folder.resolve())):
                 raise TrainingError(
@@ -249,23 +264,26 @@ class TableSource(Source):
                 ) from error
             raise
         except ValueError as error:
-            message = str(error)
-            if "Config name is missing" not in message and "BuilderConfig" not in message:
+            if "Config name is missing" in str(error):
+                names = datasets.get_dataset_config_names(where, revision=revision)
+                self._configuration = names[0]
+                if distributed.is_main():
+                    print(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken.")
+            elif chosen:  # A reader that does not choose columns.
+                self._reads_all_columns = True
+            else:
                 raise
-            choices = message.partition("[")[2].partition("]")[0].replace("'", "")
-            problem = f"{self.config}: {where} has no such configuration" if self.config else f"is to name one: {where}"
-            problem += "; it has " if self.config else " has several, "
-            raise TrainingError(f"--config {problem}{choices}") from error
+            return self._stream(columns)
 
 
 def find_source(settings: DataSettings, split: str) -> Source:
-    """Pin a split of a data set to the revision that it has now.
+    """A split of a data set, in the revision that it has now.
 
-    With the Hub out of reach, the last revision that was cached is used, so that a second run works offline.
+    Where the Hub does not answer it is the last revision that was cached, so that a second run works offline.
 
     Raises:
-        UnknownSplit: a folder of pictures that has no such split.
-        TrainingError: no such folder or data set, or a Hub that does not answer and nothing cached.
+        UnknownSplit: a folder of pictures has no such split.
+        TrainingError: there is no such folder or data set, or the Hub does not answer and nothing is cached.
     """
     dataset, folder = settings.dataset, settings.dataset_folder
     if folder is not None:
@@ -290,18 +308,13 @@ def find_source(settings: DataSettings, split: str) -> Source:
 
 def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
     left_out: Counter[str] = Counter()
-    try:
-        os.scandir(folder).close()
-    except OSError as error:
-        raise TrainingError(f"--dataset {settings.dataset} cannot be read: {error.strerror}") from error
     files = list(files_below(folder, left_out))
     tables = [file for file in files if file.extension in TABLE_EXTENSIONS]
-    if _was_saved_to_disk(folder) or any(_is_table_of_images(folder / file.name) for file in tables):
-        return TableSource(settings, split, fingerprint(files))
-    found = scan(folder, files, left_out)
-    if found.splits:
-        return FolderSource(settings, split, found)
-    if tables:  # Damaged ones, perhaps: the error names them.
+    if not _was_saved_to_disk(folder) and not any(_is_table_of_images(folder / file.name) for file in tables):
+        found = scan(folder, files, left_out)
+        if found.splits:
+            return FolderSource(settings, split, found)
+    if tables:  # Of images, of texts that name them, or damaged: then the error names them.
         return TableSource(settings, split, fingerprint(files))
     raise TrainingError(
         f"--dataset {settings.dataset} holds no pictures (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, in zip files too) "
@@ -310,7 +323,7 @@ def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
 
 
 def _choose(split: str, available: list[str], dataset: str) -> list[str]:
-    """The splits that are meant, by their own names or another of the same meaning."""
+    """The splits that are meant, by their own names or by others of the same meaning."""
     if split == "all":
         return available
     chosen = []
@@ -323,38 +336,41 @@ def _choose(split: str, available: list[str], dataset: str) -> list[str]:
 
 
 def _was_saved_to_disk(folder: Path) -> bool:
-    """By `Dataset.save_to_disk`."""
+    """Whether `Dataset.save_to_disk` wrote a folder."""
     return (folder / "dataset_dict.json").is_file() or (
         (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file()
     )
 
 
 def _is_table_of_images(path: Path) -> bool:
-    """Whether a file of tables may hold images; whether it is damaged is not known here."""
+    """Whether a file of tables may hold images."""
+    if path.suffix.lower() != ".parquet":
+        return True
     try:
-        if path.suffix.lower() == ".parquet":
-            schema = pq.read_schema(path)
-        else:
-            with pa.memory_map(str(path)) as file:
-                schema = _arrow_schema(file)
-        features = datasets.Features.from_arrow_schema(schema)
+        features = datasets.Features.from_arrow_schema(pq.read_schema(path))
     except (OSError, ValueError, pa.ArrowException):
-        return False
-    return any(map(_may_hold_images, features.values()))
+        return False  # Whoever reads it says what is wrong with it.
+    return any(map(_holds_bytes, features.values()))
 
 
-def _arrow_schema(file: pa.MemoryMappedFile) -> pa.Schema:
-    with contextlib.suppress(pa.ArrowInvalid):
-        return pa.ipc.open_file(file).schema
-    file.seek(0)
-    return pa.ipc.open_stream(file).schema
-
-
-def _may_hold_images(feature: Any) -> bool:
-    """Of a column: images, as `datasets` keeps them or as bytes."""
+def _holds_bytes(feature: Any) -> bool:
+    """Whether a column holds files, as images or as bytes."""
     if isinstance(feature, dict):
         return "bytes" in feature
     return isinstance(feature, datasets.Image) or getattr(feature, "dtype", None) in ("binary", "large_binary")
+
+
+def _names_a_picture(value: Any) -> bool:
+    """Whether a value is the address or the path of a picture, or a long text, which may be one in base64."""
+    if not isinstance(value, str) or len(value) >= MOST_NAME:
+        return isinstance(value, str) and " " not in value
+    return value.startswith(("http://", "https://", "data:image/")) or Path(value).suffix.lower() in extensions()
+
+
+def _with_features(rows: datasets.IterableDataset) -> datasets.IterableDataset:
+    """The same rows; where their reader tells no types of columns, as with CSV, those of the first rows."""
+    head = None if rows.features else next(_tables(rows), None)
+    return rows if head is None else rows.cast(datasets.Features.from_arrow_schema(head.schema))
 
 
 def _tables(rows: datasets.IterableDataset) -> Iterator[pa.Table]:
@@ -362,7 +378,7 @@ def _tables(rows: datasets.IterableDataset) -> Iterator[pa.Table]:
 
 
 class _Candidate(NamedTuple):
-    """A column that may hold labels, or a field of one that holds mappings.
+    """A column that may hold labels, or a field of a column of mappings.
 
     Attributes:
         column: of the table.
@@ -376,23 +392,20 @@ class _Candidate(NamedTuple):
 
     @classmethod
     def of(cls, column: str, field: str | None, feature: Any) -> Self | None:
-        """By its type; None if that can be none."""
+        """The candidate, or None where the type can be no label's."""
         feature = getattr(feature, "feature", feature)  # Of a list.
         if isinstance(feature, datasets.ClassLabel):
             return cls(column, field, tuple(feature.names or ()))
-        readable = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_string)
-        if isinstance(feature, datasets.Value) and any(
-            is_of(feature.pa_type) for is_of in (*readable, pa.types.is_large_string)
-        ):
-            return cls(column, field, None)
-        return None
+        plain_types = ("bool", "int", "uint", "float", "string", "large_string")
+        is_plain = isinstance(feature, datasets.Value) and feature.dtype.startswith(plain_types)
+        return cls(column, field, None) if is_plain else None
 
     @property
     def name(self) -> str:
         return self.field or self.column
 
     def values(self, table: pa.Table) -> list[Any]:
-        """Of its rows, as `labels.plain` has them."""
+        """The values of its rows, as `labels.plain` returns them."""
         held = table.column(self.column).to_pylist()
         if self.field is not None:
             held = [row and row.get(self.field) for row in held]
@@ -405,29 +418,14 @@ class _Candidate(NamedTuple):
         return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else None
 
 
-def _picture(
-    number: int, image: dict[str, Any] | None, column: str, folder: Path | None, fetchers: ThreadPoolExecutor
-) -> Picture:
-    path, content = (image["path"], image["bytes"]) if image else (None, None)
-    name = f"row {number}"
-    if path and len(path) < MOST_NAME and not path.startswith("data:"):
-        name += f" ({os.path.basename(path)})"
-    if content is None and path and path.startswith(("http://", "https://")):
-        return Picture(name, fetchers.submit(_fetch, path).result)
-    if content is None and path:
-        return Picture(name, functools.partial(_read_text, path, column, folder))
-    return Picture(name, content)
-
-
 def _read_text(text: str, column: str, folder: Path | None) -> bytes:
-    """The picture that a text is, in base64, or that it names, by its path in the data set's folder."""
-    if "://" in text[:MOST_NAME]:
+    """The bytes of a picture that is given by a text: a file's address on the Hub, its path in the folder, or base64."""
+    if "hf://" in text[:MOST_NAME]:
         with fsspec.open(text) as file:
             return file.read()
     if len(text) < MOST_NAME:
-        path = Path(folder or "", text)
-        if path.is_file():
-            return path.read_bytes()
+        if folder and (folder / text).is_file():
+            return (folder / text).read_bytes()
         if not text.startswith("data:"):
             raise ValueError(
                 f"Column {column!r} holds neither an address nor a picture, and there is no file {text!r}."
