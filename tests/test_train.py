@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -522,12 +520,3 @@ def test_training_without_float64(name, arguments, tmp_path):
         assert torch.ones(3).cpu().double().sum().item() == 3
         main(arguments(own, epochs=1))
     assert (tmp_path / "run/model/model.safetensors").is_file()
-
-
-def test_the_command_line_ends_in_one_line_and_a_status(tmp_path):
-    """What a person sees who mistypes a folder."""
-    command = [sys.executable, "-m", "train.gan", "--dataset", str(tmp_path / "nowhere")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stderr
