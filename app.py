@@ -4,15 +4,15 @@ import importlib.util
 import os
 from typing import Any
 
+from models.hub import ask_this_machine_directly
+
 # Before gradio is imported: the page asks nothing of any other machine.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # After every answer gradio makes a table of all answers so far, for a monitoring page that is off here.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 # At its start the page asks itself whether it is there: never by way of a proxy.
-for name in ("no_proxy", "NO_PROXY"):
-    if (hosts := os.environ.get(name, "")) != "*":
-        os.environ[name] = ",".join(filter(None, (hosts, "localhost", "127.0.0.1", "::1")))
+ask_this_machine_directly()
 for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
     if os.environ[name].startswith("socks") and not importlib.util.find_spec("socksio"):
         print(f"{name} is left out: a SOCKS proxy needs pip install socksio.")

@@ -1,14 +1,12 @@
-"""The GAN whose bits have names: most of its discrete half are attributes that its training faces were labelled with."""
+"""The GAN with named bits: most of its discrete half are attributes that its training faces were labelled with."""
 
-import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from .base import FaceModel, PretrainedModel, Seed, check_names, check_prior, check_sizes
+from .base import FaceModel, PretrainedModel, Seed, check_sizes
 from .blocks import rising
 from .latents import uniform_for_bits
 from .speed import HalvingConv2d
@@ -17,27 +15,25 @@ from .speed import HalvingConv2d
 class AttributeGenerator(FaceModel):
     """Five transposed convolutions and a convolution from a latent to a face, 1 -> 4 -> 8 -> 16 -> 32 -> 64 pixels.
 
-    The latent joins a continuous half (normal) and a discrete one (-1 or +1): first a bit for each attribute, drawn as
-    they occur together among the training faces, then free bits that are fair.
+    The latent joins a continuous half (normal) and a discrete half (-1 or +1). The discrete half begins with a bit for each
+    attribute; these are drawn as the attributes occur together among the training faces. The others are fair.
 
     Args:
         latent_size: numbers in one latent.
         discrete_size: how many of them are bits; they come last.
-        attributes: the names of the first of these, in their order. Without any all bits are free.
+        attributes: the names of the first bits.
         channels: at 4, 8, 16, 32 and 64 pixels.
         prior_mean, prior_variance: of the continuous half.
-        affine: whether an affine map of the latent comes first, the identity until `strengthened` changes it.
+        affine: whether an affine map of the latent comes first.
 
     Attributes:
-        attribute_bias, attribute_weight: (n,) and (n, n), below its diagonal: attribute i is +1 with the probability
-            sigmoid(bias[i] + weight[i] @ those before it), a fully visible belief network (Neal 1992).
+        attribute_bias, attribute_weight: (n,) and (n, n), read below its diagonal: attribute i is +1 with probability
+            sigmoid(bias[i] + weight[i] @ the attributes before it), a fully visible belief network (Neal 1992).
     """
 
     model_type = "attribute-generator"
 
     generate_batch_size = 32
-
-    _later_arguments: ClassVar[dict[str, Any]] = {"affine": False}
 
     def __init__(
         self,
@@ -49,100 +45,63 @@ class AttributeGenerator(FaceModel):
         prior_variance: float = 1.0,
         affine: bool = False,
     ):
-        super().__init__()
-        check_sizes(latent_size=latent_size, **{"each of channels": min(channels)})
-        if not 0 <= discrete_size <= latent_size:
-            raise ValueError(f"discrete_size is {discrete_size}: it must be between 0 and latent_size ({latent_size})")
-        check_names(attributes, most=discrete_size)
-        check_prior(prior_mean, prior_variance)
-        self.latent_size, self.discrete_size, self.attributes = latent_size, discrete_size, tuple(attributes)
-        self.prior_mean, self.prior_variance = prior_mean, prior_variance
+        super().__init__(latent_size, prior_mean, prior_variance, discrete_size, attributes)
+        check_sizes(channels=channels)
+        if len(attributes) > discrete_size:
+            raise ValueError(f"attributes has {len(attributes)} names: there are only {discrete_size} bits")
+        self.affine = affine
         self.layers = rising(latent_size, channels)
         count = len(attributes)
         self.attribute_bias, self.attribute_weight = nn.Buffer(torch.zeros(count)), nn.Buffer(torch.zeros(count, count))
         self.apply(_initialise)
         if affine:
-            self.layers.insert(0, _identity(latent_size))
-
-    @property
-    def has_affine(self) -> bool:
-        return isinstance(self.layers[0], nn.Linear)
+            self.layers.insert(0, nn.Linear(latent_size, latent_size))
 
     @property
     def architecture(self) -> str:
-        return f"{self.model_type}-affine" if self.has_affine else self.model_type
+        return f"{self.model_type}-affine" if self.affine else self.model_type
 
     @property
     def decoder_layers(self) -> nn.Sequential:
         return self.layers
 
     def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
-        """Bits (count, discrete_size), which change with the prior of attributes as little as they can."""
+        """Bits (count, discrete_size). Another prior of the attributes changes few of a seed's bits."""
         uniform = uniform_for_bits(count, self.discrete_size, seed)
         bits = np.where(uniform < 0.5, np.float32(-1), np.float32(1))
         bias, weight = (x.cpu().double().numpy() for x in (self.attribute_bias, self.attribute_weight))
         for i in range(len(self.attributes)):
             logit = bias[i] + bits[:, :i].astype(np.float64) @ weight[i, :i]
-            # u >= 1 - sigmoid(logit), without an exponential that overflows.
+            # uniform >= 1 - sigmoid(logit), without an exponential that overflows.
             bits[:, i] = np.where(uniform[:, i] >= 0.5 * (1 - np.tanh(logit / 2)), 1, -1)
         return torch.from_numpy(bits)
 
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
-        """Latents (n, latent_size) whose bits of these attributes are on (True or 1) or off (False or -1).
+        """Latents (n, latent_size) in which the bits of these attributes are on (True or 1) or off (False or -1).
 
-        What else is in a latent stays: the same faces with other attributes. Numbers between -1 and 1 are taken too,
-        though training drew none.
+        Numbers between -1 and 1 are taken too, though none was drawn in training.
 
         Raises:
-            ValueError: it has no bit of that name, or a number is beyond -1 and 1.
+            ValueError: there is no bit of that name, or a number is not between -1 and 1.
         """
         z = self._check_latent(z).clone()
         for index, value in self._check_attributes(attributes, most=1).items():
             z[:, self.continuous_size + index] = value
         return z
 
-    @torch.no_grad()
-    def strengthened(self, levels: Mapping[str, tuple[float, float]], rest: float = 1.0) -> "AttributeGenerator":
-        """The same model, in which bits of some attributes say more than training had them say.
-
-        Args:
-            levels: by attribute, what its faces are to be made of off and on, in place of -1 and 1.
-            rest: what normal numbers and bits without names are multiplied by; below 1, faces differ by these less.
-
-        Raises:
-            ValueError: it has no bit of one of these names, or they are no such numbers.
-        """
-        if not -1e6 < rest < 1e6:
-            raise ValueError(f"rest is {rest}: it must be a number between -1e6 and 1e6")
-        model = copy.deepcopy(self)
-        if not self.has_affine:
-            model.layers.insert(0, _identity(self.latent_size).to(self.device))
-            model._hub_mixin_config = {**self._hub_mixin_config, "affine": True}  # type: ignore[dict-item]
-        scale, shift = torch.full((self.latent_size,), rest), torch.zeros(self.latent_size)
-        scale[self.continuous_size :][: len(self.attributes)] = 1
-        for index, name in zip(self._check_attributes(dict.fromkeys(levels, 0)), levels):
-            off, on = levels[name]
-            if not (-1e6 < off < 1e6 and -1e6 < on < 1e6):
-                raise ValueError(f"levels of {name} are {off} and {on}: they must be numbers between -1e6 and 1e6")
-            scale[self.continuous_size + index], shift[self.continuous_size + index] = (on - off) / 2, (on + off) / 2
-        first = cast(nn.Linear, model.layers[0])
-        first.bias.add_(first.weight @ shift.to(first.weight))
-        first.weight.mul_(scale.to(first.weight))
-        return model
-
 
 class AttributeDiscriminator(PretrainedModel):
-    """Four convolutions from a face and its attributes to the logit of their belonging together.
+    """Four convolutions from a face and its attributes to the logit of the pair being real.
 
     A projection discriminator (Miyato & Koyama 2018, arXiv:1802.05637): the logit is linear in the attributes, with
-    weights that depend on the face. Beside it, it tells the attributes from the face alone. No batch normalisation, so
-    that its gradient is that of one face; how far the faces of a batch differ is one of its features, lest the generator
-    make all alike.
+    weights that depend on the face. A second output predicts the attributes from the face alone. There is no batch
+    normalisation, so that each face has a gradient of its own. One feature is how far the faces of a batch differ: it
+    keeps the generator from making all alike.
 
     Args:
         attributes: how many.
         hidden_size: channels after the first layer; they double with each of the next three.
-        features: numbers that the logits are computed from.
+        features: how many numbers the logits are computed from.
     """
 
     model_type = "attribute-discriminator"
@@ -174,12 +133,10 @@ class AttributeDiscriminator(PretrainedModel):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: torch.Tensor, attributes: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (n, 3, 64, 64) in [-1, 1] and their attributes (n, attributes), -1 or +1, to logits.
-
-        Without attributes the images are judged by themselves.
+        """Logits of images (n, 3, 64, 64) in [-1, 1] with attributes (n, attributes), -1 or +1, or without any.
 
         Returns:
-            Those of the pair being real (n,) and, of the images alone, of each attribute (n, attributes), in float32.
+            The logits of being real (n,), and those of each attribute by the image alone (n, attributes), in float32.
         """
         features = self.layers(self._check_images(x))
         deviation = self.deviation(features).expand(len(x), 1)
@@ -192,19 +149,13 @@ class AttributeDiscriminator(PretrainedModel):
 
 
 class BatchDeviation(nn.Module):
-    """How far the features (n, k) of a batch differ: their standard deviation, averaged over the features, a scalar
-    (minibatch standard deviation: Karras et al. 2018, arXiv:1710.10196)."""
+    """The standard deviation of features (n, k) across a batch, averaged over the features: a scalar.
+
+    Minibatch standard deviation: Karras et al. 2018, arXiv:1710.10196.
+    """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features.float().var(0, unbiased=False).add(1e-8).sqrt().mean().to(features.dtype)
-
-
-def _identity(size: int) -> nn.Linear:
-    layer = nn.Linear(size, size)
-    if not layer.weight.is_meta:  # There, this would import PyTorch's compiler, and a file has them anyway.
-        nn.init.eye_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _initialise(module: nn.Module) -> None:

@@ -2,23 +2,22 @@
 
 from torch import nn
 
-from .base import FaceModel, check_prior, check_sizes
+from .base import FaceModel, check_sizes
 
 
 class Autoencoder(FaceModel):
     """Three convolutions and two fully connected layers down to a latent, and the same mirrored up to a face.
 
-    The sides go 64 -> 32 -> 16 -> 8 by 4 x 4 kernels with stride 2 and padding 1, as in the GAN. Batch normalisation
-    follows every convolution and ReLU every layer but the latent one; Tanh ends the decoder.
+    Kernels of 4 x 4 with stride 2 and padding 1 halve the side, 64 -> 32 -> 16 -> 8. Batch normalisation follows every
+    convolution, and ReLU every layer but the latent one. Tanh ends the decoder.
 
     Args:
         latent_size: numbers in one latent.
         hidden_size: units of the fully connected layer between the convolutions and the latent.
         channels: after each convolution of the encoder; the decoder mirrors them.
-        matching: how the latents were matched to the prior in training, "mmd" or "moments"; None for the plain
-            autoencoder, which never saw the prior: see `whiten`.
-        prior_mean, prior_variance: of the normal distribution that latents are drawn from. The defaults are the
-            report's N(0, 2).
+        matching: how training matched the latents to the prior, "mmd" or "moments"; None for the plain autoencoder,
+            which is whitened afterwards: see `whiten`.
+        prior_mean, prior_variance: of the normal distribution that latents are drawn from, by default the report's N(0, 2).
     """
 
     model_type = "autoencoder"
@@ -33,15 +32,13 @@ class Autoencoder(FaceModel):
         prior_mean: float = 0.0,
         prior_variance: float = 2.0,
     ):
-        super().__init__()
-        check_sizes(latent_size=latent_size, hidden_size=hidden_size)
-        if len(channels) != 3 or min(channels) < 1:
-            raise ValueError(f"channels is {channels}: it must be three numbers, each 1 or more")
+        super().__init__(latent_size, prior_mean, prior_variance)
+        check_sizes(hidden_size=hidden_size, channels=channels)
+        if len(channels) != 3:
+            raise ValueError(f"channels is {channels}: it must be three numbers")
         if matching not in (None, "mmd", "moments"):
             raise ValueError(f"matching is {str(matching)[:60]!r}: it must be 'mmd', 'moments' or None")
-        check_prior(prior_mean, prior_variance)
-        self.latent_size, self.matching = latent_size, matching
-        self.prior_mean, self.prior_variance = prior_mean, prior_variance
+        self.matching = matching
 
         first, second, third = channels
         flat = third * 8 * 8
@@ -68,9 +65,9 @@ class Autoencoder(FaceModel):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Weights that keep the signal's size from layer to layer (He et al. 2015, arXiv:1502.01852).
+        """Draw weights that keep the signal's size from layer to layer (He et al. 2015, arXiv:1502.01852).
 
-        PyTorch's default shrinks it at each of the four fully connected layers, which costs the first epochs.
+        PyTorch's default shrinks the signal at each of the four fully connected layers, which costs the first epochs.
         """
         latent, picture = self.encoder[-1], self.decoder[-2]
         for module in self.modules():

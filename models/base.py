@@ -1,4 +1,4 @@
-"""What every model here can do: load and save as a folder or a Hub repository, draw latents, make faces."""
+"""What every model can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from torch import nn
 from . import latents, loading
 from .images import IMAGE_SIZE, to_pil
 from .latents import Seed
-from .speed import accelerate
 
 
 class PretrainedModel(
@@ -22,19 +21,18 @@ class PretrainedModel(
 ):
     """A network whose constructor arguments are its `config.json` and whose weights are one safetensors file.
 
+    A subclass with a `model_type` can be loaded once its module is imported: see kinds.py.
+
     Attributes:
-        model_type: what config.json calls the class.
-        crop: which part of its training pictures the network saw, a square of this share of their shorter side around
-            their centre; None where that is not known.
+        model_type: the class's name in config.json.
+        crop: the network was trained on the centre square of its pictures with this share of their shorter side; None
+            where that is not known.
     """
 
     model_type: ClassVar[str]
     crop: float | None = None
 
     _classes: ClassVar[dict[str, type["PretrainedModel"]]] = {}
-
-    # Arguments that a config.json from before they were there lacks, and what they were then.
-    _later_arguments: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -49,12 +47,24 @@ class PretrainedModel(
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments that make this model, as config.json holds them."""
+        return dict(self._hub_mixin_config or {})  # type: ignore[arg-type]
+
+    def _reconfigured(self, **arguments: Any) -> Self:
+        """A copy in which some of the constructor's arguments, and the attributes of their names, have other values."""
+        model = copy.deepcopy(self)
+        model._hub_mixin_config = {**self.config, **arguments}
+        for name, value in arguments.items():
+            setattr(model, name, value)
+        return model
+
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, *, config: dict[str, Any] | None = None, **options: Any
     ) -> str | None:
         """Write config.json, model.safetensors and, where there is none, a README.md into a folder."""
-        arguments: Any = config or self._hub_mixin_config or {}
-        config = {"model_type": self.model_type, **arguments}
+        config = {"model_type": self.model_type, **(config or self.config)}
         if self.crop is not None:
             config["crop"] = self.crop
         return super().save_pretrained(save_directory, config=config, **options)
@@ -77,18 +87,18 @@ class PretrainedModel(
         map_location: str | torch.device = "cpu",
         **others: Never,
     ) -> Self:
-        """Load a model; it is in eval mode.
+        """The model of a folder or a Hub repository, in eval mode.
 
-        Stricter than the mixin's own, which takes class defaults where there is no config.json, leaves weights random
-        whose names it does not know, and falls back to a pickle where there is no safetensors file.
+        It is stricter than the mixin's own method, which accepts a missing config.json, weights with unknown names, and
+        pickles.
 
         Args:
-            pretrained_model_name_or_path: a folder, a bundled model's name, such as "gan", or one on the Hub, "user/name";
-                the first of these that there is.
-            map_location: the device that it is put on.
+            pretrained_model_name_or_path: a folder, the name of a bundled model, such as "gan", or of one on the Hub,
+                "user/name"; the first of these that exists.
+            map_location: the device to put it on.
 
         Raises:
-            TypeError: it takes no argument of that name.
+            TypeError: there is no argument of that name.
             ValueError: there is no such model, it is of another class, or its files are damaged or do not fit.
             OSError: the Hub cannot be reached, and the model is not cached.
         """
@@ -107,35 +117,28 @@ class PretrainedModel(
             force_download=force_download,
         )
         config = loading.read_config(location)
-        kind = cls._kind_of(config, where)
-        config.pop("model_type", None)
+        kind = cls._kind_of(config.pop("model_type", None), where)
         crop = config.pop("crop", None)
         if not (crop is None or (type(crop) in (int, float) and 0 < crop <= 1)):
             raise ValueError(f"config.json in {where} has crop {str(crop)[:60]}: it must be more than 0 and at most 1")
-        described = f"the {kind.model_type} in {where}"
-        arguments = {**kind._later_arguments, **config}
-        loading.check_arguments(kind, arguments, f"config.json of {described}")
+        described = f"config.json of the {kind.model_type} in {where}"
+        loading.check_arguments(kind, config, described)
         path = location.file(loading.WEIGHTS_FILE)
-        loading.check_download(path)
-        arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
-        model = loading.build_empty(kind, arguments, f"config.json of {described}")
-        loading.load_weights(model, path, where, f"{kind.__name__}({arguments})")
+        arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+        model = loading.build_empty(kind, arguments, described)
+        loading.load_weights(model, path, where)
         location.remember(path)
         model.crop = crop
         model.to(map_location).eval()
         return model
 
     @classmethod
-    def _kind_of(cls, config: dict[str, Any], where: str) -> type[Self]:
-        """The class that a config is of, this one or one derived from it."""
-        name = config.get("model_type")
-        if name is None and "attributes" not in config:  # Saved before config.json named it.
-            name = "generator" if "discrete_size" in config else "autoencoder" if "matching" in config else None
-            name = name or ("discriminator" if config.keys() - {"model_type"} == {"hidden_size"} else None)
-        kind = PretrainedModel._classes.get(name) if isinstance(name, str) else None
+    def _kind_of(cls, model_type: Any, where: str) -> type[Self]:
+        """The class of this model_type: this one or a subclass."""
+        kind = PretrainedModel._classes.get(model_type) if isinstance(model_type, str) else None
         if kind is None:
             known = ", ".join(sorted(PretrainedModel._classes))
-            raise ValueError(f"config.json in {where} has model_type {str(name)[:60]}: it must be one of {known}")
+            raise ValueError(f"config.json in {where} has model_type {str(model_type)[:60]}: it must be one of {known}")
         if not issubclass(kind, cls):
             raise ValueError(f"{where} holds another model than {cls.__name__}: it is of {kind.__name__}")
         return kind
@@ -154,43 +157,55 @@ class PretrainedModel(
 class FaceModel(PretrainedModel):
     """A model that decodes latents into faces.
 
-    The prior's numbers are attributes that come from the config, so that the loss, the sampler, the card and the
-    page cannot disagree.
+    The prior's numbers come from the config, so that the loss, the sampler, the card and the page cannot disagree.
 
     Attributes:
         latent_size: numbers in one latent.
         discrete_size: how many of them are bits, -1 or +1; they come last.
-        attributes: the names of what `with_attributes` can change: of the first bits, or of directions.
-        prior_mean, prior_variance: of the normal distribution that the others are drawn from.
+        attributes: the names that `with_attributes` takes, such as "Smiling".
+        prior_mean, prior_variance: of the normal distribution of the continuous numbers.
         encodes: whether it has `encode`, from images to latents.
+        encoder, decoder: where it encodes. The encoder ends in the linear layer that makes latents; the decoder begins
+            with the one that takes them.
     """
 
-    latent_size: int
-    discrete_size: int = 0
-    attributes: tuple[str, ...] = ()
-    prior_mean: float
-    prior_variance: float
     encodes: ClassVar[bool] = False
-
-    # Where it encodes; the one ends in the linear layer that makes latents, the other begins with one that takes them.
     encoder: nn.Sequential
     decoder: nn.Sequential
 
     # The fastest on a CPU.
     generate_batch_size = 64
 
-    if TYPE_CHECKING:  # To whom a module returns anything.
+    def __init__(
+        self,
+        latent_size: int,
+        prior_mean: float,
+        prior_variance: float,
+        discrete_size: int = 0,
+        attributes: Sequence[str] = (),
+    ):
+        super().__init__()
+        check_sizes(latent_size=latent_size)
+        if not 0 <= discrete_size <= latent_size:
+            raise ValueError(f"discrete_size is {discrete_size}: it must be between 0 and latent_size ({latent_size})")
+        if len(set(attributes)) < len(attributes) or not all(0 < len(name) <= 100 for name in attributes):
+            raise ValueError(f"attributes has {len(attributes)} names: they must all be different")
+        check_prior(prior_mean, prior_variance)
+        self.latent_size, self.discrete_size, self.attributes = latent_size, discrete_size, tuple(attributes)
+        self.prior_mean, self.prior_variance = prior_mean, prior_variance
+
+    if TYPE_CHECKING:  # A type checker takes a module's result for anything.
 
         def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
     @property
     def continuous_size(self) -> int:
-        """How many numbers of a latent are no bits; they come first."""
+        """How many numbers of a latent are continuous; they come first."""
         return self.latent_size - self.discrete_size
 
     @property
     def architecture(self) -> str:
-        """What models have in common whose decoders' layers are of the same kinds, in the same order."""
+        """Name of the decoder's layer layout; the browser computes models that share it by the same graph."""
         return self.model_type
 
     @property
@@ -215,26 +230,26 @@ class FaceModel(PretrainedModel):
 
     @torch.no_grad()
     def whiten(self, z: torch.Tensor) -> torch.Tensor:
-        """Change the coordinates of the latents, so that these have the prior's mean and variance, uncorrelated.
+        """Change the coordinates of latents so that their numbers are uncorrelated and have the prior's mean and variance.
 
-        The change is folded into the layers on both sides of the latent: no reconstruction changes. To draw from the
-        prior is then to draw from a Gaussian fitted to the latents (Ghosh et al. 2020, arXiv:1903.12436).
+        The layers on both sides of the latent take the change up: reconstructions stay the same. A draw from the prior
+        is then a draw from a Gaussian fitted to the latents (Ghosh et al. 2020, arXiv:1903.12436).
 
         Args:
             z: (n, latent_size) latents of many faces, n well over latent_size.
 
         Returns:
-            The same latents as they are now, (n, latent_size) float64 on the CPU.
+            The same faces' new latents, (n, latent_size) float64 on the CPU.
         """
-        # In float64, which the GPU of a Mac has not, so on the CPU.
+        # On the CPU, since the GPU of a Mac has no float64.
         exact = lambda tensor: tensor.cpu().double()
         z, encoding, decoding = exact(z), self.encoder[-1], self.decoder[0]
         covariance, centre = torch.cov(z.T), z.mean(0)
-        # A number that the encoder does not use has no variance to scale; the ridge keeps it finite, also of all.
+        # A number that the encoder does not use has no variance; the ridge keeps its scale finite, even if no number has.
         scale = (covariance.trace() / self.latent_size).clamp(min=1e-2)
         ridge = 1e-6 * scale * torch.eye(self.latent_size, dtype=z.dtype)
         root = torch.linalg.cholesky(covariance + ridge) / self.prior_variance**0.5
-        # New latents are root^-1 (z - centre) + prior_mean; the decoding layer undoes it.
+        # New latents are root^-1 (z - centre) + prior_mean, which the decoding layer undoes.
         weight = exact(decoding.weight)
         decoding.bias.copy_(exact(decoding.bias) + weight @ (centre - root.sum(1) * self.prior_mean))
         decoding.weight.copy_(weight @ root)
@@ -245,17 +260,16 @@ class FaceModel(PretrainedModel):
     def sample_latent(
         self, count: int, seed: Seed = None, mean: float | None = None, variance: float | None = None
     ) -> torch.Tensor:
-        """Draw latents from the prior, or with continuous numbers of another mean or variance; bits stay fair.
-
-        The noise belongs to the seed: moving the mean moves the same faces.
+        """Latents drawn from the prior, (count, latent_size) float32 on the model's device.
 
         Args:
             count: how many.
-            seed: 0 or more. The same seed gives the same latents, whatever `count` is.
-            mean, variance: by default the prior's.
+            seed: 0 or more, or several such numbers; None for another draw each time. The same seed gives the same
+                latents, whatever `count` is, and the same noise, whatever the mean and variance are.
+            mean, variance: of the continuous numbers; by default the prior's. Bits stay as they are.
 
-        Returns:
-            (count, latent_size) float32 on the model's device.
+        Raises:
+            ValueError: one of these is no such number.
         """
         mean = self.prior_mean if mean is None else mean
         variance = self.prior_variance if variance is None else variance
@@ -265,26 +279,30 @@ class FaceModel(PretrainedModel):
         return z.to(self.device)
 
     def with_prior_variance(self, variance: float) -> Self:
-        """The same model, whose draws have another variance by default: a copy. What a latent decodes to stays.
+        """A copy that draws latents with another variance by default. It decodes each latent to the same face.
 
         Raises:
-            ValueError: it is not more than 0 and less than 1e6.
+            ValueError: the variance is not more than 0 and less than 1e6.
         """
         check_prior(self.prior_mean, variance)
-        model = copy.deepcopy(self)
-        model.prior_variance = float(variance)
-        model._hub_mixin_config = {**self._hub_mixin_config, "prior_variance": model.prior_variance}  # type: ignore[dict-item]
-        return model
+        return self._reconfigured(prior_variance=float(variance))
 
     def with_encoding_steps(self, steps: int) -> Self:
-        """The same model, whose `encode` takes so many steps towards an image: a copy, of those that can take some."""
+        """A copy in which `encode` takes so many steps towards an image, where the model can take some."""
         raise NotImplementedError(f"{type(self).__name__} takes no encoding steps")
 
     def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
         return latents.sample_bits(count, self.discrete_size, seed)
 
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
-        """Latents (n, latent_size) of the same faces with other attributes, where the model has `attributes`."""
+        """Latents (n, latent_size) of the same faces with other attributes, where the model has `attributes`.
+
+        Args:
+            attributes: by name; True, False or a number.
+
+        Raises:
+            ValueError: there is no attribute of that name, or it cannot have that value.
+        """
         self._check_attributes(attributes)
         return z.clone()
 
@@ -296,13 +314,13 @@ class FaceModel(PretrainedModel):
         spherical: bool = False,
         discrete: Literal["relaxed", "switched", "held"] = "relaxed",
     ) -> torch.Tensor:
-        """A path of latents between two, (latent_size,) each: (steps, latent_size). See `latents.interpolate`.
+        """A path (steps, latent_size) between two latents, (latent_size,) each. See `latents.interpolate`.
 
         Args:
             spherical: the continuous numbers turn around the prior's mean instead of going straight.
-            discrete: what bits do on the way: "relaxed" passes through all values between -1 and +1, which no draw
-                ever has; "switched" keeps those of `start` up to the middle and has those of `end` from there; "held"
-                keeps those of `start`, so that the path ends at another face than `end`.
+            discrete: what the bits do. "relaxed" passes through the values between -1 and +1, which no draw has.
+                "switched" changes from the bits of `start` to those of `end` in the middle. "held" keeps the bits of
+                `start`, so that the path ends at another face than `end`.
         """
         steps, size = latents.whole_number("steps", steps, least=2), self.continuous_size
         continuous = latents.interpolate(start[:size], end[:size], steps, spherical, self.prior_mean)
@@ -319,13 +337,13 @@ class FaceModel(PretrainedModel):
         return torch.cat([continuous, bits], dim=1)
 
     def hold_bits(self, z: torch.Tensor, bits: str) -> torch.Tensor:
-        """Set some bits of latents (n, latent_size) to given values.
+        """Latents (n, latent_size) with some bits set.
 
         Args:
-            bits: a character for each bit, "+" or "-" to hold it at +1 or -1, "." to leave it as it was drawn.
+            bits: a character for each bit: "+" or "-" sets it to +1 or -1, "." leaves it as it is.
 
-        Returns:
-            A new (n, latent_size).
+        Raises:
+            ValueError: they are not so many such characters.
         """
         if len(bits) != self.discrete_size or not set(bits) <= set("+-."):
             raise ValueError(f"bits is {bits!r}: it must be {self.discrete_size} characters, each '+', '-' or '.'")
@@ -345,17 +363,18 @@ class FaceModel(PretrainedModel):
         batch_size: int | None = None,
         attributes: Mapping[str, float] | None = None,
     ) -> list[Image.Image]:
-        """Draw latents as `sample_latent` does and decode them, `batch_size` at a time, into 64 x 64 PIL images.
+        """Draw latents as `sample_latent` does and decode them into 64 x 64 PIL images.
 
-        With `attributes` they are changed as `with_attributes` does. On the CPU by way of `speed.accelerate`, whose rounding may move a pixel by one grey level.
+        Args:
+            count, seed, mean, variance: as of `sample_latent`.
+            batch_size: how many to decode at once.
+            attributes: as of `with_attributes`.
         """
-        z = self.with_attributes(self._check_latent(self.sample_latent(count, seed, mean, variance)), attributes or {})
-        plain = self.training or self.device.type != "cpu" or self.dtype != torch.float32
-        layers = self.decoder_layers if plain else accelerate(self.decoder_layers)
-        size = (
-            self.generate_batch_size if batch_size is None else latents.whole_number("batch_size", batch_size, least=1)
-        )
-        return [face for batch in z.split(size) if len(batch) for face in to_pil(layers(batch))]
+        z = self.with_attributes(self.sample_latent(count, seed, mean, variance), attributes or {})
+        if batch_size is None:
+            batch_size = self.generate_batch_size
+        batches = z.split(latents.whole_number("batch_size", batch_size, least=1))
+        return [face for batch in batches for face in to_pil(self.decode(batch))]
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         if not isinstance(z, torch.Tensor):
@@ -365,7 +384,7 @@ class FaceModel(PretrainedModel):
         return z.to(self.dtype)
 
     def _check_attributes(self, attributes: Mapping[str, float], most: float = 1e6) -> dict[int, float]:
-        """The values by each attribute's number; ValueError unless all are known and none is beyond -most and most."""
+        """The values by each attribute's index; ValueError unless all are known and lie between -most and most."""
         values = {}
         for name, value in attributes.items():
             if name not in self.attributes:
@@ -388,14 +407,8 @@ def check_prior(mean: float, variance: float) -> None:
         raise ValueError(f"prior_variance is {variance}: it must be more than 0 and less than 1e6")
 
 
-def check_names(names: Sequence[str], most: int) -> None:
-    """Raise ValueError unless these are names for attributes, all different, and no more than `most`."""
-    if len(names) > most or len(set(names)) < len(names) or not all(0 < len(name) <= 100 for name in names):
-        raise ValueError(f"attributes has {len(names)} names: they must be all different, and {most} at most")
-
-
-def check_sizes(**sizes: int) -> None:
+def check_sizes(**sizes: int | tuple[int, ...]) -> None:
     """Raise ValueError unless all sizes are 1 or more."""
     for name, size in sizes.items():
-        if size < 1:
+        if (min(size) if isinstance(size, tuple) else size) < 1:
             raise ValueError(f"{name} is {size}: it must be 1 or more")

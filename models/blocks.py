@@ -1,4 +1,4 @@
-"""What several of the networks are made of."""
+"""Layers that several networks share, and the gradient of a decoder's error."""
 
 import itertools
 from typing import Any
@@ -11,10 +11,10 @@ from .speed import PixelConvTranspose2d
 
 
 def rising(latent_size: int, channels: tuple[int, ...]) -> nn.Sequential:
-    """From latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1].
+    """Layers from latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1].
 
-    Transposed convolutions with kernel 4, stride 2 and padding 1 double the side from 4 pixels on. The report's
-    generator makes colours straight from 32 x 32; here the last layer sees features at the picture's own 64 x 64.
+    Transposed convolutions with kernel 4, stride 2 and padding 1 double the side from 4 pixels on. The last layer sees
+    features of 64 x 64 pixels; the last one of the report's generator sees 32 x 32.
 
     Args:
         channels: at 4, 8, 16, 32 and 64 pixels.
@@ -31,7 +31,7 @@ def rising(latent_size: int, channels: tuple[int, ...]) -> nn.Sequential:
 
 
 def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
-    """From images (n, 3, 64, 64) to latents (n, latent_size), by convolutions that halve the side.
+    """Layers from images (n, 3, 64, 64) to latents (n, latent_size): convolutions that halve the side.
 
     Args:
         channels: at 32, 16, 8 and 4 pixels.
@@ -49,14 +49,14 @@ def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
 def error_and_gradient(
     layers: nn.Sequential, z: torch.Tensor, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Half the squared error of what the layers make of latents, (n, 1), and its gradient there, (n, latent_size).
+    """Half the squared error of decoded latents, (n, 1), and its gradient with respect to them, (n, latent_size).
 
-    Computed layer by layer: automatic differentiation is at rest in inference mode, and no part of an exported model.
+    It is computed layer by layer, since inference mode and exported models have no automatic differentiation.
 
     Args:
-        layers: as of `rising`, perhaps after others that are fully connected, in eval mode.
+        layers: the layers of `rising`, perhaps after fully connected ones, in eval mode.
         z: (n, latent_size).
-        images: (n, 3, 64, 64), what the layers should make of them.
+        images: (n, 3, 64, 64), what the layers should make of the latents.
     """
     passed, x = [], z
     for layer in layers.modules():
@@ -74,14 +74,14 @@ def error_and_gradient(
                 scale = layer.weight / (layer.running_var + layer.eps).sqrt()
                 gradient = gradient * scale[:, None, None]
             case nn.Conv2d():
-                padding: Any = layer.padding  # Numbers: no layer of ours has the word that it may be.
+                padding: Any = layer.padding  # Numbers; to a type checker it may be a word.
                 gradient = F.conv_transpose2d(gradient, layer.weight, None, layer.stride, padding)
             case nn.ConvTranspose2d():
                 gradient = F.conv2d(gradient, layer.weight, None, layer.stride, layer.padding)
             case nn.Linear():
                 gradient = gradient.flatten(1) @ layer.weight
             case _:
-                raise TypeError(f"no gradient is known of {type(layer).__name__}")
+                raise TypeError(f"{type(layer).__name__} has no gradient here")
     return half_squares(difference), gradient.flatten(1)
 
 

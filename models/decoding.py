@@ -1,26 +1,19 @@
-"""A picture file becomes an upright, opaque RGB image: all that is known here about formats, with Pillow alone.
+"""A picture file becomes an upright, opaque RGB image, with Pillow alone.
 
-Run as a script, it does so for `images.open_image` in a process of its own: a stranger's file is given so much time and
-memory and no more, whatever its decoder does with it, and all of the memory is given back.
+Run as a script, it does so for `images.open_image` in a process of its own, which limits the time and the memory that a
+stranger's file can take, whatever its decoder does, and gives all of the memory back.
 """
 
 import importlib.util
 import json
-import math
-import numbers
 import re
 import sys
-from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-# The sides of every picture that a model sees or makes.
+# The width and height of every picture that a model sees or makes.
 IMAGE_SIZE = 64
 
 # The formats that people have photographs in; MPO, of two cameras, opens as a JPEG. Pillow knows some 40 more, among
@@ -29,24 +22,24 @@ FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"]
 if importlib.util.find_spec("PIL.AvifImagePlugin"):  # It came to Pillow late.
     FORMATS.append("AVIF")
 
-# Sides of 4:3 photographs of phones with 50 megapixels are up to 8192 x 6144.
+# A phone's photograph of 50 megapixels has up to 8192 x 6144.
 MOST_PIXELS = 51_000_000
 
-# Only a JPEG can decode itself at a fraction of its size. Others take up to 16 bytes a pixel, 400 MB for these: a
-# camera's 24 megapixels fit.
+# Only a JPEG can be decoded at a fraction of its size. Other formats take up to 16 bytes a pixel, 400 MB for these. The
+# 24 megapixels of a camera fit.
 MOST_PIXELS_WHOLE = 24_500_000
 
-# Encoders write 10 scans of a progressive JPEG. Each costs a pass over the whole picture, however few bytes it has.
+# Encoders write a progressive JPEG in 10 scans. Each costs a pass over the whole picture, however few bytes it has.
 MOST_SCANS = 40
 
-# Seconds of processor time and bytes of memory for one file. On one core of an EPYC, a phone's 50 megapixels took 0.2 s,
-# the slowest honest file that could be made 1.5 s and 410 MB: a progressive JPEG of 50 megapixels in CMYK.
+# Seconds of processor time and bytes of memory for one file. On one core of an EPYC, a phone's 50 megapixels took 0.2 s.
+# The slowest honest file that could be made, a progressive JPEG of 50 megapixels in CMYK, took 1.5 s and 410 MB.
 MOST_SECONDS, MOST_MEMORY = 2, 600_000_000
 
-# Characters of a text in a PNG that comes along: the recipe that the page writes into its faces takes some 20.
+# The longest text of a PNG that is kept, in characters: the recipe that the page writes into its faces takes some 20.
 MOST_TEXT = 1000
 
-# The upright picture by what EXIF says of the camera.
+# How to turn a picture upright, by EXIF's orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,12 +52,10 @@ _TURNS = {
 
 # Tags of TIFF.
 _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
-_LEAST_VALUES, _GREATEST_VALUES = (340, 280), (341, 281)
-_TYPE_RANGES = (2**15, 2**16, 2**31, 2**32)
 
 
 class UnreadableImage(ValueError):
-    """A file that Pillow cannot make a picture of, with a sentence for the person who has it."""
+    """A file that is no readable picture, with a sentence for the person who sent it."""
 
 
 def read(
@@ -76,10 +67,9 @@ def read(
     """A picture file as an upright, opaque RGB image; of an animation, its first picture.
 
     Args:
-        most_pixels: of a JPEG; one of another format may have at most MOST_PIXELS_WHOLE of them. None for any number.
-        least_side: a larger picture is reduced by a whole number, with both sides at least this long. None for as it
-            is.
-        formats: Pillow's names of those that are opened.
+        most_pixels: the most of a JPEG; of other formats MOST_PIXELS_WHOLE at most. None for any number.
+        least_side: a larger picture is reduced by a whole number, with both sides at least this long. None to keep it.
+        formats: Pillow's names of the formats to open.
 
     Returns:
         The image; its `info` is the file's.
@@ -122,32 +112,33 @@ def _in_words(error: Exception, most_pixels: int | None) -> str:
 
 
 def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
-    """One PIL image of any mode as RGB: upright by its EXIF, laid on white where it is transparent, reduced as in
-    `read`. Values of more than 8 bits are scaled by what the file says of them, or else by their range.
+    """One PIL image of any mode as RGB: upright by its EXIF, laid on white where it is transparent, reduced as in `read`.
 
-    An image more than four times as long as it is wide loses its ends: its middle, four times as long, remains.
+    An image more than four times as long as it is wide loses its ends: its middle, four times as long, remains. Values of
+    more than 8 bits are scaled to the range that the picture uses.
     """
     tags = getattr(image, "tag_v2", {})
-    # Of colours, Pillow keeps the upper 8 bits of 16.
+    # Pillow keeps the upper 8 bits of colours of 16.
     was_deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())[:1])
     image.load()
     orientation = _orientation(image)
     if orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
-    # Of a very long image only the middle is kept: resized whole, it would fill the memory to be cropped after.
+    # Resized whole, a very long image would fill the memory before it is cropped.
     side = 4 * min(image.size)
     if max(image.size) > side:
         left, top = max(0, image.width - side) // 2, max(0, image.height - side) // 2
         image = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image, tags)
-    if image.mode != (mode := "RGBA" if image.has_transparency_data else "RGB"):  # It would make a copy.
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    if image.mode != mode:  # Otherwise this would copy it.
         image = image.convert(mode)
     if was_deep:
         image = _brighten(image)
     if least_side is not None and (factor := min(image.size) // least_side) > 1:
         image = image.reduce(factor)
-    if image.mode == "RGBA":
+    if mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image
 
@@ -166,7 +157,7 @@ def _check_cost(image: Image.Image, file: str | Path | BytesIO, most_pixels: int
             raise UnreadableImage("This JPEG takes too long to be read: save it anew.")
 
 
-# Of a JPEG, any marker but those within the data of a scan and those that no segment follows.
+# A JPEG's markers, without those within the data of a scan and those that no segment follows.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 
 
@@ -189,74 +180,36 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_8_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+def _to_8_bits(image: Image.Image, tags: dict[int, int | tuple[int, ...]]) -> Image.Image:
     """Grey values of 16 or 32 bits, whole or fractions, as L."""
-    import numpy as np  # Here, since most files do without, and it takes longer to import than they to decode.
+    import numpy as np  # Here, since most files do without, and importing it takes longer than decoding them.
 
+    tag = lambda number: np.ravel(tags.get(number, 1))[0]
     stored = np.asarray(image)
-    if image.mode == "I" and _first(tags.get(_BITS)) == 32 and _first(tags.get(_SAMPLE_FORMAT, 1)) == 1:
-        stored = stored.view(np.uint32)  # Pillow takes values without a sign for ones that have it.
+    if image.mode == "I" and tag(_BITS) == 32 and tag(_SAMPLE_FORMAT) == 1:
+        stored = stored.view(np.uint32)  # Pillow takes them for values with a sign.
     values = stored.astype(np.float32)
     finite = stored[np.isfinite(stored)] if image.mode == "F" else stored
     if not finite.size:
         return Image.new("L", image.size)
-    least, most = float(finite.min()), float(finite.max())
-    low, high = _said_range(tags, least, most) or (
-        _range_of_fractions(finite, least, most) if image.mode == "F" else _range_of_whole(tags, least, most)
-    )
-    del stored, finite  # Together with what follows, they would take more memory than a stranger's file is given.
+    low, high = min(0, finite.min().item()), finite.max().item()
+    if low == 0 and image.mode != "F":  # White is the greatest number of so many bits as the picture uses.
+        high = 2 ** max(8, high.bit_length()) - 1
+    elif low == 0 and (white := next((white for white in (1, 255) if white / 4 < high <= white), None)):
+        high = white
+    elif image.mode == "F":  # Temperatures, for example, lie far from 0 and close together.
+        low, high = np.percentile(finite[:: max(1, finite.size // 1_000_000)], (0.1, 99.9)).tolist()
+    del stored, finite  # With what follows they would take more memory than a stranger's file may.
     np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
     values -= low
     values *= 255 / max(high - low, 1e-30)
-    if _first(tags.get(_PHOTOMETRIC)) == 0:  # White is 0, which Pillow heeds in 8 bits only.
+    if tag(_PHOTOMETRIC) == 0:  # White is 0, which Pillow heeds in 8 bits only.
         np.subtract(255, values, out=values)
     return Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8))
 
 
-def _said_range(tags: Mapping[int, Any], least: float, most: float) -> tuple[float, float] | None:
-    """Black and white by what a TIFF says of its least and greatest value, where that is true and says something."""
-    said = []
-    for names in (_LEAST_VALUES, _GREATEST_VALUES):
-        values = [_first(tags.get(name)) for name in names]
-        said += [float(value) for value in values if isinstance(value, numbers.Real) and math.isfinite(value)][:1]
-    # A file that has nothing to say often says the whole range of its type.
-    if len(said) == 2 and said[0] <= least and most <= said[1] and said[1] + 1 not in _TYPE_RANGES:
-        return said[0], said[1]
-    return None
-
-
-def _range_of_whole(tags: Mapping[int, Any], least: float, most: float) -> tuple[float, float]:
-    """Black and white of whole numbers: 0 and the greatest of so many bits as are stored or, where those are 16 or
-    more, as are used."""
-    if least < 0:
-        return least, most
-    stored = _first(tags.get(_BITS))
-    bits = [stored] if stored in (10, 12, 14) else [8, 10, 12, 14, 16, 24, 31, 32]
-    return 0, next((2**count - 1 for count in bits if most < 2**count), most)
-
-
-def _range_of_fractions(values: "np.ndarray", least: float, most: float) -> tuple[float, float]:
-    """Black and white of floats: 0 and 1 or 255, where that is about what they fill; else what all but the outermost
-    thousandths lie between."""
-    import numpy as np
-
-    if least >= 0:
-        for white in (1, 255):
-            if white / 4 < most <= white:
-                return 0, white
-    low, high = np.percentile(values[:: max(1, values.size // 1_000_000)], (0.1, 99.9)).tolist()
-    if high <= low:
-        low, high = least, most
-    # Temperatures, say, lie far from 0 and close together.
-    return (low if low < 0 or high / 2 < low < high else 0), high
-
-
-def _first(value):
-    return value[0] if isinstance(value, tuple) and value else value
-
-
 def _brighten(image: Image.Image) -> Image.Image:
-    """Colours of which 16 bits were stored and only 10, 12 or 14 used, which Pillow leaves nearly black."""
+    """Colours that use only 10, 12 or 14 of their 16 bits, which Pillow leaves nearly black, with the brightest at 255."""
     most = max(band[1] for band in image.getextrema()[:3])  # type: ignore[index]  # A pair for each band.
     white = next((white for white in (3, 15, 63) if most <= white), 255)
     if white == 255 or most == 0:

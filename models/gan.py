@@ -1,32 +1,32 @@
-"""The GAN whose latent is half continuous, half discrete."""
+"""The GAN with a latent that is half continuous, half discrete."""
 
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from .base import FaceModel, PretrainedModel, check_prior, check_sizes
+from .base import FaceModel, PretrainedModel, check_sizes
 from .speed import HalvingConv2d, PixelConvTranspose2d
 
 
 class Generator(FaceModel):
     """Four transposed convolutions from a latent to a face, 1 -> 8 -> 16 -> 32 -> 64 pixels.
 
-    The latent joins a continuous half (normal) and a discrete half (fair bits, -1 or +1). Layers after DCGAN
-    (Radford et al. 2016, arXiv:1511.06434), whose 4 x 4 kernels with stride 2 and padding 1 double the side and
-    leave no checkerboard; the first kernel is 8 x 8, so that four layers reach 64 pixels. The width halves as the
-    side doubles, from 4 x hidden_size, which keeps the weights under 10 MB.
+    The latent joins a continuous half (normal) and a discrete half (fair bits, -1 or +1). The layers are DCGAN's (Radford
+    et al. 2016, arXiv:1511.06434): kernels of 4 x 4 with stride 2 and padding 1 double the side without a checkerboard.
+    The first kernel is 8 x 8, so that four layers reach 64 pixels. The channels halve as the side doubles, from
+    4 x hidden_size, which keeps the weights under 10 MB.
 
     Args:
         latent_size: numbers in one latent.
-        discrete_size: how many of them are bits; they come last. 0 is a plain normal latent.
-        hidden_size: channels of the widest picture, the one of 32 x 32.
+        discrete_size: how many of them are bits; they come last.
+        hidden_size: channels at 32 x 32 pixels.
         prior_mean, prior_variance: of the continuous half. The bits have mean 0 and variance 1.
     """
 
     model_type = "generator"
 
-    # More would make tensors so large that glibc asks the system for each anew.
+    # Larger batches make tensors so large that glibc asks the system for each anew.
     generate_batch_size = 32
 
     def __init__(
@@ -37,13 +37,8 @@ class Generator(FaceModel):
         prior_mean: float = 0.0,
         prior_variance: float = 1.0,
     ):
-        super().__init__()
-        check_sizes(latent_size=latent_size, hidden_size=hidden_size)
-        if not 0 <= discrete_size <= latent_size:
-            raise ValueError(f"discrete_size is {discrete_size}: it must be between 0 and latent_size ({latent_size})")
-        check_prior(prior_mean, prior_variance)
-        self.latent_size, self.discrete_size = latent_size, discrete_size
-        self.prior_mean, self.prior_variance = prior_mean, prior_variance
+        super().__init__(latent_size, prior_mean, prior_variance, discrete_size)
+        check_sizes(hidden_size=hidden_size)
 
         def block(convolution: nn.ConvTranspose2d) -> nn.Sequential:
             return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True))
@@ -64,9 +59,9 @@ class Generator(FaceModel):
 
 
 class Discriminator(PretrainedModel):
-    """Five convolutions from a face to the logit of its being real, 64 -> 32 -> 16 -> 8 -> 4 -> 1 pixels.
+    """Five convolutions from a face to the logit of the face being real, 64 -> 32 -> 16 -> 8 -> 4 -> 1 pixels.
 
-    The report's closing sigmoid is in `probability` and, for training, inside the loss: a cross-entropy that is
+    The last sigmoid of the report's network is in `probability` and, for training, inside the loss: a cross-entropy
     computed from logits does not overflow.
 
     Args:
@@ -110,7 +105,7 @@ class Discriminator(PretrainedModel):
 
 
 def _initialise(module: nn.Module) -> None:
-    """DCGAN's initial weights: N(0, 0.02 squared), and for the gains of the batch normalisation around 1."""
+    """DCGAN's initial weights: N(0, 0.02 squared), and N(1, 0.02 squared) for the gains of batch normalisation."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

@@ -1,14 +1,15 @@
-"""How a model came to be: the losses of its training, and the faces of the same latents after every epoch.
+"""How a model was trained: the losses, and the faces of the same latents after every epoch.
 
-Two files beside the model's weights hold it. Training writes them, `train/card.py`; here they are read.
+Two files beside the model's weights hold it. `train/card.py` writes them; here they are read.
 
-training.json    the command, its extent, the losses thinned to a few hundred points, the measurements of every epoch
+training.json    the command, how long it trained, the losses thinned to a few hundred points, what every epoch measured
 epochs.webp      an animation, 200 ms an epoch: the first 16 samples, generated from the same latents each time
 """
 
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,48 +28,49 @@ COLUMNS, ROWS = 8, 2
 SHEET_SIZE = (COLUMNS * IMAGE_SIZE, ROWS * IMAGE_SIZE)
 EPOCH_MILLISECONDS = 200
 
-# Of training.json: of 50 epochs it has some 15 kB. And the epochs whose faces fit into memory, in 0.4 GB.
+# The size of training.json: 50 epochs take some 15 kB. The faces of so many epochs take 0.4 GB of memory.
 MOST_BYTES, MOST_EPOCHS = 1_000_000, 2000
 
-# Of epochs.webp, for each epoch: ours take some 30 kB.
+# The size of epochs.webp, for each epoch: ours take some 30 kB.
 MOST_EPOCH_BYTES = 500_000
 
 
+@dataclass(frozen=True, kw_only=True)
 class History:
-    """The training of one model, as far as its folder tells; made by `load_history`.
+    """The training of one model, as `load_history` reads it.
 
     Attributes:
-        command: that trained the model.
+        command: the command that trained the model.
         epochs, images_seen: how many.
         seconds: spent training.
         steps_per_point: how many steps a point of the losses is the mean of.
         losses: columns of equal length: "step", the last of a point's steps, and one for each loss; None where a phase
-            of the training did not have it.
+            of the training does not have it.
         measurements: columns with an entry for every epoch: "epoch", "step", "images_seen", "seconds" and whatever
             was measured; None where that was no finite number.
-        note: what else is to be known of it; empty where nothing is.
+        animation: the path of epochs.webp.
+        note: what else a reader should know; may be empty.
     """
 
-    def __init__(self, training: dict[str, Any], animation: Path):
-        self.command: str = training["command"]
-        self.epochs: int = training["epochs"]
-        self.images_seen: int = training["images_seen"]
-        self.seconds: float = training["seconds"]
-        self.steps_per_point: int = training["steps_per_point"]
-        self.losses: dict[str, list[float | None]] = training["losses"]
-        self.measurements: dict[str, list[float | None]] = training["measurements"]
-        self.note: str = training.get("note", "")
-        self._animation = animation
+    command: str
+    epochs: int
+    images_seen: int
+    seconds: float
+    steps_per_point: int
+    losses: dict[str, list[float | None]]
+    measurements: dict[str, list[float | None]]
+    animation: Path
+    note: str = ""
 
     def faces_after(self, epoch: int) -> list[Image.Image]:
-        """What the same latents were after an epoch: 16 RGB images of 64 x 64; see `faces_of`."""
+        """The faces of the same latents after an epoch: 16 RGB images of 64 x 64; see `faces_of`."""
         return next(self.faces_of([epoch]))
 
     def faces_of(self, epochs: Sequence[int]) -> Iterator[list[Image.Image]]:
-        """What the same latents were after each of several epochs: 16 RGB images of 64 x 64, epoch by epoch.
+        """The faces of the same latents after each of several epochs: 16 RGB images of 64 x 64, epoch by epoch.
 
-        Every frame of the animation up to the last epoch is decoded, some 2 ms each, since a frame can be had by way of
-        those before it only. None is kept.
+        Every frame of the animation up to the last of these epochs is decoded, some 2 ms each: a frame holds only what
+        changed since the one before.
 
         Args:
             epochs: from 1 to `epochs`, in ascending order.
@@ -79,20 +81,19 @@ class History:
         for epoch in epochs:
             if not 1 <= epoch <= self.epochs:
                 raise ValueError(f"epoch is {epoch}: this model was trained for {self.epochs}, and the first is 1")
-        frames = _frames(self._animation, self.epochs)
+        frames = _frames(self.animation, self.epochs)
         faces, end = next(frames)
         for epoch in epochs:
-            # An encoder makes one frame of epochs that look alike, and that frame lasts as long as they do together.
+            # An encoder merges epochs that look alike into one frame, which lasts as long as they do together.
             while end < epoch * EPOCH_MILLISECONDS:
                 faces, end = next(frames)
             yield [Image.fromarray(face) for face in faces]
 
 
 def load_history(folder: str | Path) -> History | None:
-    """The history in the folder of a model; None where training left none, as with models made before it did.
+    """The history in a model's folder, or None where there is none.
 
-    Whoever shows models of others reads a stranger's file: what comes back can be drawn as it is. The animation is not
-    decoded yet.
+    The files may be a stranger's: what comes back can be drawn as it is. The animation is not decoded yet.
 
     Raises:
         ValueError: training.json is damaged.
@@ -104,38 +105,36 @@ def load_history(folder: str | Path) -> History | None:
         if training.stat().st_size > MOST_BYTES:
             raise ValueError("longer than any training")
         found = json.loads(training.read_bytes())
-        _check(found)
-        return History(found, animation)
+        known = History.__dataclass_fields__.keys() - {"animation"}
+        history = History(animation=animation, **{name: found[name] for name in known & found.keys()})
+        _check(history)
+        return history
     except Exception as error:  # Whatever is in the file: other types, other names, other depths.
         raise ValueError(f"{TRAINING_FILE} is damaged: how this model was trained cannot be told") from error
 
 
-def _check(training: dict[str, Any]) -> None:
-    """Raises whatever comes of it unless the page can draw all that is told."""
-    epochs = training["epochs"]
-    losses, measurements = training["losses"], training["measurements"]
-    points = len(losses["step"])
-    steps_and_epochs = [*losses["step"], *measurements["epoch"]]
-    # A phase of training may lack a loss.
+def _check(history: History) -> None:
+    """Raise an error of any kind unless the page can draw all that a history tells."""
+    losses, measurements = history.losses, history.measurements
+    steps: Any = losses["step"]
     drawn = [value for name, column in losses.items() if name != "step" for value in column if value is not None]
+    counts = [history.epochs, history.images_seen, history.steps_per_point, *steps, *measurements["epoch"]]
     sound = [
-        _is_text(training["command"]),
-        _is_text(training.get("note", "")),
-        all(map(_is_count, (epochs, training["images_seen"], training["steps_per_point"], *steps_and_epochs))),
-        epochs <= MOST_EPOCHS,
-        _is_number(training["seconds"]) and training["seconds"] >= 0,
+        _is_text(history.command) and _is_text(history.note),
+        all(map(_is_count, counts)) and history.epochs <= MOST_EPOCHS,
+        _is_number(history.seconds) and history.seconds >= 0,
         # Names become parts of the page.
         all(name.isascii() and name.isidentifier() and len(name) <= 60 for name in [*losses, *measurements]),
-        all(len(column) == points for column in losses.values()),
-        all(step < after for step, after in pairwise(losses["step"])),
-        # A curve is drawn in shares of its height, which needs one.
+        all(len(column) == len(steps) for column in losses.values()),
+        all(step < after for step, after in pairwise(steps)),
+        # A curve is drawn in shares of its height, which must not be 0.
         all(map(_is_number, drawn)) and np.percentile(np.array(drawn, dtype=float), 99) > 0,
-        measurements["epoch"] == [*range(1, epochs + 1)],
-        all(isinstance(column, list) and len(column) == epochs for column in measurements.values()),
+        measurements["epoch"] == [*range(1, history.epochs + 1)],
+        all(isinstance(column, list) and len(column) == history.epochs for column in measurements.values()),
         all(value is None or _is_number(value) for column in measurements.values() for value in column),
     ]
     if not all(sound):
-        raise ValueError("none that can be drawn")
+        raise ValueError("it cannot be drawn")
 
 
 def _is_text(value: Any) -> bool:
@@ -152,7 +151,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _frames(path: Path, epochs: int) -> Iterator[tuple[np.ndarray, float]]:
-    """Each frame of the animation, its faces (16, 64, 64, 3) uint8, and when it ends, in ms."""
+    """Each frame of the animation: its faces (16, 64, 64, 3) uint8, and when it ends, in ms."""
     try:
         if path.stat().st_size > epochs * MOST_EPOCH_BYTES:
             raise ValueError("another animation")

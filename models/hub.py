@@ -1,29 +1,43 @@
-"""What whoever is logged in may push to the Hub, and errors of the Hub in the words of whoever meets them."""
+"""Access to the Hub: proxies, tokens, and errors as one line.
 
+Importing it is cheap: huggingface_hub reads the environment when it is imported, so that its users may change that first.
+"""
+
+import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-from huggingface_hub.utils import validate_repo_id
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 INVALID_TOKEN = (
     "the token for the Hub is invalid or has expired: log in anew (hf auth login --force), or set HF_TOKEN to a new one"
 )
 
 
-def rejects_token(error: HfHubHTTPError) -> bool:
-    """Whether the Hub refused the token that came with a request, and not the request."""
+def ask_this_machine_directly() -> None:
+    """Make this process send requests to localhost without a proxy, whatever proxy the environment names."""
+    for name in ("no_proxy", "NO_PROXY"):
+        if (hosts := os.environ.get(name, "")) != "*":
+            os.environ[name] = ",".join(filter(None, (hosts, "localhost", "127.0.0.1", "::1")))
+
+
+def rejects_token(error: "HfHubHTTPError") -> bool:
+    """Whether the Hub refused the token of a request rather than the request."""
     return error.response.status_code == 401 and "authorization" in error.response.request.headers
 
 
 def check_can_push(repository: str) -> None:
-    """Find out before hours of work whether their result could be pushed.
+    """Check before hours of training that the model can be pushed to a repository.
 
     Raises:
-        ValueError: no repository's name, no token, or one that may not write there.
+        ValueError: it is no name of a repository, or there is no token that may write there.
         OSError, httpx2.HTTPError: the Hub cannot be reached.
     """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils import validate_repo_id
+
     try:
         validate_repo_id(repository)
         if repository.count("/") != 1:
@@ -50,7 +64,7 @@ def check_can_push(repository: str) -> None:
 
 
 def _may_write(token: dict[str, Any]) -> bool:
-    """Whether an access token, as the Hub describes it, may write anywhere; one that it does not describe may."""
+    """Whether an access token, as the Hub describes it, may write anywhere. A token without a description may."""
     if token.get("role") != "fineGrained":
         return token.get("role") != "read"
     scopes = token.get("fineGrained", {}).get("scoped", [])
@@ -58,10 +72,10 @@ def _may_write(token: dict[str, Any]) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line of a length that people read, without the password in an address."""
+    """An error's message in one line of at most 300 characters, without passwords."""
     return without_password(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
 def without_password(text: str) -> str:
-    """A text in which no address tells user and password, as that of a Hub of one's own (HF_ENDPOINT) may."""
+    """A text without the user and password of its addresses, which HF_ENDPOINT may hold."""
     return re.sub(r"//[^/\s@]*@", "//", text)

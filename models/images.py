@@ -1,4 +1,4 @@
-"""Pictures in and out: every model here sees 64 x 64 RGB images as floats in [-1, 1]."""
+"""Pictures as tensors and back: every model sees 64 x 64 RGB images as floats in [-1, 1]."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from PIL import Image
 from . import decoding
 from .decoding import IMAGE_SIZE, UnreadableImage, to_rgb
 
-# For a stranger's file, whatever else the machine does; and for those that were sent before it.
+# The time that a stranger's file may take, and the time that it waits for those before it.
 DEADLINE_SECONDS, WAIT_SECONDS = 10, 20
 
 _one_at_a_time = threading.Lock()
@@ -26,21 +26,20 @@ _OUT_OF_TIME = {getattr(signal, name, None) for name in ("SIGXCPU", "SIGKILL")}
 
 
 def resize_and_crop(images: torch.Tensor, share: float = 1.0) -> torch.Tensor:
-    """Shorter side to 64 pixels (bilinear, antialiased), then the centre 64 x 64.
+    """The centre 64 x 64 of images, resized to a shorter side of 64 pixels (bilinear, antialiased).
 
-    Training, evaluation and the page all crop with this one function: published scores of face models differ by
-    several points for the resize filter alone.
+    Training, evaluation and the page all crop with this function: scores of face models differ by several points for
+    another resize filter.
 
     Args:
         images: (n, 3, height, width) uint8.
-        share: of the shorter side, more than 0 and at most 1: below 1 only the centre square of that side is seen.
+        share: more than 0 and at most 1; below 1, only the centre square with this share of the shorter side is kept.
 
     Returns:
         (n, 3, 64, 64) uint8.
     """
     if share < 1:
-        side = max(1, round(share * min(images.shape[-2:])))
-        images = _centre(images, side)
+        images = _centre(images, max(1, round(share * min(images.shape[-2:]))))
     height, width = images.shape[-2:]
     scale = IMAGE_SIZE / min(height, width)
     # Never below 64: rounding the shorter side must not lose a row.
@@ -60,14 +59,14 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
 
 def denormalise(x: torch.Tensor) -> torch.Tensor:
-    """Floats in [-1, 1] to uint8 in [0, 255], any shape; values outside are clipped."""
+    """Floats in [-1, 1] to uint8 in [0, 255], any shape. Values outside are clipped."""
     return x.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def from_pil(images: Image.Image | Iterable[Image.Image]) -> torch.Tensor:
     """PIL images of any size and mode to (n, 3, 64, 64) float32 in [-1, 1].
 
-    The EXIF rotation is applied; transparent pixels are laid on white; grey and 16-bit images become RGB.
+    Images are turned upright by their EXIF and laid on white where they are transparent. Grey and 16-bit ones become RGB.
     """
     if isinstance(images, Image.Image):
         images = [images]
@@ -105,33 +104,34 @@ def to_pil(x: torch.Tensor) -> list[Image.Image]:
 def open_image(
     path: str | Path, max_pixels: int = decoding.MOST_PIXELS, least_side: int = 4 * IMAGE_SIZE
 ) -> Image.Image:
-    """Open an image file that a stranger sent: in a process of its own, one at a time, which may not take longer than
-    `decoding.MOST_SECONDS` nor more memory than `decoding.MOST_MEMORY`.
+    """Open an image file that a stranger sent.
+
+    A process of its own decodes it, one at a time, within `decoding.MOST_SECONDS` and `decoding.MOST_MEMORY`.
 
     Args:
-        max_pixels: of the file; one with more is refused. (What is no JPEG: `decoding.MOST_PIXELS_WHOLE` at most.)
+        max_pixels: the most that a JPEG may have; other formats may have `decoding.MOST_PIXELS_WHOLE`.
         least_side: a larger image is reduced, with both sides at least this long.
 
     Returns:
-        An RGB image, upright and opaque as `from_pil` says. Of its `info`, the texts of a PNG remain.
+        An RGB image, upright and opaque as `from_pil` says. Its `info` holds the texts of a PNG only.
 
     Raises:
-        ValueError: with a sentence for that person: no image, a damaged one, or one that takes too much.
+        UnreadableImage: a ValueError with a sentence for that person.
     """
     if not Path(path).is_file():
         raise UnreadableImage("This image is not there any more: choose it again.")
     command = [sys.executable, "-P", "-W", "ignore", decoding.__file__, path, str(max_pixels), str(least_side)]
-    # A thread of OpenBLAS takes memory for each core.
+    # OpenBLAS takes memory for each of its threads.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     if not _one_at_a_time.acquire(timeout=WAIT_SECONDS):
         raise UnreadableImage("Too many pictures have been sent at the same time: try again in a minute.")
     try:
         answer = subprocess.run(command, check=False, env=environment, capture_output=True, timeout=DEADLINE_SECONDS)
     except subprocess.TimeoutExpired:
-        raise UnreadableImage("This image takes too long to be read: save it anew, as a JPEG.") from None
+        answer = None
     finally:
         _one_at_a_time.release()
-    if -answer.returncode in _OUT_OF_TIME:
+    if answer is None or -answer.returncode in _OUT_OF_TIME:
         raise UnreadableImage("This image takes too long to be read: save it anew, as a JPEG.")
     line, _, pixels = answer.stdout.partition(b"\n")
     if answer.returncode != 0 or not line:  # A decoder took the process down with it.

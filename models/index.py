@@ -1,11 +1,11 @@
-"""The models in a folder of models, such as weights/: its index.json gives their order and their titles."""
+"""The models in a folder of models, such as weights/. Its index.json holds their order and titles."""
 
 import json
 from pathlib import Path
 
 INDEX_FILE = "index.json"
 
-# A model's folder as it stands on the Hub. Whatever else is in it is nobody else's business.
+# The files of a model's folder on the Hub. No other file of the folder is pushed.
 MODEL_FILES = (
     "config.json",
     "model.safetensors",
@@ -19,9 +19,9 @@ MODEL_FILES = (
 
 
 def read_index(weights: str | Path) -> dict[str, str]:
-    """The title of each model by the name of its folder, in the order in which they are shown.
+    """The title of each model by its folder's name, in the order in which they are shown.
 
-    Model folders that index.json does not name come last; their names are their titles.
+    Model folders that are not in index.json come last; their names are their titles.
     """
     index: dict[str, str] = json.loads(Path(weights, INDEX_FILE).read_text(encoding="utf-8"))
     names = sorted(path.parent.name for path in Path(weights).glob("[!.]*/model.safetensors"))
@@ -29,9 +29,9 @@ def read_index(weights: str | Path) -> dict[str, str]:
 
 
 def bundled() -> dict[str, Path]:
-    """The folder of each bundled model by its name; none where the package came without them."""
+    """The folder of each bundled model by its name; empty if the package came without them."""
     package = Path(__file__).parent
-    # Once installed they are inside the package, in a checkout beside it.
+    # An installed package holds them; in a checkout they are beside it.
     for weights in (package / "weights", package.parent / "weights"):
         if (weights / INDEX_FILE).is_file():
             return {name: weights / name for name in read_index(weights)}
@@ -39,5 +39,5 @@ def bundled() -> dict[str, Path]:
 
 
 def repository_name(namespace: str, name: str) -> str:
-    """The Hub id of a model, by the name of its folder."""
+    """The Hub id of a model by its folder's name."""
     return f"{namespace}/latent-faces-{name}"

@@ -1,8 +1,7 @@
-"""Latent vectors: seeded draws and the paths between them.
+"""Latent vectors: seeded draws, and paths between them.
 
-Draws come from NumPy's PCG64 on the CPU, so that a seed gives the same faces on every device, and row i of a draw
-depends on the seed and on i alone, so that it gives the same faces in any batch size (a vectorised `torch.randn`
-does not keep that promise).
+Draws come from NumPy's PCG64 on the CPU, so that a seed gives the same faces on every device. Row i of a draw depends on
+the seed and on i alone, so that a seed gives the same faces in any batch size, which `torch.randn` does not.
 """
 
 import math
@@ -13,20 +12,21 @@ from typing import Any, SupportsFloat, SupportsIndex
 import numpy as np
 import torch
 
-# A seed: one whole number, Python's or another library's, or several, such as (run's seed, step). None asks the system
-# for a fresh one.
+# A seed: one whole number, Python's or another library's, or several, such as (run's seed, step). With None each draw is
+# another one.
 Seed = SupportsIndex | Sequence[SupportsIndex] | None
 
-# Each kind of draw has a stream of its own: moving the split between the halves must not reshuffle the bits. (Training
-# mirrors its faces by stream 1.)
+# Each kind of draw has a stream of its own, so that another number of bits does not change the normal numbers. (Training
+# mirrors faces by stream 1.)
 _NORMAL_STREAM, _BITS_STREAM, _INDEX_STREAM = 0, 2, 3
 
 
 def sample_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance: float = 1.0) -> torch.Tensor:
-    """Independent normal numbers, (count, size) float32. The noise under `mean` and `variance` stays with the seed.
+    """Independent normal numbers, (count, size) float32. A seed has the same noise at any mean and variance.
 
     Raises:
-        ValueError: a count or seed that is no whole number or negative, a mean that is not finite, a variance that is negative or not finite.
+        ValueError: a count or seed is no whole number or negative, a mean or variance is not finite, or a variance is
+            negative.
     """
     mean, variance = _finite("mean", mean), _finite("variance", variance)
     if variance < 0:
@@ -41,12 +41,12 @@ def sample_bits(count: int, size: int, seed: Seed) -> torch.Tensor:
 
 
 def uniform_for_bits(count: int, size: int, seed: Seed) -> np.ndarray:
-    """What bits are made of: (count, size) float32 in [0, 1), a fair bit is +1 from 0.5 on."""
+    """Uniform numbers in [0, 1), (count, size) float32. Where one is 0.5 or more, a fair bit is +1."""
     return _generator(seed, _BITS_STREAM).random((whole_number("count", count), size), dtype=np.float32)
 
 
 def sample_indices(count: int, shares: np.ndarray, seed: Seed) -> np.ndarray:
-    """Independent draws of an index, (count,), each with the share that it has in `shares`."""
+    """Independent draws of an index into `shares`, (count,); each share is the probability of its index."""
     uniform = _generator(seed, _INDEX_STREAM).random(whole_number("count", count))
     return np.searchsorted(np.cumsum(shares)[:-1], uniform, side="right")
 
@@ -60,7 +60,7 @@ def interpolate(
         start, end: (..., latent_size).
         steps: points on the path, 2 or more. The report uses 11.
         spherical: along the great circle around `centre` instead of the straight line. Normal draws in many dimensions
-            lie near a sphere around their mean, which the straight line cuts through (White 2016, arXiv:1609.04468).
+            lie near a sphere around their mean; the straight line leaves it (White 2016, arXiv:1609.04468).
         centre: the prior's mean.
 
     Returns:
@@ -74,7 +74,7 @@ def interpolate(
     start, end = start - centre, end - centre
     cosine = torch.cosine_similarity(start, end, dim=-1).clamp(-1, 1).unsqueeze(-1)
     length = start.norm(dim=-1, keepdim=True) * end.norm(dim=-1, keepdim=True)
-    # Where the ends lie on one line through the centre there is no one circle, and the straight line has to do.
+    # Ends on one line through the centre have no single circle: they get the straight line.
     on_one_line, angle = (cosine.abs() > 1 - 1e-5) | (length == 0), cosine.acos()
     sine = torch.where(on_one_line, 1, angle.sin())
     first = torch.where(on_one_line, 1 - share, ((1 - share) * angle).sin() / sine)
@@ -101,10 +101,10 @@ def _finite(name: str, value: SupportsFloat) -> float:
 
 
 def whole_number(name: str, value: SupportsIndex, least: int = 0) -> int:
-    """A whole number of whichever library.
+    """A whole number of Python or another library, as int.
 
     Raises:
-        ValueError: it is none, or less than `least`. (true and false are none, though Python takes them for some.)
+        ValueError: it is none, or less than `least`. True and False are no numbers here.
     """
     is_bool = isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool
     try:

@@ -1,7 +1,7 @@
 """A saved model's files, from a folder or the Hub, checked before anything is built from them.
 
-Whoever loads a model by name loads a stranger's files: nothing in them may take more time or memory than a model of
-theirs would, and whatever is wrong with them is a ValueError of one sentence.
+The files may be a stranger's: none of them may cost more time or memory than a model of this library would, and whatever
+is wrong with them is a ValueError of one sentence.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ import re
 import types
 import typing
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,86 +43,79 @@ from .index import bundled
 
 CONFIG_FILE, WEIGHTS_FILE = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_FILE
 
-# Ours take some 200 bytes, and the headers of our weights some 3 kB.
+# Our configs have some 200 bytes, and the headers of our weights some 3 kB.
 MOST_CONFIG_BYTES, MOST_HEADER_BYTES = 100_000, 1_000_000
 
-# What is named "weights/gan" is a folder that is not here, not the model of somebody called weights.
+# "weights/gan" is a folder that is missing, not a model of a user called weights.
 _FOLDERS = {"checkpoints", "models", "outputs", "runs", "weights"}
 
 Network = typing.TypeVar("Network", bound=nn.Module)
 
-# In the words of a config.json.
-_JSON_TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", type(None): "null"}
-
 
 class DamagedDownload(ValueError):
-    """A file whose contents are not those that the Hub announced."""
+    """A file whose contents differ from what the Hub announced."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a model's files are, as `locate` finds it: a folder, or a commit of a repository on the Hub.
+    """Where a model's files are, as `locate` finds it: a folder, or one commit of a repository on the Hub.
 
     Attributes:
-        name: what it was asked for by.
-        commit: of the repository, which the revision is now.
-        revision: this and what follows are `from_pretrained`'s arguments.
+        name: what the caller asked for.
+        folder: None for a repository.
+        revision: the branch, tag or commit that the caller asked for; None for main.
+        options: arguments for `hf_hub_download`, in which "revision" is the commit.
     """
 
     name: str
     folder: Path | None = None
-    commit: str | None = None
     revision: str | None = None
-    token: str | bool | None = None
-    cache_dir: str | Path | None = None
-    local_files_only: bool = False
-    force_download: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
 
     def file(self, name: str) -> Path:
-        """The path of one of the model's files, downloaded where it is on the Hub.
+        """The path of one of the model's files, which is downloaded where it is on the Hub.
 
         Raises:
-            ValueError: there is no such file.
+            ValueError: there is no such file, or it is damaged.
             OSError: the Hub cannot be reached, and the file is not cached.
         """
-        if self.folder is not None:
-            if not (self.folder / name).is_file():
-                if (self.folder / "model" / name).is_file():
-                    raise ValueError(f"{self.name} is a run: its model is {self.name.rstrip('/')}/model")
-                raise ValueError(_lacks(self.name, name))
-            return self.folder / name
-        try:
-            path = hf_hub_download(
-                self.name,
-                name,
-                revision=self.commit,
-                token=self.token,
-                cache_dir=self.cache_dir,
-                local_files_only=self.local_files_only,
-                force_download=self.force_download,
-            )
-        except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError) as error:
-            raise _in_words(error, self, name) from error
-        return Path(path)
+        if self.folder is None:
+            with _errors_in_words(self.name, name, self.revision):
+                path = Path(hf_hub_download(self.name, name, **self.options))
+            _check_hash(path)
+            return path
+        if not (self.folder / name).is_file():
+            if (self.folder / "model" / name).is_file():
+                raise ValueError(f"{self.name} is a run: its model is {self.name.rstrip('/')}/model")
+            raise ValueError(_lacks(self.name, name))
+        return self.folder / name
 
     def remember(self, path: Path) -> None:
-        """Have the cache, of which this is a file, tell the revision's commit when the Hub is away.
+        """Note in the cache, which holds this file, the commit of the revision for when the Hub cannot be reached.
 
-        The Hub's client does so itself where it is asked for a branch, but before all files are there.
+        The Hub's client notes it only when it is asked for a branch, and before all files are there.
         """
-        revision = self.revision or "main"
-        if self.commit not in (None, revision):
+        commit, revision = self.options.get("revision"), self.revision or "main"
+        if commit not in (None, revision):
             reference = path.parents[2] / "refs" / revision
             with suppress(OSError):  # A cache that may only be read.
                 reference.parent.mkdir(parents=True, exist_ok=True)
-                reference.write_text(self.commit)
+                reference.write_text(commit)
 
 
-def locate(name: str | Path, **options: Any) -> Location:
-    """The folder of this name, else the bundled model, else the one on the Hub, at the commit of its revision.
+def locate(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    cache_dir: str | Path | None = None,
+) -> Location:
+    """The folder of this name, else the bundled model, else the repository on the Hub, at its revision's commit.
 
-    Args:
-        options: `from_pretrained`'s, by their names.
+    All files are taken from that commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot
+    be reached for half a minute; here it is asked once, and then the cache is taken.
 
     Raises:
         ValueError: there is no such model or revision.
@@ -133,61 +126,46 @@ def locate(name: str | Path, **options: Any) -> Location:
         return Location(shown, Path(folder))
     if shown in own:
         return Location(shown, own[shown])
-    location = Location(shown, **options)
-    if isinstance(name, Path) or not _may_be_on_the_hub(location):
+    if isinstance(name, Path) or not _may_be_on_the_hub(shown, revision):
         names = f", nor of a bundled one ({', '.join(own)})" if own else ""
         raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
-    try:
-        return _at_its_commit(location)
-    except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError) as error:
-        raise _in_words(error, location, CONFIG_FILE) from error
+    cached = try_to_load_from_cache(shown, CONFIG_FILE, cache_dir, revision)
+    commit = Path(cached).parent.name if isinstance(cached, str) else None
+    offline = local_files_only or constants.is_offline_mode()
+    with _errors_in_words(shown, CONFIG_FILE, revision):
+        if not offline and (commit is None or commit != revision):  # A commit never changes.
+            current, token = _ask_for_commit(shown, revision, token, patiently=commit is None)
+            commit, offline = current or commit, current is None
+        if commit is None or (offline and force_download):
+            raise LocalEntryNotFoundError("not cached")
+    download = {"local_files_only": offline, "force_download": force_download, "cache_dir": cache_dir}
+    return Location(shown, None, revision, {"revision": commit, "token": token, **download})
 
 
-def _may_be_on_the_hub(location: Location) -> bool:
+def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
     try:
-        validate_repo_id(location.name)
+        validate_repo_id(name)
     except HFValidationError:
         return False
-    owner, slash, _ = location.name.partition("/")
+    owner, slash, _ = name.partition("/")
     # Whoever asks for a revision means the Hub.
-    return bool(slash) and (owner not in _FOLDERS or location.revision is not None)
+    return bool(slash) and (owner not in _FOLDERS or revision is not None)
 
 
-def _at_its_commit(location: Location) -> Location:
-    """The same with its revision's commit, so that all files are of one, whatever is pushed meanwhile.
-
-    The Hub's own client goes on asking a Hub that is away for half a minute; here what is cached is taken at once.
-    """
-    path = try_to_load_from_cache(location.name, CONFIG_FILE, location.cache_dir, location.revision)
-    cached = Path(path).parent.name if isinstance(path, str) else None
-    if location.local_files_only or constants.is_offline_mode():
-        if cached is None:
-            raise LocalEntryNotFoundError("offline")
-        return replace(location, commit=cached)
-    if cached and cached == location.revision:  # A commit does not move on.
-        return replace(location, commit=cached)
-    try:
-        commit, token = _ask_for_commit(location, patiently=cached is None)
-    except (HfHubHTTPError, httpx2.TransportError) as error:
-        if isinstance(error, HfHubHTTPError) and not _is_busy(error):
-            raise
-        commit = None
-    if commit is not None:  # There is none where a hotel's login page answers for any address.
-        return replace(location, commit=commit, token=token)
-    if cached is None or location.force_download:
-        raise LocalEntryNotFoundError("away")
-    return replace(location, commit=cached, local_files_only=True)
-
-
-def _ask_for_commit(location: Location, patiently: bool) -> tuple[str | None, str | bool | None]:
-    """The commit that a revision stands for, and the token that the Hub takes, False where it rejects the one given."""
-    url = hf_hub_url(location.name, CONFIG_FILE, revision=location.revision)
+def _ask_for_commit(
+    name: str, revision: str | None, token: str | bool | None, patiently: bool
+) -> tuple[str | None, str | bool | None]:
+    """The commit of a revision, None where the Hub cannot be reached; and the token, False if the Hub rejects it."""
+    url = hf_hub_url(name, CONFIG_FILE, revision=revision)
     ask = partial(get_hf_file_metadata, url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     try:
-        return ask(token=location.token).commit_hash, location.token
+        # There is no commit in the login page of a hotel, which answers at any address.
+        return ask(token=token).commit_hash, token
+    except httpx2.TransportError:
+        return None, token
     except HfHubHTTPError as error:
-        if patiently and _is_busy(error):
-            return ask(token=location.token, retry_on_errors=True).commit_hash, location.token
+        if error.response.status_code == 429 or error.response.status_code >= 500:
+            return (ask(token=token, retry_on_errors=True).commit_hash if patiently else None), token
         if not rejects_token(error):
             raise
         try:
@@ -195,38 +173,53 @@ def _ask_for_commit(location: Location, patiently: bool) -> tuple[str | None, st
         except HfHubHTTPError:
             raise error from None
         # Told to the caller of from_pretrained.
-        warnings.warn(f"{INVALID_TOKEN}. {location.name} is public and is loaded without it.", stacklevel=5)
+        warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=4)
         return commit, False
 
 
-def _is_busy(error: HfHubHTTPError) -> bool:
-    return error.response.status_code == 429 or error.response.status_code >= 500
-
-
-def _in_words(error: Exception, location: Location, file: str) -> Exception:
-    """What to raise in place of an error of the Hub's client."""
-    name = location.name
-    if isinstance(error, GatedRepoError):
-        return ValueError(f"{name} is gated: ask for access on its page on the Hub, and log in")
-    if isinstance(error, RevisionNotFoundError):
-        return ValueError(f"{name} has no revision {location.revision}")
-    if isinstance(error, RemoteEntryNotFoundError):
-        return ValueError(_lacks(name, file))
-    if isinstance(error, LocalEntryNotFoundError):
-        why = "may not be asked" if location.local_files_only else "cannot be reached"
-        return LocalEntryNotFoundError(
-            f"there is no folder {name} here, {file} of {name} is not cached, and the Hub {why}"
-        )
-    if isinstance(error, HfHubHTTPError):
+@contextmanager
+def _errors_in_words(name: str, file: str, revision: str | None) -> Iterator[None]:
+    """Raise the errors of the Hub's client as a ValueError or OSError of one sentence."""
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ValueError(f"{name} is gated: ask for access on its page on the Hub, and log in") from error
+    except RevisionNotFoundError as error:
+        raise ValueError(f"{name} has no revision {revision}") from error
+    except RemoteEntryNotFoundError as error:
+        raise ValueError(_lacks(name, file)) from error
+    except LocalEntryNotFoundError as error:
+        raise LocalEntryNotFoundError(
+            f"there is no folder {name} here, {file} of {name} is not cached, and the Hub cannot be asked for it"
+        ) from error
+    except HfHubHTTPError as error:
         if rejects_token(error):
-            return ValueError(f"{INVALID_TOKEN}; without it there is no {name} on the Hub")
+            raise ValueError(f"{INVALID_TOKEN}; without it there is no {name} on the Hub") from error
         if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
-            return ValueError(
+            raise ValueError(
                 f"there is no {name} on the Hub, or it is private and this token may not read it; nor is there a folder of "
                 "that name here"
-            )
-        return OSError(f"the Hub does not serve {name}: {one_line(error)}")
-    return OSError(f"{file} of {name} cannot be downloaded: {one_line(error)}")
+            ) from error
+        raise OSError(f"the Hub does not serve {name}: {one_line(error)}") from error
+    except httpx2.HTTPError as error:
+        raise OSError(f"{file} of {name} cannot be downloaded: {one_line(error)}") from error
+
+
+def _check_hash(path: Path) -> None:
+    """Compare a large file in the Hub's cache with its SHA-256, which is its name there.
+
+    The Hub's client compares sizes only: wrong bytes would load unnoticed.
+    """
+    name = path.resolve().name
+    if re.fullmatch("[0-9a-f]{64}", name):  # A cache without links keeps the files' own names.
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != name:
+                raise DamagedDownload(f"{path.name} is damaged: load it again with force_download=True")
+
+
+def _lacks(where: str, name: str) -> str:
+    why = ", the only format of weights that is read" if name == WEIGHTS_FILE else ": it is no saved model"
+    return f"{where} holds no {name}{why}"
 
 
 def read_config(location: Location) -> dict[str, Any]:
@@ -235,55 +228,70 @@ def read_config(location: Location) -> dict[str, Any]:
     Raises:
         ValueError, OSError: as `Location.file`, or it is no JSON object.
     """
-    path = location.file(CONFIG_FILE)
+    path, where = location.file(CONFIG_FILE), f"{CONFIG_FILE} in {location.name}"
     if path.stat().st_size > MOST_CONFIG_BYTES:
-        raise ValueError(
-            f"{CONFIG_FILE} in {location.name} has {path.stat().st_size:,} bytes: it is none of these models'"
-        )
+        raise ValueError(f"{where} has {path.stat().st_size:,} bytes: it belongs to another kind of model")
     try:
         config = json.loads(path.read_bytes().decode("utf-8-sig"))  # Some editors begin a file with a mark.
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{CONFIG_FILE} in {location.name} is damaged: it is no JSON") from error
+        raise ValueError(f"{where} is damaged: it is no JSON") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{CONFIG_FILE} in {location.name} is damaged: it holds no JSON object")
+        raise ValueError(f"{where} is damaged: it holds no JSON object")
     return config
 
 
 def check_arguments(build: Callable[..., Any], arguments: dict[str, Any], where: str) -> None:
-    """Compare a config's values with what a constructor takes.
+    """Compare a config's values with a constructor's parameters and their types.
 
     Raises:
-        ValueError: one is unknown, missing, or of another type. (Whether it makes sense is the constructor's to say.)
+        ValueError: one is unknown, missing or of another type. (Whether it makes sense is for the constructor to check.)
     """
-    parameters = dict(inspect.signature(build).parameters)
-    kinds = typing.get_type_hints(build.__init__ if isinstance(build, type) else build)  # type: ignore[misc]
-    if unknown := sorted(map(_shown, arguments.keys() - parameters.keys())):
-        names = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
-        raise ValueError(f"{where} is of another model, since this one knows no {names}")
+    parameters = inspect.signature(build).parameters
+    if unknown := sorted(arguments.keys() - parameters.keys()):
+        raise ValueError(f"{where} has an unknown {_shown(', '.join(unknown))}: it takes {', '.join(parameters)}")
     if missing := sorted(parameters.keys() - arguments.keys()):
         raise ValueError(f"{where} lacks {', '.join(missing)}")
     for name, value in arguments.items():
-        if not _fits(value, kinds[name]):
-            raise ValueError(f"{where} has {name} {_shown(value)}: it must be {_described(kinds[name])}")
+        if not _fits(value, parameters[name].annotation):
+            raise ValueError(f"{where} has {name} {_shown(value)}: it must fit {parameters[name]}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of an annotated type. A whole number is a float too, but true is no whole number."""
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in options)
+    if origin is tuple:
+        wanted = options[:1] * len(value) if isinstance(value, list) and options[-1] is ... else options
+        return isinstance(value, list) and len(value) == len(wanted) and all(map(_fits, value, wanted))
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+    return type(value) is kind
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
 def build_empty(build: Callable[..., Network], arguments: dict[str, Any], where: str) -> Network:
-    """The network without memory for its weights, however large a config wants them.
+    """The network without memory for its weights, whatever sizes a config asks for.
 
     Raises:
-        ValueError: no such network can be.
+        ValueError: PyTorch can have no tensors of such sizes.
     """
     try:
         with torch.device("meta"), _Uninitialised():
             return build(**arguments)
-    except (RuntimeError, OverflowError, TypeError) as error:  # Sizes past 64 bits, of which PyTorch says little.
-        sizes = [f"{name} {_shown(value)}" for name, value in arguments.items() if type(value) in (int, list, tuple)]
-        raise ValueError(f"{where} describes no network that can be, with {', '.join(sizes)}") from error
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise ValueError(f"{where} describes no network that can be, with {arguments!s:.300}") from error
 
 
 class _Uninitialised(TorchFunctionMode):
-    """New weights stay as they are made, since those of a file take their place. (On the meta device, drawing them
-    would import PyTorch's compiler, which takes a second.)"""
+    """Leaves out the functions of torch.nn.init: the weights come from a file.
+
+    On the meta device, drawing weights would import PyTorch's compiler, which takes a second.
+    """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -292,11 +300,13 @@ class _Uninitialised(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def load_weights(network: nn.Module, path: Path, where: str, wanted_by: str) -> None:
-    """Give a network without memory the weights in a file, as float32, once they are known to be its own.
+def load_weights(network: nn.Module, path: Path, where: str) -> None:
+    """Give a network without memory the weights in a file, as float32.
+
+    The file's header is compared with the network before any weight is read.
 
     Raises:
-        ValueError: they do not fit to the last name and shape, are no numbers, or the file is damaged.
+        ValueError: names, shapes or types differ, a number is not finite, or the file is damaged.
     """
     wanted = network.state_dict()
     try:
@@ -306,73 +316,25 @@ def load_weights(network: nn.Module, path: Path, where: str, wanted_by: str) -> 
             raise ValueError(f"the header alone has {header_bytes:,} bytes")
         with safetensors.safe_open(path, "pt") as header:
             found = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118 (it is no dictionary)
-            problems = []
-            for word, names in (("unknown", found.keys() - wanted.keys()), ("missing", wanted.keys() - found.keys())):
-                if names:
-                    others = f" and {len(names) - 1} more" * (len(names) > 1)
-                    problems.append(f"{word} {_shown(min(names))}{others}")
+            if names := sorted(wanted.keys() ^ found.keys()):
+                raise ValueError(f"{'missing' if names[0] in wanted else 'unknown'} {_shown(names[0])}")
             for name, tensor in wanted.items():
-                if name in found:
-                    shape, kind = found[name].get_shape(), found[name].get_dtype()
-                    if list(shape) != list(tensor.shape):
-                        problems.append(f"size mismatch of {name}: {shape} instead of {list(tensor.shape)}")
-                    elif kind not in (("F16", "BF16", "F32", "F64") if tensor.is_floating_point() else ("I64",)):
-                        problems.append(f"{name} is of type {kind}")
-            if problems:
-                raise ValueError(f"{'; '.join(problems[:3])}{f' and {len(problems) - 3} more' * (len(problems) > 3)}")
+                shape, kind = list(found[name].get_shape()), found[name].get_dtype()
+                if shape != list(tensor.shape):
+                    raise ValueError(f"size mismatch of {name}: {shape} instead of {list(tensor.shape)}")
+                if kind not in (("F16", "BF16", "F32", "F64") if tensor.is_floating_point() else ("I64",)):
+                    raise ValueError(f"{name} is of type {kind}")
         tensors = safetensors.torch.load_file(path)
-        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         for name, tensor in tensors.items():
+            if tensor.is_floating_point():
+                tensors[name] = tensor = tensor.float()
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} holds values that are no numbers")
             if name.endswith("running_var") and (tensor < 0).any():
                 raise ValueError(f"{name} holds a negative variance")
     except (RuntimeError, ValueError, safetensors.SafetensorError, OverflowError) as error:
-        raise ValueError(f"the weights in {where} do not fit {wanted_by}: {one_line(error)}") from error
+        kind = type(network).__name__
+        raise ValueError(
+            f"the weights in {where} do not fit {kind} and its {CONFIG_FILE}: {one_line(error)}"
+        ) from error
     network.load_state_dict(tensors, strict=True, assign=True)
-
-
-def check_download(path: Path) -> None:
-    """Compare a large file in the Hub's cache with its SHA-256, by which the cache names it.
-
-    The client itself compares sizes only, so that a file with wrong bytes would load in silence.
-    """
-    name = path.resolve().name
-    if re.fullmatch("[0-9a-f]{64}", name):  # Not where links are not to be had: there files keep their own names.
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != name:
-                raise DamagedDownload(f"{path.name} is damaged: load it again with force_download=True")
-
-
-def _lacks(location: str, name: str) -> str:
-    if name == WEIGHTS_FILE:
-        return f"{location} holds no {name}, the only format of weights that is read"
-    return f"{location} holds no {name}: it is no saved model"
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    origin, options = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in options)
-    if origin is tuple and options[-1] is ...:
-        return isinstance(value, (list, tuple)) and all(_fits(entry, options[0]) for entry in value)
-    if origin is tuple:
-        return isinstance(value, (list, tuple)) and len(value) == len(options) and all(map(_fits, value, options))
-    if kind is float:
-        return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
-    # Types as they are: true is a whole number to Python, and to nobody else.
-    return type(value) is kind
-
-
-def _described(kind: Any) -> str:
-    options = typing.get_args(kind)
-    if typing.get_origin(kind) is tuple and options[-1] is ...:
-        return f"a list, each of it {_described(options[0])}"
-    if typing.get_origin(kind) is tuple:
-        return f"{len(options)} of: {_described(options[0])}"
-    return " or ".join(map(_described, options)) if options else _JSON_TYPES[kind]
-
-
-def _shown(value: Any) -> str:
-    text = str(value) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:60]} ..."

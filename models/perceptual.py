@@ -1,31 +1,29 @@
-"""The autoencoder of today: wider than the reports', trained to look right, with a prior fitted to its latents."""
+"""The perceptual autoencoder: wider than the reports', trained to look right, with a prior fitted to its latents."""
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Self
 
 import torch
 from torch import nn
 
 from . import latents
-from .base import FaceModel, Seed, check_names, check_prior, check_sizes
+from .base import FaceModel, Seed, check_sizes
 from .blocks import error_and_gradient, falling, half_squares, rising
 
-# Each takes as long as decoding twice or three times.
+# Each takes two to three times as long as decoding.
 MOST_ENCODING_STEPS = 50
 
-# Of encoding: how far a step goes towards the least error that there would be if the decoder were linear, and the same
-# everywhere as on average; the ridge under its curvature, in shares of the mean; and the draws that the average is of.
+# Encoding: the step size, the relative ridge, and the number of samples for the mean curvature.
 _STRIDE, _RIDGE, _DRAWS = 0.6, 0.03, 64
 
 
 class PerceptualAutoencoder(FaceModel):
     """Four convolutions and a fully connected layer down to a latent, and five transposed ones up to a face.
 
-    Training whitens its latents: over the training faces their numbers have the mean and variance that the prior had in
-    training, and are uncorrelated. They are no Gaussian for all that, so draws come from a mixture of Gaussians fitted
-    to them (Ghosh et al. 2020, arXiv:1903.12436), which `with_prior_variance` stretches. Refinement moves the latents
-    a little, and not the mixture.
+    Training whitens the latents: over the training faces their numbers are uncorrelated and have the prior's mean and
+    variance. Their distribution is still not Gaussian, so draws come from a mixture of Gaussians fitted to them (Ghosh et
+    al. 2020, arXiv:1903.12436).
 
     Args:
         latent_size: numbers in one latent.
@@ -34,21 +32,20 @@ class PerceptualAutoencoder(FaceModel):
         components: of the mixture.
         attributes: the names of the directions.
         prior_mean, prior_variance: of the whole mixture.
-        encoding_steps: by which `encode` brings latents nearer to an image than the encoder does.
+        encoding_steps: how many steps `encode` takes from the encoder's latents towards those with the least error.
 
     Attributes:
         mixture_logits, mixture_means, mixture_roots: (components,), (components, latent_size) and (components,
             latent_size, latent_size): the logarithms of the components' shares, up to a constant, their means, and the
             lower triangular roots of their covariances.
-        directions: (attributes, latent_size): by how much a latent differs, on average, between faces that have an
-            attribute and faces that do not, all other attributes being equal; stretched as draws are.
+        directions: (attributes, latent_size): the mean difference between the latents of faces with an attribute and
+            faces without it, all other attributes being equal. `with_prior_variance` stretches them as it does draws.
         preconditioner: (latent_size, latent_size), where there are encoding steps: the inverse of the mean curvature of
-            the squared pixel error, which makes steps of its gradients.
+            the squared pixel error. A step is its product with the error's gradient.
     """
 
     model_type = "perceptual-autoencoder"
     encodes = True
-    _later_arguments: ClassVar[dict[str, Any]] = {"encoding_steps": 0}
 
     def __init__(
         self,
@@ -61,19 +58,12 @@ class PerceptualAutoencoder(FaceModel):
         prior_variance: float = 1.0,
         encoding_steps: int = 0,
     ):
-        super().__init__()
-        check_sizes(
-            latent_size=latent_size,
-            components=components,
-            **{"each of channels": min(channels), "each of encoder_channels": min(encoder_channels)},
-        )
-        check_names(attributes, most=1000)
-        check_prior(prior_mean, prior_variance)
+        super().__init__(latent_size, prior_mean, prior_variance, attributes=attributes)
+        check_sizes(components=components, channels=channels, encoder_channels=encoder_channels)
         check_encoding_steps(encoding_steps)
-        self.latent_size, self.attributes = latent_size, tuple(attributes)
-        self.prior_mean, self.prior_variance, self.encoding_steps = prior_mean, prior_variance, encoding_steps
+        self.encoding_steps = encoding_steps
         self.encoder = falling(encoder_channels, latent_size)
-        # The first layer is what whitening is undone in.
+        # The first layer undoes the whitening.
         self.decoder = nn.Sequential(nn.Linear(latent_size, latent_size), *rising(latent_size, channels))
         self.mixture_logits = nn.Buffer(torch.zeros(components))
         self.mixture_means = nn.Buffer(torch.zeros(components, latent_size))
@@ -81,23 +71,22 @@ class PerceptualAutoencoder(FaceModel):
         self.directions = nn.Buffer(torch.zeros(len(attributes), latent_size))
         if encoding_steps:
             self.preconditioner = nn.Buffer(torch.zeros(latent_size, latent_size))
-        if not self.mixture_roots.is_meta:  # There, this would import PyTorch's compiler, and a file has them anyway.
-            self.mixture_means.fill_(prior_mean)
-            self.mixture_roots.diagonal(dim1=1, dim2=2).fill_(prior_variance**0.5)
+        nn.init.constant_(self.mixture_means, prior_mean)
+        nn.init.constant_(self.mixture_roots.diagonal(dim1=1, dim2=2), prior_variance**0.5)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to latents (n, latent_size).
 
-        An encoder, which has learned from many faces, is never quite right about one. In eval mode its latents take
-        `encoding_steps` steps down the squared pixel error of their own reconstructions (iterative amortised inference:
-        Marino et al. 2018, arXiv:1807.09356): Gauss-Newton steps, by a mean curvature in place of each face's own. No
-        error grows: a step too far is taken again, half as long.
+        In eval mode the encoder's latents take `encoding_steps` steps down the squared pixel error of their
+        reconstructions (iterative amortised inference: Marino et al. 2018, arXiv:1807.09356). They are Gauss-Newton
+        steps with a mean curvature in place of each face's own. No error grows: a step that went too far is taken again,
+        half as long.
         """
         z = super().encode(x)
         if self.training or not self.encoding_steps:
             return z
         x = x.to(z)
-        # The latent with the least error yet, and the slope there.
+        # The latent with the least error so far, and the error's gradient there.
         nearest, slope, least = z, torch.zeros_like(z), torch.full_like(z[:, :1], torch.inf)
         stride = torch.full_like(least, _STRIDE)
         for _ in range(self.encoding_steps):
@@ -110,9 +99,9 @@ class PerceptualAutoencoder(FaceModel):
 
     @torch.no_grad()
     def fit_preconditioner(self) -> None:
-        """Learn what encoding takes its steps by, from how the decoder's pictures change with the numbers of 64 draws.
+        """Set the preconditioner, from how the decoder's pictures change with each number of 64 draws.
 
-        It takes ten seconds, and has to be done again when the decoder has changed.
+        It takes ten seconds, and must be done again when the decoder has changed.
         """
         decode = copy.deepcopy(self.decoder).eval()
         curvature = torch.zeros(self.latent_size, self.latent_size, dtype=torch.float64)
@@ -120,22 +109,20 @@ class PerceptualAutoencoder(FaceModel):
         for z in self.sample_latent(_DRAWS, seed=0).to(self.dtype):
             slopes = (decode(z + change) - decode(z[None])).flatten(1).cpu().double() / 0.1
             curvature += slopes @ slopes.T / _DRAWS
-        # Without a ridge a number that hardly shows would be sent far away; none shows where training failed.
+        # Without a ridge, steps would go far in numbers that hardly show. Where training failed, none shows.
         ridge = (_RIDGE * curvature.trace() / self.latent_size).clamp(min=1e-6)
         self.preconditioner.copy_(torch.linalg.inv(curvature + ridge * torch.eye(self.latent_size)))
 
     def with_encoding_steps(self, steps: int) -> Self:
-        """The same model, whose `encode` takes so many steps: a copy. Nothing that it draws changes.
+        """A copy in which `encode` takes so many steps. Its draws and its decoder stay the same.
 
-        The first steps of a model that had none take ten seconds to prepare, see `fit_preconditioner`.
+        Where there were none before, this takes ten seconds: see `fit_preconditioner`.
 
         Raises:
             ValueError: it is no whole number from 0 to 50.
         """
         check_encoding_steps(steps)
-        model = copy.deepcopy(self)
-        model.encoding_steps = steps = int(steps)
-        model._hub_mixin_config = {**self._hub_mixin_config, "encoding_steps": steps}  # type: ignore[dict-item]
+        model = self._reconfigured(encoding_steps=int(steps))
         if not steps and self.encoding_steps:
             del model.preconditioner
         if steps and not self.encoding_steps:
@@ -146,27 +133,25 @@ class PerceptualAutoencoder(FaceModel):
     def sample_latent(
         self, count: int, seed: Seed = None, mean: float | None = None, variance: float | None = None
     ) -> torch.Tensor:
-        """Draw latents from the mixture, moved and stretched as a whole to another mean or variance.
+        """Latents drawn from the mixture, as `FaceModel.sample_latent` returns them.
 
-        The noise and the component belong to the seed: moving the mean moves the same faces.
-
-        Args and returns as of `FaceModel.sample_latent`.
+        Another mean or variance moves or stretches the mixture as a whole.
         """
         mean = self.prior_mean if mean is None else mean
         variance = self.prior_variance if variance is None else variance
-        latents.sample_normal(0, 1, 0, mean, variance)  # Complains, as every draw does, of what are no such numbers.
+        latents.sample_normal(0, 1, 0, mean, variance)  # Raises ValueError if they are no such numbers.
         noise = latents.sample_normal(count, self.latent_size, seed)
         shares = self.mixture_logits.cpu().double().softmax(0).numpy()
         means, roots = self.mixture_means.cpu().float(), self.mixture_roots.cpu().float().tril()
         z = torch.empty_like(noise)
-        # A face at a time, so that it does not depend on how many are drawn with it.
+        # One face at a time, so that it does not depend on how many are drawn with it.
         for i, component in enumerate(latents.sample_indices(count, shares, seed)):
             z[i] = means[component] + roots[component] @ noise[i]
         stretch = (float(variance) / self.prior_variance) ** 0.5
         return ((z - self.prior_mean) * stretch + float(mean)).to(self.device)
 
     def with_prior_variance(self, variance: float) -> Self:
-        """As of `FaceModel`; directions are stretched as draws are, and tell as much of these as before."""
+        """As of `FaceModel`. Directions are stretched as draws are."""
         model = super().with_prior_variance(variance)
         stretch = (model.prior_variance / self.prior_variance) ** 0.5
         model.mixture_means.sub_(self.prior_mean).mul_(stretch).add_(self.prior_mean)
@@ -177,11 +162,11 @@ class PerceptualAutoencoder(FaceModel):
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
         """Latents (n, latent_size) moved along the directions of these attributes.
 
-        1 (or True) moves by the difference between drawn faces that have the attribute and others, -1 (or False)
-        the other way.
+        1 or True adds the whole direction, the mean difference between faces with the attribute and without it. -1 or
+        False subtracts it.
 
         Raises:
-            ValueError: it has no direction of that name, or a number is beyond what a latent can hold.
+            ValueError: there is no direction of that name, or a number is not between -1e6 and 1e6.
         """
         z = self._check_latent(z).clone()
         for index, value in self._check_attributes(attributes).items():
@@ -190,6 +175,6 @@ class PerceptualAutoencoder(FaceModel):
 
 
 def check_encoding_steps(steps: int) -> None:
-    """Raise ValueError unless encoding can take so many."""
+    """Raise ValueError unless it is a whole number from 0 to MOST_ENCODING_STEPS."""
     if latents.whole_number("encoding_steps", steps) > MOST_ENCODING_STEPS:
         raise ValueError(f"encoding_steps is {steps}: it must be {MOST_ENCODING_STEPS} or less")

@@ -15,7 +15,6 @@ import torch
 import models
 from models import FaceModel
 from models.images import IMAGE_SIZE, denormalise
-from models.speed import accelerate
 
 from . import zoo
 from .zoo import MODELS
@@ -98,7 +97,7 @@ def _to_bytes(x: torch.Tensor) -> np.ndarray:
 
 @cache
 def _fast_layers(name: str) -> torch.nn.Sequential:
-    return accelerate(load(name).decoder_layers)
+    return load(name).decoder_layers
 
 
 @cache

@@ -28,7 +28,6 @@ from PIL import Image
 from models import Autoencoder, Generator
 from models.images import crop
 from models.index import read_index
-from models.speed import accelerate
 from train.autoencoder import AutoencoderSettings
 from train.autoencoders import AutoencoderTrainer
 from train.data import Faces, find_source
@@ -209,8 +208,7 @@ def decoding(weights: Path, settings: BenchSettings) -> None:
     for count in AT_ONCE:
         times = 40 // count + 1
         decoders = {
-            name: partial(accelerate(model.decoder_layers), model.sample_latent(count, seed=0))
-            for name, model in models.items()
+            name: partial(model.decoder_layers, model.sample_latent(count, seed=0)) for name, model in models.items()
         }
         rounds = [
             {name: 1000 * seconds(decode, times) / times / count for name, decode in decoders.items()}

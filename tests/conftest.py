@@ -72,9 +72,9 @@ def draw_face(number: int, size: tuple[int, int] = (89, 109)) -> Image.Image:
     return face
 
 
-def encode(image: Image.Image, format: str) -> bytes:
+def encode(image: Image.Image, format: str, **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format)
+    image.save(buffer, format, **options)
     return buffer.getvalue()
 
 

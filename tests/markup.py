@@ -71,4 +71,4 @@ def history_with(folder: Path, **changes: object) -> Path:
 
 def unchecked(folder: Path) -> History:
     """What `load_history` would refuse, for what must be safe without it too."""
-    return History(json.loads((folder / TRAINING_FILE).read_text()), folder / EPOCHS_FILE)
+    return History(animation=folder / EPOCHS_FILE, **json.loads((folder / TRAINING_FILE).read_text()))

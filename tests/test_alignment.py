@@ -21,7 +21,7 @@ from models.alignment import (
     look,
     look_again,
 )
-from models.images import from_pil, open_image, to_pil, to_uint8
+from models.images import from_pil, to_pil, to_uint8
 from tests.conftest import WEIGHTS as BUNDLED
 
 
@@ -44,8 +44,8 @@ def difference(a: Image.Image, b: Image.Image) -> float:
 
 @pytest.fixture(scope="module")
 def faces() -> list[Image.Image]:
-    """Eight 64 x 64 faces in the framing, the best of 32."""
-    return sorted(Generator.from_pretrained(BUNDLED / "gan").generate(32, seed=0), key=distance)[:8]
+    """Five 64 x 64 faces in the framing, the best of 16."""
+    return sorted(Generator.from_pretrained(BUNDLED / "gan").generate(16, seed=0), key=distance)[:5]
 
 
 def photograph(*placed: tuple[Image.Image, int, float, tuple[int, int]], size: tuple[int, int]) -> Image.Image:
@@ -59,7 +59,7 @@ def photograph(*placed: tuple[Image.Image, int, float, tuple[int, int]], size: t
 
 
 @pytest.mark.parametrize(
-    "degrees", [0, 20, -100, *(pytest.param(more, marks=pytest.mark.slow) for more in (-35, 90, 130, 180))]
+    "degrees", [20, -100, *(pytest.param(more, marks=pytest.mark.slow) for more in (0, -35, 90, 180))]
 )
 def test_a_face_is_turned_upright_and_framed(faces, degrees):
     aligned = [align(photograph((face, 200, degrees, (150, 30)), size=(500, 400))) for face in faces]
@@ -70,30 +70,26 @@ def test_a_face_is_turned_upright_and_framed(faces, degrees):
     # Of real faces too a few are missed, or taken for faces the wrong way round.
     assert sum(found.faces == 1 and angle < 10 for found, angle in zip(aligned, off, strict=True)) >= len(faces) - 1
     assert np.median([difference(found.image, face) for found, face in zip(aligned, faces, strict=True)]) < 30
-    turned = sum(
-        f"A face was found, turned upright by {round(abs(found.angle))} degrees" in found.note for found in aligned
-    )
-    assert turned == sum(round(abs(found.angle)) >= 2 for found in aligned if found.faces)
 
 
-def test_a_large_photograph(faces):
-    found = align(photograph((faces[0], 900, 10, (2500, 1200)), size=(4000, 3000)))
-    assert found.faces == 1 and distance(found.image) < 1 and abs(found.angle + 10) < 5
+@pytest.mark.parametrize(
+    "face, size",
+    [((900, 10, (2500, 1200)), (4000, 3000)), ((40, 0, (4, 8)), (60, 56)), ((90, 0, (4, 8)), (110, 106))],
+)
+def test_large_and_small_photographs(faces, face, size):
+    found = align(photograph((faces[0], *face), size=size))
+    assert found.faces == 1 and distance(found.image) < 1.5 and abs(found.angle + face[1]) < 5
 
 
-@pytest.mark.parametrize("side", [40, 64, 90])
-def test_a_small_photograph(faces, side):
-    found = align(photograph((faces[0], side, 0, (4, 8)), size=(side + 20, side + 16)))
-    assert found.faces == 1 and distance(found.image) < 1.5
-
-
-def test_the_larger_of_two_faces_is_taken(faces):
+def test_the_largest_of_several_faces_is_taken(faces):
     small, large = (faces[0], 90, 0, (20, 20)), (faces[1], 160, 10, (200, 100))
     for placed in ((small, large), (large, small)):
         found = align(photograph(*placed, size=(440, 320)))
         assert found.faces == 2
         assert found.note.startswith("Two faces were found: this is the larger one")
         assert 2 * difference(found.image, faces[1]) < difference(found.image, faces[0])
+    found = align(photograph(*((face, 100, 0, (110 * i, 40)) for i, face in enumerate(faces)), size=(560, 200)))
+    assert found.faces == 5 and found.note.startswith("5 faces were found: this is the largest")
 
 
 def test_a_second_look_keeps_to_its_face(faces):
@@ -108,12 +104,6 @@ def test_a_second_look_keeps_to_its_face(faces):
         assert len(detect(cut(to_uint8(picture), first), LEAST_FRAMED_FACE)) == 2
         _, second = look_again(to_uint8(picture), first)
         assert abs(second(exact.inverse(TARGETS)) - TARGETS).mean() < 1.5
-
-
-def test_more_faces_are_counted(faces):
-    found = align(photograph(*((face, 100, 0, (110 * i, 40)) for i, face in enumerate(faces[:5])), size=(560, 200)))
-    assert found.faces == 5
-    assert found.note.startswith("5 faces were found: this is the largest")
 
 
 def test_without_a_face_the_middle_is_taken():
@@ -152,28 +142,20 @@ def test_a_picture_of_the_models_own_size_is_taken_as_it_is(faces):
     assert "as it is" in found.note and found.faces == 0
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "I;16"])
 def test_every_mode(faces, mode):
     picture = photograph((faces[0], 200, 20, (50, 30)), size=(400, 300))
     if mode == "I;16":
         picture = Image.fromarray(np.asarray(picture.convert("L"), dtype=np.uint16) * 257)
     else:
-        picture = picture.convert("L").convert(mode) if mode == "F" else picture.convert(mode)
+        picture = picture.convert(mode)
     assert picture.mode == mode
     found = align(picture)
     assert found.image.mode == "RGB" and found.faces == 1 and abs(found.angle + 20) < 5
     assert difference(found.image.convert("L"), faces[0].convert("L")) < 40
 
 
-def test_the_cameras_rotation_comes_first(faces, tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # The camera was held on its side: turn by 270 degrees to see it.
-    picture = photograph((faces[0], 200, 0, (50, 30)), size=(400, 300))
-    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "rotated.png", exif=exif)
-    assert abs(align(open_image(tmp_path / "rotated.png")).angle) < 5
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 2), (63, 64), (10000, 3), (3, 10000), (641, 160), (2000, 2001)])
+@pytest.mark.parametrize("size", [(1, 1), (63, 64), (10000, 3), (3, 10000), (641, 160)])
 def test_every_size_becomes_64_by_64(size):
     found = align(Image.new("RGB", size, "red"))
     assert found.image.size == (64, 64) and found.faces == 0
@@ -181,7 +163,7 @@ def test_every_size_becomes_64_by_64(size):
 
 
 def test_threads_do_not_disturb_each_other(faces):
-    pictures = [photograph((face, 150, 15, (50, 30)), size=(300, 260)) for face in faces]
+    pictures = [photograph((face, 150, 15, (50, 30)), size=(300, 260)) for face in faces[:3]]
     expected = [align(picture) for picture in pictures]
     with ThreadPoolExecutor(len(pictures)) as threads:
         for found, alone in zip(threads.map(align, pictures), expected, strict=True):
@@ -250,12 +232,8 @@ def test_a_similarity_is_fitted_inverted_and_composed():
     other = Similarity(0.3j, 5)
     assert np.allclose(fitted.then(other)(points), other(fitted(points)))
     assert Similarity(-1).angle == Similarity(complex(-1, -0.0)).angle == 180
-
-
-def test_a_fit_heeds_the_weights():
-    """A nose far off moves a fit less than an eye as far off."""
     off = []
-    for landmark in (0, 2):
+    for landmark in (0, 2):  # A nose far off moves a fit less than an eye as far off.
         points = TARGETS.copy()
         points[landmark] += 5
         off.append(abs(Similarity.fit(points, TARGETS, LANDMARK_WEIGHTS)(TARGETS) - TARGETS).mean())

@@ -27,16 +27,10 @@ def test_the_framing_is_measured_and_found_again(tmp_path, capsys, monkeypatch):
     assert value("PSNR") > value("PSNR of the middle") + 3
 
 
-def test_a_data_set_without_faces_is_refused_in_words(celeba):
-    with pytest.raises(TrainingError, match="no face is found"):
-        alignment.main(["--dataset", str(celeba), "--faces", "8"])
-
-
-def test_faces_must_be_left_to_hide(celeba):
-    with pytest.raises(TrainingError, match="--faces is 48: the data set holds no more"):
-        alignment.main(["--dataset", str(celeba), "--faces", "48"])
-
-
-def test_settings_are_checked():
-    with pytest.raises(TrainingError, match="--faces is 0"):
-        alignment.AlignmentSettings(faces=0)
+@pytest.mark.parametrize(
+    "faces, words",
+    [("8", "no face is found"), ("48", "--faces is 48: the data set holds no more"), ("0", "--faces is 0")],
+)
+def test_what_cannot_be_measured_is_refused_in_words(celeba, faces, words):
+    with pytest.raises(TrainingError, match=words):
+        alignment.main(["--dataset", str(celeba), "--faces", faces])

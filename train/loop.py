@@ -118,8 +118,8 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
     try:
         if type(before) is not type(model) or before.discrete_size != model.discrete_size:
             raise RuntimeError("it is of another class, or has other bits")
-        if getattr(before, "has_affine", False):
-            model = model.strengthened({})  # type: ignore[operator]
+        if before.config.get("affine"):
+            model = type(model)(**{**model.config, "affine": True})
         model.load_state_dict(weights | fitted)
     except RuntimeError as error:
         raise TrainingError(

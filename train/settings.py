@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn, Type
 
 import tyro
 
+from models.hub import ask_this_machine_directly
+
 if TYPE_CHECKING:
     import torch
 
@@ -247,7 +249,7 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # For names that the terminal's encoding does not have.
     _find_a_home()
-    _ask_this_machine_directly()
+    ask_this_machine_directly()
     try:
         command(sys.argv[1:])
     except TrainingError as error:
@@ -276,10 +278,3 @@ def _find_a_home() -> None:
         folder.mkdir(exist_ok=True)
         os.environ["HOME"] = str(folder)
         print(f"There is no home folder that can be written: what is kept for later runs goes to {folder}.")
-
-
-def _ask_this_machine_directly() -> None:
-    """Whatever proxy there is, addresses of this machine are not asked by way of it."""
-    for name in ("no_proxy", "NO_PROXY"):
-        if (hosts := os.environ.get(name, "")) != "*":
-            os.environ[name] = ",".join(filter(None, (hosts, "localhost", "127.0.0.1", "::1")))
