@@ -21,7 +21,10 @@ from train.card import document
 from train.record import Record
 from train.settings import TrainingError, run_command
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="forks, looks into /proc and limits the sizes of files")
+# CUDA does not survive a fork.
+LINUX = pytest.mark.skipif(
+    sys.platform != "linux" or torch.cuda.is_available(), reason="forks, looks into /proc and limits the sizes of files"
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,22 +34,12 @@ def small_adversary():
         yield
 
 
-@pytest.fixture(scope="module")
-def processes():
-    """Calls a function of this module in a process of its own, and returns its exit status, as often as is asked for.
-
-    A server that has imported PyTorch once forks each of them.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "sklearn.mixture", "sklearn.linear_model"])
-
-    def call(function, *arguments) -> int:
-        process = context.Process(target=function, args=arguments)
-        process.start()
-        process.join()
-        return process.exitcode
-
-    return call
+def in_a_process(function, *arguments) -> int:
+    """The exit status of a process that calls a function. It is forked, since importing PyTorch takes long."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+    process.start()
+    process.join(timeout=200)
+    return process.exitcode
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +101,12 @@ def run_until_killed(name: str, moment: str | int, words: list[str]) -> None:
         pytest.param("perceptual", 3, (3, 9, 15), marks=pytest.mark.slow),
     ],
 )
-def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(name, epochs, moments, processes, arguments, tmp_path):
+def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(name, epochs, moments, arguments, tmp_path):
     main, _, own = COMMANDS[name]
     main(arguments(epochs, "straight", own))
     words = arguments(epochs, "killed", own)
     for number, moment in enumerate(moments):
-        assert processes(run_until_killed, name, moment, [*words, *["--resume"] * (number > 0)]) == -signal.SIGKILL
+        assert in_a_process(run_until_killed, name, moment, [*words, *["--resume"] * (number > 0)]) == -signal.SIGKILL
         if isinstance(moment, int):
             assert torch.load(tmp_path / "killed/checkpoint.pt")["position"]["step"] == moment
     main([*words, "--resume"])
@@ -140,8 +133,8 @@ def run_as_a_command(words: list[str], told: Path, size_limit: int | None = None
 
 
 @LINUX
-def test_sigterm_saves_and_says_how_to_go_on(processes, arguments, tmp_path):
-    assert processes(run_as_a_command, arguments(2), tmp_path / "told", None, 3) == 128 + 15
+def test_sigterm_saves_and_says_how_to_go_on(arguments, tmp_path):
+    assert in_a_process(run_as_a_command, arguments(2), tmp_path / "told", None, 3) == 128 + 15
     told = (tmp_path / "told").read_text()
     assert "stopped at step 4" in told and "--resume" in told and "Traceback" not in told
     assert torch.load(tmp_path / "run/checkpoint.pt")["position"]["step"] == 4
@@ -162,9 +155,9 @@ def run(done, tmp_path) -> Path:
 
 
 @LINUX
-def test_a_disk_that_takes_no_more_ends_in_a_sentence_and_keeps_the_checkpoint(processes, run, arguments, tmp_path):
+def test_a_disk_that_takes_no_more_ends_in_a_sentence_and_keeps_the_checkpoint(run, arguments, tmp_path):
     before, resumed = (run / "checkpoint.pt").read_bytes(), [*arguments(3), "--resume"]
-    assert processes(run_as_a_command, resumed, tmp_path / "told", len(before) // 2) == 1
+    assert in_a_process(run_as_a_command, resumed, tmp_path / "told", len(before) // 2) == 1
     told = (tmp_path / "told").read_text()
     assert "error: cannot write" in told and "File too large" in told and "Traceback" not in told
     assert (run / "checkpoint.pt").read_bytes() == before

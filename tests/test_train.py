@@ -353,7 +353,7 @@ def convolutions(folder) -> dict[str, torch.Tensor]:
 def test_training_starts_from_a_trained_model(name, straight, arguments, tmp_path):
     main, _, own = COMMANDS[name]
     first = straight(name) / "model"
-    own = [*own, "--start-from", str(first), "--learning-rate", "1e-12", "--seed", "1"]
+    own = [*own, "--start-from", str(first), "--learning-rate", "1e-9", "--seed", "1"]
     own += ["--encoding-steps", "0"] if name == "perceptual" else []  # Which also is fitted anew.
     main(arguments(own, epochs=1))
     before, after = convolutions(first), convolutions(tmp_path / "run/model")

@@ -163,13 +163,13 @@ def test_an_average_remembers_its_share_of_the_training(number, width):
     """Of weights that are the number of their step, it is the mean step: its width tells which one."""
     layer = nn.Linear(1, 1, bias=False)
     averages = Averages(layer)
-    for step in range(1, 1001):
+    for step in range(1, 2001):
         nn.init.constant_(layer.weight, step)
         averages.update(layer)
     # A density (p + 1) s^p on [0, 1] has the mean (p + 1) / (p + 2) and the variance (p + 1) / ((p + 2)^2 (p + 3)).
-    mean = averages.model(width).weight.item() / 1000
+    mean = averages.model(width).weight.item() / 2000
     power = (2 * mean - 1) / (1 - mean)
-    assert ((power + 1) / ((power + 2) ** 2 * (power + 3))) ** 0.5 == pytest.approx(width, rel=0.01)
+    assert ((power + 1) / ((power + 2) ** 2 * (power + 3))) ** 0.5 == pytest.approx(width, rel=0.02)
     assert averages.each[number].module is averages.model(width)
 
 
@@ -316,16 +316,16 @@ def test_a_rare_value_counts_by_the_root_of_its_rareness():
     assert off == pytest.approx([(2 / 3) ** 0.5, 2**0.5], rel=0.01)
 
 
-def test_bits_are_drawn_as_the_training_faces_have_them(pixels):
-    """Who has a hat smiles. Also long after they were counted, and by whichever average is kept."""
-    trainer = attribute_gan_trainer(torch.cat([pixels] * 10), average=0.1)
-    trainer.end_epoch()
-    trained(trainer, normalise(pixels), 20)
-    trainer.end_epoch()
-    smiling, hat = trainer.model().sample_latent(4000, seed=0)[:, 5:7].T
-    assert (smiling > 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
-    assert (hat > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
-    assert (smiling[hat > 0] > 0).float().mean() > 0.95
+def test_bits_are_drawn_as_the_training_faces_have_them(pixels, images):
+    """Who has a hat smiles. At once, also long after they were counted, and by whichever average is kept."""
+    trainer = attribute_gan_trainer(pixels.repeat(10, 1, 1, 1), average=0.1)
+    for _ in range(2):
+        trained(trainer, images, 5)
+        trainer.end_epoch()
+        smiling, hat = trainer.model().sample_latent(4000, seed=0)[:, 5:7].T
+        assert (smiling > 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
+        assert (hat > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+        assert (smiling[hat > 0] > 0).float().mean() > 0.95
 
 
 # Autoencoders.
@@ -421,9 +421,9 @@ def test_a_plain_autoencoder_is_kept_whitened_or_as_it_was_trained(pixels, image
 
 def test_a_perceptual_autoencoder_learns_both_distances(pixels, images):
     trainer = perceptual_trainer(pixels, perceptual_weight=0.5, learning_rate=0.01)
-    losses = trained(trainer, images, 12)
+    losses = trained(trainer, images, 8)
     for name in ("pixel_loss", "perceptual_loss"):
-        assert losses[-1][name] < losses[0][name] * 0.8, name
+        assert losses[-1][name] < losses[0][name] * 0.9, name
     assert trained(perceptual_trainer(pixels, perceptual_weight=0.0), images, 1)[0].keys() == {"pixel_loss"}
 
 
@@ -492,7 +492,7 @@ def test_reconstructions_are_held_while_draws_learn(pixels, images, small_advers
             trainer.step(images, step)
         errors.append((trainer.autoencoder(images) - images).square().mean().item())
         assert torch.equal(weights(trainer.autoencoder.encoder), encoder) == (weight == 0)
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_draws_follow_the_latents(pixels, images, small_adversary):

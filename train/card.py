@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
@@ -77,11 +78,10 @@ def check_kind(kind: str) -> None:
     Raises:
         TrainingError: the template of the kind is missing, or leaves out a part of the card.
     """
-    parts = _TEMPLATES.get_template("card.md").blocks.keys()
-    try:
-        filled = _TEMPLATES.get_template(f"{kind}.md").blocks.keys()
-    except TemplateNotFound:
-        filled = set()
+    parts = _TEMPLATES.get_template("card.md").blocks
+    filled: set[str] = set()
+    with suppress(TemplateNotFound):
+        filled = set(_TEMPLATES.get_template(f"{kind}.md").blocks)
     if missing := ", ".join(part for part in parts if part not in filled):
         raise TrainingError(f"train/cards/{kind}.md lacks what the card of a {kind} says: {missing}")
 
