@@ -23,7 +23,7 @@ from page.recipe import Recipe
 from page.site import DRAWN
 from page.story import SMOOTH_STEPS, signature
 from page.zoo import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
-from study.attributes import best_first, kind_of, name_of
+from study.attributes import graded, kind_of, name_of
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
 EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder", 0, 4))
@@ -34,9 +34,9 @@ SMILES, BROKEN = 3, 100
 
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
-# Attributes that an eye can tell, which takes the hats of our models for bangs and their gray hair for age: the five that
-# work best are drawn.
-TOLD_BY_EYE = (
+# Attributes that people see in a picture; our models' hats look like bangs, their gray hair like age. Of these, the five
+# that work best are drawn.
+VISIBLE = (
     *("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Bangs", "Heavy_Makeup", "Bald"),
     *("Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open"),
 )
@@ -61,7 +61,7 @@ def sheet(rows: dict[str, list[Image.Image]], headings: tuple[str, ...] = ()) ->
 
 
 def bits(model: FaceModel, names: list[str], seed: int = 0) -> Image.Image:
-    """Of each attribute eight faces with its bit off, and below them the same with it on."""
+    """For each attribute eight faces with its bit off, and below them the same faces with it on."""
     rows = {}
     for name in names:
         for word, value in (("off", False), ("on", True)):
@@ -70,7 +70,7 @@ def bits(model: FaceModel, names: list[str], seed: int = 0) -> Image.Image:
 
 
 def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (2, 21)) -> Image.Image:
-    """Two faces drawn from the prior, such as show what is changed, each moved along the direction of each attribute."""
+    """Two faces that show changes well, moved along the direction of each attribute."""
     rows = {
         name_of(name): [
             face for seed in seeds for step in STEPS for face in model.generate(1, seed=seed, attributes={name: step})
@@ -81,7 +81,7 @@ def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (2, 
 
 
 def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:
-    """A picture for each model whose bits or directions have names.
+    """Draw a picture for each model with named attributes.
 
     Args:
         models: by the names of their folders.
@@ -89,21 +89,22 @@ def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -
     """
     measured = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"models": {}}
     for name, model in models.items():
-        # What nobody has measured may work.
-        told, known = list(model.attributes), measured["models"].get(name)
-        if known:
-            told = [attribute for attribute, its in best_first(known, measured["judges"]).items() if its["works"]]
-        chosen = [attribute for attribute in told if attribute in TOLD_BY_EYE][:5]
+        working = list(model.attributes)
+        if name in measured["models"]:
+            grades = graded(measured["models"][name], measured["classifiers"])
+            working = grades["told apart"] + grades["works"]
+        chosen = [attribute for attribute in working if attribute in VISIBLE][:5]
         if chosen:
             picture = bits(model, chosen) if model.discrete_size else directions(model, chosen)
             picture.save(folder / f"{name}-{kind_of(model)}.png")
 
 
 def first_pictures(folder: Path) -> None:
-    """What the page shows before any network is loaded: for each tab the faces that its first settings draw.
+    """Draw what the page shows before any network is loaded: for each tab the faces that its first settings draw, the
+    icon, and the picture of a link.
 
     Args:
-        folder: takes faces.webp, living.webp, morph.webp, apart.webp and tour.webp, the icon and the picture of a link.
+        folder: takes faces.webp, living.webp, morph.webp, apart.webp, tour.webp, icon.png and card.jpg.
     """
     settings = {tab.name: {control.name: _first(control) for control in tab.controls} for tab in site.tabs()}
 
@@ -113,7 +114,7 @@ def first_pictures(folder: Path) -> None:
     z = network.sample_latent(chosen["faces"], seed=chosen["seed"])
     faces = decode(model, z)
     write(folder / "faces.webp", faces, columns=3)
-    # As `sway` of page/front/tabs/generate.js lets a face live: once around a small circle that touches its latent.
+    # Once around a small circle that touches the latent, as `sway` of page/front/tabs/generate.js moves a face.
     across, along = network.sample_latent(2, seed=1)[:, : network.continuous_size] - network.prior_mean
     angles = torch.arange(LIVING_FRAMES)[:, None] * 2 * math.pi / LIVING_FRAMES
     living = z[number].repeat(LIVING_FRAMES, 1)
@@ -151,7 +152,7 @@ def first_pictures(folder: Path) -> None:
         card.paste(Image.fromarray(face).resize((210, 210), Image.Resampling.BICUBIC), where)
     card.save(folder / "card.jpg", quality=85)
 
-    # By which weights they were drawn: where others are shown, the pictures are not.
+    # The weights that drew them: a page with other weights does not show these pictures.
     drawn = {
         MODELS[name] for name in (model, settings["interpolate"]["model"], settings["out-of-distribution"]["models"])
     }

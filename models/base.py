@@ -374,7 +374,7 @@ class FaceModel(PretrainedModel):
         if batch_size is None:
             batch_size = self.generate_batch_size
         batches = z.split(latents.whole_number("batch_size", batch_size, least=1))
-        return [face for batch in batches for face in to_pil(self.decode(batch))]
+        return [face for batch in batches if len(batch) for face in to_pil(self.decode(batch))]
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         if not isinstance(z, torch.Tensor):

@@ -71,11 +71,11 @@ def _may_write(token: dict[str, Any]) -> bool:
     return any("write" in permission for scope in scopes for permission in scope.get("permissions", []))
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error's message in one line of at most 300 characters, without passwords."""
     return without_password(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
 def without_password(text: str) -> str:
     """A text without the user and password of its addresses, which HF_ENDPOINT may hold."""
-    return re.sub(r"//[^/\s@]*@", "//", text)
+    return re.sub(r"//[^/\s]*@", "//", text)

@@ -3,16 +3,13 @@
 import itertools
 import math
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import numpy as np
 import torch
-import tyro
 
 from models.alignment import (
     FRAME_SIZE,
@@ -32,7 +29,7 @@ from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_p
 from train.data import crop_by_itself, find_source
 from train.folder import printable
 from train.losses import psnr
-from train.settings import DataSettings, Range, TrainingError, run_command
+from train.settings import DataSettings, Range, TrainingError, command_line, run_command
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)
@@ -46,13 +43,13 @@ TILTS = ((0, 15), (15, 30), (30, 45), (45, 135), (135, 180))
 @dataclass(frozen=True)
 class AlignmentSettings(DataSettings):
     faces: Annotated[int, Range(1, 1_000_000)] = 2000
-    """Measure the landmarks of the first so many."""
+    """How many faces' landmarks are measured, the first ones."""
 
     photographs: Annotated[int, Range(1, 1_000_000)] = 200
-    """Hide so many of the next ones in pictures, at each tilt, and look for them."""
+    """How many of the next faces are hidden in pictures, at each tilt, and looked for."""
 
     def images(self) -> Iterator[torch.Tensor]:
-        """The aligned faces as they are, each (1, 3, height, width) uint8."""
+        """The data set's aligned faces, each (1, 3, height, width) uint8."""
         for picture in find_source(self, self.split).pictures():
             try:
                 yield picture.pixels()
@@ -61,24 +58,24 @@ class AlignmentSettings(DataSettings):
 
 
 def framing(pixels: torch.Tensor) -> Similarity:
-    """What training does to (1, 3, height, width), as a map of points: `resize_and_crop` with the crop of CelebA."""
+    """Where training moves the points of a picture (1, 3, height, width), by `resize_and_crop` with the crop of CelebA."""
     height, width = pixels.shape[-2:]
     scale = IMAGE_SIZE / (crop_by_itself(pixels) * min(height, width))
     return Similarity(scale, CENTRE - scale * complex(width, height) / 2)
 
 
 def landmarks(images: list[torch.Tensor]) -> np.ndarray:
-    """MTCNN's landmarks of aligned faces in the 64 x 64 frame: (n, 5, 2), n as many as are found."""
+    """MTCNN's landmarks of the aligned faces in which it finds one, in the 64 x 64 frame: (n, 5, 2)."""
     found = [look(pixels, framing(pixels)) for pixels in images]
     points = np.array([faces[0][1] for faces in found if faces]).reshape(-1, 5)
     return np.stack((points.real, points.imag), axis=-1)
 
 
 def hide(pixels: torch.Tensor, tilt: float, generator: np.random.Generator) -> tuple[torch.Tensor, Similarity]:
-    """An aligned face tilted, somewhere in a picture, (1, 3, 256, 256) uint8, and the map from there to the frame.
+    """A picture (1, 3, 256, 256) uint8 with an aligned face tilted somewhere in it, and the map from there to the frame.
 
     The frame is a quarter to two thirds as wide as the picture, and its middle lies within the picture's middle half.
-    Around the face its edge goes on.
+    Beyond the face's picture, its edge is repeated.
     """
     size = FRAME_SIZE * math.exp(generator.uniform(math.log(1 / 4), math.log(2 / 3)))
     x, y = generator.uniform(FRAME_SIZE / 4, FRAME_SIZE * 3 / 4, 2)
@@ -90,13 +87,14 @@ def hide(pixels: torch.Tensor, tilt: float, generator: np.random.Generator) -> t
 
 
 def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str, float]:
-    """Hide each face at an angle between two, to either side, and align the picture."""
+    """What is found again of faces that are hidden at angles between two tilts, to either side: shares and medians."""
     generator = np.random.default_rng(0)
     exact, middle, once, recovered, errors, sure = [], [], [], [], [], 0
     for pixels in images:
         tilt = generator.uniform(*tilts) * generator.choice((-1, 1))
         picture, to_frame = hide(pixels, tilt, generator)
-        decibels = partial(_decibels, normalise(resize_and_crop(pixels, crop_by_itself(pixels))))
+        original = normalise(resize_and_crop(pixels, crop_by_itself(pixels)))
+        decibels = lambda face, original=original: psnr(face, original).item()
         exact.append(decibels(normalise(resize_and_crop(cut(picture, to_frame)))))
         if found := detect(picture, LEAST_FACE):
             first = Similarity.fit(found[0][1], TARGETS, LANDMARK_WEIGHTS)
@@ -123,12 +121,8 @@ def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str,
     }
 
 
-def _decibels(original: torch.Tensor, face: torch.Tensor) -> float:
-    return psnr(face, original).item()
-
-
 def seconds(images: list[torch.Tensor], side: int, degrees: int) -> float:
-    """Processor time to align a square photograph, turned counter-clockwise: the median over the faces in it."""
+    """Median processor time to align a square photograph of each face, turned counter-clockwise by some degrees."""
     generator, taken = np.random.default_rng(0), []
     for pixels in images:
         picture, _ = hide(pixels, 0, generator)
@@ -152,8 +146,7 @@ def print_landmarks(points: np.ndarray) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    settings = tyro.cli(AlignmentSettings, args=arguments, prog="python -m study.alignment", description=__doc__)
+    settings = command_line(AlignmentSettings, "study.alignment", __doc__, arguments)
     try:
         load_detector(LEAST_FACE)
     except ImportError as error:

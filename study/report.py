@@ -1,33 +1,31 @@
 """Measure the reports' claims with the bundled models, and fill the tables of docs/report.md: python -m study.report --help
 
-The page is written by hand around tables, each between <!-- table: NAME --> and <!-- end -->, which this command fills
-from docs/results. Every figure in the text of a section must stand in one of the section's tables; the command names
-those that do not, as after a model was trained anew.
+The page is written by hand around tables, each between <!-- table: NAME --> and <!-- end -->. This command measures, keeps
+the results in docs/results, and fills in the tables. It ends with an error that names each figure in the text of a section
+that is in none of the section's tables, as after a model was trained anew.
 """
 
 import hashlib
 import json
 import re
-import shlex
-import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from huggingface_hub import EvalResult, ModelCard
 
 from models.index import read_index
 from models.loading import WEIGHTS_FILE
 from train.distributed import keep_freed_memory
 from train.record import write_whole
-from train.settings import Range, TrainingError, run_command
+from train.settings import Range, TrainingError, command_line, run_command
 
-from . import experiments, figures, tables
-from .evaluate import BY_FACE, PARTS, EvaluationSettings, describe, load_model
-from .experiments import MEASUREMENTS, NAMED_ATTRIBUTES
+from . import figures, tables
+from .evaluate import PARTS, describe
+from .experiments import EXPERIMENTS, run
 from .features import EXTRACTORS
+from .protocol import BY_FACE, EvaluationSettings, load_model
 from .scores import SCORES
 
 # Beside a model, for the page.
@@ -35,7 +33,7 @@ ATTRIBUTES_FILE = "attributes.json"
 
 TABLE = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
-# What the text of a section quotes no figures in: tables, headings, pictures and links' addresses, code.
+# What is no text: tables, headings, pictures, addresses of links, code.
 NO_TEXT = re.compile(r"<!--.*?-->|`[^`\n]*`|^[|#!].*$|\]\(.*?\)", re.MULTILINE)
 
 # A number, with its interval if it has one.
@@ -53,41 +51,26 @@ class ReportSettings(EvaluationSettings):
     draws: Annotated[int, Range(2, 100_000)] = 100
     """Faces at each mean of the out-of-distribution curves, and of each latent whose numbers are moved one by one."""
 
-    training_faces: Annotated[int, Range(40, 10_000_000)] = 8000
-    """Training faces that densities are fitted to, PCA and attributes learned from, and copies looked for among."""
+    training_faces: int = 8000
+    """Training faces that attributes, PCA and densities are learned from, and copies looked for among, at most."""
 
     measure: bool = True
-    """Whether to measure, or only to fill the tables anew from results/*.json, as after a sweep."""
+    """Measure, or only fill in the tables from results/*.json, as after a sweep."""
 
     only: tuple[str, ...] = ()
-    """Measure these models, by their folders' names, and keep the figures of the others: they must be of the same
-    weights, faces and settings. After a model is added or trained anew."""
+    """Measure these models only, by their folders' names, as after one was added or trained anew. The figures of the
+    others stay; they must have been measured with the same settings."""
 
     cards: bool = False
-    """Write the scores into the models' cards too, those just measured or those there are."""
+    """Write the scores into the models' cards too."""
 
     data_note: str | None = None
-    """What the data is, in a sentence for the report; by default the data set's name."""
-
-    # Settings that change no figure.
-    FREE = ("weights", "output", "cache_dir", "measure", "only", "cards", "data_note")
-
-    @property
-    def command(self) -> str:
-        """What makes the same figures again; a local data set's folder is written as path/to/..."""
-        folder = Path(self.dataset).expanduser()
-        words = ["python", "-m", "study.report"]
-        words += ["--dataset", f"path/to/{folder.resolve().name}" if folder.is_dir() else self.dataset]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in (*self.FREE, "dataset") and value != field.default:
-                words += [f"--{field.name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-        return shlex.join(words)
+    """What the data is, in a few words for the report; by default the data set's name, and with --only what the report
+    says already."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    settings = tyro.cli(ReportSettings, args=arguments, prog="python -m study.report", description=__doc__)
+    settings = command_line(ReportSettings, "study.report", __doc__, arguments)
     try:
         titles = read_index(settings.weights)
     except (OSError, ValueError) as error:
@@ -96,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     page = settings.output / "report.md"
     if not page.is_file():
         raise TrainingError(
-            f"--output {settings.output} holds no report.md, whose tables are filled in: copy docs/report.md"
+            f"--output {settings.output} holds no report.md with tables to fill in: copy docs/report.md"
         )
     if settings.measure:
         measure(list(titles), settings)
@@ -104,10 +87,11 @@ def main(arguments: list[str] | None = None) -> None:
     if settings.cards:
         for name in titles.keys() & results["scores"].keys():
             write_scores(settings.weights / name / "README.md", results["scores"][name], results["scores"]["protocol"])
-        named = results[NAMED_ATTRIBUTES]["models"]
+        named = results["named-attributes"]["models"]
         for name in titles.keys() & named.keys():
             write_areas(settings.weights / name / ATTRIBUTES_FILE, named[name])
-    figures.draw_curves(results, titles, settings.output)
+    curves = figures.out_of_distribution_curves(results["out-of-distribution"], titles)
+    figures.save_figure(curves, settings.output / "out-of-distribution-curves.svg")
     text = fill_in(page.read_text(encoding="utf-8"), results, titles)
     write_whole(page, text)
     if wrong := [*stale(results, settings.weights), *unsupported(text)]:
@@ -115,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(names: list[str], settings: ReportSettings) -> None:
-    """Run the experiments and write a file of each into the folder of results."""
+    """Run the experiments with the models of these names, or those of --only, and write a file of each result."""
     if unknown := sorted(set(settings.only) - set(names)):
         raise TrainingError(f"--only {' '.join(unknown)}: --weights {settings.weights} has {', '.join(names)}")
     keep_freed_memory()
@@ -127,44 +111,35 @@ def measure(names: list[str], settings: ReportSettings) -> None:
             f"--samples is {settings.samples}: with {len(real.train)} training faces it must be "
             f"{len(real.train) - 20} or less"
         )
-    protocol = settings.protocol(settings.samples, real) | {"training faces": len(real.train)}
-    protocol["data"] = settings.data_note or protocol["dataset"]
     measured = {name: models[name] for name in settings.only or names}
+    protocol = settings.protocol(real) | {"draws": settings.draws}
     protocol["weights"] = {name: digest(settings.weights, name) for name in measured}
-    head = {"protocol": protocol, "command": settings.command}
     kept = read_results(settings.output) if settings.only else {}
-    for name in kept.keys() & {*MEASUREMENTS, NAMED_ATTRIBUTES}:
-        if _way(kept[name]) != _way(head):
-            raise TrainingError(
-                f"--only: {name}.json in --output {settings.output} was measured in another way: measure all, without --only"
-            )
-    for name, result in experiments.run(measured, real, settings, settings.draws):
+    before = kept["scores"]["protocol"] if kept else {}
+    protocol["data"] = settings.data_note or before.get("data", protocol["dataset"])
+    if other := [key for key in before.keys() - {"weights"} if before[key] != protocol.get(key)]:
+        raise TrainingError(
+            f"--only: the results in --output {settings.output} were measured with another {', '.join(sorted(other))}: "
+            "measure all, without --only"
+        )
+    (settings.output / "results").mkdir(parents=True, exist_ok=True)
+    for name, result in run(measured, real, settings, settings.draws):
         print(f"measured: {name}", flush=True)
-        whole = _merged(kept.get(name, {}), head | result, measured)
-        (settings.output / "results").mkdir(parents=True, exist_ok=True)
+        whole = merge(kept.get(name, {}), {"protocol": protocol, **result}, measured)
         write_whole(settings.output / f"results/{name}.json", json.dumps(whole, indent=1) + "\n")
     figures.draw_faces(models, settings.output)
 
 
 def digest(weights: Path, name: str) -> str:
-    """What tells a model's weights from others."""
+    """The start of the hash of a model's weights."""
     return hashlib.sha256((weights / name / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
 
 
-def _way(result: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """How a result was measured: only those of one way can be compared."""
-    return result["command"], {name: value for name, value in result["protocol"].items() if name != "weights"}
-
-
-def _merged(before: dict[str, Any], result: dict[str, Any], models: Collection[str]) -> dict[str, Any]:
-    """A new result with what there was before of others than these models, which are keys at any depth."""
-    return {
-        key: _merged(before[key], value, models)
-        if isinstance(value, dict) and isinstance(before.get(key), dict) and key not in models
-        else value
-        for key, value in (before | result).items()
-        if key in result or key not in models
-    }
+def merge(before: dict[str, Any], result: dict[str, Any], models: Collection[str]) -> dict[str, Any]:
+    """A new result of some models, with what an older one says of other models. Models are keys at any depth."""
+    kept = {key: value for key, value in before.items() if key not in models}
+    both = {key for key in kept.keys() & result.keys() if isinstance(kept[key], dict)}
+    return kept | result | {key: merge(kept[key], result[key], models) for key in both}
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -179,7 +154,7 @@ def read_results(folder: Path) -> dict[str, Any]:
             results[path.stem] = json.loads(path.read_text())
         except ValueError as error:
             raise TrainingError(f"{path} is damaged: remove it and measure again, without --no-measure") from error
-    if lacking := [f"{name}.json" for name in (*MEASUREMENTS, NAMED_ATTRIBUTES) if name not in results]:
+    if lacking := [f"{name}.json" for name in EXPERIMENTS if name not in results]:
         raise TrainingError(
             f"--output {folder}: results/ lacks {', '.join(lacking)}: measure first, without --no-measure"
         )
@@ -187,10 +162,10 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def fill_in(text: str, results: dict[str, Any], titles: dict[str, str]) -> str:
-    """The page with its tables made from results.
+    """A page with its tables made from results.
 
     Raises:
-        TrainingError: it names a table that there is not.
+        TrainingError: it has a mark of a table that there is not.
     """
 
     def made(found: re.Match[str]) -> str:
@@ -203,9 +178,9 @@ def fill_in(text: str, results: dict[str, Any], titles: dict[str, str]) -> str:
 
 
 def stale(results: dict[str, Any], weights: Path) -> Iterator[str]:
-    """Which results are not of the weights that there are, or not of one protocol."""
+    """What is wrong with results: they are not of one protocol, or not of the weights that there are."""
     protocol = results["scores"]["protocol"]
-    for name in (*MEASUREMENTS, NAMED_ATTRIBUTES):
+    for name in EXPERIMENTS:
         if results[name]["protocol"] != protocol:
             yield f"results/{name}.json is of another protocol than results/scores.json: measure all"
     for name, its in protocol["weights"].items():
@@ -214,7 +189,7 @@ def stale(results: dict[str, Any], weights: Path) -> Iterator[str]:
 
 
 def unsupported(text: str) -> Iterator[str]:
-    """The figures in a page's text that stand in no table of their section, nor of the first one, the protocol's."""
+    """The figures in a page's text that are in no table of their section, nor of the first section, the protocol."""
     sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
     common = _figures_of_tables("".join(sections[:2]))
     line = 1
@@ -239,38 +214,36 @@ def _plain(figure: str) -> str:
 
 
 def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -> None:
-    """Put a model's scores into its card: a section of its own before the one on training, and the model index."""
+    """Put a model's scores into its card: as a section before the one on training, and for the Hub as its model index."""
     card = ModelCard.load(path)
     tasks = {"generated": "unconditional-image-generation", "reconstructed": "image-to-image"}
     entries = []
-    for part, words in PARTS.items():
-        for by in ("", BY_FACE):
-            for name, score in SCORES.items():
-                if name not in result.get(part + by, {}):
-                    continue
-                network = protocol["face features" if by else "features"]
-                faces = protocol["reference" if part == "generated" else "held out"]
-                seen = f" ({network} features)" if score.by == "features" else ""
-                entries.append(
-                    EvalResult(
-                        task_type=tasks[score.of],
-                        dataset_type=protocol["dataset"],
-                        dataset_name=f"{protocol['data']}, {faces}",
-                        metric_type=("held_out_" if part == "held_out" else "") + name + by,
-                        metric_name=f"{score.title}, {words}{seen}",
-                        metric_value=round(result[part + by][name]["mean"], 3),
-                    )
+    for part, by in ((part, by) for part in PARTS for by in ("", BY_FACE)):
+        faces = protocol["reference" if part == "generated" else "held out"]
+        for name, score in SCORES.items():
+            if name not in result.get(part + by, {}):
+                continue
+            seen = f" ({protocol['face features' if by else 'features']} features)" if score.by == "features" else ""
+            entries.append(
+                EvalResult(
+                    task_type=tasks[score.of],
+                    dataset_type=protocol["dataset"],
+                    dataset_name=f"{protocol['data']}, {faces}",
+                    metric_type=("held_out_" if part == "held_out" else "") + name + by,
+                    metric_name=f"{score.title}, {PARTS[part]}{seen}",
+                    metric_value=round(result[part + by][name]["mean"], 3),
                 )
+            )
     card.data.model_name, card.data.eval_results = path.parent.name, entries
-    caution = "" if EXTRACTORS[protocol["features"]].literature else ", and are no FID or KID of the literature"
-    by_face = protocol.get("face features")
-    second = f"\nThose by face features are of {by_face} ({EXTRACTORS[by_face].description})." if by_face else ""
+    caution = "" if protocol["features"] == "inception" else "; they are no FID or KID of the literature"
+    second = protocol.get("face features")
+    by_face = f"\nFace features are those of {second}: {EXTRACTORS[second].DESCRIPTION}." if second else ""
     section = f"""## Scores
 
 {protocol["samples"]} generated faces, {len(protocol["seeds"])} seeds, against training faces, the {protocol["reference"]}, and
-held-out ones, the {protocol["held out"]}, which are also reconstructed. The data: {protocol["data"]}. Distances are
-between features of {protocol["features"]}{caution}; ± 95 % confidence.{second}
-No network that scores was part of a training loss. The repository's docs/report.md has all measurements.
+held-out faces, the {protocol["held out"]}, which are also reconstructed. The data: {protocol["data"]}. Distances are
+between features of {protocol["features"]}{caution}. ± is a 95 % confidence interval.{by_face}
+No network that scores was part of a training loss. All measurements are in docs/report.md of the repository.
 
 {describe(result)}
 
@@ -281,8 +254,7 @@ No network that scores was part of a training loss. The repository's docs/report
 
 
 def write_areas(path: Path, measured: dict[str, dict[str, Any] | None]) -> None:
-    """Tell beside a model how well each of its attributes works, where that could be measured: the page shows the best
-    first."""
+    """Write how well each of a model's attributes works, where that was measured. The page shows the best first."""
     areas = {name: {"area": round(its["area"]["mean"], 3)} for name, its in measured.items() if its}
     write_whole(path, json.dumps(areas, indent=1) + "\n")
 

@@ -1,7 +1,6 @@
-"""Scores of generated and reconstructed faces, once there are images and features of them.
+"""Scores of generated and reconstructed faces, given images or features of them: `SCORES` lists them.
 
-Frechet distance, kernel distance, precision and recall are torch-fidelity's. Lower distances are better; all other
-scores are better when higher. `generated` and `real` are features (n, size) and (m, size).
+`generated` and `real` are features (n, size) and (m, size).
 """
 
 from collections.abc import Callable, Iterable
@@ -25,16 +24,14 @@ PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5
 
 
 def frechet_distance(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """Squared Frechet distance of the Gaussians fitted to each (Heusel et al. 2017, arXiv:1706.08500).
-
-    It depends on how many samples there are: compare equal counts only.
-    """
+    """Squared Frechet distance of the Gaussians fitted to each. It depends on how many samples there are: compare equal
+    counts only."""
     statistics = (fid_features_to_statistics(features.double()) for features in (generated, real))
     return fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
 
 
 def kernel_distance(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """Unbiased squared MMD under the cubic kernel (Binkowski et al. 2018, arXiv:1801.01401)."""
+    """Unbiased squared MMD under the cubic kernel."""
     size = min(len(generated), len(real), 1000)
     result = kid_features_to_metric(
         generated.double(), real.double(), kid_subsets=20, kid_subset_size=size, rng_seed=0, verbose=False
@@ -43,12 +40,12 @@ def kernel_distance(generated: torch.Tensor, real: torch.Tensor) -> float:
 
 
 def precision(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """The share of generated faces among the real ones (Kynkaanniemi et al. 2019, arXiv:1904.06991)."""
+    """The share of generated faces that lie among the real ones."""
     return _precision_recall(generated, real)["precision"]
 
 
 def recall(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """The share of real faces among the generated ones, by the same paper."""
+    """The share of real faces that lie among the generated ones."""
     return _precision_recall(generated, real)["recall"]
 
 
@@ -59,18 +56,19 @@ def _precision_recall(generated: torch.Tensor, real: torch.Tensor) -> dict[str, 
 
 
 def density(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """In how many balls around real faces a generated face lies, over what is expected of real ones: 1 for equal
-    distributions, and it may be more (Naeem et al. 2020, arXiv:2002.09797)."""
+    """In how many balls around real faces a generated face lies on average, divided by what is expected of real faces:
+    1 for equal distributions, and it may be more."""
     return _in_balls(generated, real).float().sum(1).mean().item() / DENSITY_NEIGHBOURS
 
 
 def coverage(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """The share of these balls that hold a generated face, by the same paper."""
+    """The share of balls around real faces that hold a generated face."""
     return _in_balls(generated, real).any(0).float().mean().item()
 
 
 def _in_balls(generated: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Whether each generated face lies in the ball around each real one, which reaches to its fifth neighbour: (n, m)."""
+    """Whether each generated face lies in the ball around each real one, (n, m). A ball reaches to the fifth neighbour
+    among the real faces."""
     # The nearest neighbour of a face among all is itself.
     radius = torch.cdist(real, real).kthvalue(DENSITY_NEIGHBOURS + 1).values
     return torch.cdist(generated, real) < radius
@@ -82,8 +80,8 @@ def mean_distance(points: torch.Tensor) -> float:
 
 
 def diversity(images: torch.Tensor) -> float:
-    """How far two of the images (n, 3, height, width) uint8 are apart on average: the root of the mean squared difference
-    of their pixels, in grey levels."""
+    """How far two of the images (n, 3, height, width) uint8 are apart on average: the root mean squared difference of
+    their pixels, in grey levels."""
     return mean_distance(images) / images[0].numel() ** 0.5
 
 
@@ -104,7 +102,7 @@ def psnr(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 
 def ssim(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Structural similarity of each pair of images (n, 3, 64, 64) uint8 (Wang et al. 2004, its Gaussian window): (n,)."""
+    """Structural similarity of each pair of images (n, 3, 64, 64) uint8, with the paper's Gaussian window: (n,)."""
     options = {"channel_axis": 0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     return torch.tensor(
         [structural_similarity(a, b, data_range=255, **options) for a, b in zip(reconstruction.numpy(), images.numpy())]
@@ -116,22 +114,24 @@ def feature_distance(reconstruction: torch.Tensor, images: torch.Tensor) -> torc
     return (reconstruction - images).norm(dim=1)
 
 
-def area(on: np.ndarray, off: np.ndarray) -> float:
-    """Under the ROC curve of (n,) numbers against (m,)."""
-    return float(roc_auc_score(np.repeat([True, False], [len(on), len(off)]), np.concatenate([on, off])))
+def area(on: np.ndarray, off: np.ndarray) -> dict[str, float | None]:
+    """The area under the ROC curve of the numbers on (n,) against off (m,), as `mean_and_interval` gives it; 0.5 is
+    chance."""
+    mean = float(roc_auc_score(np.repeat([True, False], [len(on), len(off)]), np.concatenate([on, off])))
+    return {"mean": mean, "interval": area_interval(mean, len(on), len(off))}
 
 
-def area_and_interval(area: float, positives: int, negatives: int) -> dict[str, float | None]:
-    """An area under the ROC curve, and the half width of its 95 % confidence interval (Hanley & McNeil 1982)."""
+def area_interval(area: float, positives: int, negatives: int) -> float:
+    """The half width of the 95 % confidence interval of an area under the ROC curve (Hanley & McNeil 1982)."""
     two_positives, two_negatives = area / (2 - area), 2 * area**2 / (1 + area)
     variance = (
         area * (1 - area) + (positives - 1) * (two_positives - area**2) + (negatives - 1) * (two_negatives - area**2)
     ) / (positives * negatives)
-    return {"mean": area, "interval": float(norm.ppf(0.975) * variance**0.5)}
+    return float(norm.ppf(0.975) * variance**0.5)
 
 
 def mean_and_interval(values: Iterable[float] | torch.Tensor) -> dict[str, float | None]:
-    """Mean, and the half width of its 95 % confidence interval by Student's distribution, None of a single value."""
+    """Mean, and the half width of its 95 % confidence interval by Student's distribution, None for a single value."""
     numbers = np.array([float(value) for value in values])
     interval = None
     if len(numbers) > 1:
@@ -145,34 +145,45 @@ class Score:
 
     Attributes:
         title: in tables and on cards.
-        function: of `generated`: features of generated and of real faces to one number. Of `reconstructed`:
-            reconstructions and originals to a number for each.
+        function: of generated faces, their features (n, size) and those of real faces (m, size) to a number. Of
+            reconstructed faces, reconstructions and originals, images (n, 3, 64, 64) uint8 or features (n, size), to (n,).
+        paper: that the score is from, if it is one's.
         of: what it scores.
-        by: what its function is given, features or images (n, 3, 64, 64) uint8.
+        by: what its function takes.
         digits: shown after the decimal point.
         lower_is_better: as for distances.
     """
 
     title: str
     function: Callable[[torch.Tensor, torch.Tensor], Any]
+    paper: str = ""
     of: Literal["generated", "reconstructed"] = "generated"
     by: Literal["features", "images"] = "features"
     digits: int = 2
     lower_is_better: bool = False
 
+    @property
+    def heading(self) -> str:
+        """Of a column: the title, and an arrow that points to better scores."""
+        return f"{self.title} {'↓' if self.lower_is_better else '↑'}"
 
-# In the order of tables and cards. An entry here is all that a new score takes: study.evaluate and study.report compute
-# it, and show it in their tables and on cards.
+
+# In the order of tables and cards. An entry here is all that a new score takes: study.evaluate computes and prints it,
+# and study.report shows it in tables and on cards.
 SCORES = {
-    "frechet_distance": Score("Frechet distance", frechet_distance, digits=0, lower_is_better=True),
-    "kernel_distance": Score("kernel distance", kernel_distance, digits=1, lower_is_better=True),
-    "precision": Score("precision", precision),
-    "recall": Score("recall", recall),
-    "density": Score("density", density),
-    "coverage": Score("coverage", coverage),
-    "psnr": Score("PSNR (dB)", psnr, "reconstructed", "images"),
-    "ssim": Score("SSIM", ssim, "reconstructed", "images", digits=3),
-    "feature_distance": Score("feature distance", feature_distance, "reconstructed", digits=1, lower_is_better=True),
+    "frechet_distance": Score(
+        "Frechet distance", frechet_distance, "Heusel et al. 2017, arXiv:1706.08500", digits=0, lower_is_better=True
+    ),
+    "kernel_distance": Score(
+        "kernel distance", kernel_distance, "Binkowski et al. 2018, arXiv:1801.01401", digits=1, lower_is_better=True
+    ),
+    "precision": Score("precision", precision, "Kynkaanniemi et al. 2019, arXiv:1904.06991"),
+    "recall": Score("recall", recall, "Kynkaanniemi et al. 2019, arXiv:1904.06991"),
+    "density": Score("density", density, "Naeem et al. 2020, arXiv:2002.09797"),
+    "coverage": Score("coverage", coverage, "Naeem et al. 2020, arXiv:2002.09797"),
+    "psnr": Score("PSNR (dB)", psnr, of="reconstructed", by="images"),
+    "ssim": Score("SSIM", ssim, "Wang et al. 2004", "reconstructed", "images", digits=3),
+    "feature_distance": Score("feature distance", feature_distance, of="reconstructed", digits=1, lower_is_better=True),
 }
 
 

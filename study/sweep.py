@@ -1,9 +1,8 @@
 """Train many runs, each with one setting changed, and score them all: python -m study.sweep --help
 
 Each is an ordinary run of train.gan or train.autoencoder, in a folder of its own under --output. A sweep that was
-stopped goes on where it was, within a run too; a run that is done is not trained again. Every model that is there is
-scored, of all kinds and seeds, so that a sweep may be done in parts. All of the reports', and then a second seed of the
-default and of a rival:
+stopped goes on where it was. Every model that is there is scored, so that a sweep may be done in parts. All runs of the
+reports, and then a second seed of the default and of a rival, with scores in docs/results/sweep.json:
 
 python -m study.sweep --dataset path/to/celeba --limit 8000
 python -m study.sweep --dataset path/to/celeba --limit 8000 --seeds 2 --only gan-50+50 gan-40+60
@@ -11,22 +10,20 @@ python -m study.sweep --dataset path/to/celeba --limit 8000 --seeds 2 --only gan
 
 import json
 import math
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
-
-import tyro
 
 from models.base import FaceModel
 from train import autoencoder, gan
 from train.losses import latent_moments
 from train.record import Record, write_whole
-from train.settings import Range, TrainingError, run_command
+from train.settings import Range, TrainingError, command_line, run_command
 
 from . import experiments, scores
-from .evaluate import BY_FACE, EvaluationSettings, RealFaces, compare, decode, encode, load_model
+from .evaluate import compare
 from .features import extract
+from .protocol import EvaluationSettings, RealFaces, decode, encode, load_model
 
 
 @dataclass(frozen=True)
@@ -41,23 +38,19 @@ class SweepSettings(EvaluationSettings):
     """What the data is, in a sentence for the results; by default the data set's name."""
 
     quick: bool = False
-    """Train a tenth of the reports' epochs, into runs/sweep-quick and docs/results/sweep-quick.json: for a look."""
+    """For a look: train a tenth of the reports' epochs, into runs/sweep-quick and docs/results/sweep-quick.json."""
 
     output: Path | None = None
     """Folder of the runs; by default runs/sweep."""
 
     seeds: int = 1
-    """Runs of each kind, with seeds from 0. Those after the first end at the reports' epochs: 50 for the GAN, 63 for
-    an autoencoder."""
+    """Runs of each kind, with seeds from 0. Those after the first train for 50 epochs (GAN) or 63 (autoencoder)."""
 
     only: tuple[str, ...] = ()
     """Train these kinds only: plain, gan-10+90, ... (bits + continuous numbers)."""
 
     train: bool = True
-    """Whether to train the runs that are missing, or only to score those that are there."""
-
-    results: Path | None = None
-    """Where the scores go; by default docs/results/sweep.json."""
+    """Train the runs that are missing, or only score those that are there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,9 +58,9 @@ class SweepSettings(EvaluationSettings):
         if unknown := [name for name in self.only if name not in names]:
             raise TrainingError(f"--only {unknown[0]}: that is no kind of run; they are {', '.join(names)}")
 
-    # A run of a tenth of the epochs cannot go on to all: an autoencoder's learning rate falls to 0 over its epochs.
     @property
     def name(self) -> str:
+        # A quick run cannot go on to all epochs: an autoencoder's learning rate falls to 0 over its epochs.
         return "sweep-quick" if self.quick else "sweep"
 
     @property
@@ -75,7 +68,7 @@ class SweepSettings(EvaluationSettings):
         return self.output or Path("runs", self.name)
 
     def epochs(self, kind: "Kind", seed: int) -> list[int]:
-        """After which a kind's model is scored; the last one ends the run."""
+        """The epochs after which a kind's model is scored. The last one ends the run."""
         full = kind.epochs if seed == 0 else [epochs for epochs in kind.epochs if epochs <= EPOCHS[kind.command]]
         return [max(1, round(epochs / 10)) if self.quick else epochs for epochs in full]
 
@@ -85,9 +78,9 @@ class Kind:
     """One kind of run.
 
     Attributes:
-        name: of its folder, after which comes its seed.
-        command: that trains it.
-        epochs: at which it is scored.
+        name: its folder is called name-seedN.
+        command: the command that trains it.
+        epochs: after which it is scored.
         arguments: what differs from the command's defaults.
     """
 
@@ -97,7 +90,7 @@ class Kind:
     arguments: tuple[str, ...] = ()
 
 
-# The reports' own.
+# The reports' numbers of epochs.
 EPOCHS = {"gan": 50, "autoencoder": 63}
 
 MATCHED = ("--prior-mean", "0", "--prior-variance", "2")
@@ -129,53 +122,42 @@ KINDS = (
 
 MAINS = {"gan": gan.main, "autoencoder": autoencoder.main}
 
-# Those whose latents the densities of plain autoencoders are fitted to.
-TRAINING_FACES = 8000
-
-
-def epochs_done(run: Path) -> int:
-    """After how many epochs the training of a run ended; 0 where it did not. Its record says so before its model is
-    written, so this command keeps it."""
-    path = run / "epochs-done"
-    return int(path.read_text()) if path.is_file() else 0
-
-
-def model_folder(run: Path, epoch: int) -> Path | None:
-    """Where a run's model after an epoch is: among its snapshots, or the run's own where that was the last epoch."""
-    if (snapshot := run / f"snapshots/epoch-{epoch:04d}").is_dir():
-        return snapshot
-    return run / "model" if epochs_done(run) == epoch else None
-
 
 def train(kind: Kind, seed: int, settings: SweepSettings) -> None:
     """Train what is missing of a run."""
     folder, epochs = settings.folder / f"{kind.name}-seed{seed}", settings.epochs(kind, seed)
-    check_same_sweep(folder, settings)
-    if epochs_done(folder) >= epochs[-1]:
-        return
     words = [*settings.data_arguments(), "--output", str(folder), "--epochs", str(epochs[-1]), "--seed", str(seed)]
     words += ["--passes", "1"]  # An epoch is one pass, as in the reports, however few faces there are.
+    words += ["--keep-epochs", str(math.gcd(*epochs))]
     if settings.limit is not None:
         words += ["--limit", str(settings.limit)]
-    if len(epochs) > 1:
-        words += ["--keep-epochs", str(math.gcd(*epochs))]
-    resume = ["--resume"] if (folder / "checkpoint.pt").exists() else []
-    MAINS[kind.command]([*words, *kind.arguments, *resume])
-    write_whole(folder / "epochs-done", str(epochs[-1]))
+    if (folder / "checkpoint.pt").exists():
+        check_limit(folder, settings)
+        words.append("--resume")
+    MAINS[kind.command]([*words, *kind.arguments])
 
 
-def check_same_sweep(folder: Path, settings: SweepSettings) -> None:
+def check_limit(run: Path, settings: SweepSettings) -> None:
     """
     Raises:
-        TrainingError: the run in a folder is one of another sweep.
+        TrainingError: the run in a folder was trained on more or fewer faces than this sweep.
     """
-    if (folder / "run.json").exists():
-        limit = Record(folder).description["settings"].get("limit")
-        if limit != settings.limit:
-            raise TrainingError(
-                f"--output {settings.folder}: {folder.name} there was trained with --limit {limit}, not with "
-                f"{settings.limit}: give the same, or another folder"
-            )
+    limit = Record(run).description["settings"].get("limit")
+    if limit != settings.limit:
+        raise TrainingError(
+            f"--output {settings.folder}: {run.name} there was trained with --limit {limit}, not with "
+            f"{settings.limit}: give the same, or another folder"
+        )
+
+
+def trained(kind: Kind, epoch: int, settings: SweepSettings) -> dict[int, Path]:
+    """The models of a kind after an epoch that are there, by seed."""
+    models = {}
+    for model in settings.folder.glob(f"{kind.name}-seed*/snapshots/epoch-{epoch:04d}"):
+        run = model.parent.parent
+        check_limit(run, settings)
+        models[int(run.name.removeprefix(f"{kind.name}-seed"))] = model
+    return dict(sorted(models.items()))
 
 
 def score(settings: SweepSettings) -> dict[str, Any]:
@@ -184,35 +166,28 @@ def score(settings: SweepSettings) -> dict[str, Any]:
     Raises:
         TrainingError: there is none, or one of another sweep.
     """
-    there: dict[tuple[Kind, int], dict[int, Path]] = {}
-    for kind in KINDS:
-        seeds = (path.name.removeprefix(f"{kind.name}-seed") for path in settings.folder.glob(f"{kind.name}-seed*"))
-        for seed in sorted(int(seed) for seed in seeds if seed.isdecimal()):
-            run = settings.folder / f"{kind.name}-seed{seed}"
-            check_same_sweep(run, settings)
-            for epoch in settings.epochs(kind, seed):
-                if model := model_folder(run, epoch):
-                    there.setdefault((kind, epoch), {})[seed] = model
-    if not there:
-        raise TrainingError(f"--output {settings.folder} holds no finished run of the sweep to score")
+    there = [(kind, epoch, trained(kind, epoch, settings)) for kind in KINDS for epoch in settings.epochs(kind, 0)]
+    if not any(models for _, _, models in there):
+        raise TrainingError(f"--output {settings.folder} holds no model of the sweep to score")
     its = replace(settings, seeds=1)
-    real = its.real_faces(TRAINING_FACES)
+    real = its.real_faces(max(its.training_faces, its.samples))
     rows = []
-    for (kind, epochs), models in there.items():
-        runs = [score_model(load_model(folder), real, its) | {"seed": seed} for seed, folder in models.items()]
-        rows.append({"name": kind.name, "epochs": epochs, "arguments": kind.arguments, "runs": runs})
-        distances = ", ".join(f"{run['kernel_distance']:.1f}" for run in runs)
-        print(f"{kind.name}, {epochs} epochs: kernel distance {distances}", flush=True)
+    for kind, epoch, models in there:
+        if models:
+            runs = [score_model(load_model(folder), real, its) | {"seed": seed} for seed, folder in models.items()]
+            rows.append({"name": kind.name, "epochs": epoch, "arguments": kind.arguments, "runs": runs})
+            distances = ", ".join(f"{run['kernel_distance']:.1f}" for run in runs)
+            print(f"{kind.name}, {epoch} epochs: kernel distance {distances}", flush=True)
     data = {"limit": settings.limit, "data": settings.data_note or Path(settings.dataset).name}
-    return {"protocol": its.protocol(settings.samples, real) | data, "rows": rows}
+    return {"protocol": its.protocol(real) | data, "rows": rows}
 
 
 def score_model(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
     generated = decode(model, model.sample_latent(settings.samples, seed=0))
     result: dict[str, Any] = {}
-    for network in settings.networks:
-        its = compare(extract(generated, network), real.train_features(network))
-        result |= its if network == settings.features else {BY_FACE.removeprefix("_"): its}
+    for network, by in settings.networks.items():
+        its = compare(extract(generated, network), real.features("train", network))
+        result |= {by.removeprefix("_"): its} if by else its
     # Whether far out the faces are alike, and on which side more so.
     for side, mean in (("prior", None), ("below", -100), ("above", 100)):
         images = decode(model, model.sample_latent(100, seed=0, mean=mean))
@@ -227,14 +202,13 @@ def score_model(model: FaceModel, real: RealFaces, settings: EvaluationSettings)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    settings = tyro.cli(SweepSettings, args=arguments, prog="python -m study.sweep", description=__doc__)
+    settings = command_line(SweepSettings, "study.sweep", __doc__, arguments)
     for seed in range(settings.seeds if settings.train else 0):
         for kind in KINDS:
             if not settings.only or kind.name in settings.only:
                 print(f"{kind.name}, seed {seed}", flush=True)
                 train(kind, seed, settings)
-    path = settings.results or Path(f"docs/results/{settings.name}.json")
+    path = Path(f"docs/results/{settings.name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(score(settings), indent=1) + "\n")
 

@@ -1,20 +1,21 @@
-"""The tables of docs/report.md. Each is made from results by name, and the models' titles by name, in their order."""
+"""The tables of docs/report.md. Each function takes the results by their files' names and the models' titles by their
+folders' names, and returns Markdown. Models that were not measured have no row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from . import attributes, scores
-from .evaluate import BY_FACE, shown, table
 from .experiments import REPORTED, edges
 from .features import EXTRACTORS
+from .protocol import BY_FACE, shown, table
 from .scores import SCORES
 
 Results = dict[str, Any]
 Titles = dict[str, str]
 
-# Files of results of `study.sweep`, which need not be there.
+# Results of `study.sweep`, which need not be there.
 SWEEPS = ("sweep-quick", "sweep")
 
 BASELINES = {
@@ -24,82 +25,73 @@ BASELINES = {
 }
 
 
-def protocol(results: Results, titles: Titles) -> str:
-    its = results["scores"]["protocol"]
-    networks = [its[name] for name in ("features", "face features") if name in its]
-    of_sweeps = {results[name]["protocol"]["data"]: None for name in SWEEPS if name in results}
-    rows = {
-        "data": its["data"],
-        "data of the sweep": "; ".join(of_sweeps),
-        "preparation": its["preparation"],
-        "generated faces": f"{its['samples']} a seed, {len(its['seeds'])} seeds",
-        "compared with training faces": f"the {its['reference']}",
-        "and with held-out faces, which are also reconstructed": f"the {its['held out']}",
-        "attributes, densities and PCA are learned from": f"{its['training faces']} training faces",
-        **dict(zip(("features", "face features"), (f"{name}: {EXTRACTORS[name].description}" for name in networks))),
-        "faces at each mean": str(results["out-of-distribution"]["draws"]),
-        "latents in which each attribute is turned on and off": str(results["named-attributes"]["latents"]),
-        "areas under the ROC curve": f"0.5 is chance; an attribute works from {attributes.WORKS} on, and is told apart "
-        f"over {attributes.TOLD_APART}",
-        "±": its["intervals"],
-        "command": f"`{results['scores']['command']}`",
-    }
-    return table(("protocol", ""), rows.items())
-
-
 def some(head: list[str], rows: list[list[str]]) -> str:
     """A table, or that it has no rows."""
     return table(head, rows) if rows else "*Not measured yet.*"
 
 
-def by_model(
-    measured: dict[str, Any], titles: Titles, columns: dict[str, Callable[[Any], str]], *more: list[str]
-) -> str:
-    """A row for each model that was measured, and more rows. By its head, a column is made from what was measured."""
-    rows = [
-        [title, *(column(measured[name]) for column in columns.values())]
-        for name, title in titles.items()
-        if name in measured
-    ]
+def by_name(measured: Iterable[str], titles: Titles, columns: dict[str, Callable[[str], str]], *more: list[str]) -> str:
+    """A row for each title that was measured, and more rows. A column, by its head, is a function of the name."""
+    names = [name for name in titles if name in measured]
+    rows = [[titles[name], *(cell(name) for cell in columns.values())] for name in names]
     return some(["", *columns], [*rows, *more])
 
 
-def score_columns(part: str) -> dict[str, Callable[[Any], str]]:
-    """A column for each score of a part of what `study.evaluate` measured."""
+def score_columns(results: dict[str, Any], part: str, kind: str) -> dict[str, Callable[[str], str]]:
+    """A column for each score of generated or reconstructed faces, from a part of what was measured."""
 
-    def column(name: str, digits: int) -> Callable[[Any], str]:
-        return lambda its: shown(its[part].get(name), f".{digits}f")
+    def column(score: str, digits: int) -> Callable[[str], str]:
+        return lambda name: shown(results[name][part].get(score), f".{digits}f")
 
-    kind = "reconstructed" if part == "reconstructed" else "generated"
-    return {score.title: column(name, score.digits) for name, score in scores.of(kind).items()}
+    return {score.heading: column(key, score.digits) for key, score in scores.of(kind).items()}
 
 
-def generated(part: str) -> Callable[[Results, Titles], str]:
-    """Scores of generated faces: of models, and what they are of no network at all."""
+def protocol(results: Results, titles: Titles) -> str:
+    its = results["scores"]["protocol"]
+    networks = {name: its[name] for name in ("features", "face features") if name in its}
+    of_sweeps = {results[name]["protocol"]["data"]: None for name in SWEEPS if name in results}
+    papers: dict[str, list[str]] = {}
+    for score in SCORES.values():
+        papers.setdefault(score.paper, []).append(score.title)
+    rows = {
+        "data": its["data"],
+        "data of the sweep": "; ".join(of_sweeps),
+        "preparation": its["preparation"],
+        "generated faces": f"{its['samples']} a seed, {len(its['seeds'])} seeds; {its['draws']} at each mean",
+        "compared with training faces": f"the {its['reference']}",
+        "and with held-out faces, which are also reconstructed": f"the {its['held out']}",
+        "attributes, densities and PCA are learned from": f"{its['training faces']} training faces",
+        **{head: f"{network}: {EXTRACTORS[network].DESCRIPTION}" for head, network in networks.items()},
+        "scores": "; ".join(f"{', '.join(titles)}: {paper}" for paper, titles in papers.items() if paper),
+        "areas under the ROC curve": f"0.5 is chance; an attribute works from {attributes.WORKS} on, and is told apart "
+        f"over {attributes.TOLD_APART}",
+        "±": its["intervals"],
+    }
+    return table(("protocol", ""), rows.items())
 
-    def made(results: Results, titles: Titles) -> str:
-        both = results["scores"] | results["baselines"]
-        measured = {name: its for name, its in both.items() if part in its}
-        by_face = lambda its: shown(its.get(part + BY_FACE, {}).get("frechet_distance"), ".1f")
-        columns = score_columns(part) | {"Frechet distance by face features": by_face}
-        return by_model(measured, titles | BASELINES, columns)
 
-    return made
+def generated(part: str, results: Results, titles: Titles) -> str:
+    """Scores of generated faces, and the same scores of what no network made."""
+    both = results["scores"] | results["baselines"]
+    by_face = lambda name: shown(both[name].get(part + BY_FACE, {}).get("frechet_distance"), ".1f")
+    columns = score_columns(both, part, "generated") | {"Frechet distance by face features ↓": by_face}
+    return by_name([name for name, its in both.items() if part in its], titles | BASELINES, columns)
 
 
 def reconstructed(results: Results, titles: Titles) -> str:
-    measured = {name: its for name, its in results["scores"].items() if "reconstructed" in its}
-    alone = lambda its: shown(its["reconstructed"].get("psnr_by_encoder_alone"))
-    by_face = lambda its: shown(its.get("reconstructed" + BY_FACE, {}).get("feature_distance"), ".1f")
-    columns = score_columns("reconstructed") | {"by face features": by_face, "PSNR of the encoder alone": alone}
+    its = results["scores"]
+    by_face = lambda name: shown(its[name].get("reconstructed" + BY_FACE, {}).get("feature_distance"), ".1f")
+    alone = lambda name: shown(its[name]["reconstructed"].get("psnr_by_encoder_alone"))
+    columns = score_columns(its, "reconstructed", "reconstructed")
+    columns |= {"by face features ↓": by_face, "PSNR of the encoder alone ↑": alone}
     pca = ["PCA with 100 numbers", shown(results["baselines"]["PCA"]["psnr"]), *[""] * (len(columns) - 1)]
-    return by_model(measured, titles, columns, pca)
+    return by_name([name for name in its if "reconstructed" in its[name]], titles, columns, pca)
 
 
 def survival(results: Results, titles: Titles) -> str:
-    """How well attributes are told from reconstructions, and the share that the reports' models keep on average of what
-    originals show beyond chance."""
-    measured = {name: its for name, its in results["attributes"].items() if name not in ("protocol", "command")}
+    """How well attributes are told from reconstructions. The last column is the mean over the reports' models of the
+    share that they keep of what originals show beyond chance."""
+    measured = {name: its for name, its in results["attributes"].items() if name != "protocol"}
     models = [name for name in titles if any(name in its for its in measured.values())]
     reported = [name for name in models if results["scores"][name]["model_type"] in REPORTED]
     rows = []
@@ -112,41 +104,33 @@ def survival(results: Results, titles: Titles) -> str:
     return some([*head, "kept by the reports' models"], rows)
 
 
-def at(curve: list[dict[str, Any]], mean: float) -> dict[str, Any]:
-    """The point of a curve at a mean."""
-    return next(point for point in curve if point["mean"] == mean)
-
-
-def curves(results: Results) -> dict[str, Any]:
-    """By model its scores, and its curve with the points at mean -100, at the prior's mean and at 100."""
-    measured = {}
-    for name, curve in results["out-of-distribution"].items():
-        if isinstance(curve, list):
-            prior = results["scores"][name]["prior"]["mean"]
-            gone = edges(curve, prior)
-            points = [at(curve, mean) for mean in (-100, prior, 100)]
-            measured[name] = results["scores"][name] | {"points": points, "gone": gone}
-    return measured
+def at(results: Results, name: str, mean: float | None = None) -> dict[str, Any]:
+    """What was measured of a model at a mean, by default at its prior's."""
+    mean = results["scores"][name]["prior"]["mean"] if mean is None else mean
+    return next(point for point in results["out-of-distribution"][name] if point["mean"] == mean)
 
 
 def sharpness(results: Results, titles: Titles) -> str:
-    measured = curves(results)
+    its = results["scores"]
     columns = {
-        "sharpness of samples": lambda its: shown(its["generated"]["sharpness"], ".1f"),
-        "of reconstructions": lambda its: shown(its.get("reconstructed", {}).get("sharpness"), ".1f"),
-        "diversity of samples": lambda its: shown(its["points"][1]["pixel_diversity"], ".0f"),
+        "sharpness of samples": lambda name: shown(its[name]["generated"]["sharpness"], ".1f"),
+        "of reconstructions": lambda name: shown(its[name].get("reconstructed", {}).get("sharpness"), ".1f"),
+        "diversity of samples": lambda name: shown(at(results, name)["pixel_diversity"], ".0f"),
     }
-    originals = [its["reconstructed"]["sharpness_of_originals"] for its in measured.values() if "reconstructed" in its]
+    originals = [its[name]["reconstructed"]["sharpness_of_originals"] for name in its if "reconstructed" in its[name]]
     diversity = results["baselines"]["other training faces"]["pixel_diversity"]
     real = ["real faces", shown(originals[0] if originals else None, ".1f"), "", shown(diversity, ".0f")]
-    return by_model(measured, titles, columns, real)
+    return by_name(its, titles, columns, real)
 
 
 def out_of_distribution(results: Results, titles: Titles) -> str:
-    def column(key: str, form: str) -> Callable[[Any], str]:
-        return lambda its: ", ".join(shown(point[key], form) for point in its["points"])
+    def column(key: str, form: str) -> Callable[[str], str]:
+        return lambda name: ", ".join(shown(at(results, name, mean)[key], form) for mean in (-100, None, 100))
 
-    gone = lambda its: ", ".join("never" if edge is None else f"{edge:.1f}" for edge in its["gone"].values())
+    def gone(name: str) -> str:
+        found = edges(results["out-of-distribution"][name], results["scores"][name]["prior"]["mean"])
+        return ", ".join("never" if edge is None else f"{edge:.1f}" for edge in found.values())
+
     columns = {
         "diversity": column("pixel_diversity", ".1f"),
         "faces found": column("face_share", ".0%"),
@@ -154,39 +138,104 @@ def out_of_distribution(results: Results, titles: Titles) -> str:
         "clipped values": column("clipped", ".2f"),
         "half of the faces gone, below, above": gone,
     }
-    return by_model(curves(results), titles, columns)
+    return by_name(results["out-of-distribution"], titles, columns)
+
+
+def densities(results: Results, titles: Titles) -> str:
+    rows = []
+    for name in (name for name in titles if name in results["densities"]):
+        its = results["densities"][name]
+        for density, sampled in its["sampled"].items():
+            mean = {"N(0, 2)": 0, "N(-3, 2)": -3}.get(density)
+            found = None if mean is None else at(results, name, mean)["face_share"]
+            by_face = its.get("sampled" + BY_FACE, {}).get(density, {}).get("frechet_distance")
+            cells = [shown(sampled["frechet_distance"], ".0f"), shown(by_face, ".1f"), shown(found, ".0%")]
+            rows.append([f"{titles[name]}: {density}", *cells])
+    return some(["", "Frechet distance", "by face features", "faces found"], rows)
+
+
+def bits(results: Results, titles: Titles) -> str:
+    its = results["bits"]
+    mean = lambda half: lambda name: shown(scores.mean_and_interval(its[name][half]), ".1f")
+    most = lambda half: lambda name: shown(max(its[name][half]), ".1f")
+    columns = {
+        "a bit flipped (grey levels)": mean("discrete"),
+        "at most": most("discrete"),
+        "another number from -1 to 1": mean("continuous"),
+        "the most of these": most("continuous"),
+        "two faces": lambda name: shown(its[name]["two faces"], ".1f"),
+        "bits that do half as much as another face": lambda name: str(
+            sum(change > its[name]["two faces"] / 2 for change in its[name]["discrete"])
+        ),
+    }
+    return by_name(its, titles, columns)
+
+
+def copies(results: Results, titles: Titles) -> str:
+    its = results["memorisation"]
+    columns = {
+        "median distance of the nearest training face": lambda name: shown(its[name]["median"], ".1f"),
+        "nearer than 99% of held-out faces": lambda name: shown(its[name]["nearer_than_1_percent_of_held_out"], ".0%"),
+    }
+    real = {name: name for name in ("held-out faces", "copies of training faces")}
+    return by_name(its, titles | real, columns)
+
+
+def named_attributes(results: Results, titles: Titles) -> str:
+    """The areas of every bit and direction, the best first."""
+    its = results["named-attributes"]
+    grades = {name: attributes.graded(measured, its["classifiers"]) for name, measured in its["models"].items()}
+    rows = []
+    for grade in next(iter(grades.values()), {}):
+        cells = []
+        for model, by_grade in grades.items():
+            areas = its["models"][model]
+            told = [f"{attributes.name_of(name)} {areas[name]['area']['mean']:.2f}" for name in by_grade[grade]]
+            cells.append(f"{len(told)}: {', '.join(told)}" if told else "0")
+        rows.append([grade, *cells])
+    head = [f"{its['kinds'][name]} of {titles[name]}" for name in grades]
+    return some(["area under the ROC curve", *head], rows)
+
+
+# Of the sweep.
+
+
+def swept(results: Results) -> list[dict[str, Any]]:
+    """The rows of all sweeps."""
+    return [row for name in SWEEPS if name in results for row in results[name]["rows"]]
+
+
+def sweep_gan(results: Results, titles: Titles) -> str:
+    return _sweep(results, {"kernel_distance": ".1f"}, encodes=False)
+
+
+def sweep_autoencoder(results: Results, titles: Titles) -> str:
+    return _sweep(results, {"kernel_distance": ".1f", "psnr": ".2f"}, encodes=True)
+
+
+def _sweep(results: Results, columns: dict[str, str], encodes: bool) -> str:
+    """A row for each kind of run, with a value for each seed. `columns` has what is shown, and how."""
+    rows = [
+        [row["name"], str(row["epochs"])]
+        + [", ".join(shown(run[key], form) for run in row["runs"]) for key, form in columns.items()]
+        for row in swept(results)
+        if ("psnr" in row["runs"][0]) == encodes
+    ]
+    return some(["autoencoder" if encodes else "gan", "epochs", *(SCORES[key].heading for key in columns)], rows)
 
 
 def sides(results: Results, titles: Titles) -> str:
-    """Of the sweep's matched autoencoders, by seed, how many are less diverse at mean 100 than at -100."""
-    matched = [row for row in swept(results) if row["name"].startswith(("mmd", "moments", "variance"))]
+    """By seed, how many of the matched autoencoders are less diverse at mean 100 than at -100."""
     by_seed: dict[int, list[bool]] = {}
-    for run in (run for row in matched for run in row["runs"]):
-        by_seed.setdefault(run["seed"], []).append(run["diversity_above"] < run["diversity_below"])
+    for row in swept(results):
+        for run in row["runs"] if row["name"].startswith(("mmd", "moments", "variance")) else []:
+            by_seed.setdefault(run["seed"], []).append(run["diversity_above"] < run["diversity_below"])
     rows = [[str(seed), f"{sum(less)} of {len(less)}"] for seed, less in sorted(by_seed.items())]
     return some(["seed", "less diverse at mean 100 than at -100"], rows)
 
 
-def densities(results: Results, titles: Titles) -> str:
-    measured, named = {}, {}
-    for name, title in titles.items():
-        its = results["densities"].get(name, {"sampled": {}})
-        for density, sampled in its["sampled"].items():
-            mean = {"N(0, 2)": 0, "N(-3, 2)": -3}.get(density)
-            found = None if mean is None else at(results["out-of-distribution"][name], mean)["face_share"]
-            by_face = its.get("sampled" + BY_FACE, {}).get(density, {})
-            key = f"{title}: {density}"
-            measured[key], named[key] = (sampled, by_face, found), key
-    columns = {
-        "Frechet distance": lambda its: shown(its[0]["frechet_distance"], ".0f"),
-        "by face features": lambda its: shown(its[1].get("frechet_distance"), ".1f"),
-        "faces found": lambda its: shown(its[2], ".0%"),
-    }
-    return by_model(measured, named, columns)
-
-
 def adam(results: Results, titles: Titles) -> str:
-    """Plain autoencoders of the sweep that Adam alone trained."""
+    """Plain autoencoders that Adam alone trained."""
     rows = []
     for row in swept(results):
         for run in row["runs"] if row["name"] == "plain-adam" else []:
@@ -199,86 +248,11 @@ def adam(results: Results, titles: Titles) -> str:
     return some([*head, "fitted Gaussian", "diversity, N(0, 2)", "fitted Gaussian"], rows)
 
 
-def bits(results: Results, titles: Titles) -> str:
-    moves = lambda its, half: [move["pixels"] for move in its[half]]
-    mean = lambda half: lambda its: shown(scores.mean_and_interval(moves(its, half)), ".1f")
-    most = lambda half: lambda its: shown(max(moves(its, half)), ".1f")
-    columns = {
-        "a bit flipped (grey levels)": mean("discrete"),
-        "at most": most("discrete"),
-        "another number from -1 to 1": mean("continuous"),
-        "the most of these": most("continuous"),
-        "two faces": lambda its: shown(its["two faces"]["pixels"], ".1f"),
-        "bits that do half as much as another face": lambda its: str(
-            sum(move > its["two faces"]["pixels"] / 2 for move in moves(its, "discrete"))
-        ),
-    }
-    return by_model(results["bits"], titles, columns)
-
-
-def swept(results: Results) -> list[dict[str, Any]]:
-    """The rows of all sweeps."""
-    return [row for name in SWEEPS if name in results for row in results[name]["rows"]]
-
-
-def sweep(kind: str, columns: dict[str, str]) -> Callable[[Results, Titles], str]:
-    """Kinds of runs, a seed after the other.
-
-    Args:
-        kind: "gan" or "autoencoder".
-        columns: what is shown, and how.
-    """
-
-    def made(results: Results, titles: Titles) -> str:
-        rows = [
-            [row["name"], str(row["epochs"])]
-            + [", ".join(shown(run[key], form) for run in row["runs"]) for key, form in columns.items()]
-            for row in swept(results)
-            if ("psnr" in row["runs"][0]) == (kind == "autoencoder")
-        ]
-        return some([kind, "epochs", *(SCORES[key].title for key in columns)], rows)
-
-    return made
-
-
-def copies(results: Results, titles: Titles) -> str:
-    columns = {
-        "median distance of the nearest training face": lambda its: shown(its["median"], ".1f"),
-        "nearer than 99% of held-out faces": lambda its: shown(its["nearer_than_1_percent_of_held_out"], ".0%"),
-    }
-    real = {name: name for name in ("held-out faces", "copies of training faces")}
-    return by_model(results["memorisation"], titles | real, columns)
-
-
-def named_attributes(results: Results, titles: Titles) -> str:
-    """The areas of every bit and direction, the best first."""
-    its = results["named-attributes"]
-    groups: dict[str, dict[str, list[str]]] = {
-        f"told apart, over {attributes.TOLD_APART}": {},
-        f"work, {attributes.WORKS} or more": {},
-        "do not work": {},
-        "cannot be judged": {},
-    }
-    told_apart, work, fail, unjudged = groups.values()
-    for model, measured in its["models"].items():
-        for name, one in attributes.best_first(measured, its["judges"]).items():
-            clear = one["area"]["mean"] > attributes.TOLD_APART
-            group = (told_apart if clear else work) if one["works"] else fail if one["judged"] else unjudged
-            group.setdefault(model, []).append(f"{attributes.name_of(name)} {one['area']['mean']:.2f}")
-    rows = []
-    for words, group in groups.items():
-        cells = [group.get(model, []) for model in its["models"]]
-        rows.append([words, *(f"{len(names)}: {', '.join(names)}" if names else "0" for names in cells)])
-    return some(
-        ["area under the ROC curve", *(f"{its['kinds'][model]} of {titles[model]}" for model in its["models"])], rows
-    )
-
-
 # By the name in the page's mark.
 TABLES: dict[str, Callable[[Results, Titles], str]] = {
     "protocol": protocol,
-    "generated": generated("generated"),
-    "held-out": generated("held_out"),
+    "generated": lambda results, titles: generated("generated", results, titles),
+    "held-out": lambda results, titles: generated("held_out", results, titles),
     "reconstructed": reconstructed,
     "survival": survival,
     "sharpness": sharpness,
@@ -287,8 +261,8 @@ TABLES: dict[str, Callable[[Results, Titles], str]] = {
     "densities": densities,
     "adam": adam,
     "bits": bits,
-    "sweep-gan": sweep("gan", {"kernel_distance": ".1f"}),
-    "sweep-autoencoder": sweep("autoencoder", {"kernel_distance": ".1f", "psnr": ".2f"}),
+    "sweep-gan": sweep_gan,
+    "sweep-autoencoder": sweep_autoencoder,
     "copies": copies,
     "named-attributes": named_attributes,
 }

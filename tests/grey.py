@@ -1,4 +1,4 @@
-"""Data sets whose pictures are each of one grey level, their number, so that it can be told which is which."""
+"""Data sets of grey pictures. The grey level of a picture is its number, which tells what became of each."""
 
 from pathlib import Path
 

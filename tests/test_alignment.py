@@ -155,13 +155,6 @@ def test_every_mode(faces, mode):
     assert difference(found.image.convert("L"), faces[0].convert("L")) < 40
 
 
-@pytest.mark.parametrize("size", [(1, 1), (63, 64), (10000, 3), (3, 10000), (641, 160)])
-def test_every_size_becomes_64_by_64(size):
-    found = align(Image.new("RGB", size, "red"))
-    assert found.image.size == (64, 64) and found.faces == 0
-    assert (np.asarray(found.image) == (255, 0, 0)).all()
-
-
 def test_threads_do_not_disturb_each_other(faces):
     pictures = [photograph((face, 150, 15, (50, 30)), size=(300, 260)) for face in faces[:3]]
     expected = [align(picture) for picture in pictures]

@@ -39,7 +39,7 @@ def folders(tmp_path) -> list[str]:
 def told(tmp_path, capsys, **more) -> str:
     """The line about labels that a run prints."""
     with open_faces(gan.GANSettings(dataset=str(tmp_path / "mine"), cache_dir=tmp_path / "cache", **more)):
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if "abels" in line]
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("Labels", "No labels"))]
     return line
 
 
@@ -244,7 +244,7 @@ def test_a_picture_that_has_no_attributes_is_named(tmp_path, capsys):
     [
         ("", "names"),
         ("8\nOdd High\n", "names"),
-        ("<html>not\nfound here</html>\n", "names"),
+        ("<html>not\nfound here</html>\n", "labels"),
         ("\0\1\2", "names"),
         ("image,Odd,High\n" + COMMAS.replace("\n", ",1,1\n"), "its first line names 3 columns, and others have 5"),
         ("image,Age\n" + "".join(f"{number:06}.jpg,{number / 3}\n" for number in range(8)), r"Age \(it holds 0, 0.33"),

@@ -40,6 +40,14 @@ def test_draws_have_the_moments_they_are_asked_for():
     assert shares == pytest.approx([0.2, 0, 0.7, 0.1], abs=0.01)
 
 
+def test_a_seeds_draws_stay_what_they_are():
+    """Links to faces and the browser's own draws rely on them: numpy's, from one stream for each kind."""
+    stream = lambda number: np.random.default_rng([5, number])
+    assert np.array_equal(sample_normal(3, 4, 5), stream(0).standard_normal((3, 4), np.float32))
+    assert np.array_equal(sample_bits(3, 4, 5) == 1, stream(2).random((3, 4), np.float32) >= 0.5)
+    assert np.array_equal(sample_indices(9, np.array([0.5, 0.5]), 5), stream(3).random(9) >= 0.5)
+
+
 def test_a_model_draws_from_the_prior_of_its_config():
     z = autoencoder().sample_latent(20_000, seed=0)
     assert z.mean().item() == pytest.approx(-3, abs=0.02) and z.var().item() == pytest.approx(0.5, abs=0.02)

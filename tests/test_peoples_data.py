@@ -293,7 +293,7 @@ def test_texts_that_are_pictures_or_name_files_are_read(column, tmp_path):
 @pytest.mark.parametrize("text", ["a cat on a mat", "gone.png", "data:image/png;base64,%%%", "x" * 2000])
 def test_texts_that_are_no_pictures_end_in_one_sentence_about_the_column(text, tmp_path):
     write_texts(tmp_path, [text] * 8)
-    with pytest.raises(TrainingError, match="none can be read: row 0|more than 5") as caught:
+    with pytest.raises(TrainingError, match="no picture that can be read: row 0|more than 5") as caught:
         opened(tmp_path)
     assert len(str(caught.value)) < 400 and (
         "Column 'image' holds" in str(caught.value) or "not an image" in str(caught.value)

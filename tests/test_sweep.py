@@ -1,7 +1,6 @@
 """A sweep trains what is missing, keeps what is there, and scores it."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,42 +9,39 @@ import pytest
 from models import Generator
 from study import sweep
 from study.sweep import Kind
+from tests.quick_features import see_quickly
 from train.settings import Interrupted, TrainingError
 
 SMALL = ("--batch-size", "8", "--latent-size", "10", "--precision", "fp32")
-KINDS = (
-    Kind("plain", "autoencoder", (10,), (*SMALL, "--hidden-size", "16", "--held-out", "8")),
-    Kind("gan-5+5", "gan", (20, 50, 100), (*SMALL, "--hidden-size", "4", "--discrete-size", "5")),
-)
+PLAIN = Kind("plain", "autoencoder", (10,), (*SMALL, "--hidden-size", "16", "--held-out", "8"))
+GAN = Kind("gan-5+5", "gan", (20, 50, 100), (*SMALL, "--hidden-size", "4", "--discrete-size", "5"))
 
 
 @pytest.fixture
 def arguments(celeba, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "KINDS", KINDS)
-    folders = ["--cache-dir", str(tmp_path), "--output", str(tmp_path / "sweep"), "--results", str(tmp_path / "s.json")]
-    return ["--dataset", str(celeba), *folders, "--samples", "20", "--held-out-split", "valid"]
+    see_quickly(monkeypatch)
+    monkeypatch.setattr(sweep, "KINDS", (PLAIN, GAN))
+    monkeypatch.chdir(tmp_path)
+    return ["--dataset", str(celeba), "--cache-dir", "cache", "--samples", "20", "--held-out-split", "valid"]
 
 
 class Trainings:
-    """In place of trainers: keeps commands, and leaves what a run leaves. Stopped after some epochs, it says so."""
+    """In place of a trainer: keeps commands, and leaves what a run leaves. It is stopped after some epochs."""
 
     def __init__(self, epochs: int = 1000):
         self.commands, self.epochs = [], epochs
 
     def __call__(self, command: list[str]) -> None:
         self.commands.append(command)
-        given = lambda flag: command[command.index(flag) + 1] if flag in command else None
-        folder, epochs = Path(given("--output")), int(given("--epochs"))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "checkpoint.pt").touch()
-        limit = given("--limit")
-        settings = {"limit": limit and int(limit)}
-        (folder / "run.json").write_text(json.dumps({"kind": "gan", "command": "train", "settings": settings}))
-        for epoch in range(1, min(epochs, self.epochs) + 1):
-            if given("--keep-epochs") and epoch % int(given("--keep-epochs")) == 0:
-                Generator(10, 5, 4).save_pretrained(folder / f"snapshots/epoch-{epoch:04d}")
-        Generator(10, 5, 4).save_pretrained(folder / "model")
-        if self.epochs < epochs:
+        folder, epochs, every = (given(command, flag) for flag in ("--output", "--epochs", "--keep-epochs"))
+        limit = int(given(command, "--limit")) if "--limit" in command else None
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "checkpoint.pt").touch()
+        description = {"kind": "gan", "command": "train", "settings": {"limit": limit}}
+        Path(folder, "run.json").write_text(json.dumps(description))
+        for epoch in range(int(every), min(int(epochs), self.epochs) + 1, int(every)):
+            Generator(10, 5, 4).save_pretrained(Path(folder, f"snapshots/epoch-{epoch:04d}"))
+        if self.epochs < int(epochs):
             raise Interrupted("stopped, go on with --resume", 130)
 
 
@@ -53,28 +49,26 @@ def given(command: list[str], flag: str) -> str:
     return command[command.index(flag) + 1]
 
 
-def rows(tmp_path) -> list[tuple]:
-    its = json.loads((tmp_path / "s.json").read_text())["rows"]
+def rows(name: str = "sweep") -> list[tuple]:
+    its = json.loads(Path(f"docs/results/{name}.json").read_text())["rows"]
     return [(row["name"], row["epochs"], [run["seed"] for run in row["runs"]]) for row in its]
 
 
-def test_runs_are_trained_scored_and_not_trained_again(arguments, tmp_path, monkeypatch):
-    """With the trainers themselves, of which the GAN's keeps the model after its first epoch."""
-    monkeypatch.setattr(sweep, "KINDS", (KINDS[0], replace(KINDS[1], epochs=(10, 20))))
+def test_runs_are_trained_scored_and_not_trained_again(arguments, monkeypatch):
+    """With the trainers themselves, and a GAN that is scored after its first epoch too."""
+    monkeypatch.setattr(sweep, "KINDS", (PLAIN, replace(GAN, epochs=(10, 20))))
     sweep.main([*arguments, "--quick"])
-    result = json.loads((tmp_path / "s.json").read_text())
-    assert rows(tmp_path) == [("plain", 1, [0]), ("gan-5+5", 1, [0]), ("gan-5+5", 2, [0])]
-    plain, first, second = (row["runs"][0] for row in result["rows"])
+    assert rows("sweep-quick") == [("plain", 1, [0]), ("gan-5+5", 1, [0]), ("gan-5+5", 2, [0])]
+    text = Path("docs/results/sweep-quick.json").read_text()
+    plain, first, second = (row["runs"][0] for row in json.loads(text)["rows"])
     assert plain["psnr"] > 5 and plain["kernel_distance"] > 0 and plain["by_face_features"]["frechet_distance"] > 0
     assert "fitted mixture" in plain["densities"]["sampled"]
     assert first["kernel_distance"] != second["kernel_distance"] and "psnr" not in first
-    assert result["protocol"]["data"] == result["protocol"]["dataset"] and result["protocol"]["limit"] is None
-    monkeypatch.setattr(sweep, "MAINS", {})
     sweep.main([*arguments, "--quick"])
-    assert json.loads((tmp_path / "s.json").read_text()) == result
+    assert Path("docs/results/sweep-quick.json").read_text() == text
 
 
-def test_all_epochs_come_out_of_one_run_that_may_be_stopped(arguments, tmp_path, monkeypatch):
+def test_all_epochs_come_out_of_one_run_that_may_be_stopped(arguments, monkeypatch):
     stopped, going_on = Trainings(epochs=60), Trainings()
     monkeypatch.setattr(sweep, "MAINS", {"gan": stopped})
     with pytest.raises(Interrupted):
@@ -83,35 +77,28 @@ def test_all_epochs_come_out_of_one_run_that_may_be_stopped(arguments, tmp_path,
     assert given(command, "--epochs") == "100" and given(command, "--keep-epochs") == "10" and "--resume" not in command
     assert given(command, "--limit") == "24" and given(command, "--seed") == "0"
     sweep.main([*arguments, "--no-train", "--limit", "24"])
-    assert rows(tmp_path) == [("gan-5+5", 20, [0]), ("gan-5+5", 50, [0])]  # What was not trained is not there.
+    assert rows() == [("gan-5+5", 20, [0]), ("gan-5+5", 50, [0])]  # What was not trained is not there.
 
     monkeypatch.setattr(sweep, "MAINS", {"gan": going_on})
-    for _ in range(2):
-        sweep.main([*arguments, "--only", "gan-5+5", "--limit", "24"])
-    (command,) = going_on.commands  # Once: then it was done.
+    sweep.main([*arguments, "--only", "gan-5+5", "--limit", "24"])
+    (command,) = going_on.commands
     assert "--resume" in command and given(command, "--epochs") == "100"
-    assert rows(tmp_path) == [("gan-5+5", 20, [0]), ("gan-5+5", 50, [0]), ("gan-5+5", 100, [0])]
+    assert rows() == [("gan-5+5", 20, [0]), ("gan-5+5", 50, [0]), ("gan-5+5", 100, [0])]
+    for more in ([], ["--no-train"]):
+        with pytest.raises(TrainingError, match="gan-5[+]5-seed0 there was trained with --limit 24, not with None"):
+            sweep.main([*arguments, "--only", "gan-5+5", *more])
 
-    with pytest.raises(TrainingError, match="gan-5[+]5-seed0 there was trained with --limit 24, not with None"):
-        sweep.main([*arguments, "--no-train"])
 
-
-def test_a_second_seed_ends_at_the_reports_epochs(arguments, tmp_path, monkeypatch):
+def test_a_second_seed_ends_at_the_reports_epochs(arguments, monkeypatch):
     trainings = Trainings()
     monkeypatch.setattr(sweep, "MAINS", {"gan": trainings})
     sweep.main([*arguments, "--only", "gan-5+5", "--seeds", "2"])
     assert [(given(its, "--seed"), given(its, "--epochs")) for its in trainings.commands] == [("0", "100"), ("1", "50")]
-    assert rows(tmp_path) == [("gan-5+5", 20, [0, 1]), ("gan-5+5", 50, [0, 1]), ("gan-5+5", 100, [0])]
-    # Every seed that is there is scored, whatever is asked to be trained.
-    monkeypatch.setattr(sweep, "MAINS", {})
-    shutil.move(tmp_path / "sweep/gan-5+5-seed1", tmp_path / "sweep/gan-5+5-seed7")
-    sweep.main([*arguments, "--no-train"])
-    assert rows(tmp_path)[0] == ("gan-5+5", 20, [0, 7])
+    assert rows() == [("gan-5+5", 20, [0, 1]), ("gan-5+5", 50, [0, 1]), ("gan-5+5", 100, [0])]
 
 
-def test_the_kinds_are_the_reports_and_each_matching_loss(monkeypatch):
+def test_the_kinds_are_the_reports_and_each_matching_loss():
     kinds = {kind.name: kind for kind in sweep.KINDS}
-    assert len(kinds) == len(sweep.KINDS)
     for bits in (0, 10, 20, 40, 50, 100):
         words = kinds[f"gan-{bits}+{100 - bits}"].arguments
         assert given(words, "--latent-size") == "100" and given(words, "--discrete-size") == str(bits)
@@ -123,7 +110,6 @@ def test_the_kinds_are_the_reports_and_each_matching_loss(monkeypatch):
     assert {kind.epochs for kind in sweep.KINDS if kind.command == "autoencoder"} == {(63,)}
     quick = sweep.SweepSettings(quick=True)
     assert quick.epochs(kinds["gan-50+50"], 0) == [2, 5, 10] and quick.epochs(kinds["plain"], 0) == [6]
-    assert (quick.folder, sweep.SweepSettings().folder) == (Path("runs/sweep-quick"), Path("runs/sweep"))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +118,7 @@ def test_the_kinds_are_the_reports_and_each_matching_loss(monkeypatch):
         (["--only", "plain", "vae"], "--only vae: that is no kind of run; they are plain, gan-5"),
         (["--seeds", "0"], "--seeds is 0"),
         (["--limit", "0"], "--limit is 0"),
-        (["--no-train"], "holds no finished run of the sweep to score"),
+        (["--no-train"], "holds no model of the sweep to score"),
     ],
 )
 def test_what_a_sweep_cannot_do_is_said(arguments, wrong, message):

@@ -67,7 +67,7 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """What a cache holds.
+    """The contents of a cache.
 
     Attributes:
         crop: the share of the shorter side of each picture that is seen; None before the first.
@@ -91,7 +91,7 @@ class State:
 
     @property
     def count(self) -> int:
-        """Of the faces."""
+        """How many faces there are."""
         return sum(chunk.faces for chunk in self.chunks)
 
     @property
@@ -118,7 +118,7 @@ class Batch(NamedTuple):
 class Faces:
     """The faces of a source and their labels, readable while a background thread still fills their cache.
 
-    Use as a context, whose end stops the thread. What is cached stays, and the next run goes on from there.
+    Use as a context: its end stops the thread. Cached faces stay, and the next run goes on from there.
 
     Args:
         source: where they come from.
@@ -241,14 +241,15 @@ class Faces:
         Args:
             start: leave out so many batches at the beginning, for a run that resumes.
         """
-        if epoch == 1:
-            chosen = itertools.islice(self._as_they_come(batch_size, seed), start, None)
-        else:
-            order = np.random.default_rng([seed, epoch]).permutation(len(self))
-            firsts = range(start * batch_size, len(order) - batch_size + 1, batch_size)
-            chosen = (order[first : first + batch_size] for first in firsts)
-        for rows in chosen:
+        chosen = self._as_they_come(batch_size, seed) if epoch == 1 else self._at_random(epoch, batch_size, seed)
+        for rows in itertools.islice(chosen, start, None):
             yield self.batch(distributed.mine(rows))
+
+    def _at_random(self, epoch: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+        """The faces of each batch of a later epoch."""
+        order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        for first in range(0, len(order) - batch_size + 1, batch_size):
+            yield order[first : first + batch_size]
 
     def _as_they_come(self, batch_size: int, seed: int) -> Iterator[np.ndarray]:
         """The faces of each batch of the first epoch, each face once."""
@@ -419,9 +420,9 @@ class HeldOut(NamedTuple):
 
     Attributes:
         faces: (n, 3, 64, 64) uint8.
-        split: the one that they are of.
-        crop: how they were cropped.
-        skip: so many faces at the start of the training split are these, and training skips them; 0 where they have a
+        split: their split.
+        crop: the share of the shorter side of each picture that is seen.
+        skip: how many faces at the start of the training split are held out, for training to skip; 0 where they have a
             split of their own.
     """
 
@@ -432,7 +433,7 @@ class HeldOut(NamedTuple):
 
 
 def open_faces(settings: Settings, skip: int = 0, labels_for: str | None = None) -> Faces:
-    """The faces that a command trains on, of which at least one has come. Use as a context.
+    """The faces that a command trains on, once the first has come. Use as a context.
 
     Args:
         labels_for: the command, if it can do nothing without labels.
@@ -505,7 +506,10 @@ def _overlap(split: str, other: str) -> bool:
 
 
 def open_split(settings: DataSettings, split: str, limit: int | None = None, skip: int = 0) -> Faces:
-    """Faces of any split, of which at least one has come; at most `limit`, after the first `skip`. Use as a context.
+    """The faces of any split, once the first has come. Use as a context.
+
+    Args:
+        limit, skip: use the first `limit` faces after the first `skip`.
 
     Raises:
         UnknownSplit: there is none of that name.
@@ -515,8 +519,8 @@ def open_split(settings: DataSettings, split: str, limit: int | None = None, ski
     try:
         if not faces.wait_for(1) and not skip:
             damaged = [f"{name}: {reason}" for name, reason in faces.skipped[:1]]
-            reason = f"of which none can be read: {damaged[0]}" if damaged else "which is empty"
-            raise TrainingError(f"{settings.dataset} has a split {split!r} {reason}")
+            reason = f"holds no picture that can be read: {damaged[0]}" if damaged else "is empty"
+            raise TrainingError(f"split {split!r} of {settings.dataset} {reason}")
     except BaseException:
         faces.__exit__()
         raise

@@ -171,7 +171,7 @@ class Labels:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all labels. Of labels of one name, each has its column's name before its own."""
+        """The names of all labels. Where two labels have the same name, the names of their columns precede it."""
         count = Counter(name for column in self.columns.values() for name in column.names)
         return tuple(
             printable(f"{column.column} {name}" if count[name] > 1 and name != column.column else name)

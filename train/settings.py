@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-# A run keeps averages of weights whose standard deviations are these shares of its training so far: the two of Karras et
-# al. (2024, arXiv:2312.02696), and half of the shorter one.
+# A run keeps three averages of its weights. Their standard deviations are these shares of the training so far: the two of
+# Karras et al. (2024, arXiv:2312.02696), and half of the shorter one.
 AVERAGES = (0.025, 0.05, 0.1)
 
 
@@ -46,7 +46,7 @@ class Interrupted(Exception):
 
 
 def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
-    """Settings from a command's arguments. None means no arguments, as in a notebook, whose own are the kernel's."""
+    """Settings from a command's arguments. None means no arguments, as in a notebook: those of its process are not ours."""
     return tyro.cli(kind, args=arguments or (), prog=f"python -m {module}", description=description)
 
 
@@ -163,9 +163,9 @@ class Settings(DataSettings):
     """Folder for the run: checkpoint, metrics, pictures and the model."""
 
     epochs: Annotated[int, Range(1, 100_000)]
-    """Rounds of training, after each of which the model is kept, measured and drawn from."""
+    """Rounds of training. After each one the model is kept, measured and drawn from."""
 
-    learning_rate: Annotated[float, Range(1e-9, 1000)]
+    learning_rate: Annotated[float, Range(1e-15, 1000)]
     """Adam's learning rate."""
 
     passes: Annotated[int | None, Range(1, 100_000)] = None
@@ -192,8 +192,8 @@ class Settings(DataSettings):
     """What the data is, in a few words for the model's card."""
 
     license: str | None = None
-    """The license on the model's card, as the Hub writes it, such as cc-by-4.0. By default CelebA's terms for a data set
-    whose name speaks of CelebA, and none for any other."""
+    """The license on the model's card, as the Hub writes it, such as cc-by-4.0. By default CelebA's terms if the data
+    set's name speaks of CelebA, otherwise none."""
 
     push_to_hub: str | None = None
     """Push the finished model to this repository on the Hub, "user/name". See train.push for pushing later."""

@@ -1,6 +1,6 @@
 """Sources of pictures and their labels: a folder, or the tables of a data set on the Hub or in a folder.
 
-A source is one split of one revision, so that its cache is told from that of any other faces.
+A source is one split of one revision: the faces of each source have a cache of their own.
 """
 
 import base64
@@ -37,9 +37,9 @@ from models.images import IMAGE_SIZE
 from . import distributed
 from .folder import Folder, Picture, canonical, extensions, files_below, fingerprint, scan
 from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
-from .settings import DataSettings, TrainingError
+from .settings import DataSettings, TrainingError, printable
 
-# Seconds that the Hub, or a server of pictures, has to answer. The client by itself gives up after minutes.
+# Seconds that the Hub, or a server of pictures, has to answer. Without a limit the client gives up after minutes.
 HUB_TIMEOUT = 10
 
 # Rows of a table that are read at a time: row by row takes three times as long.
@@ -88,7 +88,7 @@ class Source(ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells the cached faces from any others."""
+        """Everything that the cached faces depend on."""
         return {
             "dataset": str(self.folder.resolve()) if self.folder else self.dataset,
             **{name: getattr(self, name) for name in ("revision", "split", "crop")},
@@ -148,7 +148,7 @@ class TableSource(Source):
         first = next(tables, None)
         if first is None:
             return
-        # A stream that goes on later has the same labels: those of the data set's first rows.
+        # The first rows of the data set tell what labels there are, also for a stream that starts later.
         self._find_labels(labels, candidates, next(_tables(self._rows(names))) if start and names else first)
         self.label_names = labels.names
         self.label_note = labels.note or "there are no columns but that of the images" * (not labels.names)
@@ -188,14 +188,14 @@ class TableSource(Source):
         found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
         found = found or [name for name, feature in features.items() if _holds_bytes(feature)]
         if not found:
-            row = next(iter(rows), {})
+            row: dict[str, Any] = next(iter(rows), {})
             found = [name for name, value in row.items() if name == "image" or _names_a_picture(value)]
         if not found:
             raise TrainingError(f"--dataset {self.dataset}: no column holds images; it has {', '.join(features)}")
         column = "image" if "image" in found else found[0]
         if column != "image" and distributed.is_main():
             others = f"; {', '.join(found[1:])} may hold images too" if len(found) > 1 else ""
-            print(f"The images are taken from column {column!r} of {self.dataset}{others}.")
+            print(printable(f"The images are taken from column {column!r} of {self.dataset}{others}."))
         return column
 
     def _find_labels(self, labels: Labels, candidates: list["_Candidate"], head: pa.Table) -> None:
@@ -204,16 +204,15 @@ class TableSource(Source):
         is_whole = len(head) == self.size or (self._reads_all_columns and self.folder is None)
         counts = {candidate: Counter(candidate.values(head)) for candidate in candidates}
         known = {one: column_of(one.name, count, is_whole, one.classes) for one, count in counts.items()}
-        unclear = {candidate: Counter[Any]() for candidate, column in known.items() if column is None}
-        if unclear:
+        if unclear := [candidate for candidate, column in known.items() if column is None]:
             if self.folder is None and distributed.is_main():
                 print(f"Columns of {self.dataset} that may name classes are read first, of all rows.", flush=True)
+            counts = {candidate: Counter() for candidate in unclear}
             for table in _tables(self._rows(sorted({candidate.column for candidate in unclear}))):
-                for candidate, count in unclear.items():
+                for candidate, count in counts.items():
                     if len(count) <= 2 * MOST_CLASSES:  # More are no classes, whatever follows.
                         count.update(candidate.values(table))
-        for candidate, count in unclear.items():
-            known[candidate] = column_of(candidate.name, count, True, candidate.classes)
+            known |= {one: column_of(one.name, count, True, one.classes) for one, count in counts.items()}
         for candidate, column in known.items():
             labels.add(candidate, candidate.name, column)
 
@@ -225,7 +224,7 @@ class TableSource(Source):
         name = f"row {number}"
         if path and len(path) < MOST_NAME and not path.startswith("data:"):
             name += f" ({os.path.basename(path)})"
-        if content or not path:
+        if content is not None or not path:
             return name, content
         if path.startswith(("http://", "https://")):
             return name, fetchers.submit(_fetch, path).result
@@ -268,7 +267,7 @@ class TableSource(Source):
                 names = datasets.get_dataset_config_names(where, revision=revision)
                 self._configuration = names[0]
                 if distributed.is_main():
-                    print(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken.")
+                    print(printable(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken."))
             elif chosen:  # A reader that does not choose columns.
                 self._reads_all_columns = True
             else:
@@ -368,7 +367,7 @@ def _names_a_picture(value: Any) -> bool:
 
 
 def _with_features(rows: datasets.IterableDataset) -> datasets.IterableDataset:
-    """The same rows; where their reader tells no types of columns, as with CSV, those of the first rows."""
+    """The same rows with types of columns: where the reader tells none, as for CSV, the types in the first rows."""
     head = None if rows.features else next(_tables(rows), None)
     return rows if head is None else rows.cast(datasets.Features.from_arrow_schema(head.schema))
 

