@@ -475,9 +475,10 @@ def test_only_workers_that_know_a_network_are_asked_and_the_others_learn_one_by_
     page.wait_for_function("asked.filter(([, , opens]) => opens).length === 3 && !opening")
     page.evaluate("(asked.length = 0, said(decode('GAN', 24, 4)))")
     assert sorted(page.evaluate("asked")) == [[worker, "GAN", False, 8] for worker in range(3)]
-    page.evaluate("said(decode('Plain autoencoder', 1, 5))")
+    page.evaluate("said(decode('Plain autoencoder', 24, 5))")
     page.wait_for_function("asked.filter(([, name, opens]) => opens && name !== 'GAN').length === 3 && !opening")
     assert page.evaluate("mostOpening") == 1
+    assert not any(opens for _, _, opens, faces in page.evaluate("asked") if faces)
 
 
 def test_what_is_wanted_no_longer_is_not_computed_and_what_was_is_not_again(visit):

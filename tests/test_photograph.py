@@ -195,7 +195,7 @@ def transparent() -> Image.Image:
         (lambda: photographs(4)[0].resize((300, 400)), "WEBP", {"lossless": True}, 0.5),
         (lambda: photographs(4)[0].resize((300, 400)), "AVIF", {"quality": 90}, 3),
         (lambda: photographs(4)[0].resize((2000, 300)), "PNG", {}, 0),
-        (lambda: photographs(4)[0].convert("L"), "PNG", {}, 0.01),
+        (lambda: photographs(4)[0].convert("L"), "PNG", {}, 0.2),
         (transparent, "PNG", {}, 1),
     ],
     ids=["JPEG", "EXIF", "WebP", "AVIF", "long", "grey", "transparent"],
