@@ -1,6 +1,6 @@
 """What strangers send to the page, and what damaged files do to it, over and over.
 
-    python -m tests.attacks [--times 100] [--minutes 30] [--seed 7] [--only page]
+    python -m tests.hostility [--times 100] [--minutes 30] [--seed 7] [--only page]
 
 Makes each attack many times, with random values, and prints a row for each: how often, what the attacker or the visitor
 was told, and what was lost. The tests make each attack once. The status is 1 if anything was lost.
@@ -37,7 +37,7 @@ from .conftest import WEIGHTS, draw_face, encode
 from .markup import MARKUP, history_with
 from .serving import Served, serving
 from .test_app import JUNK, spoilt
-from .test_attacks import HALF_A_REQUEST, answered, connected, files, half_an_upload, run, uploaded
+from .test_hostility import HALF_A_REQUEST, answered, connected, files, half_an_upload, run, uploaded
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,7 @@ def printed(name: str, row: Row, folder: str) -> str:
 
 
 def main() -> int:
-    settings = tyro.cli(Settings, prog="python -m tests.attacks", description=__doc__)
+    settings = tyro.cli(Settings, prog="python -m tests.hostility", description=__doc__)
     seed = Random().randrange(10**6) if settings.seed is None else settings.seed
     random, end = Random(seed), time.monotonic() + 60 * settings.minutes
     chosen = {name: about for name, about in ATTACKS.items() if settings.only in name}
