@@ -68,7 +68,7 @@ def test_a_face_is_turned_upright_and_framed(faces, degrees):
     assert np.median(off) < 3
     assert np.median([distance(found.image) for found in aligned]) < 1
     # Of real faces too a few are missed, or taken for faces the wrong way round.
-    assert sum(found.faces == 1 and angle < 10 for found, angle in zip(aligned, off, strict=True)) >= len(faces) - 1
+    assert sum(found.faces == 1 and angle < 10 for found, angle in zip(aligned, off, strict=True)) >= len(faces) - 2
     assert np.median([difference(found.image, face) for found, face in zip(aligned, faces, strict=True)]) < 30
 
 
