@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from typing import Any
 
 from models.hub import ask_this_machine_directly
@@ -22,14 +23,15 @@ from page import server
 
 server.give_back_freed_memory()
 if __name__ == "__main__":
-    server.without_matplotlib()
+    # Gradio would import matplotlib during the first answer to a program, which takes a third of a second.
+    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]  # The mark of a module that is missing.
     TEMPORARY = server.own_temporary_folder()
 
 import gradio as gr
 
 from page import site
 
-# Where another application shows the page among its own: it is there if that mounts it with `server.limits()`.
+# Within another application that mounts the page without `server.limits()`, main.js is missing.
 START = """
 const base = new URL(window.gradio_config.root.replace(/\\/?$/, "/"), location);
 import(new URL("front/main.js", base)).then(({ start }) => start(element, { base })).catch((error) => {
@@ -41,16 +43,15 @@ import(new URL("front/main.js", base)).then(({ start }) => start(element, { base
 });
 """
 
-
 UNREADABLE = "These arguments cannot be read: send what /gradio_api/info describes, and files by way of an upload."
 
 
 class Page(gr.Blocks):
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *others: Any, **options: Any) -> list[Any]:
-        """As gradio's, but what is wrong with a program's arguments is told in a line, and not logged at all.
+        """As gradio's, but what is wrong with a program's arguments is told in a sentence, and is not logged.
 
-        What a program leaves out at the end is as it is on arrival, as with gradio's own clients. Gradio has no other
-        place for either: it counts arguments, and looks for files in them, before a function is called.
+        Arguments that a program leaves out at the end have their defaults, as with gradio's own clients. Before it
+        calls a function, gradio counts the arguments and looks for files in them, and has no other place for either.
         """
         inputs = [*inputs, *(block.value for block in block_fn.inputs[len(inputs) :])]
         try:
@@ -60,12 +61,15 @@ class Page(gr.Blocks):
 
 
 def build() -> Page:
-    if os.environ.get("SPACES_ZERO_GPU"):  # It looks for what needs it before the first visitor comes.
-        from page.networks import zero_gpu
+    """The page as gradio's Blocks: the page's files at its address, and an endpoint for each of its tabs' functions."""
+    if os.environ.get(
+        "SPACES_ZERO_GPU"
+    ):  # Such a Space starts only with a function for its GPU; the CPU is enough here.
+        import spaces
 
-        zero_gpu()
+        spaces.GPU(lambda: None)
     # Pictures that programs ask for are files; an hour is enough to fetch one.
-    with Page(title="Latent Faces", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with Page(title="Latent Faces", analytics_enabled=False, delete_cache=(600, server.TEMPORARY_SECONDS)) as page:
         gr.HTML(
             site.part_of_index("first screen"),
             js_on_load=START,
@@ -76,7 +80,6 @@ def build() -> Page:
         for tab in site.tabs():
             for endpoint in tab.endpoints:
                 endpoint.render()
-    # Programs that ask and never fetch the answers keep others waiting for so many only.
     page.queue(max_size=server.MOST_WAITING)
     return page
 
@@ -90,7 +93,7 @@ def launch(page: Page, **options: Any) -> Any:
     limits["app_kwargs"]["routes"].append(site.home())
     # Threads that wait for each other: with gradio's 40, some wait twice as long as others.
     limits["max_threads"] = 4 * (os.cpu_count() or 1)
-    # Gradio keeps the components of so many sessions as they were last; nothing of them is needed here.
+    # Gradio keeps the components' values of so many sessions; nothing here needs them.
     limits["state_session_capacity"] = 50
     launched = page.launch(**{**limits, **options, "prevent_thread_lock": True})
     server.guard_connections(page.server)
@@ -101,6 +104,6 @@ def launch(page: Page, **options: Any) -> Any:
 
 if __name__ == "__main__":
     page = build()
-    server.keep_clean(TEMPORARY)
-    server.one_line_errors()
+    server.keep_tidy(TEMPORARY)
+    sys.stderr = server.ShortLog(sys.stderr)
     launch(page)

@@ -17,12 +17,11 @@ from models import FaceModel
 from models.history import load_history
 from models.images import to_pil
 from page import drawing, pictures, site
+from page.catalog import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
 from page.controls import Control
 from page.networks import decode, load
 from page.recipe import Recipe
 from page.site import DRAWN
-from page.story import SMOOTH_STEPS, signature
-from page.zoo import MODELS, WEIGHTS, WEIGHTS_FILE, hashes
 from study.attributes import graded, kind_of, name_of
 
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
@@ -125,7 +124,7 @@ def first_pictures(folder: Path) -> None:
     path = load(chosen["model"])
     corners = [Recipe.parse(chosen[name]).latent(path) for name in "abc"]
     a, b, c = corners
-    ways = [path.interpolate(a, b, steps) for steps in (SMOOTH_STEPS, chosen["steps"])]
+    ways = [path.interpolate(a, b, steps) for steps in (pictures.SMOOTH_STEPS, chosen["steps"])]
     shares = torch.linspace(0, 1, MAP)
     plane = torch.stack([a + u * (b - a) + v * (c - a) for v in shares.flip(0) for u in shares])
     morph = decode(chosen["model"], torch.cat([*ways, torch.stack(corners), plane]))
@@ -140,7 +139,7 @@ def first_pictures(folder: Path) -> None:
     write(folder / "apart.webp", around[chosen["mean"]], columns=chosen["faces"])
 
     smiling = decode(model, network.with_attributes(z, {"Smiling": 1}))[SMILES - 1]
-    steps = np.stack([faces[number], smiling, morph[SMOOTH_STEPS // 2], around[BROKEN][0]])
+    steps = np.stack([faces[number], smiling, morph[pictures.SMOOTH_STEPS // 2], around[BROKEN][0]])
     write(folder / "tour.webp", steps, columns=4)
     large = Image.fromarray(faces[number])
     large.save(folder / "icon.png", optimize=True)
@@ -200,7 +199,7 @@ def main() -> None:
         recipe = Recipe(seed, face)
         pixels = drawing.generate(model, seed, face, 1.0, "")[-1]
         name = f"{model.partition(' ')[0].lower()}-{seed}-{face}.png"
-        (examples / name).write_bytes(pictures.png(pixels, **signature(model, recipe)))
+        (examples / name).write_bytes(pictures.png(pixels, **recipe.metadata(model)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""What visitors set and programs send, declared once: each kind checks a value, describes itself to the browser, and
-has a component of gradio with which the API types and documents it."""
+"""The settings of the page, declared once for visitors and programs. Each kind checks a value, describes itself to the
+browser, and has a gradio component that gives the API its type and documentation."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +12,9 @@ from gradio.components import Component
 from gradio.utils import get_upload_folder
 
 from . import labels, values
-from .story import GONE
+
+# Uploads are removed after a while, and when the page starts anew.
+GONE = "This photograph is not here, or no longer: uploads are kept for an hour. Choose it again."
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class Control:
     """
     Attributes:
         name: in links.
-        label: what people read beside it.
-        value: what a program or a link means that leaves it out.
-        first: what a visitor sees who comes without a link, where that differs.
+        label: the words beside it.
+        value: for a program or a link that leaves it out.
+        first: for a visitor who comes without a link, where that differs.
     """
 
     name: str
@@ -31,18 +33,18 @@ class Control:
     first: Any = field(default=None, kw_only=True)
 
     def check(self, value: Any, what: str) -> Any:
-        """What was sent for this control, as functions take it.
+        """The value that a program sent for this control, as the page's functions take it.
 
         Args:
             what: names it in a sentence, such as "The seed".
 
         Raises:
-            ValueError: it is not what the control could have sent, in a sentence for whoever sent it.
+            ValueError: the control cannot have this value, in a sentence for whoever sent it.
         """
         raise NotImplementedError
 
     def component(self) -> Component:
-        """What stands for it in gradio's API, unseen."""
+        """The gradio component of an endpoint's argument; it is not shown."""
         raise NotImplementedError
 
     def described(self) -> dict[str, Any]:
@@ -52,14 +54,15 @@ class Control:
 
 @dataclass(frozen=True)
 class Number(Control):
+    """With a step of 1, a whole number."""
+
     _: KW_ONLY
     least: float
     most: float
     step: float = 1
 
-    def check(self, value: Any, what: str) -> int | float:
-        kind = values.whole if self.step == 1 else values.number
-        return kind(value, what, self.least, self.most)
+    def check(self, value: Any, what: str) -> float:
+        return values.number(value, what, self.least, self.most, whole=self.step == 1)
 
     def component(self) -> Component:
         if self.most - self.least > 1000:  # More than a slider has places.
@@ -72,7 +75,10 @@ class Choice(Control):
     choices: Sequence[str]
 
     def check(self, value: Any, what: str) -> str:
-        return values.choice(value, what, self.choices)
+        if not isinstance(value, str) or value not in self.choices:
+            known = f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
+            raise ValueError(f"{what} cannot be {values.quoted(value)}: choose {known}.")
+        return value
 
     def component(self) -> Component:
         return gr.Dropdown([*self.choices], value=self.value, label=self.label)
@@ -92,7 +98,7 @@ class Text(Control):
 
 @dataclass(frozen=True)
 class Attributes(Text):
-    """What faces are to have, as a line; a program may send a mapping for it."""
+    """A line of attributes; a program may send a mapping."""
 
     name: str = "attributes"
     label: str = "Attributes"
@@ -112,7 +118,7 @@ class Photograph(Control):
         """Its path; None where there is none."""
         if value is None:
             return None
-        # Nothing but what was uploaded to this page: a path is whatever its sender wrote.
+        # Only what was uploaded to this page: a path is whatever its sender wrote.
         with suppress(TypeError, LookupError, ValueError, OSError):
             path = Path(value["path"]).resolve()
             if path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file():

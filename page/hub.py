@@ -1,8 +1,8 @@
 """Models from a namespace on the Hub when it answers in time, else those that came with the page.
 
-`from_pretrained` waits for a Hub that is away, 23 seconds to over 6 minutes. A page must not: the Hub gets two
-seconds to show that it is there, all that it sends has one deadline, and no file may be larger than it was announced.
-What it sent is used only if it is what it claims to be.
+`from_pretrained` waits for a Hub that is away, 23 seconds to over 6 minutes. A page must not. The Hub gets two seconds
+to show that it is there. All that it sends has one deadline, and no file may be larger than it was announced. What came
+is shown only if it is a model that every tab can show.
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, TimeoutError
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,6 @@ import safetensors
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     HfHubHTTPError,
-    OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -30,11 +30,11 @@ from huggingface_hub.errors import (
 from tqdm import tqdm
 
 from models.history import EPOCHS_FILE, TRAINING_FILE
-from models.hub import INVALID_TOKEN, rejects_token
+from models.hub import INVALID_TOKEN, one_line, rejects_token
 from models.index import repository_name
 
+from .catalog import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, ShownModel, describe, hashes
 from .labels import ATTRIBUTES_FILE
-from .zoo import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, ShownModel, describe, hashes
 
 # A Hub that is there answers a request for a file's headers in a fraction of a second; a name may not even resolve.
 PROBE_SECONDS, PROBE_DEADLINE = 2.0, 3.0
@@ -42,21 +42,21 @@ PROBE_SECONDS, PROBE_DEADLINE = 2.0, 3.0
 # For all files of all models, 45 MB; the page starts after it. And for those of a model that may be missing.
 DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
 
-# Of each file: several times what ours have.
+# The most bytes of each file: several times what ours have.
 NEEDED = {CONFIG_FILE: 100_000, WEIGHTS_FILE: 100_000_000}
 EXTRAS = {ATTRIBUTES_FILE: 1_000_000, CARD_FILE: 200_000, TRAINING_FILE: 1_000_000, EPOCHS_FILE: 30_000_000}
 
-# The layers of the decoders that a browser can compute, by their architecture; written by page/decoders.py.
+# The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
 DECODERS = ROOT / "page/front/kernel/decoders.json"
 
-# Of a reason, which is shown at the foot of the page.
+# The most characters of a reason, which is shown at the foot of the page.
 MOST_CHARACTERS = 200
 
 Result = TypeVar("Result")
 
 
 def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownModel]:
-    """Models by the names of their folders, bundled wherever the Hub has none to offer.
+    """The Hub's models by the names of their folders, and the bundled model where the Hub has none.
 
     Args:
         hub: "namespace" or "namespace@revision".
@@ -64,29 +64,27 @@ def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownMode
     namespace, _, revision = hub.partition("@")
     end = time.monotonic() + DEADLINE
     pulls = {
-        name: _in_thread(_pull_or_none, repository_name(namespace, name), revision or None, own, end)
+        name: _in_thread(_pull_or_say_why, repository_name(namespace, name), revision or None, own, end)
         for name, own in bundled.items()
     }
     shown = {}
-    for name, pull in pulls.items():
+    for name, own in bundled.items():
         try:
-            found = pull.result(timeout=max(0.0, end - time.monotonic()))
+            found = pulls[name].result(timeout=max(0.0, end - time.monotonic()))
         except TimeoutError:
-            found = f"{repository_name(namespace, name)} took more than {DEADLINE:.0f} s"
-        own = bundled[name]
+            found = f"{repository_name(namespace, name)}: it took more than {DEADLINE:.0f} s"
         shown[name] = replace(own, origin=f"{own.origin} ({found})") if isinstance(found, str) else found
     return shown
 
 
-def _pull_or_none(repository: str, revision: str | None, like: ShownModel, end: float) -> ShownModel | str:
-    """The model, or the reason why there is none.
+def _pull_or_say_why(repository: str, revision: str | None, like: ShownModel, end: float) -> ShownModel | str:
+    """The model, or why there is none.
 
-    What a stranger's files can do to the code that reads them has no end of names, and none of them may keep the page
-    from its visitors: whatever goes wrong is a reason.
+    A stranger's files can make the code that reads them fail in any way. The page starts all the same.
 
     Args:
         like: the model in whose place it would be shown.
-        end: of the time that it may take.
+        end: when it must have come.
     """
     try:
         folder, note = _pull(repository, revision, end)
@@ -94,15 +92,14 @@ def _pull_or_none(repository: str, revision: str | None, like: ShownModel, end: 
         check_fits(found, like)
         return found
     except RepositoryNotFoundError:
-        return f"there is no {repository} on the Hub"
+        reason = "there is no such model on the Hub"
     except RevisionNotFoundError:
-        return f"{repository} has no revision {revision}"
+        reason = f"it has no revision {revision}"
     except RemoteEntryNotFoundError:
-        return f"{repository} lacks {' or '.join(NEEDED)}"
-    except ValueError as error:
-        return _reason(error)
+        reason = f"it lacks {' or '.join(NEEDED)}"
     except BaseException as error:  # Also the panics of libraries that are written in Rust.
-        return f"{repository}: {_reason(error)}"
+        reason = one_line(error)[:MOST_CHARACTERS]
+    return f"{repository}: {reason}"
 
 
 def check_fits(found: ShownModel, like: ShownModel) -> None:
@@ -113,17 +110,17 @@ def check_fits(found: ShownModel, like: ShownModel) -> None:
             are no numbers.
     """
     if found.kind != like.kind:
-        raise ValueError(f"the model there is of the kind {found.kind[:60]}, not {like.kind}")
-    if bool(found.discrete_size) != bool(like.discrete_size):
-        raise ValueError(
-            f"its latents have {found.discrete_size} bits; those of the bundled model {like.discrete_size}"
-        )
-    if bool(found.attributes) != bool(like.attributes):
-        raise ValueError(f"it knows {len(found.attributes)} attributes, the bundled model {len(like.attributes)}")
+        raise ValueError(f"it is of the kind {found.kind[:60]}, not {like.kind}")
+    for what, its, ours in (
+        ("bits", found.discrete_size, like.discrete_size),
+        ("attributes", len(found.attributes), len(like.attributes)),
+    ):
+        if bool(its) != bool(ours):
+            raise ValueError(f"it has {its} {what}, and the bundled model {ours}")
     # The experiment gives several autoencoders the same latents.
     if found.encodes and found.latent_size != like.latent_size:
         raise ValueError(
-            f"its latents have {found.latent_size} numbers; those of other autoencoders {like.latent_size}"
+            f"its latents have {found.latent_size} numbers, and those of other autoencoders {like.latent_size}"
         )
     layers = json.loads(DECODERS.read_text(encoding="utf-8")).get(found.architecture, [])
     if missing := [layer["name"] for layer in layers if f"{layer['name']}.weight" not in found.shapes]:
@@ -142,24 +139,21 @@ def _pull(repository: str, revision: str | None, end: float) -> tuple[Path, str]
         probed = _in_thread(get_hf_file_metadata, url, None, PROBE_SECONDS).result(timeout=PROBE_DEADLINE)
         if probed.commit_hash is None:  # As a hotel's login page does, for any address.
             raise OSError("what answers there is no Hub")
-    except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         is_refused = isinstance(error, HfHubHTTPError) and rejects_token(error)
-        if not is_refused and isinstance(
-            error, (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError)
-        ):
+        is_missing = isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError))
+        if is_missing and not is_refused:
             raise
         path = try_to_load_from_cache(repository, WEIGHTS_FILE, revision=revision)
         if not isinstance(path, str):
-            raise OSError(INVALID_TOKEN if is_refused else f"the Hub is away, {_reason(error)}") from error
+            raise OSError(INVALID_TOKEN if is_refused else f"the Hub is away, {one_line(error)}") from error
         return Path(path).parent, f", cached ({'the token is invalid' if is_refused else 'the Hub is away'})"
     # Resolves the revision and remembers it for a start without the Hub. What follows names the commit, so that all
     # files are of one state, and nothing is asked about files that are cached.
     folder = _fetch(repository, CONFIG_FILE, revision, end).parent
-    weights = _fetch(repository, WEIGHTS_FILE, folder.name, end)
-    if _is_damaged(weights):
-        weights = _fetch(repository, WEIGHTS_FILE, folder.name, end, anew=True)
-        if _is_damaged(weights):
-            raise ValueError(f"{WEIGHTS_FILE} of {repository} is not what the Hub announced")
+    weights = partial(_fetch, repository, WEIGHTS_FILE, folder.name, end)
+    if _is_damaged(weights()) and _is_damaged(weights(force_download=True)):
+        raise ValueError(f"its {WEIGHTS_FILE} is not what the Hub announced")
 
     def fetch_extras() -> None:
         for name in EXTRAS:
@@ -169,45 +163,46 @@ def _pull(repository: str, revision: str | None, end: float) -> tuple[Path, str]
     try:
         _in_thread(fetch_extras).result(timeout=EXTRAS_DEADLINE)
     except Exception as error:
-        return folder, f", without its history: {_reason(error)}"
+        return folder, f", without its history: {one_line(error)[:MOST_CHARACTERS]}"
     return folder, ""
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether a large file in the Hub's cache has another SHA-256 than that by which the cache names it."""
+    """Whether a large file in the Hub's cache has another SHA-256 than that by which the cache names it.
+
+    The Hub's client compares sizes only.
+    """
     name = path.resolve().name
     hashes.cache_clear()
     return bool(re.fullmatch("[0-9a-f]{64}", name)) and hashes(path).whole != name
 
 
-def _fetch(repository: str, name: str, revision: str | None, end: float, anew: bool = False) -> Path:
-    """Download a file unless it is too large, or cached already."""
-    cached = try_to_load_from_cache(repository, name, revision=revision)
-    # A revision other than a commit may have moved on.
-    if not anew and isinstance(cached, str) and Path(cached).parent.name == revision:
-        return Path(cached)
-    size = get_hf_file_metadata(hf_hub_url(repository, name, revision=revision), timeout=PROBE_SECONDS).size
+def _fetch(repository: str, name: str, revision: str | None, end: float, **options: Any) -> Path:
+    """Download a file, unless it is cached already.
+
+    Raises:
+        ValueError: it is too large, goes on after its end, or takes too long.
+    """
     most = (NEEDED | EXTRAS)[name]
-    if (size or 0) > most:
-        raise ValueError(f"its {name} has {size:,} bytes, and the page takes at most {most:,}")
 
     class Watched(tqdm):
-        """The client tells it of what has come, and hears what it raises."""
+        """A progress bar that shows nothing: the client tells it what comes, and hears what it raises."""
 
-        come = 0.0
-
-        def __init__(self, *arguments: Any, **options: Any):
-            super().__init__(*arguments, **{**options, "disable": True})
+        def __init__(self, *arguments: Any, **settings: Any):
+            super().__init__(*arguments, **{**settings, "disable": True})
+            self.size, self.come = settings.get("total") or most, settings.get("initial", 0)
+            if self.size > most:
+                raise ValueError(f"its {name} has {self.size:,} bytes, and the page takes at most {most:,}")
 
         def update(self, n: float | None = 1) -> bool | None:
             self.come += n or 0
-            if self.come > (size or most):
-                raise ValueError(f"its {name} goes on after the {size or most:,} bytes that it may have")
+            if self.come > self.size:
+                raise ValueError(f"its {name} goes on after the {self.size:,} bytes that it may have")
             if time.monotonic() > end:
                 raise ValueError(f"its files took more than {DEADLINE:.0f} s")
             return super().update(n)
 
-    return Path(hf_hub_download(repository, name, revision=revision, force_download=anew, tqdm_class=Watched))
+    return Path(hf_hub_download(repository, name, revision=revision, tqdm_class=Watched, **options))
 
 
 def _in_thread(function: Callable[..., Result], *arguments: Any) -> Future[Result]:
@@ -223,9 +218,3 @@ def _in_thread(function: Callable[..., Result], *arguments: Any) -> Future[Resul
 
     threading.Thread(target=run, daemon=True).start()
     return future
-
-
-def _reason(error: BaseException) -> str:
-    """What an error says, in a line; an address in it without its user and password."""
-    said = re.sub(r"//[^/\s]*@", "//", " ".join(str(error).split()))
-    return said[:MOST_CHARACTERS] or type(error).__name__

@@ -1,11 +1,9 @@
 """The networks of the models that the page shows, for what programs ask: PyTorch is imported here and nowhere before."""
 
-import copy
 import math
 import os
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
@@ -16,8 +14,7 @@ import models
 from models import FaceModel
 from models.images import IMAGE_SIZE, denormalise
 
-from . import zoo
-from .zoo import MODELS
+from . import catalog
 
 # As many threads as there are cores compute for everybody, one core each: for networks as small as these, to share
 # faces among cores takes less time than to share every layer. Computing in the threads that wait would give each of
@@ -36,10 +33,6 @@ _WORKERS = ThreadPoolExecutor(CORES, "networks", initializer=_as_a_worker)
 # Fewer faces are not shared among cores: they take hardly less time than these.
 LEAST_BATCH = 8
 
-# ZeroGPU lends a GPU for the length of a call, and starts no Space that has no use for one. To be lent it takes longer
-# than fewer faces than these take on two cores.
-GPU, GPU_FACES = "cuda", 64
-
 
 @cache
 def load(name: str) -> FaceModel:
@@ -47,7 +40,7 @@ def load(name: str) -> FaceModel:
     Raises:
         ValueError: what a stranger offers on the Hub under this name is no such model.
     """
-    shown = zoo.load(name)
+    shown = catalog.load(name)
     try:
         model = models.load(shown.folder)
         with torch.inference_mode():
@@ -75,8 +68,6 @@ def check_draws(model: FaceModel) -> None:
 
 def decode(name: str, z: torch.Tensor) -> np.ndarray:
     """Latents (n, latent_size) to faces (n, 64, 64, 3) uint8."""
-    if (on_gpu := zero_gpu()) and len(z) >= GPU_FACES:
-        return _to_bytes(on_gpu(name, z))
     size = min(load(name).generate_batch_size, max(LEAST_BATCH, math.ceil(len(z) / CORES)))
     return np.concatenate(list(_WORKERS.map(partial(_decode, name), z.split(size))))
 
@@ -88,30 +79,9 @@ def encode(name: str, x: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def _decode(name: str, z: torch.Tensor) -> np.ndarray:
-    return _to_bytes(_fast_layers(name)(z))
-
-
-def _to_bytes(x: torch.Tensor) -> np.ndarray:
-    return denormalise(x).permute(0, 2, 3, 1).contiguous().numpy()
+    return denormalise(_fast_layers(name)(z)).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 @cache
 def _fast_layers(name: str) -> torch.nn.Sequential:
     return load(name).decoder_layers
-
-
-@cache
-def zero_gpu() -> Callable[[str, torch.Tensor], torch.Tensor] | None:
-    """Decoding on a GPU that is lent for the call, on Spaces that lend one; elsewhere None."""
-    if not os.environ.get("SPACES_ZERO_GPU"):
-        return None
-    import spaces
-
-    # ZeroGPU wants models on the GPU before the first call; these are copies, the CPU keeps its own.
-    copies = {name: copy.deepcopy(load(name).decoder_layers).to(GPU) for name in MODELS}
-
-    @spaces.GPU(duration=5)
-    def decode_on_gpu(name: str, z: torch.Tensor) -> torch.Tensor:
-        return copies[name](z.to(GPU)).cpu()
-
-    return decode_on_gpu

@@ -1,16 +1,18 @@
-"""Faces as the bytes that browsers and programs take: PNG with its recipe inside, WebP, GIF."""
+"""Faces as the bytes that browsers and programs take: PNG with texts inside, WebP, GIF. Faces are uint8."""
 
 import io
+import math
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-FRAME_MILLISECONDS = 80
+# A moving walk between two faces: its frames one way, and how long each is shown.
+SMOOTH_STEPS, FRAME_MILLISECONDS = 24, 80
 
 
 def png(pixels: np.ndarray, **text: str) -> bytes:
-    """(height, width, 3) uint8 to a PNG that holds texts by name."""
+    """(height, width, 3) to a PNG that holds texts by name."""
     information, buffer = PngInfo(), io.BytesIO()
     for name, value in text.items():
         information.add_text(name, value)
@@ -20,30 +22,26 @@ def png(pixels: np.ndarray, **text: str) -> bytes:
 
 
 def webp(pixels: np.ndarray) -> bytes:
-    """(height, width, 3) uint8 to a WebP, with hardly a loss that is seen."""
+    """(height, width, 3) to a WebP with hardly a visible loss."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=90)
     return buffer.getvalue()
 
 
-def gif(pixels: np.ndarray, scale: int = 4, milliseconds: int = FRAME_MILLISECONDS) -> bytes:
-    """A walk of faces (n, 64, 64, 3) uint8, there and back again, as an endless GIF with `scale` pixels for each."""
+def gif(pixels: np.ndarray, scale: int = 4) -> bytes:
+    """A walk of faces (n, 64, 64, 3), there and back again, as an endless GIF with `scale` pixels for each."""
     frames = []
-    for face in _there_and_back(pixels):
+    for face in [*pixels, *pixels[-2:0:-1]]:
         # A palette for each frame, made before it is enlarged, which is then done by repeating its numbers.
         small = Image.fromarray(face).quantize(256, dither=Image.Dither.NONE)
         frames.append(small.resize((scale * small.width, scale * small.height), Image.Resampling.NEAREST))
     buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
     return buffer.getvalue()
 
 
-def _there_and_back(pixels: np.ndarray) -> list[np.ndarray]:
-    return [*pixels, *pixels[-2:0:-1]]
-
-
 def pixels_of(image: Image.Image) -> np.ndarray:
-    """An RGB image as (height, width, 3) uint8."""
+    """An RGB image as (height, width, 3)."""
     return np.asarray(image.convert("RGB"))
 
 
@@ -52,9 +50,15 @@ def side_by_side(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate(list(pixels), axis=1)
 
 
+def psnr(face: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of two pictures in decibels; infinite if they are equal."""
+    error = np.square(face.astype(np.float64) - other).mean()
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
 def diversity(pixels: np.ndarray) -> float:
-    """How far two of the faces (n, 64, 64, 3) uint8 are apart: the root mean square of their difference in grey
-    levels, 0 to 255, averaged over all pairs; 0 for a single face."""
+    """How much faces (n, 64, 64, 3) differ: the root mean square difference of two in grey levels, 0 to 255, averaged
+    over all pairs; 0 for a single face."""
     count = len(pixels)
     if count < 2:
         return 0.0

@@ -5,53 +5,48 @@ With --static it is a page of files only, which needs no server.
 
 import argparse
 import os
-import shutil
+import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, ModelInfo, RepoCard
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, RepoCard
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 
 from models.hub import check_can_push, one_line, without_password
 from models.index import MODEL_FILES, read_index, repository_name
 
 CHECKOUT = Path(__file__).parent.parent
 
-# All that a page can need, beside what the browser runs; of these a Space gets those that git tracks.
+# A Space gets these and what the browser runs, of both only what git tracks.
 SPACE_FILES = (
     *("app.py", "requirements.txt", "README.md", "LICENSE"),
     *("models/*.py", "page/*.py", "page/tabs/*.py", "page/examples/*.png"),
     "weights/index.json",
     *(f"weights/*/{name}" for name in MODEL_FILES),
-    "docs/results/out-of-distribution.json",
+    *("docs/report.md", "docs/results/out-of-distribution.json"),
 )
-
-# Tools of the checkout, and what they make files of.
-NOT_IN_A_SPACE = {"page/decoders.py", "page/graphs.py", "page/publish.py", "page/front/kernel/kernel.c"}
-
-# What `page.site` writes beside copies of files of page/.
-WRITTEN_FILES = ("index.html", "page.json", "weights/*/model.safetensors", "epochs/*.webp")
 
 # What an earlier commit may have left, of either kind.
 SPACE_PATTERNS = [
-    *("*.py", "requirements.txt", "LICENSE", "models/*", "page/*", "docs/results/*"),
-    *("index.html", "page.json", "front/*", "examples/*", "epochs/*", "weights/*"),
+    *("*.py", "requirements.txt", "LICENSE", "models/*", "page/*", "docs/*"),
+    *("index.html", "page.json", "report.txt", "front/*", "examples/*", "epochs/*", "weights/*"),
 ]
+
+Files = Mapping[str, Path | bytes]
 
 
 def publish(space: str, models: str | None = None, private: bool = False, static: bool = False) -> str:
-    """Create or update a Space in one commit, once it has said which files it is made of.
+    """Create or update a Space in one commit. Its files are listed before the first is sent.
 
     Args:
         space: its Hub id, "user/name".
-        models: namespace on the Hub, or namespace@revision, that it takes its models from, in place of the bundled ones.
-        private: whether it is to be private if it is created.
-        static: whether it is files only.
+        models: "namespace" or "namespace@revision" on the Hub, to show its models in place of the bundled ones.
+        private: if it is created, make it private.
+        static: make it a page of files only, without a server.
 
     Returns:
         Its address.
@@ -62,70 +57,56 @@ def publish(space: str, models: str | None = None, private: bool = False, static
     """
     check_can_push(space)
     api, found = HfApi(), _find_models(models) if models else []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (_copy_page if static else _copy_checkout)(folder, models)
-        _front_page(found, models, static).save(folder / "README.md")
-        _tell(space, folder)
-        sdk = "static" if static else "gradio"
-        space = api.create_repo(space, repo_type="space", space_sdk=sdk, private=private or None, exist_ok=True).repo_id
-        if models and not static:
-            api.add_space_variable(space, "LATENT_FACES_HUB", models)
-        elif "LATENT_FACES_HUB" in api.get_space_variables(space):
-            api.delete_space_variable(space, "LATENT_FACES_HUB")
-        api.upload_folder(
-            repo_id=space,
-            repo_type="space",
-            folder_path=folder,
-            commit_message="Update the Space",
-            delete_patterns=SPACE_PATTERNS,
-        )
+    files = _static_files(space, models) if static else {name: CHECKOUT / name for name in own_files()}
+    files = {**files, "README.md": str(_front_page(found, models, static)).encode()}
+    _list(space, files)
+    sdk = "static" if static else "gradio"
+    space = api.create_repo(space, repo_type="space", space_sdk=sdk, private=private or None, exist_ok=True).repo_id
+    if models and not static:
+        api.add_space_variable(space, "LATENT_FACES_HUB", models)
+    elif "LATENT_FACES_HUB" in api.get_space_variables(space):
+        api.delete_space_variable(space, "LATENT_FACES_HUB")
+    there = filter_repo_objects(api.list_repo_files(space, repo_type="space"), allow_patterns=SPACE_PATTERNS)
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        *(CommitOperationAdd(name, content) for name, content in files.items()),
+        *(CommitOperationDelete(name) for name in there if name not in files),
+    ]
+    api.create_commit(space, operations, commit_message="Update the Space", repo_type="space")
     return f"{without_password(api.endpoint)}/spaces/{space}"
 
 
-def _copy_checkout(folder: Path, _: str | None) -> None:
-    _copy(CHECKOUT, [name for name in own_files() if name not in NOT_IN_A_SPACE], folder)
+def _static_files(space: str, models: str | None) -> Files:
+    """The files of the static page, without those of the checkout that may not be published."""
+    # On a Space with a process the Hub sets these.
+    host = f"{re.sub('[^a-z0-9]+', '-', space.lower())}.static.hf.space"
+    os.environ.update(LATENT_FACES_HUB=models or "", SPACE_ID=space, SPACE_HOST=host)
+    from .site import static_files
 
-
-def _copy_page(folder: Path, models: str | None) -> None:
-    from . import site
-
-    os.environ["LATENT_FACES_HUB"] = models or ""
     own = set(own_files())
-    with tempfile.TemporaryDirectory() as name:
-        written = Path(name)
-        site.write(written)
-        names = [path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()]
-        belongs = lambda name: f"page/{name}" in own or any(fnmatch(name, pattern) for pattern in WRITTEN_FILES)
-        _copy(written, filter(belongs, names), folder)
-
-
-def _copy(source: Path, names: Iterable[str], target: Path) -> None:
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
+    is_copy = lambda place: place.startswith(("front/", "examples/"))
+    return {place: content for place, content in static_files().items() if f"page/{place}" in own or not is_copy(place)}
 
 
 def own_files() -> list[str]:
-    """The files of the checkout that may be published: on the list, no links, and tracked by git, where there is a git.
+    """The files of the checkout that may be published: those on the list that are no links and that git tracks.
 
-    It says which of those on the list are left out.
+    Outside of git the list alone decides. Files on the list that are left out are printed.
     """
-    from .site import LICENSES, SUFFIXES  # Here, since what the page needs takes seconds to import.
+    from .site import is_public, is_within  # Takes seconds to import.
 
-    front = (*(f"*{suffix}" for suffix in SUFFIXES), *(f"{name}*" for name in LICENSES))
-    kinds = (*SPACE_FILES, *(f"page/front/**/{kind}" for kind in front))
+    front = CHECKOUT / "page/front"
+    paths = {path for kind in SPACE_FILES for path in CHECKOUT.glob(kind)}
+    paths |= {path for path in front.rglob("*") if is_public(path.relative_to(front)) and not path.is_dir()}
+    names = {path.relative_to(CHECKOUT).as_posix() for path in paths} - {"page/publish.py"}
     tracked = _tracked_files()
-    own, left_out = list[str](), list[str]()
-    for name in sorted({path.relative_to(CHECKOUT).as_posix() for kind in kinds for path in CHECKOUT.glob(kind)}):
-        path, parts = CHECKOUT / name, PurePosixPath(name).parts
-        if path.is_dir() or "node_modules" in parts or any(part.startswith(".") for part in parts):
-            continue
-        is_file = path.is_file() and path.resolve() == CHECKOUT.resolve() / name  # None of its parts is a link.
-        (own if is_file and (tracked is None or name in tracked) else left_out).append(name)
-    if left_out:
-        print(f"Left out, as links or files that git does not track: {', '.join(left_out)}")
-    return own
+    own = {
+        name
+        for name in names
+        if (CHECKOUT / name).is_file() and is_within(CHECKOUT, name) and (tracked is None or name in tracked)
+    }
+    if names - own:
+        print(f"Left out, as links or files that git does not track: {', '.join(sorted(names - own))}")
+    return sorted(own)
 
 
 def _tracked_files() -> set[str] | None:
@@ -134,27 +115,26 @@ def _tracked_files() -> set[str] | None:
     Raises:
         ValueError: git cannot tell.
     """
-    if not any((folder / ".git").exists() for folder in (CHECKOUT, *CHECKOUT.parents)):
-        return None
     try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, check=False)
-    except OSError as error:
-        raise ValueError(f"git is needed to tell which files are the checkout's: {error}") from error
-    if listed.returncode:
-        raise ValueError(f"git cannot tell which files are the checkout's: {os.fsdecode(listed.stderr).strip()}")
-    names = {*os.fsdecode(listed.stdout).split("\0")}
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        if not (CHECKOUT / ".git").exists():
+            return None
+        said = os.fsdecode(getattr(error, "stderr", b"")).strip()
+        raise ValueError(f"git cannot tell which files are the checkout's: {said or error}") from error
+    names = {*os.fsdecode(listed).split("\0")}
     return names if "app.py" in names else None  # Else it is another project's, around a copy of this one.
 
 
-def _tell(space: str, folder: Path) -> None:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    print(f"{space} gets {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB:")
-    for path in files:
-        print(f"  {path.relative_to(folder).as_posix()}")
+def _list(space: str, files: Files) -> None:
+    sizes = (len(content) if isinstance(content, bytes) else content.stat().st_size for content in files.values())
+    print(f"{space} gets {len(files)} files, {sum(sizes) / 1e6:.1f} MB:")
+    for name in sorted(files):
+        print(f"  {name}")
 
 
 def _find_models(models: str) -> list[ModelInfo]:
-    """Those of a namespace, or namespace@revision, that are on the Hub."""
+    """The models of "namespace" or "namespace@revision" that are on the Hub."""
     namespace, _, revision = models.partition("@")
     found = []
     for name in read_index(CHECKOUT / "weights"):
@@ -171,7 +151,7 @@ def _find_models(models: str) -> list[ModelInfo]:
 
 
 def _front_page(models: list[ModelInfo], where: str | None, static: bool) -> RepoCard:
-    """The README, with the models that the Space shows: the Hub lists them, and fetches public ones when it builds."""
+    """The README with the kind of Space and its models, as the Hub reads them. It fetches public ones when it builds."""
     card = RepoCard.load(CHECKOUT / "README.md", repo_type="space")
     if static:
         for key in ("sdk_version", "python_version"):

@@ -1,11 +1,11 @@
-"""What a generated face is made of, in one line that a link, a picture's metadata or a person can carry."""
+"""The recipe of a generated face: one line that a link, a PNG's metadata or a person can carry."""
 
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from . import labels
-from .values import number, said, whole
+from .values import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 MAX_FACES, MAX_SEED, MAX_TEMPERATURE = 64, 2**32 - 1, 2.0
 
-_FORM = re.compile(
-    r"(?P<seed>\d{1,10})(?:/(?P<face>\d{1,2}))?(?: temperature=(?P<temperature>\d[\d.e-]{0,24}))?"
+# A recipe as a regular expression. The browser gets it with JavaScript's names of groups, in page.json.
+PATTERN = (
+    r"(?P<seed>\d{1,10})(?:/(?P<face>\d{1,2}))?(?: temperature=(?P<temperature>\d{1,20}(?:\.\d{0,20})?(?:e-?\d{1,3})?))?"
     rf"(?: bits=(?P<bits>[-+.]{{1,1000}}))?(?: attributes=(?P<attributes>.{{1,{labels.MOST_CHARACTERS}}}))?"
 )
+
+# The names of the PNG's texts that tell which model drew a face, and by which recipe.
+MODEL_KEY, RECIPE_KEY = "latent-faces model", "latent-faces recipe"
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,9 @@ class Recipe:
     Attributes:
         seed: from 0 to 2^32 - 1.
         face: which of the seed's faces, from 1 to 64.
-        temperature: by which the prior's standard deviation is multiplied, from 0 to 2.
+        temperature: multiplies the prior's standard deviation, from 0 to 2.
         bits: held bits, as `FaceModel.hold_bits` takes them; empty where none is held.
-        attributes: what the face is to have, as `labels.read` takes it; empty where all is as it was drawn.
-
-    Raises:
-        ValueError: one of them is something else.
+        attributes: of the face, as `labels.read` takes them; empty where all are as they were drawn.
     """
 
     seed: int
@@ -41,31 +42,22 @@ class Recipe:
     bits: str = ""
     attributes: str = ""
 
-    def __post_init__(self):
-        whole(self.seed, "The seed", 0, MAX_SEED)
-        whole(self.face, "The face", 1, MAX_FACES)
-        number(self.temperature, "The temperature", 0, MAX_TEMPERATURE)
-        _check_bits(self.bits, len(self.bits))
-
     @classmethod
     def parse(cls, text: str) -> Self:
         """
         Raises:
             ValueError: with a sentence for whoever wrote the text.
         """
-        found = _FORM.fullmatch(text.strip())
+        found = re.fullmatch(PATTERN, text.strip(), re.ASCII)
         if not found:
-            raise ValueError(f"{said(text)} is no face: write a seed, such as 7, or a face of a seed, such as 7/3.")
-        face, temperature = found["face"] or 1, found["temperature"] or 1
-        try:
-            return cls(
-                int(found["seed"]), int(face), float(temperature), found["bits"] or "", found["attributes"] or ""
-            )
-        except ValueError:
+            raise ValueError(f"{quoted(text)} is no face: write a seed, such as 7, or a face of a seed, such as 7/3.")
+        seed, face, temperature = int(found["seed"]), int(found["face"] or 1), float(found["temperature"] or 1)
+        if seed > MAX_SEED or not 1 <= face <= MAX_FACES or temperature > MAX_TEMPERATURE:
             raise ValueError(
-                f"{said(text)} is no face: seeds go to {said(MAX_SEED)}, faces from 1 to {MAX_FACES}, "
+                f"{quoted(text)} is no face: seeds go to {quoted(MAX_SEED)}, faces from 1 to {MAX_FACES}, "
                 f"temperatures to {MAX_TEMPERATURE:g}."
-            ) from None
+            )
+        return cls(seed, face, temperature, found["bits"] or "", found["attributes"] or "")
 
     def __str__(self) -> str:
         text = f"{self.seed}/{self.face}"
@@ -79,28 +71,26 @@ class Recipe:
         """(latent_size,)"""
         return sample(model, self.seed, self.face, self.temperature, self.bits, self.attributes)[-1]
 
+    def metadata(self, model: str) -> dict[str, str]:
+        """The texts of a PNG of this face, drawn by the model of this name."""
+        return {"Software": "Latent Faces", MODEL_KEY: model, RECIPE_KEY: str(self)}
+
 
 def sample(
     model: "FaceModel", seed: int, count: int, temperature: float = 1.0, bits: str = "", attributes: str = ""
 ) -> "torch.Tensor":
-    """Latents from a model's prior, its standard deviation multiplied by `temperature`, with some bits held.
+    """Latents (count, latent_size) from a model's prior, its standard deviation multiplied by `temperature`.
 
     Args:
-        bits: as `FaceModel.hold_bits` takes them. Models without bits take no notice.
-        attributes: as `labels.read` takes them. Models without attributes take no notice.
-
-    Returns:
-        (count, latent_size)
+        bits: held, as `FaceModel.hold_bits` takes them. Models without bits ignore them.
+        attributes: as `labels.read` takes them. Models without attributes ignore them.
     """
     z = model.sample_latent(count, seed=seed, variance=model.prior_variance * temperature**2)
     if bits and model.discrete_size:
-        _check_bits(bits, model.discrete_size)
+        if len(bits) != model.discrete_size or not set(bits) <= set("+-."):
+            wanted = f"+, - or . for each of the {model.discrete_size}, or nothing"
+            raise ValueError(f"The bits cannot be {quoted(bits)}: write {wanted}.")
         z = model.hold_bits(z, bits)
     if attributes and model.attributes:
         z = model.with_attributes(z, labels.read(attributes, model))
     return z
-
-
-def _check_bits(bits: str, count: int) -> None:
-    if len(bits) != count or not set(bits) <= set("+-."):
-        raise ValueError(f"The bits cannot be {said(bits)}: write +, - or . for each of the {count}, or nothing.")

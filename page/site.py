@@ -1,50 +1,54 @@
-"""What a browser draws the page from: its files, page.json, the models' weights, and the faces of their training.
+"""The files that a browser draws the page from: scripts, page.json, models' weights, and the faces of their training.
 
-    python -m page.site FOLDER
-
-writes all of it into a folder that any web server shows, such as python -m http.server.
+A server answers with them. `python -m page.site FOLDER` writes them into a folder, for any web server.
 """
 
 import argparse
 import hashlib
 import json
+import mimetypes
 import os
 import re
-import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Match, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Match, Route
+from starlette.staticfiles import NotModifiedResponse
 
 from models.history import EPOCHS_FILE
 
-from . import labels, pictures, recipe, story
-from .tabs import Tab, generate, interpolate, out_of_distribution, reconstruct, training
-from .zoo import MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
+from . import labels, pictures, recipe, records, values
+from .catalog import CARD_FILE, MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
+from .endpoints import Tab, within_a_sentence
+from .tabs import TABS, out_of_distribution
 
 FRONT, EXAMPLES = (Path(__file__).with_name(name) for name in ("front", "examples"))
 
-# What is seen before anything is computed: pictures that docs/draw.py drew, and the SHA-256 of the weights that it
-# drew them with, by the models' folders.
+# The first pictures that a visitor sees are drawn by docs/draw.py. This file holds the SHA-256 of the weights that drew
+# them, by the models' folders.
 DRAWN = FRONT / "first/drawn.json"
 
-# For whoever wants to know more.
 REPORT = ROOT / "docs/report.md"
 
 TICKS = [-100, -30, -10, -3, 0, 3, 10, 30, 100]
 
-# Rows of a sheet: no WebP is higher than 16383 pixels.
+# Each is a row of 64 pixels in a sheet, and no WebP is higher than 16383.
 MOST_EPOCHS_SHOWN = 250
 
-# A file whose address holds its content's hash never changes; all others are asked for anew, which costs no bytes.
+# What page.json tells of a model as its files do.
+TOLD = (
+    *("kind", "architecture", "latent_size", "discrete_size", "prior_mean", "prior_variance", "prior", "attributes"),
+    *("encodes", "encoding_steps", "origin", "faces_from"),
+)
+
+# A file whose address holds its hash never changes. A browser asks for others again, and gets no bytes if it has them.
 FOR_EVER, ASK_AGAIN = ({"Cache-Control": value} for value in ("public, max-age=31536000, immutable", "no-cache"))
 
 # The list of what `python -m page.site` wrote into a folder.
@@ -54,7 +58,7 @@ WRITTEN = "written-by-page-site.txt"
 @cache
 def tabs() -> list[Tab]:
     """In the order in which they are shown."""
-    return [kind.tab() for kind in (generate, reconstruct, interpolate, out_of_distribution, training)]
+    return [module.tab() for module in TABS]
 
 
 def examples() -> dict[str, Path]:
@@ -86,16 +90,19 @@ def page(api: bool = True) -> bytes:
         "examples": [{"name": name, "url": f"examples/{path.name}"} for name, path in examples().items()],
         "means": {"ticks": TICKS},
         "notes": {"attributes": labels.WHAT_THEY_ARE},
-        "links": {"code": _code(), "report": "report.txt" if "report.txt" in _texts() else None},
+        "links": {"code": _code(), "report": _address("report.txt")},
         "constants": {
             "most_faces": recipe.MAX_FACES,
             "most_seed": recipe.MAX_SEED,
             "most_temperature": recipe.MAX_TEMPERATURE,
+            "most_bit": labels.MOST_BIT,
             "most_attribute": labels.MOST_STEPS,
-            "smooth_steps": story.SMOOTH_STEPS,
+            "most_shown_characters": values.MOST_QUOTED,
+            "recipe_pattern": recipe.PATTERN.replace("(?P<", "(?<"),
+            "smooth_steps": pictures.SMOOTH_STEPS,
             "frame_milliseconds": pictures.FRAME_MILLISECONDS,
-            "model_key": story.MODEL_KEY,
-            "recipe_key": story.RECIPE_KEY,
+            "model_key": recipe.MODEL_KEY,
+            "recipe_key": recipe.RECIPE_KEY,
             "all_models": out_of_distribution.ALL,
         },
     }
@@ -108,49 +115,32 @@ def _code() -> str | None:
     return f"https://huggingface.co/spaces/{space}/tree/main" if space else None
 
 
-def _texts() -> dict[str, Path]:
-    """What visitors may read about the models, by its place on the page. Browsers show plain text."""
-    cards = {f"weights/{MODELS[name]}/card.txt": load(name).folder / "README.md" for name in MODELS}
-    return {place: path for place, path in {**cards, "report.txt": REPORT}.items() if path.is_file()}
-
-
 def _model(name: str) -> dict[str, Any]:
     model, folder = load(name), MODELS[name]
     weights = hashes(model.folder / WEIGHTS_FILE)
     return {
         "name": name,
         "folder": folder,
-        "said": story.in_a_sentence(name),
-        "kind": model.kind,
-        "architecture": model.architecture,
-        "latent_size": model.latent_size,
-        "discrete_size": model.discrete_size,
-        "prior_mean": model.prior_mean,
-        "prior_variance": model.prior_variance,
-        "prior": model.prior,
-        "attributes": [*model.attributes],
+        "said": within_a_sentence(name),
+        **{field: getattr(model, field) for field in TOLD},
         "best": attributes_of(name),
-        "encodes": model.encodes,
-        "encoding_steps": model.encoding_steps,
-        "origin": model.origin,
-        "card": card if (card := f"weights/{folder}/card.txt") in _texts() else None,
-        "faces_from": model.faces_from,
+        "card": _address(f"weights/{folder}/card.txt"),
         "weights": {
-            "url": f"weights/{folder}/{WEIGHTS_FILE}?v={weights.whole[:16]}",
+            "url": _address(f"weights/{folder}/{WEIGHTS_FILE}"),
             "size": (model.folder / WEIGHTS_FILE).stat().st_size,
             "hash": weights.whole,
             "blocks": weights.blocks,
         },
         "first": _is_drawn(name),
         **_history(name),
-        "measured": story.measured(name),
+        "measured": records.measured(name),
     }
 
 
 def _history(name: str) -> dict[str, Any]:
     """What page.json tells of a model's training, or why that cannot be told."""
     try:
-        found = story.history(name)
+        found = records.history(name)
     except ValueError as error:
         return {"history": None, "history_problem": str(error)}
     told = {
@@ -158,7 +148,7 @@ def _history(name: str) -> dict[str, Any]:
         "losses": found.losses,
         "note": found.note,
         "command": found.command,
-        "sheet": f"epochs/{MODELS[name]}.webp?v={_version(name, EPOCHS_FILE)}",
+        "sheet": _address(f"epochs/{MODELS[name]}.webp"),
         "shown": _shown(found.epochs),
     }
     return {"history": told, "history_problem": None}
@@ -179,7 +169,7 @@ def sheet(name: str) -> bytes:
     """
     with _one_at_a_time:  # Of many epochs it takes seconds and 150 MB.
         if name not in _sheets:
-            history = story.history(name)
+            history = records.history(name)
             rows = (
                 pictures.side_by_side(np.stack([*map(pictures.pixels_of, faces)]))
                 for faces in history.faces_of(_shown(history.epochs))
@@ -188,25 +178,17 @@ def sheet(name: str) -> bytes:
         return _sheets[name]
 
 
-def _version(name: str, file: str) -> str:
-    return hashes(load(name).folder / file).whole[:16]
-
-
-@cache
-def _drawn() -> dict[str, str]:
-    return json.loads(DRAWN.read_text(encoding="utf-8")) if DRAWN.is_file() else {}
-
-
 def _is_drawn(name: str) -> bool:
     """Whether the first pictures of a model show faces by the weights that are shown."""
-    return _drawn().get(MODELS[name]) == hashes(load(name).folder / WEIGHTS_FILE).whole
+    drawn = json.loads(DRAWN.read_text(encoding="utf-8")) if DRAWN.is_file() else {}
+    return drawn.get(MODELS[name]) == hashes(load(name).folder / WEIGHTS_FILE).whole
 
 
 @cache
 def index() -> str:
-    """index.html, without the pictures of models whose weights are others than those that drew them.
+    """index.html, without pictures that other weights drew than those that are shown.
 
-    On a Space the picture that stands for its links has a whole address, as those who show links want it.
+    On a Space the picture for links to the page has an absolute address, since social networks take no other.
     """
     content = (FRONT / "index.html").read_text(encoding="utf-8")
     if host := os.environ.get("SPACE_HOST"):
@@ -221,160 +203,148 @@ def part_of_index(name: str) -> str:
     return index().partition(f"<!-- {name} -->")[2].partition(f"<!-- end of the {name} -->")[0].strip()
 
 
-# Of files that the page is made of; a key, a link or somebody's notes beside them are nobody's business.
+# The page has no other files. What else is beside them, such as a key or notes, is neither served nor published.
 SUFFIXES = {".js", ".css", ".html", ".json", ".onnx", ".gz", ".wasm", ".webp", ".png", ".jpg", ".svg", ".ico"}
 LICENSES = ("LICENSE", "ThirdPartyNotices", "README.md")
 
 
-def is_public(root: Path, path: Path) -> bool:
-    """Whether a file below a folder of the page is a part of it."""
-    place = path.relative_to(root)
+def is_public(place: Path) -> bool:
+    """Whether a path below page/front has the name of a part of the page."""
     hidden = any(part.startswith(".") or part == "node_modules" for part in place.parts)
-    known = path.suffix in SUFFIXES or path.name.startswith(LICENSES)
-    return known and not hidden and path.is_file() and not _is_behind_a_link(root, place.as_posix())
+    return not hidden and (place.suffix in SUFFIXES or place.name.startswith(LICENSES))
 
 
-def _is_behind_a_link(root: Path, place: str) -> bool:
-    """Whether one of the parts of a path below a folder is a link."""
-    parts = Path(place).parts
-    return any(Path(root, *parts[:count]).is_symlink() for count in range(1, len(parts) + 1))
+def is_within(folder: Path, place: str | Path) -> bool:
+    """Whether a path below a folder has no link in it, and does not lead out of the folder."""
+    path = folder.resolve() / place
+    return path.is_relative_to(folder.resolve()) and path.resolve() == path
 
 
-class _Files(StaticFiles):
-    """Files that may change with every new version of the page."""
+class File(NamedTuple):
+    """A file of the page.
 
-    def lookup_path(self, path: str) -> Any:
-        found, stat = super().lookup_path(path)
-        return (found, stat) if stat and is_public(Path(str(self.directory)), Path(found)) else ("", None)
+    Attributes:
+        content: where it is, or a function that makes it.
+        version: the first digits of its hash, if they are part of its address. What is there never changes then.
+    """
 
-    def file_response(self, *arguments: Any, **options: Any) -> Response:
-        response = super().file_response(*arguments, **options)
-        response.headers.update(ASK_AGAIN)
-        return response
+    content: Path | Callable[[], bytes]
+    version: str = ""
+
+
+@cache
+def files() -> dict[str, File]:
+    """All that index.html needs, by its place below it: on a server as in a static folder."""
+    found = {"page.json": File(page)}
+    for folder, place in ((FRONT, "front"), (EXAMPLES, "examples")):
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if is_public(name) and path.is_file() and is_within(folder, name) and path != FRONT / "index.html":
+                found[f"{place}/{name.as_posix()}"] = File(path)
+    texts = {"report.txt": REPORT}  # Browsers show plain text.
+    for title, model in MODELS.items():
+        folder = load(title).folder
+        texts[f"weights/{model}/card.txt"] = folder / CARD_FILE
+        found[f"weights/{model}/{WEIGHTS_FILE}"] = File(folder / WEIGHTS_FILE, _version(folder / WEIGHTS_FILE))
+        if load(title).history:
+            found[f"epochs/{model}.webp"] = File(partial(sheet, title), _version(folder / EPOCHS_FILE))
+    return found | {place: File(path) for place, path in texts.items() if path.is_file()}
+
+
+def _version(path: Path) -> str:
+    return hashes(path).whole[:16]
+
+
+def _address(place: str) -> str | None:
+    """What a browser asks for to get a file; None if there is no such file."""
+    file = files().get(place)
+    return file and (f"{place}?v={file.version}" if file.version else place)
+
+
+def routes() -> list[BaseRoute]:
+    """The addresses that a server adds to gradio's own."""
+    threading.Thread(target=page, name="page.json", daemon=True).start()  # Lest the first visitor wait for it.
+    beginnings = ("page.json", "report.txt", "front/", "examples/", "weights/", "epochs/")
+    return [Route(f"/{beginning}{{rest:path}}", partial(_answer, beginning)) for beginning in beginnings]
+
+
+def _answer(beginning: str, request: Request) -> Response:
+    place = beginning + request.path_params["rest"]
+    file = files().get(place)
+    if file is None or (file.version and file.version != request.query_params.get("v")):
+        return PlainTextResponse("There is no such file, or no longer: load the page anew.", 404, ASK_AGAIN)
+    try:
+        content = file.content if isinstance(file.content, Path) else file.content()
+        return _response(request, place, content, FOR_EVER if file.version else ASK_AGAIN)
+    except ValueError as error:
+        return PlainTextResponse(str(error), 404, ASK_AGAIN)
+
+
+def _response(request: Request, place: str, content: Path | bytes, headers: dict[str, str]) -> Response:
+    """An answer with a file's content, or "not modified" where the browser has it."""
+    kind = mimetypes.guess_type(place)[0] or "application/octet-stream"
+    response: Response
+    if isinstance(content, Path):
+        response = FileResponse(content, media_type=kind, headers=headers, stat_result=content.stat())
+    else:
+        etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        response = Response(content, media_type=kind, headers={**headers, "ETag": etag})
+    is_known = response.headers["ETag"] in request.headers.get("If-None-Match", "")
+    return NotModifiedResponse(response.headers) if is_known else response
 
 
 class _Home(Route):
-    """The page itself; gradio's own remains where it tells programs of the endpoints, at ?view=api."""
+    """The page. At ?view=api gradio's own page tells programs of the endpoints."""
 
     def matches(self, scope: Any) -> tuple[Match, Any]:
         return (Match.NONE, {}) if b"view=" in scope.get("query_string", b"") else super().matches(scope)
 
 
 def home() -> BaseRoute:
-    return _Home("/", _unless_known(lambda: index().encode(), "text/html"))
+    return _Home("/", lambda request: _response(request, "index.html", index().encode(), ASK_AGAIN))
 
 
-def routes() -> list[BaseRoute]:
-    """What a server adds to gradio's own addresses."""
-    threading.Thread(target=page, name="page.json", daemon=True).start()  # Lest the first visitor wait for it.
-
-    def weights(request: Request) -> Response:
-        model = _asked(request, WEIGHTS_FILE)
-        if model is None:
-            return _GONE
-        path = load(model).folder / WEIGHTS_FILE
-        return FileResponse(path, media_type="application/octet-stream", headers=FOR_EVER)
-
-    def epochs(request: Request) -> Response:
-        name = _asked(request, EPOCHS_FILE)
+def static_files() -> dict[str, Path | bytes]:
+    """The page without a server of its own: each file's path, or its content, by its place."""
+    found: dict[str, Path | bytes] = {"index.html": index().encode()}
+    for place, (content, _) in files().items():
         try:
-            return Response(sheet(name), media_type="image/webp", headers=FOR_EVER) if name else _GONE
+            found[place] = content if isinstance(content, Path) else content()
         except ValueError as error:
-            return PlainTextResponse(str(error), 404, ASK_AGAIN)
-
-    def text(request: Request) -> Response:
-        folder = request.path_params.get("folder")
-        path = _texts().get(f"weights/{folder}/card.txt" if folder else "report.txt")
-        return PlainTextResponse(path.read_text(encoding="utf-8"), headers=ASK_AGAIN) if path else _GONE
-
-    return [
-        Route("/report.txt", text),
-        Route("/weights/{folder}/card.txt", text),
-        Route("/page.json", _unless_known(page, "application/json")),
-        Route(f"/weights/{{folder}}/{WEIGHTS_FILE}", weights),
-        Route("/epochs/{folder}.webp", epochs),
-        Mount("/front", _Files(directory=FRONT)),
-        Mount("/examples", _Files(directory=EXAMPLES)),
-    ]
-
-
-def _unless_known(content: Callable[[], bytes], media_type: str) -> Callable[[Request], Response]:
-    """Answers with content that the browser may have already."""
-
-    def told(request: Request) -> Response:
-        body = content()
-        headers = {**ASK_AGAIN, "ETag": f'"{hashlib.sha256(body).hexdigest()[:16]}"'}
-        if request.headers.get("If-None-Match") == headers["ETag"]:
-            return Response(status_code=304, headers=headers)
-        return Response(body, media_type=media_type, headers=headers)
-
-    return told
-
-
-def _asked(request: Request, file: str) -> str | None:
-    """The model of an address, whose file is what it was when page.json told of it."""
-    for name, folder in MODELS.items():
-        if folder == request.path_params["folder"] and (load(name).folder / file).is_file():
-            return name if request.query_params.get("v") == _version(name, file) else None
-    return None
-
-
-_GONE = PlainTextResponse("There is no such file, or no longer: load the page anew.", 404, ASK_AGAIN)
-
-
-def _files() -> Iterator[tuple[str, Path | bytes]]:
-    """Each file of a static page: its place, and where it is or what it holds."""
-    yield "index.html", index().encode()
-    yield "page.json", page(api=False)
-    for folder, place in ((FRONT, "front"), (EXAMPLES, "examples")):
-        for path in sorted(folder.rglob("*")):
-            if is_public(folder, path) and path != FRONT / "index.html":
-                yield f"{place}/{path.relative_to(folder).as_posix()}", path
-    yield from _texts().items()
-    for name, model in MODELS.items():
-        yield f"weights/{model}/{WEIGHTS_FILE}", load(name).folder / WEIGHTS_FILE
-        if load(name).history:
-            try:
-                yield f"epochs/{model}.webp", sheet(name)
-            except ValueError as error:
-                print(f"{name}: {error}", file=sys.stderr)
+            print(f"{place} is left out: {error}", file=sys.stderr)
+    return {**found, "page.json": page(api=False)}
 
 
 def write(folder: Path) -> None:
-    """Write the page for a server that only hands out files.
+    """Write the page into a folder, for any web server.
 
     Args:
-        folder: that is new, empty, or was written by this function before. In the latter all that it wrote is replaced,
-            and what else is in the folder stays.
+        folder: a new or empty one, or one that this function wrote before. There it replaces what it wrote, and leaves
+            what it did not write.
 
     Raises:
-        ValueError: it is another folder, or a file or link stands where the page's own would.
+        ValueError: it is another folder, or a file or link of somebody's is where a file of the page would be.
     """
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise ValueError(f"{folder} is no folder: name one that is new or empty")
-    written = folder / WRITTEN
-    is_own = written.is_file() and not written.is_symlink()
-    before = set(written.read_text(encoding="utf-8").splitlines()) if is_own else set()
-    if not before and folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} holds files that this command did not write: name a folder that is new or empty")
-    files = dict(_files())
-    for place in files:
-        if _is_behind_a_link(folder, place):
+    list_of_files = folder / WRITTEN
+    before = set(list_of_files.read_text(encoding="utf-8").splitlines()) if list_of_files.is_file() else set[str]()
+    is_free = not folder.exists() or (folder.is_dir() and (before or not any(folder.iterdir())))
+    if folder.is_symlink() or not is_free:
+        raise ValueError(f"{folder} was not written by this command: name a folder that is new or empty")
+    files = static_files()
+    for place in (WRITTEN, *files):
+        if not is_within(folder, place):
             raise ValueError(f"{folder / place} is, or lies behind, a link: remove it, or name another folder")
-        if (folder / place).exists() and place not in before:
+        if (folder / place).exists() and place not in {*before, WRITTEN}:
             raise ValueError(f"{folder / place} was not written by this command: remove it, or name another folder")
     for place in before - files.keys():
-        if ".." not in Path(place).parts and not _is_behind_a_link(folder, place):
-            Path(folder, place.lstrip("/")).unlink(missing_ok=True)
+        if is_within(folder, place):
+            (folder / place).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    written.write_text("\n".join(sorted(before | files.keys())), encoding="utf-8")
+    list_of_files.write_text("\n".join(sorted({*before, *files})), encoding="utf-8")
     for place, content in files.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, Path):
-            shutil.copyfile(content, folder / place)
-        else:
-            (folder / place).write_bytes(content)
-    written.write_text("\n".join(sorted(files)), encoding="utf-8")
+        (folder / place).write_bytes(content.read_bytes() if isinstance(content, Path) else content)
+    list_of_files.write_text("\n".join(sorted(files)), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

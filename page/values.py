@@ -1,53 +1,41 @@
-"""What a browser, a link or a program sends, checked: one function for each kind of value.
+"""Checks of what a link or a program sends. Anything that JSON can hold may arrive.
 
-Anything that JSON can hold may arrive. Each function returns the value as the rest of the page takes it, or raises
-ValueError with a sentence that names it, says what came and what it takes.
+A check returns the value, or raises ValueError with a sentence that names it, says what came and what is accepted.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-# Of a text that is repeated in a sentence, and of one that is taken at all; a recipe with a thousand bits is shorter.
-SAID, MOST_CHARACTERS = 40, 1200
+# Characters of a text that are quoted in a sentence, and that are accepted; a recipe with a thousand bits is shorter.
+MOST_QUOTED, MOST_CHARACTERS = 40, 1200
 
 
-def number(value: Any, what: str, least: float, most: float) -> float:
+def number(value: Any, what: str, least: float, most: float, whole: bool = False) -> float:
     """A number within limits.
 
     Args:
         what: names the value, such as "The mean".
+        whole: whether it must be a whole number; 3.0 is one, since JavaScript has no other.
     """
-    if not _is_number(value) or not least <= value <= most:
-        raise ValueError(f"{what} cannot be {said(value)}: choose a number from {said(least)} to {said(most)}.")
-    return float(value)
-
-
-def whole(value: Any, what: str, least: float, most: float) -> int:
-    """A whole number within limits; 3.0 is one, as JavaScript has no other."""
-    if not _is_number(value) or not least <= value <= most or value != int(value):
-        raise ValueError(f"{what} cannot be {said(value)}: choose a whole number from {said(least)} to {said(most)}.")
-    return int(value)
-
-
-def choice(value: Any, what: str, choices: Sequence[str]) -> str:
-    """One of several names."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{what} cannot be {said(value)}: choose {', '.join(choices[:-1])} or {choices[-1]}.")
-    return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(f"{what} cannot be {quoted(value)}: choose {kind} from {quoted(least)} to {quoted(most)}.")
+    return int(value) if whole else float(value)
 
 
 def text(value: Any, what: str, most: int = MOST_CHARACTERS) -> str:
-    """A short line of text; nothing is an empty one."""
+    """A line of text; None is an empty one."""
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > most or not value.isprintable():
-        raise ValueError(f"{what} cannot be {said(value)}: write one line of text, of at most {said(most)} characters.")
+        limit = f"write one line of text, of at most {quoted(most)} characters"
+        raise ValueError(f"{what} cannot be {quoted(value)}: {limit}.")
     return value
 
 
-def said(value: Any) -> str:
-    """A value as people write it, cut to a few words."""
+def quoted(value: Any) -> str:
+    """A value as a sentence shows it, cut to a few words."""
     match value:
         case None:
             return "empty"
@@ -58,12 +46,8 @@ def said(value: Any) -> str:
         case float():
             return f"{value:,.10g}" if math.isfinite(value) else "NaN" if math.isnan(value) else "infinite"
         case str():
-            shown = "".join(character if character.isprintable() else "?" for character in value[:SAID])
-            return f'"{shown}{"…" * (len(value) > SAID)}"'
+            shown = "".join(character if character.isprintable() else "?" for character in value[:MOST_QUOTED])
+            return f'"{shown}{"…" * (len(value) > MOST_QUOTED)}"'
         case list():
             return "a list"
     return "an object"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

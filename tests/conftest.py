@@ -24,7 +24,12 @@ import pytest
 from datasets import Dataset, Features, Value
 from PIL import Image, ImageDraw
 
+from tests.loopback_hub import LoopbackHub, point_clients_at
+
 WEIGHTS = Path(__file__).parent.parent / "weights"
+
+# Where a page looks for a GAN of the user "tester".
+GAN_ID = "tester/latent-faces-gan"
 
 
 def pytest_configure(config):
@@ -102,22 +107,50 @@ def celeba(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def server():
-    from tests.loopback_hub import LoopbackHub
-
+@pytest.fixture(scope="session")
+def loopback():
     with LoopbackHub() as hub:
         yield hub
 
 
 @pytest.fixture
-def hub(server, monkeypatch, tmp_path):
+def hub(loopback, monkeypatch, tmp_path):
     """A Hub on loopback, empty, to which this process's clients are pointed."""
-    from tests.loopback_hub import point_clients_at
+    loopback.reset()
+    point_clients_at(loopback, monkeypatch, tmp_path / "home")
+    return loopback
 
-    server.reset()
-    point_clients_at(server, monkeypatch, tmp_path / "home")
-    return server
+
+def small_generator(**changes):
+    import torch
+
+    from models import Generator
+
+    torch.manual_seed(1)
+    return Generator(**{"latent_size": 10, "discrete_size": 5, "hidden_size": 4} | changes)
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory) -> Path:
+    """A GAN to publish, with a history of 3 epochs, and bundled models with latents of 12 numbers."""
+    from models import Autoencoder
+    from tests.test_history import make_run
+    from train.card import write_history
+
+    folder = tmp_path_factory.mktemp("models")
+    small_generator().save_pretrained(folder / "published")
+    write_history(make_run(folder / "run", epochs=3), folder / "published")
+    small_generator(latent_size=12).save_pretrained(folder / "bundled/gan")
+    Autoencoder(latent_size=12, hidden_size=4).save_pretrained(folder / "bundled/autoencoder")
+    return folder
+
+
+@pytest.fixture
+def published(hub, small_models, tmp_path) -> Path:
+    """The folder of a small GAN that is on the Hub."""
+    folder = shutil.copytree(small_models / "published", tmp_path / "published")
+    hub.add_folder("model", GAN_ID, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +162,22 @@ def url():
     _, url, _ = app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield url
     page.close()
+
+
+def forget_page() -> None:
+    """Have the page of this process made anew, from the models and files of now."""
+    from page import site
+
+    for function in (site.tabs, site.page, site.files, site.index):
+        function.cache_clear()
+    site._sheets.clear()
+
+
+@pytest.fixture
+def forget():
+    """`forget_page`, which is called once more after the test."""
+    yield forget_page
+    forget_page()
 
 
 @contextmanager

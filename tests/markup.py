@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.history import EPOCHS_FILE, TRAINING_FILE, History
-from page import zoo
-from page.zoo import ShownModel
+from page import catalog
+from page.catalog import ShownModel
 from tests.conftest import WEIGHTS
 
 # That the bundled GAN was trained for.
@@ -25,7 +25,7 @@ MARKUP = (
 def models_with_markup(folder: Path) -> dict[str, ShownModel]:
     """The bundled models, with markup in what their Hub tells of them and in their attributes' names."""
     history = unchecked(history_with_markup(folder))
-    models = {name: replace(loaded, origin=MARKUP, history=history) for name, loaded in zoo.load_all().items()}
+    models = {name: replace(loaded, origin=MARKUP, history=history) for name, loaded in catalog.load_all().items()}
     for name, loaded in models.items():
         if count := len(loaded.attributes):
             names = tuple([*STRANGE_NAMES, *(f"{number} {MARKUP}"[:100] for number in range(count))][:count])

@@ -4,25 +4,21 @@
 
 Prints for `python app.py` and for a folder of `python -m page.site` the seconds from opening the page to a face in
 sight, and from there, by a press of "Another", to the first that the browser drew by itself, the megabytes until then,
-and what the server's processor spent; the same on a line of 1.6 Mbit/s. Then, for the slider of the mean, dragged for
-two seconds, the milliseconds from each position of the hand that was answered to its picture on screen.
+and what the server's processor spent; the same on a line of 1.6 Mbit/s. Then, for each model, the milliseconds of its
+first drawing of nine faces, once its network is ready, and of later ones. Then, for the slider of the mean, dragged for
+two seconds, the milliseconds from each position of the pointer that was answered to its picture on screen.
 """
 
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
-from page import site
-from page.zoo import MODELS
+from page.catalog import MODELS
 from tests.conftest import open_chromium
+from tests.in_browser import static_page
 from tests.serving import serving
 
 DRAWN = "latentFaces.decoder.status.state === 'ready' && latentFaces.tabs.every((tab) => !tab.drawing)"
@@ -50,9 +46,9 @@ ROWS = {
 WATCH = """(names) => {
     latentFaces.open("out-of-distribution");
     const tab = latentFaces.tab("out-of-distribution");
-    Object.defineProperty(tab, "shown", { get: () => names.map((name) => latentFaces.models.get(name)) });
-    latentFaces.decoder.want(names);
-    tab.wish();
+    Object.defineProperty(tab, "models", { get: () => names.map((name) => latentFaces.models.get(name)) });
+    latentFaces.decoder.want(tab.models);
+    tab.redraw();
     window.reached = {}; window.painted = []; window.frames = [];
     let now;  // Before the page hears of it; its value is known after.
     tab.fields.mean.input.addEventListener("input", () => (now = performance.now()), { capture: true });
@@ -70,21 +66,20 @@ WATCH = """(names) => {
 }"""
 
 
-class Silent(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        """Nothing."""
-
-
-@contextmanager
-def static_folder() -> Iterator[str]:
-    """The page's address as a folder of files."""
-    with tempfile.TemporaryDirectory() as folder:
-        site.write(Path(folder, "page"))
-        handler = partial(Silent, directory=Path(folder, "page"))
-        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            yield f"http://127.0.0.1:{server.server_port}/"
-            server.shutdown()
+# The milliseconds of a model's first drawing of nine faces, and of later ones.
+USE = """async (name) => {
+    const { decoder, models } = latentFaces, model = models.get(name);
+    decoder.want([model]);
+    await model.ready();
+    while (decoder.status.state !== "ready") await new Promise((resolve) => setTimeout(resolve, 50));
+    const times = [];
+    for (let seed = 1; seed <= 12; seed++) {
+        const z = model.sample(seed, 9), began = performance.now();
+        await decoder.decode(model, z);
+        times.push(performance.now() - began);
+    }
+    return times;
+}"""
 
 
 def arrive(browser: Browser, url: str, slow: bool) -> tuple[float, float, float]:
@@ -108,7 +103,7 @@ def arrive(browser: Browser, url: str, slow: bool) -> tuple[float, float, float]
 
 
 def drag(page: Page, box: list[float]) -> tuple[list[float], float]:
-    """Milliseconds to each picture that was shown while a hand moves the slider for two seconds, and frames a second."""
+    """Milliseconds to each picture that was shown while a pointer moves the slider for two seconds, and frames a second."""
     x, y, width = box
     page.evaluate("window.painted = []; window.frames = []; window.reached = {}")
     page.mouse.move(x + width / 2, y)
@@ -124,7 +119,12 @@ def drag(page: Page, box: list[float]) -> tuple[list[float], float]:
 
 
 def main() -> None:
-    with serving() as served, static_folder() as files, open_chromium() as browser:
+    with (
+        serving() as served,
+        tempfile.TemporaryDirectory() as folder,
+        static_page(Path(folder, "page")) as files,
+        open_chromium() as browser,
+    ):
         print(f"Start to first answer: {served.seconds:.1f} s, {served.megabytes:.0f} MB.\n")
         print("| page | line | a face in sight, s | the first own one, s | MB until then | server's ms |")
         print("|---|---|---|---|---|---|")
@@ -135,11 +135,16 @@ def main() -> None:
                 spent = f"{1000 * (served.processor_seconds - before):.0f}" if url == served.url else "–"
                 line = "1.6 Mbit/s" if slow else "this machine"
                 print(f"| {name} | {line} | {seen:.2f} | {own:.2f} | {megabytes:.2f} | {spent} |", flush=True)
+        print("\n| nine faces | first, ms | later, ms | first / later |\n|---|---|---|---|")
+        for name in MODELS:
+            page = opened(browser, files)
+            first, *others = page.evaluate(USE, name)
+            later = statistics.median(others)
+            print(f"| {name} | {first:.0f} | {later:.0f} | {first / later:.2f} |", flush=True)
+            page.close()
         print("\n| faces of six | pictures in 2 s | median ms | 95 % ms | frames a second |\n|---|---|---|---|---|")
         for name, models in ROWS.items():
-            page = browser.new_page(viewport={"width": 1280, "height": 1000})
-            page.goto(files)
-            page.wait_for_function("window.latentFaces?.opened")
+            page = opened(browser, files)
             box = page.evaluate(WATCH, models)
             page.wait_for_function(DRAWN)
             page.wait_for_timeout(3000)  # For the other workers.
@@ -151,6 +156,13 @@ def main() -> None:
             cuts = statistics.quantiles(painted, n=20)
             print(f"| {name} | {len(painted)} | {cuts[9]:.0f} | {cuts[18]:.0f} | {frames:.0f} |", flush=True)
             page.close()
+
+
+def opened(browser: Browser, url: str) -> Page:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(url)
+    page.wait_for_function("window.latentFaces?.opened")
+    return page
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 
-from models.index import read_index
+from models.index import bundled, repository_name
 from tests.loopback_hub import LoopbackHub
 from tests.serving import REPOSITORY, serving
 
@@ -29,11 +29,6 @@ def start(environment: dict[str, str], folder: Path = REPOSITORY) -> tuple[float
         return page.seconds, megabytes, origin
 
 
-def publish_weights(hub: LoopbackHub) -> None:
-    for folder in read_index(REPOSITORY / "weights"):
-        hub.add_folder("model", f"tester/latent-faces-{folder}", REPOSITORY / "weights" / folder)
-
-
 def main(starts: int = 3) -> None:
     print("| Hub | cache | seconds | MB | GAN's weights |\n|---|---|---|---|---|")
 
@@ -47,12 +42,13 @@ def main(starts: int = 3) -> None:
         row("empty page of gradio's", "-", {}, Path(folder))
     row("not asked", "-", {})
     with LoopbackHub() as hub, tempfile.TemporaryDirectory() as folder:
-        publish_weights(hub)
+        for name, path in bundled().items():
+            hub.add_folder("model", repository_name("tester", name), path)
         told = {"LATENT_FACES_HUB": "tester"}
         filled = {**hub.environment(Path(folder, "filled")), **told}
         row("answers", "filled after the first", filled)
         empty = {**hub.environment(Path(folder, "empty")), **told}
-        unresolved = {"HF_ENDPOINT": "http://hub.invalid", "http_proxy": "", "HTTP_PROXY": ""}
+        unresolved = {"HF_ENDPOINT": "http://hub.invalid"}
         for cache, environment in (("empty", empty), ("filled", filled)):
             for label, fault in (("refuses", "refuse"), ("answers 503", "503"), ("never answers", "hang")):
                 hub.fault = fault

@@ -11,13 +11,15 @@ import gradio as gr
 import httpx
 import numpy as np
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from page import networks, story, zoo
-from page.recipe import Recipe
+from models.images import from_pil
+from page import catalog, networks
+from page.recipe import MODEL_KEY, RECIPE_KEY, Recipe
 from tests.conftest import WEIGHTS, draw_face, encode
 from tests.markup import MARKUP
 
@@ -45,9 +47,9 @@ def test_the_readmes_example_in_python(url, tmp_path, monkeypatch):
     names: dict = {}
     exec(readme_example(url), names)  # noqa: S102 -- the README is ours
     assert len(names["faces"]) == 16 and pixels(names["faces"][0]["image"]).shape == (64, 64, 3)
-    assert [len(gallery) for gallery in names["galleries"]] == [8] * len(zoo.MODELS)
-    assert names["moved"].keys() == zoo.MODELS.keys()
-    assert names["versions"] and names["told"]["psnr"].keys() < zoo.MODELS.keys()
+    assert [len(gallery) for gallery in names["galleries"]] == [8] * len(catalog.MODELS)
+    assert names["moved"].keys() == catalog.MODELS.keys()
+    assert names["versions"] and names["told"]["psnr"].keys() < catalog.MODELS.keys()
 
 
 def pixels(path: str) -> np.ndarray:
@@ -58,15 +60,29 @@ def faces(gallery: list[dict]) -> np.ndarray:
     return np.stack([pixels(item["image"]) for item in gallery])
 
 
+def drawn(model: str, z: torch.Tensor) -> np.ndarray:
+    """Latents decoded by the library, without the page's part."""
+    with torch.inference_mode():
+        x = networks.load(model).decode(z)
+    return x.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).int().numpy()
+
+
 def generated(client, model: str, seed: int, count: int, temperature: float = 1, bits: str = "") -> np.ndarray:
     return faces(client.predict(model, seed, count, temperature, bits, api_name="/generate")[0])
 
 
+def walked(client, model: str, a: str, b: str, steps: int, way: str, discrete: str, image=None):
+    """The faces of a walk, its GIF and its notes."""
+    arguments = [model, a, b, image, None, steps, way, discrete]
+    path, walk, numbers = client.predict(*arguments, api_name="/interpolate")
+    return faces(path), walk, numbers["notes"]
+
+
 def test_the_bundled_models_are_those_of_the_page():
-    assert sorted(zoo.MODELS.values()) == sorted(path.name for path in WEIGHTS.iterdir() if path.is_dir())
+    assert sorted(catalog.MODELS.values()) == sorted(path.name for path in WEIGHTS.iterdir() if path.is_dir())
     for path in WEIGHTS.rglob("*"):
         assert path.stat().st_size < 10 * 1024 * 1024
-    priors = [(zoo.load(name).prior_mean, zoo.load(name).prior_variance) for name in zoo.MODELS]
+    priors = [(catalog.load(name).prior_mean, catalog.load(name).prior_variance) for name in catalog.MODELS]
     assert priors == [(0, 1), (0, 2), (0, 2), (-3, 2), (0, 1), (0, 1.8)]
 
 
@@ -74,34 +90,25 @@ def test_every_endpoint_is_named_typed_and_documented(client):
     described = client.view_api(return_format="dict")
     assert not described["unnamed_endpoints"]
     endpoints = described["named_endpoints"]
-    wanted = {
-        "/generate",
-        "/flip_bit",
-        "/interpolate",
-        "/reconstruct",
-        "/out_of_distribution",
-        "/experiment",
-        "/training",
-    }
-    assert wanted <= endpoints.keys()
+    names = ("generate", "flip_bit", "interpolate", "reconstruct", "out_of_distribution", "experiment", "training")
+    assert {f"/{name}" for name in names} <= endpoints.keys()
     for name, endpoint in endpoints.items():
         assert endpoint["description"], name
         for parameter in endpoint["parameters"]:
             assert parameter["python_type"]["type"] not in ("", "Any"), (name, parameter)
 
 
-@pytest.mark.parametrize("model", zoo.MODELS)
+@pytest.mark.parametrize("model", catalog.MODELS)
 def test_generate(client, model):
     four = generated(client, model, 3, 4)
-    assert four.shape == (4, 64, 64, 3)
-    assert np.abs(four[:2] - generated(client, model, 3, 2)).max() <= 1
     assert np.abs(four - np.stack([np.asarray(face) for face in networks.load(model).generate(4, seed=3)])).max() <= 1
+    assert np.abs(four[:2] - generated(client, model, 3, 2)).max() <= 1
     assert np.abs(four[0] - four[1]).mean() > 5
 
 
 def test_a_lower_temperature_draws_faces_that_differ_less(client):
     diversity = [
-        client.predict("Matched autoencoder", 0, 16, temperature, "", api_name="/generate")[1]["diversity"]
+        client.predict("Matched autoencoder", 0, 8, temperature, "", api_name="/generate")[1]["diversity"]
         for temperature in (0, 0.5, 1)
     ]
     assert diversity[0] == 0 < diversity[1] < 0.8 * diversity[2]
@@ -109,35 +116,31 @@ def test_a_lower_temperature_draws_faces_that_differ_less(client):
 
 def test_held_bits_are_the_same_in_all_faces(client):
     bits = "+-" * 25
-    held = networks.load("GAN").hold_bits(networks.load("GAN").sample_latent(4, seed=3), bits)
-    assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - networks.decode("GAN", held)).max() <= 1
-    assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - generated(client, "GAN", 3, 4)).mean() > 5
+    z = networks.load("GAN").sample_latent(4, seed=3)
+    z[:, 50:] = torch.tensor([1.0, -1.0]).repeat(25)
+    assert np.abs(generated(client, "GAN", 3, 4, bits=bits) - drawn("GAN", z)).max() <= 1
     with pytest.raises(AppError, match="each of the 50"):
         generated(client, "GAN", 3, 4, bits="+-")
 
 
-def test_a_generated_face_says_what_it_is(client):
-    gallery, _ = client.predict("GAN", 3, 4, 0.8, "." * 49 + "+", api_name="/generate")
-    text = Image.open(gallery[2]["image"]).info
-    assert text[story.MODEL_KEY] == "GAN"
-    assert Recipe.parse(text[story.RECIPE_KEY]) == Recipe(3, 3, 0.8, "." * 49 + "+")
-
-
-@pytest.mark.parametrize("attributes", ["Smiling, no eyeglasses", {"Smiling": True, "Eyeglasses": False}])
-@pytest.mark.parametrize("model", ["Attribute GAN", "Perceptual autoencoder"])
+@pytest.mark.parametrize(
+    "model, attributes",
+    [
+        ("Attribute GAN", {"Smiling": True, "Eyeglasses": False}),
+        ("Perceptual autoencoder", "Smiling, no eyeglasses"),
+    ],
+)
 def test_faces_are_given_attributes_and_say_so(client, model, attributes):
     gallery, _ = client.predict(model, 3, 4, 1, "", attributes, api_name="/generate")
     wanted = networks.load(model).generate(4, seed=3, attributes={"Smiling": True, "Eyeglasses": False})
     assert np.abs(faces(gallery) - np.stack([np.asarray(face) for face in wanted])).max() <= 1
-    text = Image.open(gallery[2]["image"]).info[story.RECIPE_KEY]
+    text = Image.open(gallery[2]["image"]).info[RECIPE_KEY]
     assert text == "3/3 attributes=Smiling, no Eyeglasses"
-    image = handle_file(gallery[2]["image"])
-    path, _, numbers = client.predict(model, "0", text, image, None, 3, "straight", "relaxed", api_name="/interpolate")
-    assert "its latent is known" in numbers["notes"][0]
-    assert np.abs(faces(path) - pixels(gallery[2]["image"])).max() <= 1
+    path, _, _ = walked(client, model, text, text, 2, "straight", "relaxed")
+    assert np.abs(path - pixels(gallery[2]["image"])).max() <= 1
 
 
-def test_what_a_program_leaves_out_at_the_end_is_as_on_arrival(url, client):
+def test_what_a_program_leaves_out_at_the_end_is_as_on_arrival(url):
     address = f"{url}gradio_api/call/generate"
     event = httpx.post(address, json={"data": ["Attribute GAN", 3]}).json()["event_id"]
     gallery, _ = json.loads(httpx.get(f"{address}/{event}").text.partition("data: ")[2])
@@ -153,102 +156,88 @@ def test_a_bit_with_a_name_is_flipped(client):
         assert np.abs(faces(gallery) - np.stack([np.asarray(face) for face in wanted])).max() <= 1
 
 
-def test_a_photograph_is_given_attributes(client, tmp_path):
-    image = upload(tmp_path, "face.png", encode(draw_face(1), "PNG"))
-    plain, _ = client.predict(image, api_name="/reconstruct")
-    moved, numbers = client.predict(image, {"Smiling": 1.5, "Bangs": -1}, api_name="/reconstruct")
-    assert np.abs(faces(moved)[: len(plain)] - faces(plain)).max() == 0
-    (last,) = moved[len(plain) :]
-    assert last["caption"] == "Perceptual autoencoder, moved: Smiling=1.5, no Bangs"
-    assert np.abs(pixels(last["image"]) - faces(plain)[-1]).mean() > 0.1
-    assert numbers["psnr"].keys() == set(zoo.autoencoders())
-
-
 def test_flipping_a_bit_changes_no_other(client):
     off, on, numbers = client.predict(3, 4, 1, "", 7, api_name="/flip_bit")
     difference = np.abs(faces(on) - faces(off)).mean()
-    assert numbers["change"] == pytest.approx(difference, abs=0.01) and difference > 0.5
-    drawn = generated(client, "GAN", 3, 4)
-    nearest = np.minimum(np.abs(faces(off) - drawn).max((1, 2, 3)), np.abs(faces(on) - drawn).max((1, 2, 3)))
-    assert nearest.max() <= 1, "each face is itself at one of the two values"
+    assert numbers == {"change": pytest.approx(difference, abs=0.01), "name": "bit 7"} and difference > 0.5
+    z = networks.load("GAN").sample_latent(4, seed=3)
+    for gallery, value in ((off, -1), (on, 1)):
+        z[:, 56] = value
+        assert np.abs(faces(gallery) - drawn("GAN", z)).max() <= 1
 
 
-@pytest.mark.parametrize("model", zoo.MODELS)
-@pytest.mark.parametrize("way", ["straight", "spherical"])
+@pytest.mark.parametrize(
+    "model, way", [("GAN", "straight"), ("Shifted autoencoder", "spherical"), ("Perceptual autoencoder", "straight")]
+)
 def test_interpolate_between_seeds(client, model, way):
-    gallery, walk, notes = client.predict(model, "3", "4/2", None, None, 11, way, "relaxed", api_name="/interpolate")
-    path = faces(gallery)
-    assert len(path) == 11 and notes == {"notes": []}
-    assert np.abs(path[0] - generated(client, model, 3, 1)[0]).max() <= 1
-    assert np.abs(path[10] - generated(client, model, 4, 2)[1]).max() <= 1
-    assert Image.open(walk).n_frames > 11
+    path, walk, notes = walked(client, model, "3", "4/2", 5, way, "relaxed")
+    network = networks.load(model)
+    first, last = network.sample_latent(1, seed=3)[0], network.sample_latent(2, seed=4)[1]
+    middle = (first + last) / 2
+    if way == "spherical":  # The middle of the arc around the prior's mean has the ends' length.
+        angle = torch.acos(torch.cosine_similarity(first + 3, last + 3, dim=0))
+        middle = (middle + 3) / torch.cos(angle / 2) - 3
+    assert len(path) == 5 and notes == []
+    assert np.abs(path[[0, 2, 4]] - drawn(model, torch.stack([first, middle, last]))).max() <= 1
+    assert Image.open(walk).n_frames == 2 * 24 - 2
 
 
 def test_the_bits_on_the_way_are_relaxed_switched_or_held(client):
-    walks = {
-        discrete: faces(
-            client.predict("GAN", "3", "4", None, None, 5, "straight", discrete, api_name="/interpolate")[0]
-        )
-        for discrete in ("relaxed", "switched", "held")
-    }
-    assert np.abs(walks["relaxed"][0] - walks["held"][0]).max() <= 1
-    assert np.abs(walks["relaxed"][-1] - walks["switched"][-1]).max() <= 1
-    assert np.abs(walks["held"][1] - walks["switched"][1]).max() <= 1
-    assert np.abs(walks["held"][-1] - walks["switched"][-1]).mean() > 3
-    assert np.abs(walks["relaxed"][1] - walks["switched"][1]).mean() > 1
+    first, last = (networks.load("GAN").sample_latent(1, seed=seed)[0] for seed in (3, 4))
+    shares = torch.linspace(0, 1, 5)[:, None]
+    z = first * (1 - shares) + last * shares
+    for discrete, held in (("relaxed", 0), ("switched", 2), ("held", 5)):
+        if held:
+            z[:held, 50:], z[held:, 50:] = first[50:], last[50:]
+        path, _, _ = walked(client, "GAN", "3", "4", 5, "straight", discrete)
+        assert np.abs(path - drawn("GAN", z)).max() <= 1, discrete
 
 
 def test_interpolate_between_photographs(client, tmp_path):
-    draw_face(1).save(tmp_path / "a.png")
-    image = handle_file(tmp_path / "a.png")
-    arguments = ["0", "1", image, None, 5, "straight", "relaxed"]
-    path, _, numbers = client.predict("Plain autoencoder", *arguments, api_name="/interpolate")
-    assert len(path) == 5 and numbers["notes"][0].startswith("A: ")
+    image = upload(tmp_path, "a.png", encode(draw_face(1), "PNG"))
+    path, _, notes = walked(client, "Plain autoencoder", "0", "1", 5, "straight", "relaxed", image)
+    versions, _ = client.predict(image, api_name="/reconstruct")
+    version = next(item for item in versions if item["caption"].startswith("Plain autoencoder"))
+    assert np.abs(path[0] - pixels(version["image"])).max() <= 1 and notes[0].startswith("A: ")
     with pytest.raises(AppError, match="no encoder"):
-        client.predict("GAN", *arguments, api_name="/interpolate")
+        walked(client, "GAN", "0", "1", 5, "straight", "relaxed", image)
 
 
-@pytest.mark.parametrize("model", ["GAN", "Matched autoencoder"])
-def test_a_face_that_was_downloaded_is_known_by_its_recipe(client, model):
+@pytest.mark.parametrize(
+    "model, enlarged",
+    [("GAN", None), ("Matched autoencoder", Image.Resampling.NEAREST), ("Attribute GAN", Image.Resampling.BICUBIC)],
+)
+def test_a_face_that_was_downloaded_is_known_by_its_recipe(client, tmp_path, model, enlarged):
     gallery, _ = client.predict(model, 3, 4, 0.8, "", api_name="/generate")
-    image = handle_file(gallery[2]["image"])
-    path, _, numbers = client.predict(model, "0", "1", image, None, 3, "straight", "relaxed", api_name="/interpolate")
-    assert "its latent is known" in numbers["notes"][0]
-    assert np.abs(faces(path)[0] - pixels(gallery[2]["image"])).max() <= 1
+    face, text = Image.open(gallery[2]["image"]), PngInfo()
+    assert face.info[MODEL_KEY] == model and Recipe.parse(face.info[RECIPE_KEY]) == Recipe(3, 3, 0.8)
+    for name in (MODEL_KEY, RECIPE_KEY):
+        text.add_text(name, face.info[name])
+    (face if enlarged is None else face.resize((512, 512), enlarged)).save(tmp_path / "face.png", pnginfo=text)
+    image = handle_file(tmp_path / "face.png")
+    path, _, notes = walked(client, model, "0", "1", 3, "straight", "relaxed", image)
+    assert "its latent is known" in notes[0]
+    assert np.abs(path[0] - pixels(gallery[2]["image"])).max() <= 1
 
 
-@pytest.mark.parametrize("resample", [Image.Resampling.NEAREST, Image.Resampling.BICUBIC])
-def test_a_face_is_known_that_was_downloaded_enlarged(client, tmp_path, resample):
-    gallery, _ = client.predict("Attribute GAN", 3, 1, 1, "", api_name="/generate")
-    face, text = Image.open(gallery[0]["image"]), PngInfo()
-    for name, value in face.info.items():
-        text.add_text(name, str(value))
-    face.resize((512, 512), resample).save(tmp_path / "large.png", pnginfo=text)
-    image = handle_file(tmp_path / "large.png")
-    arguments = ["0", "1", image, None, 3, "straight", "relaxed"]
-    path, _, numbers = client.predict("Attribute GAN", *arguments, api_name="/interpolate")
-    assert "its latent is known" in numbers["notes"][0]
-    assert np.abs(faces(path)[0] - pixels(gallery[0]["image"])).max() <= 1
-
-
-@pytest.mark.parametrize("recipe", ["3/1", "nonsense", "3/1 bits=+", ""])
+@pytest.mark.parametrize("recipe", ["3/1", "nonsense"])
 def test_a_picture_with_the_recipe_of_another_face_is_not_believed(client, tmp_path, recipe):
     text = PngInfo()
-    text.add_text(story.MODEL_KEY, "GAN")
-    text.add_text(story.RECIPE_KEY, recipe)
+    text.add_text(MODEL_KEY, "GAN")
+    text.add_text(RECIPE_KEY, recipe)
     draw_face(1, (64, 64)).save(tmp_path / "liar.png", pnginfo=text)
-    image = handle_file(tmp_path / "liar.png")
     with pytest.raises(AppError, match="no encoder"):
-        client.predict("GAN", "0", "1", image, None, 3, "straight", "relaxed", api_name="/interpolate")
+        walked(client, "GAN", "0", "1", 3, "straight", "relaxed", handle_file(tmp_path / "liar.png"))
 
 
 def test_out_of_distribution(client):
     *here, numbers_here = client.predict(0, 0, 4, api_name="/out_of_distribution")
     *there, numbers_there = client.predict(100, 0, 4, api_name="/out_of_distribution")
-    assert [faces(gallery).shape for gallery in here] == [(4, 64, 64, 3)] * len(zoo.MODELS)
-    assert list(numbers_here) == list(zoo.MODELS)
-    assert np.abs(faces(here[0]) - generated(client, "GAN", 0, 4)).max() <= 1
-    assert all(np.abs(faces(one) - faces(two)).mean() > 1 for one, two in zip(here, there))
+    assert [faces(gallery).shape for gallery in here] == [(4, 64, 64, 3)] * len(catalog.MODELS)
+    assert list(numbers_here) == list(catalog.MODELS)
+    for model, gallery in zip(catalog.MODELS, there):
+        wanted = networks.load(model).generate(4, seed=0, mean=100)
+        assert np.abs(faces(gallery) - np.stack([np.asarray(face) for face in wanted])).max() <= 1
     matched_here, matched_there = (numbers["Matched autoencoder"] for numbers in (numbers_here, numbers_there))
     assert matched_there["diversity"] < matched_here["diversity"] / 2
     assert matched_here["distance"] == 0 and matched_there["distance"] == pytest.approx(100 / 2**0.5, abs=0.01)
@@ -257,9 +246,10 @@ def test_out_of_distribution(client):
 
 
 def test_the_experiment(client):
-    plain, shifted, diversity = client.predict(0, api_name="/experiment")
-    assert faces(plain).shape == faces(shifted).shape == (16, 64, 64, 3)
-    assert np.abs(faces(shifted)[:4] - generated(client, "Shifted autoencoder", 0, 4)).max() <= 1
+    *galleries, diversity = client.predict(0, api_name="/experiment")
+    z = networks.load("Shifted autoencoder").sample_latent(16, seed=0)
+    for name, gallery in zip(["Plain autoencoder", "Shifted autoencoder"], galleries, strict=True):
+        assert np.abs(faces(gallery) - drawn(name, z)).max() <= 1
     assert diversity.keys() == {"Plain autoencoder", "Shifted autoencoder"}
 
 
@@ -274,48 +264,25 @@ def test_training(client):
 @pytest.mark.parametrize(
     "endpoint, arguments, words",
     [
-        ("/generate", ["GAN", 0, 10_000, 1, ""], "64"),
-        ("/generate", ["GAN", -1, 4, 1, ""], "0"),
-        ("/generate", ["GAN", "seven", 4, 1, ""], "number"),
-        ("/generate", ["GAN", 0, 4, 1e9, ""], "2"),
-        ("/generate", ["VAE", 0, 4, 1, ""], "VAE"),
-        ("/flip_bit", [0, 4, 1, "", 51], "50"),
-        ("/interpolate", ["GAN", "seven", "1", None, None, 11, "straight", "relaxed"], "no face"),
-        ("/interpolate", ["GAN", "7/65", "1", None, None, 11, "straight", "relaxed"], "64"),
-        ("/interpolate", ["GAN", "0", "1", None, None, 1, "straight", "relaxed"], "2"),
-        ("/interpolate", ["GAN", "0", "1", None, None, 11, "crooked", "relaxed"], "crooked"),
-        ("/out_of_distribution", [1e9, 0, 4], "100"),
-        ("/out_of_distribution", ["far", 0, 4], "number"),
-        ("/experiment", [None], "seed"),
-        ("/generate", ["Attribute GAN", 0, 4, 1, "", "Smilling"], "Smiling"),
-        ("/generate", ["Attribute GAN", 0, 4, 1, "", {"Smiling": 3}], "from -1 to 1"),
-        ("/generate", ["Attribute GAN", 0, 4, 1, "", ["Smiling"]], "a list"),
-        ("/generate", ["GAN", 0, 4, 1, "", "Smiling"], "choose the attribute GAN or the perceptual autoencoder"),
-        ("/flip_bit", [0, 4, 1, "", 1, "Plain autoencoder"], "no bits"),
-        ("/interpolate", ["Attribute GAN", "7 attributes=x", "1", None, None, 2, "straight", "relaxed"], '"x"'),
+        ("generate", '["GAN", 0, 10000, 1, ""]', "The count cannot be 10,000: choose a whole number from 1 to 64."),
+        ("generate", '["GAN", 0, 4, NaN, ""]', "The temperature cannot be NaN: choose a number from 0 to 2."),
+        ("generate", '["VAE", 0, 4, 1, ""]', 'The model cannot be \\"VAE\\": choose GAN'),
+        ("generate", '["GAN", 0, 4, 1, "", "Smiling"]', "choose the attribute GAN or the perceptual autoencoder"),
+        ("generate", '["Attribute GAN", 0, 4, 1, "", {"Smiling": 3}]', "from -1 to 1"),
+        ("flip_bit", '[0, 4, 1, "", 51]', "The bit cannot be 51: choose a whole number from 1 to 50."),
+        ("flip_bit", '[0, 4, 1, "", 1, "Plain autoencoder"]', "The Plain autoencoder has no bits."),
+        ("interpolate", '["GAN", "7/65", "1"]', "faces from 1 to 64"),
+        ("interpolate", '["Attribute GAN", "7 attributes=x", "1"]', 'no attribute \\"x\\"'),
+        ("out_of_distribution", "[-Infinity, 0, 4]", "The mean cannot be infinite: choose a number from -100 to 100."),
+        ("reconstruct", "[null]", "There is no image: send a photograph of a face."),
     ],
 )
-def test_bad_input_is_answered_by_one_clear_sentence(client, endpoint, arguments, words):
-    with pytest.raises(AppError) as told:
-        client.predict(*arguments, api_name=endpoint)
-    assert words in str(told.value) and "Traceback" not in str(told.value)
-    assert len(generated(client, "GAN", 0, 1)) == 1, "the server goes on"
-
-
-@pytest.mark.parametrize(
-    "endpoint, data, word",
-    [
-        ("generate", '["GAN", 0, 4, NaN, ""]', "temperature"),
-        ("out_of_distribution", "[NaN, 0, 4]", "mean"),
-        ("out_of_distribution", "[-Infinity, 0, 4]", "-100"),
-    ],
-)
-def test_what_is_no_number_is_answered_by_one_clear_sentence(url, endpoint, data, word):
-    """Python's own client sends no NaN."""
+def test_bad_input_is_answered_by_one_clear_sentence(url, endpoint, arguments, words):
     address = f"{url}gradio_api/call/{endpoint}"
-    sent = httpx.post(address, content=f'{{"data": {data}}}', headers={"Content-Type": "application/json"})
-    answer = sent.text if sent.is_error else httpx.get(f"{address}/{sent.json()['event_id']}").text
-    assert "error" in answer and word in answer and "Traceback" not in answer
+    headers = {"Content-Type": "application/json"}  # As text: Python's own client sends no NaN.
+    event = httpx.post(address, content=f'{{"data": {arguments}}}', headers=headers).json()["event_id"]
+    answer = httpx.get(f"{address}/{event}").text
+    assert "event: error" in answer and words in answer and "Traceback" not in answer
 
 
 def test_eight_programs_that_ask_for_the_same_faces_get_whole_files(url):
@@ -323,50 +290,22 @@ def test_eight_programs_that_ask_for_the_same_faces_get_whole_files(url):
 
     def fetch(_) -> list[bytes]:
         with httpx.Client() as client:
-            event = client.post(address, json={"data": ["GAN", 11, 8, 1, ""]}).json()["event_id"]
+            event = client.post(address, json={"data": ["GAN", 11, 4, 1, ""]}).json()["event_id"]
             answer = client.get(f"{address}/{event}").text
             gallery, _ = json.loads(answer.partition("data: ")[2])
             return [client.get(item["image"]["url"]).content for item in gallery]
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(fetch, range(48)))
+        answers = list(pool.map(fetch, range(16)))
     for files in zip(*answers, strict=True):
         assert len(set(files)) == 1 and files[0].endswith(b"IEND\xaeB\x60\x82")
 
 
 JUNK = [
-    *(
-        None,
-        True,
-        False,
-        -1,
-        0,
-        1,
-        1.5,
-        63.999,
-        65,
-        2**31,
-        2**32,
-        2**64,
-        10**400,
-        -0.0,
-        1e-320,
-        1e308,
-        math.nan,
-        math.inf,
-    ),
-    *("", "7", "7/0", "seven", "\0", "\ud800", "\u202e", MARKUP, 100_000 * "+", "GAN", "/etc/hostname", "../../app.py"),
-    *(
-        [],
-        [1],
-        [[[[]]]],
-        {},
-        {"path": None},
-        {"path": "/etc/hostname"},
-        {"path": "\0"},
-        {"path": 5000 * "a"},
-        {"a": {}},
-    ),
+    *(None, True, False, -1, 0, 1, 1.5, 63.999, 65, 2**31, 2**32, 2**64, 10**400, -0.0, 1e-320, 1e308),
+    *(math.nan, math.inf, "", "7", "7/0", "seven", "\0", "\ud800", "\u202e", MARKUP, 100_000 * "+", "GAN"),
+    *("/etc/hostname", "../../app.py", [], [1], [[[[]]]], {}, {"path": None}, {"path": "/etc/hostname"}),
+    *({"path": "\0"}, {"path": 5000 * "a"}, {"a": {}}),
     {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}, "orig_name": "a.svg"},
 ]
 
@@ -400,13 +339,11 @@ def functions():
 @pytest.mark.parametrize(
     "name, values",
     [
-        ("generate", ["Plain autoencoder", 0, 1, 1, "", ""]),
         ("generate", ["Attribute GAN", 0, 1, 1, "", "Smiling"]),
         ("flip_bit", [0, 1, 1, "", 1, "Attribute GAN", ""]),
         ("interpolate", ["Plain autoencoder", "0", "1", None, None, 2, "straight", "relaxed"]),
         ("reconstruct", [None, ""]),
         ("out_of_distribution", [0, 0, 1]),
-        ("experiment", [0]),
         ("training", ["GAN", 1]),
     ],
 )
@@ -434,13 +371,6 @@ def upload(tmp_path, name: str, content: bytes):
     return handle_file(path)
 
 
-def rotated() -> bytes:
-    exif, buffer = Image.Exif(), io.BytesIO()
-    exif[0x0112] = 3
-    draw_face(1).save(buffer, "JPEG", exif=exif)
-    return buffer.getvalue()
-
-
 def moving() -> bytes:
     buffer = io.BytesIO()
     draw_face(1).save(buffer, "GIF", save_all=True, append_images=[draw_face(2), draw_face(3)])
@@ -450,44 +380,42 @@ def moving() -> bytes:
 @pytest.mark.parametrize(
     "name, content",
     [
-        ("face.jpg", encode(draw_face(1), "JPEG")),
-        ("grey.png", encode(draw_face(1).convert("L"), "PNG")),
-        ("transparent.png", encode(draw_face(1).convert("RGBA"), "PNG")),
-        ("rotated.jpg", rotated()),
-        ("big.jpg", encode(draw_face(1, (4000, 3000)), "JPEG")),
-        ("cmyk.jpg", encode(draw_face(1).convert("CMYK"), "JPEG")),
-        ("one.gif", encode(draw_face(1), "GIF")),
+        ("face.jpg", encode(draw_face(1, (400, 300)), "JPEG")),
         ("moving.gif", moving()),
-        ("sixteen.png", encode(Image.fromarray(np.arange(6400, dtype=np.uint16).reshape(80, 80) * 10), "PNG")),
         ("pixel.png", encode(draw_face(1, (1, 1)), "PNG")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_every_kind_of_picture_is_reconstructed(client, tmp_path, name, content):
+def test_a_picture_is_reconstructed(client, tmp_path, name, content):
     pictures, numbers = client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
-    assert faces(pictures).shape == (1 + len(zoo.autoencoders()), 64, 64, 3)
-    assert [item["caption"].partition(":")[0] for item in pictures] == ["What the networks see", *zoo.autoencoders()]
-    assert numbers["note"].endswith(".") and numbers["psnr"].keys() == set(zoo.autoencoders())
     seen, *reconstructions = faces(pictures)
+    assert [item["caption"].partition(":")[0] for item in pictures] == [
+        "What the networks see",
+        *catalog.autoencoders(),
+    ]
+    assert numbers["note"].endswith(".") and list(numbers["psnr"]) == catalog.autoencoders()
     for psnr, face in zip(numbers["psnr"].values(), reconstructions):
         assert psnr == pytest.approx(10 * np.log10(255**2 / np.square(face - seen).mean()), abs=0.01)
 
 
+def test_a_photograph_is_given_attributes(client, tmp_path):
+    image = upload(tmp_path, "face.png", encode(draw_face(1), "PNG"))
+    plain, _ = client.predict(image, api_name="/reconstruct")
+    moved, _ = client.predict(image, {"Smiling": 1.5, "Bangs": -1}, api_name="/reconstruct")
+    assert np.abs(faces(moved)[: len(plain)] - faces(plain)).max() == 0
+    (last,) = moved[len(plain) :]
+    assert last["caption"] == "Perceptual autoencoder, moved: Smiling=1.5, no Bangs"
+    model = networks.load("Perceptual autoencoder")
+    smiling, bangs = (model.directions[model.attributes.index(name)] for name in ("Smiling", "Bangs"))
+    z = model.encode(from_pil(Image.open(plain[0]["image"]).convert("RGB")))
+    assert np.abs(pixels(last["image"]) - drawn("Perceptual autoencoder", z + 1.5 * smiling - bangs)).max() <= 1
+
+
 @pytest.mark.parametrize(
-    "name, content, sentence",
-    [
-        ("face.png", b"not an image", "not an image"),
-        ("face.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
-        ("cut.jpg", encode(draw_face(1, (400, 400)), "JPEG")[:2000], "damaged"),
-        ("huge.png", encode(Image.new("1", (15000, 15000)), "PNG"), "megapixels"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    "content, sentence",
+    [(b"not an image", "not an image"), (encode(Image.new("1", (15000, 15000)), "PNG"), "megapixels")],
+    ids=["text", "huge"],
 )
-def test_what_cannot_be_reconstructed_is_told_in_words(client, tmp_path, name, content, sentence):
+def test_what_cannot_be_reconstructed_is_told_in_words(client, tmp_path, content, sentence):
     with pytest.raises(AppError, match=sentence):
-        client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
-
-
-def test_nothing_to_reconstruct_asks_for_a_face(client):
-    with pytest.raises(AppError, match="photograph"):
-        client.predict(None, api_name="/reconstruct")
+        client.predict(upload(tmp_path, "face.png", content), api_name="/reconstruct")

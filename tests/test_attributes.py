@@ -11,7 +11,7 @@ from models import AttributeGenerator, PerceptualAutoencoder
 from models.images import denormalise
 from study import attributes
 from study.protocol import EvaluationSettings, RealFaces
-from tests.conftest import draw_face, encode
+from tests.conftest import draw_face, encode, write_parquet
 from tests.quick_features import see_quickly
 
 NETWORKS = ("efficientnet-lite0", "age-resnet")
@@ -166,6 +166,13 @@ def test_labels_are_those_of_the_faces_and_what_all_have_or_none_is_left_out(tmp
     assert fitted(real) == ["Smiling", "Bald"]
     assert fitted(settings.real_faces(4)) == ["Smiling"]  # None of the first four is bald.
     assert settings.labels("train", 2, skip=3)["Smiling"].tolist() == [False, True]
+
+
+def test_labels_are_those_of_the_faces_after_the_held_out_ones(tmp_path):
+    write_parquet(tmp_path / "data/train-00000-of-00001.parquet", range(70))
+    real = EvaluationSettings(dataset=str(tmp_path), cache_dir=tmp_path / "cache").real_faces(10)
+    train, held_out = real.labels["Smiling"]  # Which every other face has; the first seven are held out.
+    assert train.tolist() == [False, True] * 5 and held_out.tolist() == [True, False, True, False, True, False, True]
 
 
 def measured(area: float) -> dict:

@@ -12,12 +12,12 @@ TIMED = ("GAN", "autoencoder", "small", "large")
 
 @pytest.mark.slow
 def test_training_reading_and_decoding_are_timed(tmp_path, capsys, monkeypatch):
-    for name, width in (("small", 4), ("large", 64)):
+    for name, width in (("small", 4), ("large", 16)):
         Generator(10, 5, width).save_pretrained(tmp_path / name)
     (tmp_path / "index.json").write_text(json.dumps({"small": "Small", "large": "Large"}))
-    for kind in ("gan", "autoencoder"):
-        main = getattr(bench, kind).main
-        monkeypatch.setattr(getattr(bench, kind), "main", lambda words, main=main: main([*words, "--batch-size", "8"]))
+    for kind, size in ((bench.gan, "4"), (bench.autoencoder, "16")):
+        small = ["--batch-size", "8", "--hidden-size", size]
+        monkeypatch.setattr(kind, "main", lambda words, main=kind.main, small=small: main([*words, *small]))
     bench.main(["--rounds", "1", "--faces", "40", "--weights", str(tmp_path)])
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     ((_, *reading),) = [row for row in rows if row[0] == "40"]

@@ -1,9 +1,9 @@
 """The page in Firefox and in WebKit: what every browser has to do, by keyboard and mouse."""
 
-import base64
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +23,7 @@ from PIL import Image
 from models import load
 from models.images import denormalise
 from tests.conftest import WEIGHTS
+from tests.in_browser import pixels_of
 
 RIGHT = "\ue014"  # The arrow's key (WebDriver, 17.4.2).
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # The key of a reference to an element (WebDriver, 12.2).
@@ -65,8 +66,7 @@ class Browser:
     def shown(self, selector: str) -> np.ndarray:
         """The pixels of the visible canvases, (n, height, width, 3)."""
         canvases = f"[...document.querySelectorAll('{selector}')].filter((canvas) => canvas.checkVisibility())"
-        pictures = self.run(f"{canvases}.map((canvas) => canvas.toDataURL().split(',')[1])")
-        return np.array([np.asarray(image_of(picture).convert("RGB")).astype(int) for picture in pictures])
+        return pixels_of(self.run(f"{canvases}.map((canvas) => canvas.toDataURL().split(',')[1])"))
 
 
 class Firefox(Browser):
@@ -122,10 +122,6 @@ class WebKit(Browser):
         return value
 
 
-def image_of(text: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(text)))
-
-
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -161,10 +157,10 @@ def patiently(connect):
 
 
 @contextmanager
-def firefox(dark: bool):
+def firefox():
     port = free_port()
     with tempfile.TemporaryDirectory() as profile:
-        settings = {"marionette.port": port, "layout.css.prefers-color-scheme.content-override": 0 if dark else 1}
+        settings = {"marionette.port": port, "layout.css.prefers-color-scheme.content-override": 0}  # Dark.
         lines = [f'user_pref("{name}", {value});' for name, value in settings.items()]
         Path(profile, "user.js").write_text("\n".join(lines))
         with running("firefox-esr", "--headless", "--marionette", "--profile", profile):
@@ -172,28 +168,25 @@ def firefox(dark: bool):
 
 
 @contextmanager
-def webkit(dark: bool):
+def webkit():
     port = free_port()
     binary = next(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"))
-    theme = {"GTK_THEME": "Adwaita:dark" if dark else "Adwaita"}
     command = ("xvfb-run", "--auto-servernum", "WebKitWebDriver", f"--port={port}")
-    with running(*command, WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS="1", **theme):
+    variables = {"GTK_THEME": "Adwaita:dark", "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
+    with running(*command, **variables):
         yield patiently(lambda: WebKit(port, f"{binary}"))
 
 
 NEEDS = {firefox: ["firefox-esr"], webkit: ["WebKitWebDriver", "xvfb-run"]}
 
 
-def installed(opened):
-    for command in NEEDS[opened]:
-        if shutil.which(command) is None:
-            pytest.skip(f"{command} is not installed")
-    return opened
-
-
 @pytest.fixture(scope="module", params=NEEDS, ids=lambda opened: opened.__name__)
 def browser(request):
-    with installed(request.param)(dark=False) as browser:
+    """A browser of somebody who prefers dark colours."""
+    for command in NEEDS[request.param]:
+        if shutil.which(command) is None:
+            pytest.skip(f"{command} is not installed")
+    with request.param() as browser:
         yield browser
 
 
@@ -214,17 +207,27 @@ def test_it_draws_what_the_library_draws_and_the_address_leads_back_to_it(browse
     browser.goto(f"{url}?{urlencode({'tab': 'generate', 'model': 'Attribute GAN', 'seed': 7, 'faces': 4})}")
     browser.wait_until_drawn()
     assert np.abs(browser.shown(GRID) - drawn("attribute-gan", 4, 7)).max() <= MOST_APART
+    colours = "['color', 'backgroundColor'].map((of) => getComputedStyle(document.querySelector('.latent-faces'))[of])"
+    text, ground = (re.findall(r"[\d.]+", colour) for colour in browser.run(colours))
+    assert sum(map(float, ground[:3])) < 200 < sum(map(float, text[:3]))  # It is dark.
+
     browser.click("Another")
     browser.wait_until_drawn()
-    others = browser.shown(GRID)
-    browser.wait("location.search.includes(`seed=${latentFaces.opened.settings.seed}&`)")
-    link = browser.run("location.href")
-    assert (
-        np.abs(others - drawn("attribute-gan", 4, browser.run("latentFaces.opened.settings.seed"))).max() <= MOST_APART
-    )
-    browser.goto(link)
+    others, seed = browser.shown(GRID), browser.run("latentFaces.opened.settings.seed")
+    assert np.abs(others - drawn("attribute-gan", 4, seed)).max() <= MOST_APART
+    browser.wait(f"location.search.includes('seed={seed}&')")
+    browser.goto(browser.run("location.href"))
     browser.wait_until_drawn()
     assert (browser.shown(GRID) == others).all()
+
+    browser.run("(URL.made = URL.createObjectURL, URL.createObjectURL = (blob) => URL.made(window.saved = blob), 0)")
+    browser.click("Save picture")
+    browser.wait("window.saved")
+    content = browser.run("saved.arrayBuffer().then((bytes) => [...new Uint8Array(bytes)])")
+    picture = Image.open(io.BytesIO(bytes(content)))
+    assert picture.size == (512, 512)
+    assert picture.text["latent-faces model"] == "Attribute GAN"
+    assert picture.text["latent-faces recipe"] == f"{seed}/1"
 
 
 def test_the_slider_moves_the_faces(browser, url):
@@ -243,26 +246,3 @@ def test_a_photograph_is_found_and_encoded(browser, url):
     browser.wait_until_drawn()
     seen, kept = browser.shown("#tab-reconstruct .versions canvas")
     assert seen.std() > 20 and np.abs(seen - kept).mean() < 20
-
-
-def test_a_picture_says_what_it_is(browser, url):
-    browser.goto(f"{url}?{urlencode({'tab': 'generate', 'model': 'GAN', 'seed': 3, 'faces': 4})}")
-    browser.wait_until_drawn()
-    browser.run(
-        "(URL.create = URL.createObjectURL, URL.createObjectURL = (blob) => URL.create(window.saved = blob), 0)"
-    )
-    browser.click("Save picture")
-    browser.wait("window.saved")
-    content = browser.run("saved.arrayBuffer().then((bytes) => [...new Uint8Array(bytes)])")
-    picture = Image.open(io.BytesIO(bytes(content)))
-    assert picture.size == (512, 512)
-    assert picture.text["latent-faces model"] == "GAN" and picture.text["latent-faces recipe"].startswith("3/1")
-
-
-@pytest.mark.parametrize("opened", NEEDS, ids=lambda opened: opened.__name__)
-def test_who_asks_for_dark_gets_it(opened, url):
-    with installed(opened)(dark=True) as browser:
-        browser.goto(url)
-        colours = "['color', 'backgroundColor'].map((of) => getComputedStyle(document.querySelector('.latent-faces'))[of].match(/[0-9.]+/g).map(Number))"
-        text, ground = browser.run(colours)
-        assert sum(ground[:3]) < 200 < sum(text[:3])

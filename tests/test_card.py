@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from jinja2 import DictLoader
 
 from models import Autoencoder, Generator
 from tests.conftest import write_parquet
-from train import attribute_gan, autoencoder
-from train.card import write_card
+from train import attribute_gan, autoencoder, card, gan
 from train.record import Record
+from train.settings import TrainingError
 
 SHARED = {"split": "train", "flip": True, "epochs": 3, "batch_size": 8, "seed": 0, "learning_rate": 0.0002}
 GAN = {**SHARED, "average": 0.05}
@@ -17,14 +18,15 @@ AUTOENCODER = {**SHARED, "learning_rate": 0.005, "held_out": 16, "held_out_split
 MEASURED = {"latent_mean": 0.12, "latent_variance": 2.34, "latent_skewness": 0.05, "latent_kurtosis": 3.2}
 
 
-def card(folder: Path, model, settings: dict, dataset: str = "flwrlabs/celeba", **description) -> str:
-    record = Record(folder)
+def write_card(folder: Path, model, settings: dict, dataset: str = "flwrlabs/celeba") -> str:
+    record, kind = Record(folder), "autoencoder" if model.encodes else "gan"
     settings = {"dataset": dataset, **settings}
-    told = {"precision": "float32", "machine": "2 x86_64 cores", "torch": "2.14", "commit": None, "dataset": dataset}
-    record.describe({"kind": "gan", "command": "python -m train.gan", "settings": settings, **told, **description})
+    described = {"precision": "float32", "machine": "2 x86_64 cores", "torch": "2.14", "commit": None}
+    command = {"kind": kind, "command": f"python -m train.{kind}", "settings": settings, "dataset": dataset}
+    record.describe({**command, **described})
     epoch = {"step": 18, "epoch": 3, "images_seen": 1144, "seconds": 240.0}
     record.append([epoch | ({"held_out_psnr": 21.456, **MEASURED} if model.encodes else {})])
-    write_card(record, model, folder, "user/a-model")
+    card.write_card(record, model, folder, "user/a-model")
     return (folder / "README.md").read_text()
 
 
@@ -37,7 +39,10 @@ def small_autoencoder(**options) -> Autoencoder:
 
 
 def test_a_gans_card(tmp_path):
-    text = card(tmp_path, small_gan(), GAN)
+    text = write_card(tmp_path, small_gan(), GAN)
+    average = (
+        "the weights are an average over the training (a power function of the step, relative standard deviation 0.05)"
+    )
     for line in (
         "# Latent Faces: GAN with a half-discrete latent",
         "10 numbers: 6 from N(0, 1), then 4 fair bits.",
@@ -45,35 +50,23 @@ def test_a_gans_card(tmp_path):
         "| epochs | 3 |",
         "| images seen | 1,144 |",
         "| batch size | 8 |",
-        (
-            "| optimiser | Adam, learning rate 0.0002, betas (0.5, 0.999); the weights are an average over the training (a "
-            "power function of the step, relative standard deviation 0.05) |"
-        ),
+        f"| optimiser | Adam, learning rate 0.0002, betas (0.5, 0.999); {average} |",
         "| loss | binary cross-entropy from logits; the generator's is the non-saturating one |",
         "| seed | 0 |",
         "| time | 4 minutes on 2 x86_64 cores, torch 2.14 |",
     ):
         assert line in text.splitlines(), line
     assert "mirrored at random" in text and 'from_pretrained("user/a-model")' in text
-    text = card(tmp_path, small_gan(), {**GAN, "flip": False, "epochs": 5})
+    text = write_card(tmp_path, small_gan(), {**GAN, "flip": False, "epochs": 5})
     assert "mirrored" not in text and "| epochs | 3 (of 5 begun) |" in text
 
 
-@pytest.mark.parametrize(
-    "optimizer, optimiser",
-    [
-        ("muon", "Muon for matrices, Adam for the rest"),
-        ("adam", "Adam"),
-        (None, "Muon for matrices, Adam for the rest"),
-    ],
-)
-def test_an_autoencoders_card(optimizer, optimiser, tmp_path):
-    settings = AUTOENCODER | ({"optimizer": optimizer} if optimizer else {})
-    text = card(tmp_path, small_autoencoder(matching="mmd", prior_mean=-3.0), settings)
+def test_an_autoencoders_card(tmp_path):
+    text = write_card(tmp_path, small_autoencoder(matching="mmd", prior_mean=-3.0), AUTOENCODER)
     for line in (
         "# Latent Faces: shifted autoencoder",
         "10 numbers, each matched to N(-3, 2).",
-        f"| optimiser | {optimiser}, learning rate 0.005 falling to 0 along a cosine |",
+        "| optimiser | Muon for matrices, Adam for the rest, learning rate 0.005 falling to 0 along a cosine |",
         "| loss | mean squared pixel error + 0.1 x kernel MMD between a batch's latents and the prior |",
         "| prior | -3.00 | 2.00 | 0 | 3 |",
         "| measured | 0.12 | 2.34 | 0.05 | 3.20 |",
@@ -83,68 +76,82 @@ def test_an_autoencoders_card(optimizer, optimiser, tmp_path):
     (result,) = ModelCard(text).data.eval_results
     assert (result.metric_type, result.metric_value, result.dataset_type) == ("psnr", 21.456, "flwrlabs/celeba")
     assert result.dataset_name == "CelebA, first 16 faces of split valid"
+    text = write_card(tmp_path, small_autoencoder(), {**AUTOENCODER, "optimizer": "adam"})
+    assert "| optimiser | Adam, learning rate 0.005 falling" in text
 
 
-def test_an_autoencoder_is_called_what_it_is(tmp_path):
-    titles = {None: "plain", "moments": "matched"}
-    for matching, name in titles.items():
-        text = card(tmp_path, small_autoencoder(matching=matching), AUTOENCODER)
-        assert f"# Latent Faces: {name} autoencoder" in text
-        assert ("distance of the first four moments" in text) == (matching == "moments")
-        assert ("| loss | mean squared pixel error |" in text) == (matching is None)
+@pytest.mark.parametrize("matching, name", [(None, "plain"), ("moments", "matched"), ("mmd", "matched")])
+def test_an_autoencoder_is_called_what_it_is(matching, name, tmp_path):
+    text = write_card(tmp_path, small_autoencoder(matching=matching), AUTOENCODER)
+    assert f"# Latent Faces: {name} autoencoder" in text
+    assert ("distance of the first four moments" in text) == (matching == "moments")
+    assert ("| loss | mean squared pixel error |" in text) == (matching is None)
 
 
-def test_celebas_terms_are_on_models_of_celeba(tmp_path):
-    for dataset in ("flwrlabs/celeba", "path/to/celeba-close"):
-        text = card(tmp_path, small_gan(), GAN, dataset)
-        data = ModelCard(text).data
-        assert (data.license, data.license_name) == ("other", "celeba-non-commercial-research")
-        assert "celeba" in data.tags and "CelebA is for non-commercial research" in text
-        assert data.datasets == (["flwrlabs/celeba"] if dataset.startswith("flwrlabs") else None)
+@pytest.mark.parametrize("dataset", ["flwrlabs/celeba", "path/to/celeba-close"])
+def test_celebas_terms_are_on_models_of_celeba(dataset, tmp_path):
+    text = write_card(tmp_path, small_gan(), GAN, dataset)
+    data = ModelCard(text).data
+    assert (data.license, data.license_name) == ("other", "celeba-non-commercial-research")
+    assert "celeba" in data.tags and "CelebA is for non-commercial research" in text
+    assert data.datasets == (["flwrlabs/celeba"] if dataset.startswith("flwrlabs") else None)
 
 
 @pytest.mark.parametrize("dataset", ["path/to/photographs", "user/portraits"])
 def test_a_model_of_ones_own_photographs_has_none_of_them(dataset, tmp_path):
-    text = card(tmp_path, small_autoencoder(matching="mmd"), AUTOENCODER, dataset)
+    text = write_card(tmp_path, small_autoencoder(matching="mmd"), AUTOENCODER, dataset)
     data = ModelCard(text).data
     assert data.license is None and "celeba" not in text.lower() and "celebrities" not in text
     assert "consent of the people" in text
     (result,) = data.eval_results
     name = "a local folder" if dataset.startswith("path") else dataset
     assert result.dataset_name == f"{name}, first 16 faces of split valid"
-    chosen = ModelCard(card(tmp_path, small_gan(), {**GAN, "license": "cc-by-4.0"}, dataset)).data
+    chosen = ModelCard(write_card(tmp_path, small_gan(), {**GAN, "license": "cc-by-4.0"}, dataset)).data
     assert (chosen.license, chosen.license_name, chosen.license_link) == ("cc-by-4.0", None, None)
 
 
 def test_a_note_stays_within_its_row(tmp_path):
-    text = card(tmp_path, small_gan(), {**GAN, "data_note": "my | own\n\n# photographs"})
+    text = write_card(tmp_path, small_gan(), {**GAN, "data_note": "my | own\n\n# photographs"})
     assert "| data | my / own # photographs |" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    "template, lacking",
+    [(None, "title, summary, latent"), ('{% extends "card.md" %}{% block title %}{% endblock %}', "summary")],
+)
+def test_a_kind_without_a_card_is_refused_before_it_is_trained(template, lacking, tmp_path, monkeypatch):
+    loader = card._TEMPLATES.loader
+    templates = {"card.md": loader.get_source(card._TEMPLATES, "card.md")[0]}
+    if template:
+        templates["gan.md"] = template
+    monkeypatch.setattr(card, "_TEMPLATES", card._TEMPLATES.overlay(loader=DictLoader(templates)))
+    write_parquet(tmp_path / "data/train-00000-of-00001.parquet", range(4))
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match=f"train/cards/gan.md lacks what the card of a gan says: {lacking}"):
+        gan.main(["--dataset", str(tmp_path), "--cache-dir", str(tmp_path / "cache"), "--output", str(run)])
+    assert not run.exists()
 
 
 @pytest.mark.parametrize("command", ["attribute_gan", "autoencoder"])
 def test_a_card_names_no_folder_of_the_machine(command, tmp_path):
     """And gives the command that trains the model anew."""
     data = tmp_path / "secret/photographs"
-    write_parquet(data / "data/train-00000-of-00001.parquet", range(16))
-    write_parquet(data / "data/valid-00000-of-00001.parquet", range(16, 24))
-    settings = ["--batch-size", "8", "--latent-size", "10", "--epochs", "1", "--hidden-size", "8", "--no-flip"]
-    own = (
-        ["--discrete-size", "5", "--channels", *["4"] * 5]
-        if command == "attribute_gan"
-        else ["--prior-mean", "-3", "--held-out", "4"]
-    )
+    write_parquet(data / "data/train-00000-of-00001.parquet", range(8))
+    write_parquet(data / "data/valid-00000-of-00001.parquet", range(8, 12))
+    settings = ["--batch-size", "8", "--latent-size", "10", "--epochs", "1", "--passes", "1", "--hidden-size", "8"]
+    settings.append("--no-flip")
+    main, own = {
+        "attribute_gan": (attribute_gan.main, "--discrete-size 5 --channels 4 4 4 4 4"),
+        "autoencoder": (autoencoder.main, "--prior-mean -3 --held-out 4"),
+    }[command]
     folders = ["--output", str(tmp_path / "secret/run"), f"--cache-dir={tmp_path}/secret/cache"]
-    main = attribute_gan.main if command == "attribute_gan" else autoencoder.main
-    main(["--dataset", f"{data}/", *settings, *own, *folders])
+    main(["--dataset", f"{data}/", *settings, *own.split(), *folders])
     model = tmp_path / "secret/run/model"
     for path in model.iterdir():
         assert b"secret" not in path.read_bytes() and str(tmp_path).encode() not in path.read_bytes(), path.name
     text = (model / "README.md").read_text()
-    line = next(line for line in text.splitlines() if line.startswith("python -m"))
-    words = line.split()
-    assert words[:3] == ["python", "-m", f"train.{command}"]
-    given = " ".join(words)
-    for setting in ("--dataset path/to/photographs", "--batch-size 8", "--latent-size 10", "--epochs 1", "--no-flip"):
+    given = next(line for line in text.splitlines() if line.startswith("python -m"))
+    assert given.startswith(f"python -m train.{command} ")
+    for setting in ("--dataset path/to/photographs", "--batch-size 8", "--epochs 1", "--no-flip", own.split(" --")[0]):
         assert setting in given
-    assert ("--channels 4 4 4 4 4" if command == "attribute_gan" else "--prior-mean -3") in given
     assert "--output" not in given and "--cache-dir" not in given and "--seed" not in given

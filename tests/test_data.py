@@ -361,7 +361,7 @@ def test_a_stream_from_the_hub_brings_labels_and_needs_it_once(hub, tmp_path):
         path = tmp_path / f"data set/data/train-{shard:05}-of-00002.parquet"
         identity = (Value("int64"), lambda number: number + 100)
         write_table(path, range(shard * 10, shard * 10 + 10), celeb_id=identity, **ATTRIBUTES)
-    hub.add_dataset_folder("tester/labelled", tmp_path / "data set")
+    hub.add_folder("dataset", "tester/labelled", tmp_path / "data set")
     its = DataSettings(dataset="tester/labelled", cache_dir=tmp_path / "cache")
     with open_split(its, "train") as faces:
         assert faces.label_names == ("Odd", "High")
@@ -378,7 +378,7 @@ def test_a_data_set_of_csv_on_the_hub_is_read(hub, tmp_path):
     pictures = [base64.b64encode(encode(picture(number), "PNG")).decode() for number in range(6)]
     rows = [f'{number},"data:image/png;base64,{text}",{number % 2}' for number, text in enumerate(pictures)]
     (tmp_path / "data set/train.csv").write_text("\n".join(["place,photo,Odd", *rows]))
-    hub.add_dataset_folder("tester/csv", tmp_path / "data set")
+    hub.add_folder("dataset", "tester/csv", tmp_path / "data set")
     with open_split(DataSettings(dataset="tester/csv", cache_dir=tmp_path / "cache"), "train") as faces:
         assert numbers(faces[:]) == list(range(6)) and faces.label_names == ("Odd",)
         assert faces.labels(slice(None)).flatten().tolist() == [-1, 1, -1, 1, -1, 1]

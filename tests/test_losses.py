@@ -49,15 +49,8 @@ def test_the_gradient_penalty_is_the_mean_squared_slope():
     assert weight.grad.tolist() == pytest.approx([2 * 4 * 1.5 * 2.5, 2 * -0.5 * 2.5])
 
 
-def test_mmd_is_unbiased():
-    """0 on average, below it as often as above, when both clouds come from the prior."""
-    values = torch.stack([mmd(normal(64, 2 * i), normal(64, 2 * i + 1), 2.0) for i in range(200)])
-    standard_error = values.std() / len(values) ** 0.5
-    assert values.mean().abs() < 3 * standard_error
-    assert 0.2 < (values < 0).float().mean() < 0.8
-
-
 def test_mmd_agrees_with_the_sum_over_pairs():
+    """Of different ones, which makes it unbiased."""
     z, prior = normal(5, 0), normal(5, 1, mean=1.0)
     kernel = lambda a, b: sum(400 * s / (400 * s + (a - b).square().sum()) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10))
     different = [(i, j) for i in range(5) for j in range(5) if i != j]

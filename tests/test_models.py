@@ -31,7 +31,7 @@ from models.blocks import error_and_gradient
 from models.hub import one_line
 from models.images import from_pil, to_pil
 from tests.conftest import draw_face
-from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault, StoredFile
+from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault
 
 TINY = {
     "generator": lambda: Generator(latent_size=10, discrete_size=4, hidden_size=4, prior_mean=1.0),
@@ -655,8 +655,8 @@ def test_config_and_weights_are_of_one_commit_whenever_somebody_pushes(hub, tmp_
         def strikes(self, request: str) -> bool:
             self.seen += 1
             if self.seen == number:
-                files = {path.name: StoredFile(path.read_bytes()) for path in (tmp_path / "1").iterdir()}
-                repository.commit("refs/heads/main", "Other sizes", files, parent=repository.find("main"))
+                files = {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()}
+                repository.commit(files)
             return False
 
     hub.fault = Push("none")

@@ -1,8 +1,9 @@
-"""What stands behind the page: recipes, values, pictures, and where the networks compute."""
+"""What stands behind the page: values, recipes, attributes, pictures, and where the networks compute."""
 
 import io
 import json
 import math
+import re
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -13,74 +14,184 @@ import pytest
 import torch
 from PIL import Image
 
-from page import drawing, networks, pictures, story, values
+import app
+from models import AttributeGenerator, PerceptualAutoencoder
+from models.index import repository_name
+from page import controls, drawing, labels, networks, pictures, records
+from page.catalog import load_models
 from page.recipe import Recipe, sample
 from study import scores
+from tests import shared_cases
+from tests.conftest import draw_face
+from tests.markup import STRANGE_NAMES
 from tests.serving import serving
 
-
-@pytest.mark.parametrize(
-    "text, recipe",
-    [
-        ("7", Recipe(7)),
-        (" 7/3 ", Recipe(7, 3)),
-        ("7/3 temperature=0.85", Recipe(7, 3, 0.85)),
-        ("4294967295/64 temperature=2 bits=+-.", Recipe(2**32 - 1, 64, 2, "+-.")),
-        ("7/3 temperature=0.12345678901234568", Recipe(7, 3, 0.12345678901234568)),
-        ("7/3 temperature=1e-09", Recipe(7, 3, 1e-9)),
-    ],
-)
-def test_a_recipe_is_read_and_written(text, recipe):
-    assert Recipe.parse(text) == recipe == Recipe.parse(str(recipe))
+GAN = "Attribute GAN"
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "seven", "-1", "7/0", "7/65", "4294967296", "7 temperature=2.1", "7 temperature=1-1", "7/3/4", "7 bits=x"],
-)
-def test_what_is_no_recipe_is_told(text):
-    with pytest.raises(ValueError, match="is no face: "):
-        Recipe.parse(text)
+def model_of(*names: str) -> AttributeGenerator:
+    return AttributeGenerator(12, 10, names, channels=(4, 4, 4, 4, 4))
 
 
-@pytest.mark.parametrize(
-    "kind, value, limits, words",
-    [
-        (
-            values.whole,
-            None,
-            (0, 2**32 - 1),
-            "The seed cannot be empty: choose a whole number from 0 to 4,294,967,295.",
-        ),
-        (values.whole, 1.5, (1, 64), "cannot be 1.5: choose a whole number from 1 to 64."),
-        (values.whole, 2**32, (0, 2**32 - 1), "cannot be 4,294,967,296:"),
-        (values.whole, 10**400, (0, 9), "cannot be a number that large:"),
-        (values.whole, True, (0, 9), "cannot be true:"),
-        (values.whole, "7", (0, 9), 'cannot be "7":'),
-        (values.whole, [7], (0, 9), "cannot be a list:"),
-        (values.whole, {"a": 7}, (0, 9), "cannot be an object:"),
-        (values.whole, math.inf, (0, 9), "cannot be infinite:"),
-        (values.number, math.nan, (-100, 100), "cannot be NaN: choose a number from -100 to 100."),
-        (values.number, 100.5, (-100, 100), "cannot be 100.5:"),
-        (values.number, 1e9, (0, 2.0), "cannot be 1,000,000,000: choose a number from 0 to 2."),
-        (values.choice, "VAE", (["GAN", "Plain"],), 'cannot be "VAE": choose GAN or Plain.'),
-        (values.choice, ["GAN"], (["GAN", "Plain"],), "cannot be a list:"),
-        (values.text, 7, (), "cannot be 7:"),
-        (values.text, "a\x00b", (), 'cannot be "a?b":'),
-        (values.text, "\ud800", (), 'cannot be "?":'),
-        (values.text, 5000 * "a", (), "at most 1,200 characters"),
-    ],
-)
-def test_each_kind_of_value_is_refused_in_a_sentence(kind, value, limits, words):
+def refused(function, *arguments) -> str:
     with pytest.raises(ValueError) as told:
-        kind(value, "The seed", *limits)
-    assert words in str(told.value) and str(told.value).endswith(".") and len(str(told.value)) < 200
+        function(*arguments)
+    sentence = str(told.value)
+    assert sentence.endswith(".") and len(sentence) < 300 and "\n" not in sentence
+    return sentence
 
 
-def test_the_ends_of_a_range_belong_to_it():
-    assert values.whole(0, "", 0, 64) == 0 and values.whole(64.0, "", 0, 64) == 64
-    assert type(values.whole(64.0, "", 0, 64)) is int
-    assert values.number(-100, "", -100, 100) == -100 and values.text(None, "") == ""
+@pytest.mark.parametrize("text, values", shared_cases.RECIPES)
+def test_a_recipe_is_read_and_written(text, values):
+    assert Recipe.parse(text) == Recipe(*values) == Recipe.parse(str(Recipe(*values)))
+
+
+@pytest.mark.parametrize("text, words", shared_cases.NO_RECIPES)
+def test_what_is_no_recipe_is_told(text, words):
+    assert words in refused(Recipe.parse, text)
+
+
+@pytest.mark.parametrize("line, values", shared_cases.LINES)
+def test_a_line_of_attributes_is_read_and_written(line, values):
+    assert labels.read(line, model_of(*shared_cases.NAMES)) == values
+    assert labels.read(labels.write(values), model_of(*shared_cases.NAMES)) == values
+
+
+@pytest.mark.parametrize("item", shared_cases.NO_ITEMS)
+def test_what_sets_no_attribute_is_refused(item):
+    refused(labels.read, item, model_of(*shared_cases.NAMES))
+
+
+@pytest.mark.parametrize("bits, words", shared_cases.TEN_BITS)
+def test_bits_are_held_or_refused(bits, words):
+    model = model_of(*shared_cases.NAMES)
+    if words:
+        assert refused(sample, model, 7, 2, 1.0, bits) == words
+    else:
+        held = sample(model, 7, 2, 1.0, bits)[:, 2:]
+        for index, bit in enumerate(bits):
+            assert bit == "." or (held[:, index] == (1 if bit == "+" else -1)).all()
+
+
+def control(kind: str, **about) -> controls.Control:
+    return getattr(controls, kind.capitalize())("it", "It", about.pop("value", ""), **about)
+
+
+@pytest.mark.parametrize("about, sent, value", shared_cases.VALUES + shared_cases.OTHER_VALUES)
+def test_a_control_takes_a_value_or_says_what_is_wrong(about, sent, value):
+    if isinstance(value, str) and value.startswith("It cannot"):
+        assert refused(control(**about).check, sent, "It").startswith(value)
+    else:
+        assert control(**about).check(sent, "It") == value
+
+
+def test_a_photograph_outside_the_uploads_is_not_read(tmp_path):
+    draw_face(1).save(tmp_path / "face.png")
+    assert "is not here" in refused(control("photograph").check, {"path": str(tmp_path / "face.png")}, "It")
+
+
+def test_a_mapping_is_as_good_as_a_line():
+    sent = {"Smiling": True, "Young": False, "5_o_Clock_Shadow": 0.5}
+    for value in (sent, json.dumps(sent)):
+        assert labels.line(value, "") == "Smiling, no Young, 5_o_Clock_Shadow=0.5"
+    assert labels.line(None, "") == labels.line({}, "") == labels.line("{}", "") == ""
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        ("Smilling", 'There is no attribute "Smilling": the closest are "Smiling"'),
+        ("Smiling=2", 'The attribute "Smiling" cannot be 2: choose a number from -1 to 1.'),
+        ("Smiling=nan", "cannot be NaN"),
+        ({"Smiling": "yes"}, 'cannot be "yes"'),
+        ({"Smiling": [1]}, "cannot be a list"),
+        ({"Smiling": 10**400}, "cannot be a number that large"),
+        (["Smiling"], "The attributes cannot be a list: write a line such as Smiling, no Eyeglasses."),
+        (10_001 * "a", "at most 10,000 characters"),
+        ({"\ud800": True}, "one line of text"),
+        ('{"a":' * 5000, "There is no attribute|at most 10,000"),
+        (9_000 * '"', "There is no attribute"),
+        (5000 * "a,", "There is no attribute"),
+    ],
+)
+def test_what_is_no_attribute_is_told_in_a_sentence(value, words):
+    model = model_of(*shared_cases.NAMES)
+    assert re.search(words, refused(lambda: labels.read(labels.line(value, "The attributes"), model)))
+
+
+def test_every_name_that_a_line_can_hold_is_written_and_read():
+    model = model_of(*STRANGE_NAMES[:10])
+    names = labels.names_of(model)
+    assert len(names) >= 6 and not {"a\nb", "\ud800", "\u202egnilims"} & set(names)
+    values = {name: 1.0 if index % 2 else -1.0 for index, name in enumerate(names)}
+    assert labels.read(labels.write(values), model) == values
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[1]",
+        b"\xff",
+        50_000 * b"[",
+        b" " * 1_000_001 + b"{}",
+        b'{"Smiling": {"area": NaN}, "Young": {"area": "high"}, "Bald": {"area": true}, "Male": 7, "x": {"area": 1e999}}',
+        b'{"Smiling": {}, "Young": {"area": null}, "Bald": {"area": -1}}',
+    ],
+)
+def test_whatever_a_strangers_measurements_are_none_of_it_is_believed(tmp_path, content):
+    (tmp_path / "attributes.json").write_bytes(content)
+    assert labels.read_areas(tmp_path / "attributes.json") == {}
+
+
+def test_what_works_best_comes_first(tmp_path):
+    model_of(*shared_cases.NAMES[:4]).save_pretrained(tmp_path / "gan")
+    areas = {"Young": {"area": 0.9}, "Smiling": {"area": 0.97, "moves": 3}, "Unknown": {"area": 1}}
+    (tmp_path / "gan/attributes.json").write_text(json.dumps(areas))
+    loaded = load_models(["gan"], tmp_path)["gan"]
+    order = labels.best_first(labels.names_of(loaded), loaded.areas)
+    assert order == ["Smiling", "Young", "No_Beard", "5_o_Clock_Shadow"]
+
+
+@pytest.fixture
+def offered(hub, tmp_path):
+    """A function that puts a model on the Hub in the place of a bundled one, and loads what a page would show."""
+    model_of(*shared_cases.NAMES).save_pretrained(tmp_path / "bundled/gan")
+
+    def load_what_is_shown(model: AttributeGenerator, measured: bytes = b""):
+        model.save_pretrained(tmp_path / "there")
+        (tmp_path / "there/attributes.json").write_bytes(measured)
+        hub.add_folder("model", repository_name("tester", "gan"), tmp_path / "there")
+        return load_models(["gan"], tmp_path / "bundled", "tester")["gan"]
+
+    return load_what_is_shown
+
+
+def test_a_model_of_the_hub_brings_its_own_attributes(offered):
+    loaded = offered(model_of("Bald", "Hat"), b'{"Bald": {"area": 0.75}, "Hat": {"area": [1]}}')
+    assert loaded.attributes == ("Bald", "Hat") and loaded.areas == {"Bald": 0.75}
+    assert "tester/latent-faces-gan" in loaded.origin
+
+
+def test_a_model_of_the_hub_without_attributes_does_not_take_the_place_of_one_with_some(offered):
+    loaded = offered(model_of())
+    assert loaded.attributes == tuple(shared_cases.NAMES)
+    assert "0 attributes" in loaded.origin
+
+
+def test_directions_that_are_no_numbers_are_refused():
+    names = shared_cases.NAMES
+    model = PerceptualAutoencoder(12, (4, 4, 4, 4), (4, 4, 4, 4, 4), components=2, attributes=names).eval()
+    networks.check_draws(model)
+    model.directions[1, 3] = math.inf
+    with pytest.raises(ValueError, match="attributes are no numbers"):
+        networks.check_draws(model)
+
+
+def test_people_read_words():
+    assert labels.title("Mouth_Slightly_Open") == "Mouth slightly open"
+    assert labels.title("5_o_Clock_Shadow") == "5 o clock shadow"
+    assert labels.title("___") == "___"
 
 
 def test_a_recipe_makes_the_face_of_the_grid():
@@ -91,6 +202,26 @@ def test_a_recipe_makes_the_face_of_the_grid():
     assert (z[:, 75:] == 1).all() and not (z[:, 50:75] == 1).all()
     plain = sample(model, 7, 5)
     assert torch.allclose(z[:, :50], 0.8 * plain[:, :50]) and torch.equal(z[:, 50:75], plain[:, 50:75])
+
+
+def test_a_recipe_sets_attributes():
+    model = networks.load(GAN)
+    smiling, young = (model.continuous_size + model.attributes.index(name) for name in ("Smiling", "Young"))
+    plain, z = (Recipe(7, 3, 0.8, "", line).latent(model) for line in ("", "Smiling, no Young"))
+    assert (z[smiling], z[young]) == (1, -1)
+    assert set((z != plain).nonzero().flatten().tolist()) <= {smiling, young}
+    assert "no attribute" in refused(Recipe.parse("7/3 attributes=Smilling").latent, model)
+    assert torch.equal(sample(networks.load("GAN"), 7, 2, attributes="Smiling"), sample(networks.load("GAN"), 7, 2))
+
+
+def test_a_bit_is_flipped_beside_other_attributes():
+    number = networks.load(GAN).attributes.index("Smiling") + 1
+    off, on = drawing.flip_bit(GAN, 1, 4, 1.0, "", number, "no Young")
+    for faces, smiling in ((off, "no Smiling"), (on, "Smiling")):
+        assert np.abs(faces.astype(int) - drawing.generate(GAN, 1, 4, 1.0, "", f"no Young, {smiling}")).max() <= 1
+    # Half on is neither.
+    for one, two in zip(drawing.flip_bit(GAN, 1, 4, 1.0, "", number, "Smiling=0.5, no Young"), (off, on)):
+        assert np.abs(one.astype(int) - two).max() <= 1
 
 
 def test_the_diversity_is_the_one_of_the_report():
@@ -111,101 +242,56 @@ def test_walks_go_there_and_back():
 
 
 def test_the_measured_share_of_faces_lies_between_those_that_were_measured():
-    points = json.loads(story.MEASURED.read_text())["autoencoder"]
+    points = json.loads(records.MEASURED.read_text())["autoencoder"]
     near, far = points[10], points[11]
-    between = story.face_share("Plain autoencoder", (near["mean"] + far["mean"]) / 2)
+    between = records.face_share("Plain autoencoder", (near["mean"] + far["mean"]) / 2)
     assert between == pytest.approx((near["face_share"] + far["face_share"]) / 2)
-    assert story.face_share("Plain autoencoder", near["mean"]) == near["face_share"]
+    assert records.face_share("Plain autoencoder", near["mean"]) == near["face_share"]
 
 
 def test_many_threads_get_their_own_faces():
     wanted = [drawing.generate("GAN", seed, 4, 1.0, "") for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        for _ in range(3):
-            got = pool.map(lambda seed: drawing.generate("GAN", seed, 4, 1.0, ""), range(8))
-            for one, two in zip(wanted, got, strict=True):
-                assert (one == two).all()
+        got = pool.map(lambda seed: drawing.generate("GAN", seed % 8, 4, 1.0, ""), range(24))
+        for seed, faces in enumerate(got):
+            assert (faces == wanted[seed % 8]).all()
 
 
-def test_a_zero_gpu_space_lends_its_gpu_to_large_batches_only(monkeypatch):
+def test_a_space_on_zero_gpu_has_the_function_that_it_looks_for(monkeypatch):
     lent = []
-
-    def gpu(duration):
-        def decorate(function):
-            def call(*arguments):
-                lent.append(arguments)
-                return function(*arguments)
-
-            return call
-
-        return decorate
-
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setitem(sys.modules, "spaces", types.SimpleNamespace(GPU=gpu))
-    monkeypatch.setattr(networks, "GPU", "cpu")
-    networks.zero_gpu.cache_clear()
-    try:
-        many = drawing.generate("GAN", 0, 64, 1.0, "")
-        assert [name for name, _ in lent] == ["GAN"]
-        few = drawing.generate("GAN", 0, 63, 1.0, "")
-        assert len(lent) == 1
-    finally:
-        networks.zero_gpu.cache_clear()
-    assert np.abs(many[:63].astype(int) - few).max() <= 2
+    monkeypatch.setitem(sys.modules, "spaces", types.SimpleNamespace(GPU=lent.append))
+    app.build()
+    assert len(lent) == 1 and callable(lent[0])
 
 
+# In a server's process: writes down which other machines it looks for, and when it imports PyTorch.
 WATCH = """
 import os, sys
 
 def watch(event, arguments):
+    name = None
     if event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        address = arguments[0]
+        name = arguments[0]
     elif event == "socket.connect" and isinstance(arguments[1], tuple):
-        address = arguments[1][0]
-    else:
-        return
-    if address not in (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"):
-        with open(os.environ["ASKED"], "a") as file:
-            file.write(f"{event} {address}\\n")
+        name = arguments[1][0]
+    elif event == "import" and arguments[0] in ("torch", "torchvision"):
+        name = arguments[0]
+    if name not in (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"):
+        with open(os.environ["SEEN"], "a") as file:
+            file.write(f"{name}\\n")
 
 sys.addaudithook(watch)
 """
 
 
-def test_the_server_asks_nothing_of_other_machines(tmp_path, monkeypatch):
-    monkeypatch.delenv("GRADIO_ANALYTICS_ENABLED")
+def test_a_server_asks_nothing_of_other_machines_and_needs_pytorch_to_draw_only(tmp_path, monkeypatch):
+    monkeypatch.delenv("GRADIO_ANALYTICS_ENABLED")  # As somebody has it who has set nothing.
     (tmp_path / "sitecustomize.py").write_text(WATCH)
-    asked = tmp_path / "asked"
-    asked.touch()
-    # As somebody has it who has set nothing.
-    environment = {"PYTHONPATH": str(tmp_path), "ASKED": str(asked)}
-    with serving(environment) as page:
-        event = httpx.post(f"{page.url}gradio_api/call/generate", json={"data": ["GAN", 0, 2, 1, ""]}).json()[
-            "event_id"
-        ]
-        assert "event: complete" in httpx.get(f"{page.url}gradio_api/call/generate/{event}").text
-    assert asked.read_text() == ""
-
-
-WATCH_IMPORTS = """
-import os, sys
-
-def watch(event, arguments):
-    if event == "import" and arguments[0] in ("torch", "torchvision"):
-        with open(os.environ["IMPORTED"], "a") as file:
-            file.write(arguments[0] + " ")
-
-sys.addaudithook(watch)
-"""
-
-
-def test_a_visit_needs_no_pytorch(tmp_path):
-    """Until a program calls an endpoint that draws."""
-    (tmp_path / "sitecustomize.py").write_text(WATCH_IMPORTS)
-    imported = tmp_path / "imported"
-    imported.touch()
+    seen = tmp_path / "seen"
+    seen.touch()
     with (
-        serving({"PYTHONPATH": str(tmp_path), "IMPORTED": str(imported)}) as page,
+        serving({"PYTHONPATH": str(tmp_path), "SEEN": str(seen)}) as page,
         httpx.Client(base_url=page.url, trust_env=False, timeout=60) as client,
     ):
         told = client.get("/page.json").json()
@@ -215,7 +301,7 @@ def test_a_visit_needs_no_pytorch(tmp_path):
             assert client.get(address).status_code == 200
         trained = client.post("/gradio_api/run/training", json={"data": ["GAN", 1]})
         assert len(trained.json()["data"][0]) == 16
-        assert imported.read_text() == ""
+        assert seen.read_text() == ""
         drawn = client.post("/gradio_api/run/generate", json={"data": ["GAN", 0, 2, 1, ""]})
         assert len(drawn.json()["data"][0]) == 2
-    assert "torch" in imported.read_text()
+    assert {"torch"} <= set(seen.read_text().split()) <= {"torch", "torchvision"}

@@ -2,29 +2,23 @@
 
 import base64
 import functools
-import io
-import json
-import shutil
-import threading
-from collections.abc import Callable
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
 from models import PerceptualAutoencoder, load
-from models.alignment import LEAST_FACE, TARGETS, Similarity, _find, align, load_detector
-from models.blocks import error_and_gradient
+from models.alignment import TARGETS, Similarity, _find, align
 from models.images import denormalise, from_pil, open_image, to_uint8
 from models.index import read_index
-from page import graphs, site
+from page.front.graphs import export
+from tests import in_browser
 from tests.conftest import WEIGHTS
+from tests.in_browser import array, text_of, wait_until, wait_until_drawn
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -55,37 +49,20 @@ HELPERS = """async () => {
       const { seen, faces } = await alignment.align(page.decoder, picture);
       const latents = {};
       for (const model of coders) latents[model.name] = text(await encoding.encode(page.decoder, model, seen.data));
-      const { a, b, x, y } = found?.toFrame ?? {};
-      return { faces, latents, toFrame: found && [a, b, x, y] };
+      const { a, b, e, f } = found?.toFrame ?? {};
+      return { faces, latents, toFrame: found && [a, b, e, f] };
     },
     open: async (file) => {
       const { width, height, data } = await pictures.open(new Blob([bytes(file)]));
       return { width, height, data: text(data) };
     },
-    texts: (file) => ({ ...png.textsOf(bytes(file)) }),
+    texts: (file) => Object.fromEntries(png.textsOf(bytes(file))),
     see: async (file) => {
       const { note, drawn } = await field.see(page, new Blob([bytes(file)]));
       return { note, drawn: drawn && { model: drawn.model, recipe: drawn.recipe, z: text(drawn.z) } };
     },
   };
 }"""
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The page as a folder of files, on a server that hands out files and does nothing else."""
-    folder = tmp_path_factory.mktemp("site")
-    site.write(folder)
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +73,7 @@ def context(chromium):
 
 
 @pytest.fixture
-def visit(context, address):
+def visit(context, url):
     """A function that opens the tab, after a script."""
     pages = []
 
@@ -106,7 +83,7 @@ def visit(context, address):
         page.complaints = []
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.add_init_script(script)
-        page.goto(f"{address}?tab=reconstruct{link}")
+        page.goto(f"{url}?tab=reconstruct{link}")
         wait_until_drawn(page)
         return page
 
@@ -117,43 +94,24 @@ def visit(context, address):
 
 
 @pytest.fixture(scope="module")
-def tested(context, address):
-    """A page in which parts are tried on their own: `tested(name, argument)`."""
+def opened(context, url):
     page = context.new_page()
-    page.goto(f"{address}?tab=reconstruct")
-    page.wait_for_function("window.latentFaces?.opened")
+    page.goto(f"{url}?tab=reconstruct")
+    wait_until_drawn(page)
     page.evaluate(HELPERS)
-    yield lambda name, argument: page.evaluate("([name, argument]) => tested[name](argument)", [name, argument])
+    yield page
     page.close()
 
 
-def wait_until_drawn(page) -> None:
-    page.wait_for_function("window.latentFaces?.opened && latentFaces.tabs.every((tab) => !tab.drawing)")
-
-
-def wait_until(page, is_so: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if is_so():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("it never came to be so")
-
-
-def text_of(image: Image.Image, format: str = "PNG", **options) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def array(text: str, kind: type) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), kind).copy()
+@pytest.fixture(scope="module")
+def tested(opened):
+    """A function that tries a part of the page on its own: `tested(name, argument)`."""
+    return lambda name, argument: opened.evaluate("([name, argument]) => tested[name](argument)", [name, argument])
 
 
 def shown(page, selector: str) -> np.ndarray:
-    """The pixels of the pictures that a selector finds, (n, 64, 64, 3)."""
-    sources = page.locator(f"{TAB} {selector} >> visible=true").evaluate_all("all => all.map((one) => one.toDataURL())")
-    opened = (Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources)
-    return np.array([np.asarray(image.convert("RGB")).astype(int) for image in opened])
+    """The pixels of the pictures that a selector finds on the tab, (n, 64, 64, 3)."""
+    return in_browser.shown(page, f"{TAB} {selector}")
 
 
 def faces_of(model, z: torch.Tensor) -> np.ndarray:
@@ -237,7 +195,7 @@ def transparent() -> Image.Image:
         (lambda: photographs(4)[0].resize((300, 400)), "WEBP", {"lossless": True}, 0.5),
         (lambda: photographs(4)[0].resize((300, 400)), "AVIF", {"quality": 90}, 3),
         (lambda: photographs(4)[0].resize((2000, 300)), "PNG", {}, 0),
-        (lambda: photographs(4)[0].convert("L"), "PNG", {}, 0),
+        (lambda: photographs(4)[0].convert("L"), "PNG", {}, 0.01),
         (transparent, "PNG", {}, 1),
     ],
     ids=["JPEG", "EXIF", "WebP", "AVIF", "long", "grey", "transparent"],
@@ -254,54 +212,12 @@ def test_files_are_opened_as_python_does(tested, tmp_path, image, format, option
     assert (pixels[..., 3] == 255).all() and np.abs(pixels[..., :3] - expected).mean() <= most
 
 
-def test_the_detectors_graphs_are_its_networks():
-    detector = load_detector(LEAST_FACE)
-    random = torch.Generator().manual_seed(0)
-    for name, (height, width) in {"pnet": (70, 51), "rnet": (24, 24), "onet": (48, 48)}.items():
-        x = torch.rand(5, 3, height, width, generator=random) * 2 - 1
-        with torch.no_grad():
-            box, *landmarks, probabilities = getattr(detector, name)(x)
-        session = onnxruntime.InferenceSession((graphs.GRAPHS / f"{name}.onnx").read_bytes())
-        names = ["box", "probabilities", "landmarks"][: 2 + len(landmarks)]
-        for got, wanted in zip(session.run(names, {"x": x.numpy()}), [box, probabilities, *landmarks], strict=True):
-            np.testing.assert_allclose(got, wanted, atol=2e-6)
-
-
 def test_the_graphs_are_those_of_the_models(tmp_path):
-    graphs.main(tmp_path)
+    export.main(tmp_path)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert written == {path.name: path.read_bytes() for path in graphs.GRAPHS.iterdir()}
-
-
-def session(model, part: str, folder: Path) -> onnxruntime.InferenceSession:
-    """One of a model's graphs with its weights, from a folder."""
-    name = f"{model.architecture}-{part}"
-    for tensor in json.loads((graphs.GRAPHS / graphs.SHAPES).read_text())[name]:
-        (folder / tensor).write_bytes(model.state_dict()[tensor].float().numpy().tobytes())
-    shutil.copy(graphs.GRAPHS / f"{name}.onnx", folder)
-    return onnxruntime.InferenceSession(folder / f"{name}.onnx")
-
-
-@torch.inference_mode()
-def test_the_encoders_graphs_are_the_encoders(tmp_path):
-    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    for title in CODERS:
-        folder = tmp_path / title
-        folder.mkdir()
-        (z,) = session(MODELS[title], "encoder", folder).run(["z"], {"x": x.numpy()})
-        wanted = MODELS[title].encoder(x)
-        np.testing.assert_allclose(z, wanted, atol=1e-5 * float(wanted.abs().max()))
-
-
-@torch.inference_mode()
-def test_the_slopes_graph_is_the_gradient(tmp_path):
-    model = next(model for model in MODELS.values() if isinstance(model, PerceptualAutoencoder))
-    x, z = model.decode(model.sample_latent(3, seed=0)), model.sample_latent(3, seed=1)
-    error, step = session(model, "slope", tmp_path).run(["error", "step"], {"x": x.numpy(), "z": z.numpy()})
-    wanted, gradient = error_and_gradient(model.decoder, z, x)
-    np.testing.assert_allclose(error.reshape(3, 1), wanted, rtol=1e-4)
-    step_wanted = gradient @ model.preconditioner
-    np.testing.assert_allclose(step, step_wanted, atol=2e-4 * float(step_wanted.abs().max()))
+    assert written == {
+        path.name: path.read_bytes() for path in export.GRAPHS.iterdir() if path.suffix in (".onnx", ".json")
+    }
 
 
 def test_texts_of_a_png_are_read(tested):
@@ -338,50 +254,62 @@ def test_a_face_of_this_page_is_known_by_its_recipe(tested):
     assert tested("see", drawn_by_the_page(face, "constructor", "7/3"))["drawn"] is None
 
 
-def choose(page, image: Image.Image, path: Path) -> None:
-    image.save(path)
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory) -> Path:
+    """A picture with one face."""
+    path = tmp_path_factory.mktemp("photograph") / "photo.png"
+    photographs(4)[3].save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def aligned(photograph) -> Image.Image:
+    """The face in it, as Python frames it."""
+    return align(open_image(photograph)).image
+
+
+def choose(page, path: Path) -> None:
+    page.evaluate("latentFaces.opened.found = null")
     page.locator(f"{TAB} input[type=file]").set_input_files(path)
     page.wait_for_function("latentFaces.opened.found?.faces > 0")
     wait_until_drawn(page)
 
 
 @pytest.fixture
-def photograph(tmp_path) -> Image.Image:
-    """A picture with one face, and its file in `tmp_path`."""
-    return photographs(4)[3]
+def chosen(opened, photograph):
+    """A page on which the photograph was chosen, and nothing else was done."""
+    opened.evaluate(
+        "latentFaces.opened.take(Object.fromEntries(latentFaces.opened.changes.map(({ name }) => [name, 0])))"
+    )
+    choose(opened, photograph)
+    return opened
 
 
-def test_a_photograph_is_reconstructed_by_each_network(visit, photograph, tmp_path):
-    page = visit()
+def test_a_photograph_is_reconstructed_by_each_network(chosen, aligned):
+    page = chosen
     expect(page.locator(TAB).get_by_text("Your photograph never leaves this device.")).to_be_visible()
-    choose(page, photograph, tmp_path / "photo.png")
-    aligned = align(open_image(tmp_path / "photo.png"))
     expect(page.get_by_text("A face was found")).to_be_visible()
     assert len(shown(page, ".versions canvas")) == 2  # The others have megabytes to load.
     page.get_by_role("button", name="Compare 3 more networks").click()
     expect(page.locator(f"{TAB} figcaption", has_text="dB")).to_have_count(len(CODERS))
     wait_until_drawn(page)
     seen, *versions = shown(page, ".versions canvas")
-    assert np.abs(seen - np.asarray(aligned.image).astype(int)).mean() < 1
+    assert np.abs(seen - np.asarray(aligned).astype(int)).mean() < 1
     best_first = sorted(CODERS, key=lambda title: not MODELS[title].attributes)
-    for title, version, told in zip(
-        best_first, versions, page.locator(f"{TAB} figcaption").all_inner_texts()[1:], strict=True
-    ):
-        wanted = faces_of(MODELS[title], latent_of(MODELS[title], aligned.image))[0]
+    captions = page.locator(f"{TAB} figcaption").all_inner_texts()[1:]
+    for title, version, told in zip(best_first, versions, captions, strict=True):
+        wanted = faces_of(MODELS[title], latent_of(MODELS[title], aligned))[0]
         assert np.abs(version - wanted).mean() < 1
         error = np.square(version - seen).mean()
         assert told.split("\n") == [title, f"{10 * np.log10(255**2 / error):.1f} dB"]
 
 
-def test_what_is_pressed_shows_where_it_differs(visit, photograph, tmp_path):
-    page = visit()
-    choose(page, photograph, tmp_path / "photo.png")
-    seen, version = shown(page, ".versions canvas")
+def test_what_is_pressed_shows_where_it_differs(chosen):
+    page = chosen
+    seen, version, *_ = shown(page, ".versions canvas")
     press = page.locator(f"{TAB} .versions button").first
-    for down, up in (
-        (page.mouse.down, page.mouse.up),
-        *((partial(page.keyboard.down, key), partial(page.keyboard.up, key)) for key in (" ", "Enter")),
-    ):
+    keys = ((partial(page.keyboard.down, key), partial(page.keyboard.up, key)) for key in (" ", "Enter"))
+    for down, up in ((page.mouse.down, page.mouse.up), *keys):
         press.hover()
         press.focus()
         down()
@@ -390,20 +318,19 @@ def test_what_is_pressed_shows_where_it_differs(visit, photograph, tmp_path):
         assert np.abs(shown(page, ".versions canvas")[1] - version).max() == 0
 
 
-def test_a_slider_uncovers_before_and_after(visit):
-    page = visit()
-    slider = page.get_by_label("Before and after")
-    after = page.locator(f"{TAB} .uncover canvas").nth(1)
+def test_a_slider_uncovers_before_and_after(chosen):
+    after = chosen.locator(f"{TAB} .uncover canvas").nth(1)
     for value in ("20", "80"):
-        slider.fill(value)
+        chosen.get_by_label("Before and after").fill(value)
         assert after.evaluate("one => getComputedStyle(one).clipPath") == f"inset(0px 0px 0px {value}%)"
+    seen = shown(chosen, ".versions canvas")[0]
+    assert (shown(chosen, ".uncover canvas")[0] == seen).all()
 
 
-def test_a_photograph_follows_its_sliders_and_a_link_keeps_them(visit, photograph, tmp_path):
-    page = visit()
-    choose(page, photograph, tmp_path / "photo.png")
+def test_a_photograph_follows_its_sliders_and_a_link_keeps_them(chosen, visit, aligned):
+    page = chosen
     model = next(model for model in MODELS.values() if isinstance(model, PerceptualAutoencoder))
-    z = latent_of(model, align(open_image(tmp_path / "photo.png")).image)
+    z = latent_of(model, aligned)
     page.get_by_label("Smiling", exact=True).fill("2.3")
     wait_until_drawn(page)
     smiling = faces_of(model, model.with_attributes(z, {"Smiling": 2.3}))[0]
@@ -418,17 +345,15 @@ def test_a_photograph_follows_its_sliders_and_a_link_keeps_them(visit, photograp
     expect(again.get_by_label("Wearing necktie", exact=True)).to_be_visible()  # Unfolded, as it is moved.
 
 
-def test_a_refused_file_takes_the_faces_away_and_is_told_once(visit, photograph, tmp_path):
-    page = visit()
-    choose(page, photograph, tmp_path / "photo.png")
+def test_a_refused_file_takes_the_faces_away_and_is_told_once(chosen, photograph, tmp_path):
+    page = chosen
     (tmp_path / "text.jpg").write_bytes(b"no picture")
     page.locator(f"{TAB} input[type=file]").set_input_files(tmp_path / "text.jpg")
-    expect(page.get_by_role("alert")).to_have_text(
-        "Your browser cannot read this file as a picture. Try a JPEG or a PNG."
-    )
+    sentence = "Your browser cannot read this file as a picture. Try a JPEG or a PNG."
+    expect(page.get_by_role("alert")).to_have_text(sentence)
     expect(page.locator(f"{TAB} canvas").locator("visible=true")).to_have_count(0)
     assert page.get_by_role("alert").count() == 1
-    choose(page, photograph, tmp_path / "photo.png")
+    choose(page, photograph)
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator(f"{TAB} .uncover canvas").first).to_be_visible()
 
@@ -448,8 +373,8 @@ navigator.mediaDevices.getUserMedia = async () => {
 """
 
 
-def test_the_camera_answers_at_once_and_is_off_when_it_is_not_needed(visit, photograph, tmp_path):
-    picture = photograph.resize((640, 480))
+def test_the_camera_answers_at_once_and_is_off_when_it_is_not_needed(visit, photograph):
+    picture = Image.open(photograph).resize((640, 480))
     page = visit(CAMERA.replace("PICTURE", text_of(picture)))
     is_on = "() => window.stream?.active === true"
     is_off = "() => window.stream?.active === false"
@@ -463,20 +388,14 @@ def test_the_camera_answers_at_once_and_is_off_when_it_is_not_needed(visit, phot
     page.wait_for_function(is_off)
     expect(page.locator("video")).to_have_count(0)
     wait_until_drawn(page)
-    picture.save(tmp_path / "camera.png")
-    seen = shown(page, ".versions canvas")[0]
-    assert (
-        np.abs(seen - np.asarray(align(open_image(tmp_path / "camera.png")).image).astype(int)).mean() < 10
-    )  # As a video.
+    seen, wanted = shown(page, ".versions canvas")[0], np.asarray(align(picture).image).astype(int)
+    assert np.abs(seen - wanted).mean() < 10  # As a video.
 
-    page.get_by_role("button", name="Camera").click()
-    page.wait_for_function(is_on)
-    choose(page, photograph, tmp_path / "photo.png")
-    page.wait_for_function(is_off)
-    page.get_by_role("button", name="Camera").click()
-    page.wait_for_function(is_on)
-    page.get_by_role("tab", name="Morph").click()
-    page.wait_for_function(is_off)
+    for leave in (lambda: choose(page, photograph), page.get_by_role("tab", name="Morph").click):
+        page.get_by_role("button", name="Camera").click()
+        page.wait_for_function(is_on)
+        leave()
+        page.wait_for_function(is_off)
 
 
 def test_a_camera_that_is_refused_is_told(visit):
@@ -484,42 +403,38 @@ def test_a_camera_that_is_refused_is_told(visit):
         "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };"
     )
     page.get_by_role("button", name="Camera").click()
-    expect(page.get_by_role("alert")).to_have_text(
-        "There is no camera to be had. Allow it for this page, or choose a file."
-    )
+    sentence = "There is no camera to be had. Allow it for this page, or choose a file."
+    expect(page.get_by_role("alert")).to_have_text(sentence)
 
 
-def test_a_photograph_never_leaves_the_device(chromium, address, photograph, tmp_path):
+def test_a_photograph_never_leaves_the_device(chromium, url, photograph):
     """From its choice on, the browser asks for weights, graphs and its own scripts, and sends nothing along."""
     context = chromium.new_context()
-    try:
-        page = context.new_page()
-        page.goto(f"{address}?tab=reconstruct")
-        wait_until_drawn(page)
-        asked, channels = [], []
-        context.on("request", lambda request: asked.append(request))
-        page.on("websocket", lambda channel: channels.append(channel))
-        # A browser's other ways out.
-        page.evaluate("""() => {
-          window.left = [];
-          navigator.sendBeacon = (...sent) => left.push(sent);
-          for (const kind of ["RTCPeerConnection", "WebTransport", "EventSource"]) window[kind] = class { constructor() { left.push(kind); } };
-        }""")
-        choose(page, photograph, tmp_path / "photo.png")
-        page.get_by_role("button", name="Compare 3 more networks").click()
-        expect(page.locator(f"{TAB} figcaption", has_text="dB")).to_have_count(len(CODERS))
-        page.get_by_label("Smiling", exact=True).fill("1")
-        wait_until_drawn(page)
-        page.wait_for_load_state("networkidle")
-        assert channels == [] and page.evaluate("left") == []
-        assert len(asked) > 3  # The detector's networks and an encoder at least: they were watched.
-        for request in asked:
-            parts = urlsplit(request.url)
-            assert request.url.startswith(address) and request.method == "GET" and not request.post_data_buffer
-            assert parts.path.split("/")[1] in ("weights", "front") and parts.path.endswith(
-                (".safetensors", ".onnx", ".json", ".gz", ".wasm", ".js", "first/icon.png")
-            )
-            assert len(parts.query) < 40 and not parts.fragment
-            assert len(str(request.headers)) < 1000
-    finally:
-        context.close()
+    page = context.new_page()
+    page.goto(f"{url}?tab=reconstruct")
+    wait_until_drawn(page)
+    asked, channels = [], []
+    context.on("request", lambda request: asked.append(request))
+    page.on("websocket", lambda channel: channels.append(channel))
+    # A browser's other ways out.
+    page.evaluate("""() => {
+      window.left = [];
+      navigator.sendBeacon = (...sent) => left.push(sent);
+      for (const kind of ["RTCPeerConnection", "WebTransport", "EventSource"]) window[kind] = class { constructor() { left.push(kind); } };
+    }""")
+    choose(page, photograph)
+    page.get_by_role("button", name="Compare 3 more networks").click()
+    expect(page.locator(f"{TAB} figcaption", has_text="dB")).to_have_count(len(CODERS))
+    page.get_by_label("Smiling", exact=True).fill("1")
+    wait_until_drawn(page)
+    page.wait_for_load_state("networkidle")
+    assert channels == [] and page.evaluate("left") == []
+    assert len(asked) > 3  # The detector's networks and an encoder at least: they were watched.
+    for request in asked:
+        parts = urlsplit(request.url)
+        assert request.url.startswith(url) and request.method == "GET" and not request.post_data_buffer
+        assert parts.path.split("/")[1] in ("weights", "front")
+        assert parts.path.endswith((".safetensors", ".onnx", ".json", ".gz", ".wasm", ".js", "first/icon.png"))
+        assert len(parts.query) < 40 and not parts.fragment
+        assert len(str(request.headers)) < 1000
+    context.close()

@@ -39,13 +39,13 @@ def test_frechet_distance_of_gaussians_that_lean_apart():
 
 
 def test_kernel_distance_has_its_closed_form():
-    x, y, shift = normal(400, 1, 0), normal(400, 1, 1), 1.5
-    assert scores.kernel_distance(x, y) == pytest.approx(0, abs=0.3)
+    x, y, shift = normal(200, 1, 0), normal(200, 1, 1), 1.5
+    assert scores.kernel_distance(x, y) == pytest.approx(0, abs=0.5)
     # The expectations of (1 + ab)^3 for a and b of N(0, 1) and N(shift, 1).
     second, third = 1 + shift**2, shift**3 + 3 * shift
     shifted, between = 1 + 3 * shift**2 + 3 * second**2 + third**2, 1 + 3 * second
-    many = [scores.kernel_distance(normal(400, 1, seed) + shift, normal(400, 1, 100 + seed)) for seed in range(10)]
-    assert sum(many) / 10 == pytest.approx(4 + shifted - 2 * between, rel=0.1)
+    many = [scores.kernel_distance(normal(200, 1, seed) + shift, normal(200, 1, 100 + seed)) for seed in range(10)]
+    assert sum(many) / 10 == pytest.approx(4 + shifted - 2 * between, rel=0.2)
 
 
 def test_precision_and_recall_are_shares():

@@ -116,8 +116,6 @@ def test_the_kinds_are_the_reports_and_each_matching_loss():
     ("wrong", "message"),
     [
         (["--only", "plain", "vae"], "--only vae: that is no kind of run; they are plain, gan-5"),
-        (["--seeds", "0"], "--seeds is 0"),
-        (["--limit", "0"], "--limit is 0"),
         (["--no-train"], "holds no model of the sweep to score"),
     ],
 )

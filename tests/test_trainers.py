@@ -1,5 +1,6 @@
 """What training does, in a few steps each: which way the losses go, and that every setting takes effect."""
 
+import functools
 import json
 from types import SimpleNamespace
 
@@ -29,6 +30,9 @@ from train.gan import GANSettings
 from train.generators import AttributeGANTrainer, GANTrainer, Shares
 from train.losses import PerceptualDistance
 from train.perceptual_autoencoder import PerceptualAutoencoderSettings
+
+# Its weights take a second to load.
+perceptual_distance = functools.cache(PerceptualDistance)
 
 SMALL = {"batch_size": 16, "latent_size": 10, "precision": "fp32", "device": "cpu"}
 
@@ -87,6 +91,13 @@ def perceptual_trainer(pixels: torch.Tensor, **settings) -> PerceptualAutoencode
     return PerceptualAutoencoderTrainer(settings, pixels, InMemory(pixels))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_perceptual_distance():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autoencoders, "PerceptualDistance", perceptual_distance)
+        yield
+
+
 def trained(trainer, images: torch.Tensor, steps: int) -> list[dict[str, float]]:
     """The losses of so many steps."""
     trainer.begin_epoch(1)
@@ -126,21 +137,12 @@ def test_a_discriminator_learns_to_tell_real_from_generated(images):
     assert losses[-1]["discriminator_loss"] < losses[0]["discriminator_loss"] / 2
 
 
-def test_both_networks_move_at_the_learning_rate(images):
-    """Adam's first step is the learning rate, whatever the gradient."""
-    for rate in (0.0002, 0.003):
-        trainer = gan_trainer(learning_rate=rate)
-        before = [weights(network) for network in (trainer.generator, trainer.discriminator)]
-        trained(trainer, images, 1)
-        for network, its in zip((trainer.generator, trainer.discriminator), before):
-            assert (weights(network) - its).abs().median().item() == pytest.approx(rate, rel=0.05)
-
-
 @pytest.mark.parametrize("build", [gan_trainer, attribute_gan_trainer])
 def test_a_trained_generator_waits_for_its_discriminator_and_then_learns_slowly(
     build, pixels, images, tmp_path, monkeypatch
 ):
-    """Adam's step is the learning rate: none while the discriminator learns alone, then half of it, then all."""
+    """Adam's first steps are the learning rate: of the generator none while the discriminator learns alone, then half of
+    it, then all."""
     arguments = [pixels] * (build is not gan_trainer)
     build(*arguments).generator.save_pretrained(tmp_path)
     monkeypatch.setattr(adversary, "HEAD_START", 2)
@@ -151,7 +153,8 @@ def test_a_trained_generator_waits_for_its_discriminator_and_then_learns_slowly(
         before = weights(trainer.generator), weights(trainer.discriminator)
         trainer.step(images, step, labels)
         moved.append((weights(trainer.generator) - before[0]).abs().max().item())
-        assert not torch.equal(weights(trainer.discriminator), before[1])
+        discriminator_moved = (weights(trainer.discriminator) - before[1]).abs().median().item()
+        assert discriminator_moved == pytest.approx(0.001, rel=0.05) if step == 0 else discriminator_moved > 0
     assert moved[:2] == [0, 0] and moved[2:] == pytest.approx([0.0005, 0.001], rel=0.1)
 
 
@@ -160,13 +163,13 @@ def test_an_average_remembers_its_share_of_the_training(number, width):
     """Of weights that are the number of their step, it is the mean step: its width tells which one."""
     layer = nn.Linear(1, 1, bias=False)
     averages = Averages(layer)
-    for step in range(1, 3001):
+    for step in range(1, 2001):
         nn.init.constant_(layer.weight, step)
         averages.update(layer)
     # A density (p + 1) s^p on [0, 1] has the mean (p + 1) / (p + 2) and the variance (p + 1) / ((p + 2)^2 (p + 3)).
-    mean = averages.model(width).weight.item() / 3000
+    mean = averages.model(width).weight.item() / 2000
     power = (2 * mean - 1) / (1 - mean)
-    assert ((power + 1) / ((power + 2) ** 2 * (power + 3))) ** 0.5 == pytest.approx(width, rel=0.01)
+    assert ((power + 1) / ((power + 2) ** 2 * (power + 3))) ** 0.5 == pytest.approx(width, rel=0.02)
     assert averages.each[number].module is averages.model(width)
 
 
@@ -219,13 +222,13 @@ def test_a_discriminator_learns_real_from_generated_and_to_tell_attributes(pixel
 
 
 def latents_and_what_is_told(trainer, images, labels, monkeypatch):
-    """Of twenty steps: the generator's latents, and what the discriminator was told of real and of generated faces."""
+    """Of ten steps: the generator's latents, and what the discriminator was told of real and of generated faces."""
     latents, told = [], []
     forward, judge = trainer.generator.forward, trainer.discriminator.forward
     monkeypatch.setattr(trainer.generator, "forward", lambda z: latents.append(z.clone()) or forward(z))
     monkeypatch.setattr(trainer.discriminator, "forward", lambda x, known: told.append(known) or judge(x, known))
     trainer.begin_epoch(1)
-    for step in range(1, 21):
+    for step in range(1, 11):
         trainer.step(images, step, labels)
     return torch.stack(latents), torch.stack(told[::2]), torch.stack(told[1::2])
 
@@ -306,30 +309,23 @@ def test_the_generator_is_asked_for_what_is_told_alone_and_the_more_the_rarer(im
 def test_a_rare_value_counts_by_the_root_of_its_rareness():
     shares = Shares(2)
     rows = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    for _ in range(8000):
+    for _ in range(6000):
         shares.update(rows)
     on, off = shares.importance(torch.tensor([[1.0, 1.0], [-1.0, -1.0]])).tolist()
     assert on == pytest.approx([2**0.5, (2 / 3) ** 0.5], rel=0.01)
     assert off == pytest.approx([(2 / 3) ** 0.5, 2**0.5], rel=0.01)
 
 
-def test_the_attribute_gans_learning_rate_falls_in_the_second_half(pixels):
-    trainer = attribute_gan_trainer(pixels, learning_rate=0.0002)
-    rates = [trainer.learning_rate(epoch, 8) for epoch in range(1, 9)]
-    assert rates[:5] == [0.0002] * 5
-    assert rates[5:] == pytest.approx([0.000170711, 0.0001, 0.0000292893], rel=1e-4)
-
-
-def test_bits_are_drawn_as_the_training_faces_have_them(pixels):
-    """Who has a hat smiles. Also long after they were counted, and by whichever average is kept."""
-    trainer = attribute_gan_trainer(torch.cat([pixels] * 10), average=0.1)
-    trainer.end_epoch()
-    trained(trainer, normalise(pixels), 20)
-    trainer.end_epoch()
-    smiling, hat = trainer.model().sample_latent(4000, seed=0)[:, 5:7].T
-    assert (smiling > 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
-    assert (hat > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
-    assert (smiling[hat > 0] > 0).float().mean() > 0.95
+def test_bits_are_drawn_as_the_training_faces_have_them(pixels, images):
+    """Who has a hat smiles. At once, also long after they were counted, and by whichever average is kept."""
+    trainer = attribute_gan_trainer(pixels.repeat(10, 1, 1, 1), average=0.1)
+    for _ in range(2):
+        trained(trainer, images, 5)
+        trainer.end_epoch()
+        smiling, hat = trainer.model().sample_latent(4000, seed=0)[:, 5:7].T
+        assert (smiling > 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
+        assert (hat > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+        assert (smiling[hat > 0] > 0).float().mean() > 0.95
 
 
 # Autoencoders.
@@ -338,7 +334,7 @@ def test_bits_are_drawn_as_the_training_faces_have_them(pixels):
 @pytest.mark.parametrize("optimizer", ["muon", "adam"])
 def test_an_autoencoder_learns_to_reconstruct(optimizer, pixels, images):
     trainer = autoencoder_trainer(pixels, optimizer=optimizer)
-    losses = trained(trainer, images, 30)
+    losses = trained(trainer, images, 20)
     assert losses[-1].keys() == {"pixel_loss"}
     assert losses[-1]["pixel_loss"] < losses[0]["pixel_loss"] / 2
     assert set(trainer.optimizers) == ({"muon", "adam"} if optimizer == "muon" else {"adam"})
@@ -374,17 +370,12 @@ def test_the_matching_weight_weighs_the_matching_loss(match, pixels, images):
     assert of_matching.abs().max() > 1e-5
 
 
-def test_the_learning_rate_falls_along_a_cosine(pixels):
-    trainer = autoencoder_trainer(pixels, learning_rate=0.005, epochs=4)
-    for epoch, rate in enumerate((0.005, 0.0042678, 0.0025, 0.0007322), start=1):
-        trainer.begin_epoch(epoch)
-        for optimizer in trainer.optimizers.values():
-            assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate, rel=1e-4)]
-    assert gan_trainer(learning_rate=0.0002).learning_rate(40, 50) == 0.0002
-
-
-def test_muon_has_the_matrices_and_adam_the_rest(pixels):
+@pytest.mark.parametrize("has_fast_bf16, kind", [(True, torch.optim.Muon), (False, Float32Muon)])
+def test_muon_has_the_matrices_and_adam_the_rest(has_fast_bf16, kind, pixels, monkeypatch):
+    """In bfloat16 a step takes most of a minute where that is emulated."""
+    monkeypatch.setattr(autoencoders, "has_fast_bf16", lambda device: has_fast_bf16)
     trainer = autoencoder_trainer(pixels)
+    assert type(trainer.optimizers["muon"]) is kind
     shapes = {
         name: [parameter.ndim for group in optimizer.param_groups for parameter in group["params"]]
         for name, optimizer in trainer.optimizers.items()
@@ -413,13 +404,6 @@ def test_muon_in_float32_is_pytorchs_but_for_rounding(shape):
     assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
 
 
-def test_muons_precision_is_what_the_hardware_is_good_at(pixels, monkeypatch):
-    """In bfloat16 a step takes most of a minute where that is emulated."""
-    for fast, kind in ((True, torch.optim.Muon), (False, Float32Muon)):
-        monkeypatch.setattr(autoencoders, "has_fast_bf16", lambda device, fast=fast: fast)
-        assert type(autoencoder_trainer(pixels).optimizers["muon"]) is kind
-
-
 def test_a_plain_autoencoder_is_kept_whitened_or_as_it_was_trained(pixels, images):
     whitened, raw = autoencoder_trainer(pixels), autoencoder_trainer(pixels, whiten=False)
     for trainer in (whitened, raw):
@@ -436,10 +420,10 @@ def test_a_plain_autoencoder_is_kept_whitened_or_as_it_was_trained(pixels, image
 
 
 def test_a_perceptual_autoencoder_learns_both_distances(pixels, images):
-    trainer = perceptual_trainer(pixels, perceptual_weight=0.5)
-    losses = trained(trainer, images, 40)
+    trainer = perceptual_trainer(pixels, perceptual_weight=0.5, learning_rate=0.01)
+    losses = trained(trainer, images, 8)
     for name in ("pixel_loss", "perceptual_loss"):
-        assert losses[-1][name] < losses[0][name] * 0.8, name
+        assert losses[-1][name] < losses[0][name] * 0.9, name
     assert trained(perceptual_trainer(pixels, perceptual_weight=0.0), images, 1)[0].keys() == {"pixel_loss"}
 
 
@@ -508,7 +492,7 @@ def test_reconstructions_are_held_while_draws_learn(pixels, images, small_advers
             trainer.step(images, step)
         errors.append((trainer.autoencoder(images) - images).square().mean().item())
         assert torch.equal(weights(trainer.autoencoder.encoder), encoder) == (weight == 0)
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_draws_follow_the_latents(pixels, images, small_adversary):
@@ -521,7 +505,7 @@ def test_draws_follow_the_latents(pixels, images, small_adversary):
     torch.testing.assert_close(drawn.mean(0), z.mean(0), atol=0.3, rtol=0)
     assert drawn.var(0).mean().item() == pytest.approx(z.var(0, correction=0).mean().item(), rel=0.1)
     # The kept model is whitened, and draws as wide as asked for.
-    kept = trainer.placed(trainer.autoencoder)
+    kept = trainer.fitted(trainer.autoencoder)
     assert kept.sample_latent(3000, seed=0).var(0).mean().item() == pytest.approx(2, rel=0.1)
     assert kept.encoder(images).var(0).mean().item() == pytest.approx(1, rel=0.01)
 
@@ -560,7 +544,7 @@ def test_real_and_generated_faces_are_warped_alike(pixels, images, monkeypatch):
 
 
 def test_the_perceptual_distance_forgives_a_shift_and_minds_a_blur():
-    distance = PerceptualDistance()
+    distance = perceptual_distance()
     faces = normalise(torch.cat([crop(draw_face(number, (178, 218))) for number in range(8)]))
     shifted, blurred = faces.roll(1, -1), nn.functional.avg_pool2d(faces, 5, 1, 2)
     assert distance(faces, faces).item() == pytest.approx(0, abs=1e-6)
@@ -624,7 +608,24 @@ def test_an_interpolation_goes_from_a_pairs_second_face_to_its_first(stripes):
     assert greys[:, -1].tolist() == pytest.approx([0, 1, 2, 3, 4, 5, 6, 7], abs=1e-4)
 
 
-# Seeds.
+# Learning rates and seeds.
+
+
+@pytest.mark.parametrize(
+    "build, rates",
+    [
+        (gan_trainer, [0.01] * 8),
+        (attribute_gan_trainer, [0.01] * 5 + [0.00853553, 0.005, 0.00146447]),
+        (autoencoder_trainer, [0.01, 0.00961940, 0.00853553, 0.00691342, 0.005, 0.00308658, 0.00146447, 0.000380602]),
+    ],
+)
+def test_a_learning_rate_stays_or_falls_along_a_cosine(build, rates, pixels):
+    trainer = build(*[pixels] * (build is not gan_trainer), learning_rate=0.01, epochs=8)
+    assert [trainer.learning_rate(epoch, 8) for epoch in range(1, 9)] == pytest.approx(rates, rel=1e-5)
+    trainer.begin_epoch(7)
+    optimizers = trainer.optimizers.values() if build is autoencoder_trainer else [trainer.discriminator_optimizer]
+    for optimizer in optimizers:
+        assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rates[6], rel=1e-5)]
 
 
 @pytest.mark.parametrize("build", [gan_trainer, autoencoder_trainer, attribute_gan_trainer, perceptual_trainer])
@@ -672,21 +673,21 @@ def mirrored(seen: torch.Tensor, originals: torch.Tensor) -> list[bool]:
 
 def test_half_of_the_faces_are_mirrored_or_none(pixels, images):
     rows = pixels.repeat(8, 1, 1, 1)
-    settings = GANSettings(**{**SMALL, "batch_size": 128, "discrete_size": 5})
-    flips = [mirrored(loop.prepare(rows, settings, step), images) for step in (0, 0, 1)]
-    assert 45 <= sum(flips[0]) <= 83 and flips[0] == flips[1] != flips[2]
-    assert flips[0] != mirrored(
-        loop.prepare(rows, GANSettings(**{**SMALL, "batch_size": 128, "discrete_size": 5, "seed": 1}), 0), images
+
+    def prepared(step: int, **settings) -> torch.Tensor:
+        return loop.prepare(rows, GANSettings(**{**SMALL, "batch_size": 128, "discrete_size": 5, **settings}), step)
+
+    first, again, next_step, other_seed = (
+        mirrored(prepared(step, seed=seed), images) for step, seed in ((0, 0), (0, 0), (1, 0), (0, 1))
     )
-    unmirrored = loop.prepare(rows, GANSettings(**{**SMALL, "batch_size": 128, "discrete_size": 5, "flip": False}), 0)
-    torch.testing.assert_close(unmirrored, rows.float() / 127.5 - 1)
+    assert 45 <= sum(first) <= 83 and first == again and first not in (next_step, other_seed)
+    torch.testing.assert_close(prepared(0, flip=False), rows.float() / 127.5 - 1)
 
 
-@pytest.fixture
-def seen(celeba, tmp_path, monkeypatch):
-    """Runs a GAN's command for two epochs of 48 faces, and returns what its steps were given."""
+def test_a_run_sees_every_face_once_an_epoch_shuffled_and_mirrored_anew(celeba, tmp_path, monkeypatch):
+    """And logs the losses of every step."""
 
-    def run(*arguments: str) -> list[torch.Tensor]:
+    def seen(name: str, *arguments: str) -> torch.Tensor:
         batches: list[torch.Tensor] = []
 
         def step(self, images, number, labels):
@@ -695,37 +696,22 @@ def seen(celeba, tmp_path, monkeypatch):
 
         monkeypatch.setattr(GANTrainer, "step", step)
         small = ["--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
-        folders = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
+        folders = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / name)]
         gan.main([*small, *folders, "--epochs", "2", "--passes", "1", "--precision", "fp32", *arguments])
-        return batches
+        return torch.cat(batches)
 
-    return run
-
-
-def test_every_epoch_is_shuffled_by_the_seed(seen, tmp_path, celeba):
-    first, second = torch.cat(seen("--no-flip")).split(48)
-    (tmp_path / "run").rename(tmp_path / "seed-0")
-    again, other = torch.cat(seen("--no-flip", "--seed", "1")).split(48)
-    as_set = lambda faces: {face.numpy().tobytes() for face in faces}
-    assert as_set(first) == as_set(second) == as_set(again) == as_set(other)
-    assert not any(torch.equal(one, two) for one, two in ((first, second), (second, other), (first, again)))
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if "seconds" not in line]
-    assert [(line["step"], line["a_loss"], line["b_loss"]) for line in steps] == [
-        (number + 1, 100 + number, -number) for number in range(12)
-    ]
-    assert [line["images_seen"] for line in lines if "seconds" in line] == [48, 96]
-
-
-def test_a_face_is_mirrored_anew_every_time_it_is_seen(seen, tmp_path):
-    plain = torch.cat(seen("--no-flip"))
-    (tmp_path / "run").rename(tmp_path / "plain")
-    flipped = torch.cat(seen())
+    plain, flipped = seen("plain", "--no-flip"), seen("flipped")
+    first, second = ([face.numpy().tobytes() for face in epoch] for epoch in plain.split(48))
+    assert len(set(first)) == 48 and set(first) == set(second) and first != second
     flips = [torch.equal(one, other.flip(-1)) for one, other in zip(flipped, plain)]
     assert all(flip or torch.equal(one, other) for flip, one, other in zip(flips, flipped, plain))
     assert 30 <= sum(flips) <= 66
-    batches = [tuple(flips[first : first + 8]) for first in range(0, 96, 8)]
-    assert len(set(batches)) > 9
+    assert len({tuple(flips[first : first + 8]) for first in range(0, 96, 8)}) > 9
+    lines = [json.loads(line) for line in (tmp_path / "plain/metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["a_loss"], line["b_loss"]) for line in lines if "seconds" not in line] == [
+        (number + 1, 100 + number, -number) for number in range(12)
+    ]
+    assert [line["images_seen"] for line in lines if "seconds" in line] == [48, 96]
 
 
 # Pictures.

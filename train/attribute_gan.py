@@ -16,30 +16,30 @@ class AttributeGANSettings(GANSettings):
     epochs: int = 130
 
     batch_size: int = 32
-    """Faces in one step. At equal time many small steps get further than few large ones."""
+    """Faces in one step. In the same time, many small steps get further than few large ones."""
 
     learning_rate: float = 0.0002
-    """Adam's in the first half of the epochs; it falls to 0 over the second along a cosine."""
+    """Adam's learning rate in the first half of the epochs. In the second half it falls to 0 along a cosine."""
 
     channels: Annotated[tuple[int, int, int, int, int], Range(1, 4096)] = (256, 192, 128, 96, 32)
-    """Of the generator, at 4, 8, 16, 32 and 64 pixels."""
+    """The generator's channels at 4, 8, 16, 32 and 64 pixels."""
 
     hidden_size: int = 64
-    """Channels of the discriminator's first layer; they double with each of the next three."""
+    """Channels of the discriminator's first layer. Each of the next three layers has twice as many."""
 
     attribute_weight: Annotated[float, Range(0, 1000)] = 3.0
-    """Of the losses by which the discriminator learns to tell attributes, and the generator to show those asked for."""
+    """Weight of the attribute losses: the discriminator learns to recognise attributes, the generator to show them."""
 
     told: Annotated[float, Range(0, 1)] = 0.2
     """Share of the attributes that the discriminator is shown for each pair of a real and a generated face. The generated
     face is asked for the real face's values of these, and for another face's values of the rest."""
 
     penalty: Annotated[float, Range(0, 1000)] = 0.5
-    """Of the squared gradient of the discriminator, at real and at generated faces."""
+    """Weight of the squared gradient of the discriminator, at real and at generated faces."""
 
     warped: Annotated[float, Range(0, 1)] = 0.3
-    """Share of the faces, real and generated ones alike, that the discriminator sees turned, moved and stretched a
-    little, lest it learn the training faces by heart."""
+    """Share of the faces, real and generated, that the discriminator sees turned, moved and stretched a little. Otherwise
+    it would learn the training faces by heart."""
 
 
 def main(arguments: list[str] | None = None) -> None:

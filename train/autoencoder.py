@@ -10,23 +10,23 @@ from .settings import Range, Settings, command_line, run_command
 @dataclass(frozen=True)
 class ReconstructionSettings(Settings):
     learning_rate: float = 0.005
-    """Of all optimizers in the first epoch; it falls to 0 along a cosine. The reports do not give it."""
+    """Learning rate in the first epoch, of all optimizers. It falls to 0 along a cosine. The reports do not give it."""
 
     optimizer: Literal["muon", "adam"] = "muon"
-    """Of the matrices of the fully connected layers; everything else is Adam's. Adam alone wants a learning rate of
-    0.001."""
+    """What updates the matrices of the fully connected layers; Adam updates everything else. With adam, give a learning
+    rate of 0.001."""
 
     held_out_split: str = "valid"
-    """Where the faces of the pictures and measurements come from. Where there is no such split, the first faces of
-    the training split, at most a tenth of it, are kept out of training."""
+    """Split of the faces that pictures and measurements are made of. Where there is no such split, the first faces of the
+    training split, at most a tenth of it, are kept out of training."""
 
     held_out: Annotated[int, Range(2, 10_000_000)] = 500
-    """How many of them, at most."""
+    """The most faces to hold out."""
 
 
 @dataclass(frozen=True)
 class AutoencoderSettings(ReconstructionSettings):
-    """Give a prior's mean or variance to match the latents to it; with neither it is the plain autoencoder."""
+    """With --prior-mean or --prior-variance, latents are matched to a prior. With neither, it is the plain autoencoder."""
 
     output: Path | None = None  # type: ignore[assignment]
     """Folder for the run; by default runs/autoencoder, runs/matched-autoencoder, or runs/shifted-autoencoder for a
@@ -39,17 +39,17 @@ class AutoencoderSettings(ReconstructionSettings):
     """Mean of the normal distribution that latents are matched to. The reports use 0, and -3 for the shifted one."""
 
     prior_variance: Annotated[float | None, Range(1e-6, 10_000)] = None
-    """Its variance. The reports use 2."""
+    """Variance of that normal distribution. The reports use 2."""
 
     match: Literal["mmd", "moments"] = "mmd"
-    """How latents are matched: by a kernel distance, or by their first four moments."""
+    """How latents are matched: by a kernel distance (MMD), or by their first four moments."""
 
     match_weight: Annotated[float, Range(1e-9, 1_000_000)] = 0.1
-    """Of the matching loss, beside a mean squared pixel error of weight 1."""
+    """Weight of the matching loss. The mean squared pixel error weighs 1."""
 
     whiten: bool = True
-    """Whether the plain autoencoder is kept with its latents whitened, so that draws from the prior are faces, or as
-    it was trained."""
+    """Whiten the latents of the plain autoencoder that is kept, so that draws from the prior are faces. Otherwise it is
+    kept as it was trained."""
 
     hidden_size: Annotated[int, Range(1, 8192)] = 512
     """Units of the fully connected layers."""

@@ -17,23 +17,25 @@ from . import distributed
 from .adversary import Averages, judge, slow_start
 from .data import Faces, open_faces, open_held_out
 from .distributed import has_fast_bf16
-from .loop import Trainer, start, train
+from .loop import Trainer, placed, seeded, start, train
 from .losses import PerceptualDistance, latent_moments, mmd, moments, pixel_loss, psnr
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
 from .settings import TrainingError
 
-# Whose latents whiten a model: for a covariance of 100 numbers, twenty faces a number.
+# How many faces' latents whiten a model: for a covariance of 100 numbers, twenty faces a number.
 WHITENING_FACES = 2000
 
-# Whose latents the mixture is fitted to, in each epoch and after the last.
+# How many faces' latents the mixture is fitted to, in each epoch and after the last.
 FITTED_FACES, LAST_FITTED_FACES = 10_000, 30_000
 
-# Adam's in the adversarial epochs, the discriminator's being twice as much; it falls to 0 over the last three fifths.
+# The model's learning rate in the adversarial epochs; the discriminator's is twice that. Both fall to 0 over the last
+# three fifths of these epochs.
 ADVERSARIAL_RATE = 0.0001
 
-# Of the quintic that PyTorch's Muon iterates (Jordan et al. 2024, kellerjordan.github.io/posts/muon), and how often.
+# The coefficients and the number of iterations in PyTorch's Muon (Jordan et al. 2024,
+# kellerjordan.github.io/posts/muon).
 _A, _B, _C, _STEPS = 3.4445, -4.7750, 2.0315, 5
 
 # The report's prior.
@@ -44,27 +46,22 @@ class ReconstructionTrainer(Trainer):
     """Trains a network that has `encoder`, `decoder`, `encode` and `decode`.
 
     Args:
-        settings: of the run.
         held_out: (n, 3, 64, 64) uint8 faces that training does not see.
-        faces: of the training set.
+        faces: the training faces.
     """
 
-    settings: Any  # Of a class derived from ReconstructionSettings.
+    settings: Any  # A class derived from ReconstructionSettings.
 
     def __init__(self, settings: Any, held_out: torch.Tensor, faces: Faces):
         self.settings, self.faces = settings, faces
         self.held_out = normalise(held_out.to(settings.torch_device))
-        # The weights come from the seed without touching the global state.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.autoencoder: Any = start(self.build(), settings)
-        self.autoencoder.to(settings.torch_device).to(memory_format=torch.channels_last)
-        distributed.synchronise_batches(self.autoencoder)
+        with seeded(settings.seed):
+            self.autoencoder: Any = placed(start(self.build(), settings), settings)
 
-        # Faces vary a lot along few directions and a little along many, which Adam learns one after the other. Muon
-        # (Jordan et al. 2024, kellerjordan.github.io/posts/muon) gives every direction of a matrix the same step: the
-        # matrices of the fully connected layers are its part, everything else is Adam's. Scaled to Adam's step size,
-        # it takes Adam's learning rate (Liu et al. 2025, arXiv:2502.16982).
+        # Faces vary a lot along few directions and a little along many, and Adam learns these one after the other. Muon
+        # (Jordan et al. 2024, kellerjordan.github.io/posts/muon) makes the same step in every direction of a matrix. It
+        # updates the matrices of the fully connected layers, and Adam everything else. Scaled to Adam's step size, Muon
+        # takes Adam's learning rate (Liu et al. 2025, arXiv:2502.16982).
         rate, parameters = settings.learning_rate, list(self.autoencoder.parameters())
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         if settings.optimizer == "muon":
@@ -79,25 +76,20 @@ class ReconstructionTrainer(Trainer):
 
     @abstractmethod
     def build(self) -> FaceModel:
-        """The network, its weights drawn from torch's global state."""
+        """The new network, with weights from torch's global random state."""
 
     @abstractmethod
     def losses(
         self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Each loss of a batch by its name, and what is minimised."""
+        """Each loss of a batch by its name, and the sum that is minimised."""
 
-    @property
-    @abstractmethod
-    def places(self) -> bool:
-        """Whether the kept model is a copy, which `placed` has changed."""
-
-    @abstractmethod
-    def placed(self, model: Any) -> Any:
-        """A copy that is to be kept, with its latents where its prior is."""
+    def fitted(self, model: Any) -> Any:
+        """The model to keep: the trained one, or a copy of it with its latents where its prior is."""
+        return model
 
     def trained(self) -> Any:
-        """The network that has learned, as it stands."""
+        """The trained network, as it stands."""
         return self.autoencoder
 
     def parts(self) -> dict[str, Any]:
@@ -116,7 +108,7 @@ class ReconstructionTrainer(Trainer):
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         model = self.autoencoder
         with self.settings.autocast:
-            z = model.encoder(images)  # By itself, where `encode` is more.
+            z = model.encoder(images)  # `encode` may go on from there.
             reconstruction = model.decode(z)
         losses, loss = self.losses(images, z, reconstruction, step)
         model.zero_grad(set_to_none=True)
@@ -128,19 +120,14 @@ class ReconstructionTrainer(Trainer):
 
     @torch.inference_mode()
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
-        model, images = self.trained().eval(), self.held_out
-        raw = latent_moments(model.encoder(images))
-        if self.places:
-            # Nothing in a plain autoencoder's loss fixes where its latents lie or how far apart: draws from the prior
-            # would all decode to one face, or to none. The kept model has its latents whitened, training does not.
-            model = self.placed(copy.deepcopy(model))
-        self.kept = model
+        trained, images = self.trained().eval(), self.held_out
+        model = self.kept = self.fitted(trained)
         z = model.encode(images)
         reconstruction = model.decode(z)
 
-        # Each original to the left of its reconstruction, four pairs a row.
+        # Each original is left of its reconstruction, with four pairs in a row.
         pairs = torch.stack([images[:16], reconstruction[:16]], dim=1).flatten(0, 1)
-        # The report's order: a row begins at the second face of its pair and ends at the first.
+        # In the report's order, a row begins at the second face of its pair and ends at the first.
         half = min(8, len(z) // 2)
         paths = interpolate(z[half : 2 * half], z[:half])
         grids = {
@@ -149,13 +136,13 @@ class ReconstructionTrainer(Trainer):
             "interpolations": Grid(model.decode(paths.flatten(0, 1)), columns=paths.shape[1]),
         }
         measured = {"held_out_psnr": psnr(reconstruction, images).mean().item(), **latent_moments(z)}
-        if self.places:
-            measured |= {f"raw_{key}": value for key, value in raw.items()}
+        if model is not trained:
+            measured |= {f"raw_{key}": value for key, value in latent_moments(trained.encoder(images)).items()}
         return measured, grids
 
     @torch.no_grad()
     def latents(self, model: Any, most: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of training faces drawn at random, at most so many: (n, latent_size), and their labels (n, k), -1 or 1."""
+        """Latents (n, latent_size) of `most` training faces drawn at random, or all, and their labels (n, k), -1 or 1."""
         pixels, labels = self.faces.sample(most, self.settings.seed)
         device = self.settings.torch_device
         return torch.cat([model.encoder(normalise(part.to(device))) for part in pixels.split(500)]), labels
@@ -165,10 +152,7 @@ class ReconstructionTrainer(Trainer):
 
 
 class AutoencoderTrainer(ReconstructionTrainer):
-    """Pixel error, plus for a matched autoencoder the distance of its latents from the prior.
-
-    Training faces whiten the plain autoencoder's latents. Args as of `ReconstructionTrainer`.
-    """
+    """Trains on pixel error, and for a matched autoencoder on the distance of its latents from the prior too."""
 
     def build(self) -> Autoencoder:
         settings = self.settings
@@ -194,29 +178,28 @@ class AutoencoderTrainer(ReconstructionTrainer):
             losses["matching_loss"] = moments(distributed.gather(z), model.prior_mean, model.prior_variance)
         return losses, losses["pixel_loss"] + settings.match_weight * losses["matching_loss"]
 
-    @property
-    def places(self) -> bool:
-        return self.settings.whiten and not self.settings.is_matched
-
-    def placed(self, model: Autoencoder) -> Autoencoder:
+    def fitted(self, model: Autoencoder) -> Autoencoder:
+        if not self.settings.whiten or self.settings.is_matched:
+            return model
+        # Nothing in a plain autoencoder's loss fixes where its latents lie or how far apart: draws from the prior would
+        # all decode to one face, or to no face. So the latents of the kept copy are whitened.
+        model = copy.deepcopy(model)
         model.whiten(self.latents(model, WHITENING_FACES)[0])
         return model
 
 
 class PerceptualAutoencoderTrainer(ReconstructionTrainer):
-    """Pixel error, at first with a perceptual distance, at last with a discriminator on the model's draws.
+    """Trains on pixel error: in the first epochs with a perceptual distance, in the last with a discriminator of draws.
 
-    After each epoch a prior and directions are fitted to the latents. Args as of `ReconstructionTrainer`.
+    After each epoch a prior and directions are fitted to the latents.
     """
 
     def __init__(self, settings: Any, held_out: torch.Tensor, faces: Faces):
+        self.labels = faces.label_names
         self.distance = PerceptualDistance().to(settings.torch_device) if settings.perceptual_weight else None
         super().__init__(settings, held_out, faces)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.discriminator = AttributeDiscriminator()
-        self.discriminator.to(settings.torch_device).to(memory_format=torch.channels_last)
-        distributed.synchronise_batches(self.discriminator)
+        with seeded(settings.seed):
+            self.discriminator: Any = placed(AttributeDiscriminator(), settings)
         self.averages = Averages(self.autoencoder)
         self.adversarial_optimizer, self.discriminator_optimizer = (
             torch.optim.Adam(network.parameters(), betas=(0.5, 0.99), fused=True)
@@ -231,7 +214,7 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
             settings.encoder_channels,
             settings.channels,
             settings.components,
-            self.faces.label_names,
+            self.labels,
         )
 
     def parts(self) -> dict[str, Any]:
@@ -251,7 +234,7 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         self.epoch = epoch
         super().begin_epoch(epoch)
         if self.phase != "perceptual":
-            # By the statistics that it has: what becomes of a face then depends on no other of its batch.
+            # With fixed statistics of batch normalisation, a face's latent does not depend on the rest of its batch.
             self.autoencoder.eval()
         if self.phase == "adversarial":
             if fresh:
@@ -267,10 +250,10 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         return ADVERSARIAL_RATE * 0.5 * (1 + math.cos(math.pi * falling))
 
     def fit_draws(self, is_first: bool) -> None:
-        """Let draws in training follow the latents, which move as the encoder learns."""
+        """Fit the mixture that training draws from to the latents, which move as the encoder learns."""
         model = self.autoencoder
         z, _ = self.latents(model, FITTED_FACES)
-        if is_first:  # A change of coordinates, which changes no reconstruction.
+        if is_first:  # A change of coordinates that changes no reconstruction.
             z = model.whiten(z)
         fit_mixture(model, z, self.settings.seed)
         distributed.same(model)
@@ -283,7 +266,7 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         losses = {"pixel_loss": pixel_loss(reconstruction, images)}
         if self.distance is None or self.phase != "perceptual":
             return losses, losses["pixel_loss"]
-        # Half of the batch, which is in random order: the same on average, and the distance is the dearest of all.
+        # The distance costs most of a step, so it is that of half of the batch, which is in random order.
         some = slice(max(1, len(images) // 2))
         with self.settings.autocast:
             losses["perceptual_loss"] = self.distance(reconstruction[some], images[some])
@@ -292,13 +275,14 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         if self.phase != "adversarial":
             return super().step(images, step)
-        # Of a discriminator, many small steps get further than few large ones.
+        # With a discriminator, many small steps get further than few large ones.
         for part, some in enumerate(images.chunk(2)):
             losses = self.adversarial_step(some, 2 * step + part)
         return losses
 
     def adversarial_step(self, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        """The discriminator tells draws from these images, and the model learns from it, and to reconstruct half of them."""
+        """One update: the discriminator learns to tell draws from these images, and the model learns from the
+        discriminator, and to reconstruct half of the images."""
         settings, model = self.settings, self.autoencoder
         learned = _steps_of(self.discriminator_optimizer)
         held = images[: max(1, len(images) // 2)]
@@ -311,7 +295,7 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         losses["pixel_loss"] = pixel_loss(made[len(images) :], held)
         if share := slow_start(learned):
             model.zero_grad(set_to_none=True)
-            # The gradient of this sum at what was seen is the discriminator's.
+            # The gradient of this sum at `seen` is the one that the discriminator gave.
             ((seen * gradient).sum() + settings.pixel_weight * losses["pixel_loss"]).backward()
             distributed.average_gradients(model)
             self.adversarial_optimizer.param_groups[0]["lr"] = self.rate * share
@@ -322,12 +306,9 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
     def trained(self) -> PerceptualAutoencoder:
         return self.averages.model(self.settings.average) if self.phase == "adversarial" else self.autoencoder
 
-    @property
-    def places(self) -> bool:
-        return True
-
-    def placed(self, model: PerceptualAutoencoder) -> PerceptualAutoencoder:
+    def fitted(self, model: PerceptualAutoencoder) -> PerceptualAutoencoder:
         settings, is_last = self.settings, self.epoch == self.settings.epochs
+        model = copy.deepcopy(model)
         z, labels = self.latents(model, LAST_FITTED_FACES if is_last else FITTED_FACES)
         z = model.whiten(z)
         fit_mixture(model, z, settings.seed)
@@ -338,26 +319,26 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
 
 
 def _steps_of(optimizer: torch.optim.Adam) -> int:
-    """How many steps it has taken."""
+    """How many steps the optimizer has taken."""
     return max((int(state["step"]) for state in optimizer.state.values()), default=0)
 
 
 @torch.no_grad()
 def fit_mixture(model: PerceptualAutoencoder, z: torch.Tensor, seed: int) -> None:
-    """Let the model draw latents as they lie: a mixture of Gaussians, each of a covariance of its own.
+    """Make the model draw latents as they lie: fit its mixture of Gaussians, each with a covariance of its own.
 
     Args:
         z: (n, latent_size) latents of training faces.
 
     Raises:
-        TrainingError: fewer than components.
+        TrainingError: there are fewer latents than components.
     """
     from sklearn.mixture import GaussianMixture  # Takes a second to import.
 
     components = len(model.mixture_logits)
     if len(z) < components:
         raise TrainingError(f"--components is {components}: there are {len(z)} faces only")
-    # float32 halves the time. The variances are about 1, and the ridge keeps those of small components from 0.
+    # float32 halves the time. Variances are about 1; `reg_covar` keeps those of small components away from 0.
     mixture = GaussianMixture(components, reg_covar=1e-2, tol=1e-2, random_state=seed % 2**32)
     mixture.fit(z.cpu().float().numpy())
     model.mixture_logits.copy_(torch.from_numpy(np.log(mixture.weights_ + 1e-12)))
@@ -367,28 +348,25 @@ def fit_mixture(model: PerceptualAutoencoder, z: torch.Tensor, seed: int) -> Non
 
 @torch.no_grad()
 def fit_directions(model: PerceptualAutoencoder, z: torch.Tensor, rows: torch.Tensor) -> None:
-    """Learn what each attribute changes in a latent: a linear regression of latents on all attributes together.
+    """Fit how each attribute changes a latent, by a linear regression of latents on all attributes together.
 
     Args:
         z: (n, latent_size) latents of training faces.
-        rows: (n, attributes), -1 or +1, of the same faces.
+        rows: the attributes of the same faces, (n, attributes), -1 or +1.
     """
     rows = rows.cpu().double()
     centred = rows - rows.mean(0)
-    # An attribute that no face has, or that others imply, has no effect of its own; the ridge leaves it at 0.
+    # An attribute that no face has, or that others imply, has no effect of its own: the ridge leaves it at 0.
     ridge = 1e-3 * len(rows) * torch.eye(rows.shape[1], dtype=rows.dtype)
     effects = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ z.cpu().double())
     model.directions.copy_(2 * effects)  # From -1 to +1.
 
 
 class Float32Muon(torch.optim.Muon):
-    """PyTorch's Muon, whose matrix products are in bfloat16, in float32.
+    """PyTorch's Muon with its matrix products in float32 instead of bfloat16.
 
-    A CPU without bfloat16 units computes those a hundred times slower than in float32, and a step of the autoencoder
-    takes most of a minute. Checkpoints go from one to the other.
-
-    Args:
-        matrices, learning_rate: without weight decay; at Adam's step size (Liu et al. 2025, arXiv:2502.16982).
+    A CPU without bfloat16 units computes these a hundred times slower in bfloat16: a step of the autoencoder would take
+    most of a minute. Checkpoints of either load into the other.
     """
 
     def __init__(self, matrices: list[torch.nn.Parameter], learning_rate: float):
@@ -409,10 +387,10 @@ class Float32Muon(torch.optim.Muon):
 
 
 def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
-    """A matrix (n, m) with about the same singular vectors, and singular values of 0.7 to 1.2, all but the smallest.
+    """A matrix (n, m) with about the same singular vectors, and singular values of 0.7 to 1.2 but for the smallest.
 
-    Each iteration makes (a + b G + c G^2) X of X, G being X X^T. The factors commute with G, and are multiplied with
-    each other first: the larger matrix is multiplied twice, not ten times.
+    Each iteration replaces X by (a + b G + c G^2) X, where G = X X^T. The factors commute with G and are multiplied with
+    each other first, so that the larger matrix is multiplied twice and not ten times.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalise(matrix.T).T
@@ -430,16 +408,15 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
 def train_autoencoder(
     kind: str, settings: Any, trainer: Callable[[Any, torch.Tensor, Faces], ReconstructionTrainer]
 ) -> None:
-    """Open the data and train.
+    """Run a training command.
 
     Args:
-        kind: of the run.
-        settings: of the run.
-        trainer: makes one of settings, held-out faces (n, 3, 64, 64) uint8, and the training faces.
+        kind: the command's name, "autoencoder" or "perceptual_autoencoder".
+        trainer: makes the trainer from settings, held-out faces (n, 3, 64, 64) uint8, and the training faces.
     """
     with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
         held_out = open_held_out(settings, settings.held_out_split, settings.held_out)
-        # As it is: the record and the card tell of it.
+        # The record and the card tell which faces were held out.
         settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
         with open_faces(settings, held_out.skip) as faces, Run(kind, settings) as run:
             if faces.crop != held_out.crop:

@@ -17,14 +17,14 @@ class GANSettings(Settings):
     learning_rate: float = 0.0002
 
     discrete_size: int = 50
-    """How many of the latent's numbers are bits, -1 or +1; the others are normal."""
+    """How many of the latent's numbers are bits, -1 or +1. The others are drawn from a normal distribution."""
 
     hidden_size: Annotated[int, Range(1, 512)] = 64
     """Channels of the generator's widest and the discriminator's first layer."""
 
     average: float = 0.05
-    """The kept generator is an average of the trained one's weights over the last part of the training: about this share
-    of it. The checkpoint holds those of 0.025, 0.05 and 0.1; --resume with another one writes the model anew."""
+    """The model that is kept averages the generator's weights over about this share of the training, the last part of it.
+    0.025, 0.05 or 0.1: the checkpoint holds all three, and --resume with another one writes the model anew."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

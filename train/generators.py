@@ -14,41 +14,32 @@ from models.latents import sample_bits, sample_normal
 from . import distributed
 from .adversary import Attributes, Averages, judge, slow_start
 from .data import Faces, open_faces
-from .loop import Trainer, start, train
+from .loop import Trainer, placed, seeded, start, train
 from .losses import discriminator_loss, generator_loss
 from .pictures import Grid
 from .push import pushed_after
 from .run import Run
 from .settings import AVERAGES, TrainingError
 
-# Which of the random streams of (seed, step) chooses the attributes that are told; others draw latents and mirror faces.
+# The random stream of (seed, step) that chooses the attributes that are told. Others draw latents and mirror faces.
 _TELL_STREAM = 4
 
-# Of the running estimate of how rare attributes are: an average over some thousand batches.
+# How fast the running estimate of the attributes' shares moves: it averages over some thousand batches.
 _SHARE_RATE = 0.001
 
 
 class GANTrainer(Trainer):
-    """Generator against discriminator, one update of each a step.
+    """Generator against discriminator: each step updates both once."""
 
-    Args:
-        settings: of the run.
-    """
-
-    settings: Any  # Of GANSettings, or of a class derived from it.
+    settings: Any  # GANSettings, or a class derived from it.
     adam_betas = 0.5, 0.999  # The report's.
 
     def __init__(self, settings: Any):
         self.settings = settings
-        device = settings.torch_device
-        # The weights come from the seed without touching the global state.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            generator, self.discriminator = self.build()
-        self.generator: Any = start(generator, settings)
-        for network in (self.generator, self.discriminator):
-            network.to(device).to(memory_format=torch.channels_last)
-            distributed.synchronise_batches(network)
+        with seeded(settings.seed):
+            generator, discriminator = self.build()
+        self.generator: Any = placed(start(generator, settings), settings)
+        self.discriminator: Any = placed(discriminator, settings)
         self.averages = Averages(self.generator)
         self.discriminator_optimizer, self.generator_optimizer = (
             torch.optim.Adam(network.parameters(), settings.learning_rate, self.adam_betas, fused=True)
@@ -56,7 +47,7 @@ class GANTrainer(Trainer):
         )
 
     def build(self) -> tuple[Any, Any]:
-        """Generator and discriminator, their weights drawn from torch's global state."""
+        """New generator and discriminator, with weights from torch's global random state."""
         settings = self.settings
         generator = Generator(settings.latent_size, settings.discrete_size, settings.hidden_size)
         return generator, Discriminator(settings.hidden_size)
@@ -79,8 +70,8 @@ class GANTrainer(Trainer):
         with self.settings.autocast:
             fake = self.generator(z)
 
-            # Real and generated faces go through in batches of their own, so that batch normalisation does not
-            # tell one from the other by the mixture.
+            # Real and generated faces go through in separate batches, so that the discriminator cannot tell them apart
+            # by the statistics of batch normalisation.
             self.discriminator.requires_grad_(True)
             loss_d = discriminator_loss(self.discriminator(images), self.discriminator(fake.detach()))
         self.discriminator_optimizer.zero_grad(set_to_none=True)
@@ -88,7 +79,7 @@ class GANTrainer(Trainer):
         distributed.average_gradients(self.discriminator)
         self.discriminator_optimizer.step()
 
-        # The generator's gradient passes through the discriminator, whose own is not needed now.
+        # The generator's gradient passes through the discriminator, whose own gradient is not needed now.
         self.discriminator.requires_grad_(False)
         with self.settings.autocast:
             loss_g = generator_loss(self.discriminator(fake))
@@ -98,7 +89,7 @@ class GANTrainer(Trainer):
         return {"generator_loss": loss_g.detach(), "discriminator_loss": loss_d.detach()}
 
     def update_generator(self, step: int) -> None:
-        """From its gradients; a generator that was trained before waits for its new discriminator to learn."""
+        """Update the generator from its gradients. One that was trained before waits for its new discriminator to learn."""
         share = 1.0 if self.settings.start_from is None else slow_start(step)
         if not share:
             return
@@ -120,26 +111,25 @@ class AttributeGANTrainer(GANTrainer):
     """Generator against discriminator, both updated from one pass of the faces through the discriminator.
 
     Args:
-        settings: of the run.
-        faces: the training faces, whose labels become bits.
+        faces: the training faces. Each of their labels becomes a bit of the latent.
     """
 
     adam_betas = 0.5, 0.99
 
     def __init__(self, settings: Any, faces: Faces):
-        self.faces, names = faces, faces.label_names
-        if len(names) > settings.discrete_size:
+        self.faces, self.labels = faces, faces.label_names
+        if len(self.labels) > settings.discrete_size:
             raise TrainingError(
-                f"--discrete-size is {settings.discrete_size}: {settings.dataset} has {len(names)} labels, a bit each"
+                f"--discrete-size is {settings.discrete_size}: {settings.dataset} has {len(self.labels)} labels, a bit each"
             )
         super().__init__(settings)
-        self.shares = Shares(len(names)).to(settings.torch_device)
+        self.shares = Shares(len(self.labels)).to(settings.torch_device)
         self.prior_is_fitted = False
 
     def build(self) -> tuple[AttributeGenerator, AttributeDiscriminator]:
-        settings, names = self.settings, self.faces.label_names
-        generator = AttributeGenerator(settings.latent_size, settings.discrete_size, names, settings.channels)
-        return generator, AttributeDiscriminator(len(names), settings.hidden_size)
+        settings = self.settings
+        generator = AttributeGenerator(settings.latent_size, settings.discrete_size, self.labels, settings.channels)
+        return generator, AttributeDiscriminator(len(self.labels), settings.hidden_size)
 
     def parts(self) -> dict[str, Any]:
         return {**super().parts(), "shares": self.shares}
@@ -150,10 +140,10 @@ class AttributeGANTrainer(GANTrainer):
 
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         settings = self.settings
-        everybodys = distributed.batch(labels)
-        told = self._told(everybodys, step)
-        wanted = torch.where(told, everybodys, everybodys.roll(1, 0))  # The batch is in random order.
-        self.shares.update(everybodys)
+        all_labels = distributed.batch(labels)
+        told = self._told(all_labels, step)
+        wanted = torch.where(told, all_labels, all_labels.roll(1, 0))  # The batch is in random order.
+        self.shares.update(all_labels)
         told, wanted = distributed.mine(told), distributed.mine(wanted)
         with settings.autocast:
             made = self.generator(self._latents(wanted, step))
@@ -168,25 +158,28 @@ class AttributeGANTrainer(GANTrainer):
         return losses
 
     def _latents(self, wanted: torch.Tensor, step: int) -> torch.Tensor:
-        """Of this process's share of the batch, with the attributes that are wanted (n, k)."""
+        """Latents (n, latent_size) with the wanted attributes (n, k), for this process's share of the batch."""
         settings, seed = self.settings, (self.settings.seed, step)
-        # Not by `sample_latent`, which reads the prior of attributes, and so would wait for a GPU.
+        # Not by `sample_latent`: it reads the prior of the attributes, which would wait for a GPU.
         numbers = sample_normal(settings.batch_size, self.generator.continuous_size, seed)
         bits = sample_bits(settings.batch_size, settings.discrete_size, seed)[:, wanted.shape[1] :]
         numbers, bits = (distributed.mine(part).to(wanted.device) for part in (numbers, bits))
         return torch.cat([numbers, wanted, bits], dim=1)
 
     def _told(self, labels: torch.Tensor, step: int) -> torch.Tensor:
-        """Which of a batch's labels (n, k) the discriminator is told. Of classes, one a face, all or none."""
+        """Which labels (n, k) of a batch the discriminator is told, (n, k) bool.
+
+        Where each face has exactly one label, the labels are classes: of these, a face's are all told or none.
+        """
         random = np.random.default_rng([self.settings.seed, step, _TELL_STREAM])
         told = torch.from_numpy(random.random(labels.shape) < self.settings.told).to(labels.device)
         is_class = ((labels > 0).sum(1) == 1).all()
         return torch.where(is_class, told[:, :1], told)
 
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
-        if not self.prior_is_fitted:  # By the first epoch all faces have come.
+        if not self.prior_is_fitted:  # After the first epoch all faces have arrived.
             fit_attributes(self.generator, self.faces.labels(slice(None)))
-            # Of all, or the averages would forget what the generator does not know.
+            # The averages too: they would only approach the generator's prior.
             for name, buffer in self.generator.named_buffers(recurse=False):
                 for width in AVERAGES:
                     getattr(self.averages.model(width), name).copy_(buffer)
@@ -195,25 +188,21 @@ class AttributeGANTrainer(GANTrainer):
 
 
 class Shares(nn.Module):
-    """A running estimate of the share of the faces that has each attribute.
-
-    Attributes:
-        share: (attributes,), between 0 and 1.
-    """
+    """Running estimates of the share of faces that have each attribute: `share`, (attributes,), between 0 and 1."""
 
     def __init__(self, attributes: int):
         super().__init__()
         self.share = nn.Buffer(torch.full((attributes,), 0.5))
 
     def update(self, labels: torch.Tensor) -> None:
-        """Take in a batch's labels (n, attributes), -1 or +1."""
+        """Add a batch's labels (n, attributes), -1 or +1."""
         self.share.lerp_((labels + 1).mean(0) / 2, _SHARE_RATE)
 
     def importance(self, wanted: torch.Tensor) -> torch.Tensor:
-        """How much each of the wanted attributes (n, attributes), -1 or +1, counts in the generator's loss: (n, attributes).
+        """How much each wanted attribute counts in the generator's loss, (n, attributes), for `wanted` of that shape, -1 or +1.
 
-        1 where half of the faces have that value, and more the rarer it is, as the root of its rareness. Counted alike, a
-        rare attribute would be asked for so seldom that its bit would be learned last.
+        It is 1 where half of the faces have the wanted value, and grows with the root of the value's rareness. If all
+        counted alike, a rare attribute would be asked for so seldom that its bit would be learned last.
         """
         share = torch.where(wanted > 0, self.share, 1 - self.share)
         return (0.5 / share.clamp(min=0.005)).sqrt()
@@ -221,10 +210,10 @@ class Shares(nn.Module):
 
 @torch.no_grad()
 def fit_attributes(model: AttributeGenerator, rows: torch.Tensor) -> None:
-    """Let the model draw attributes as they occur together: a logistic regression of each on those before it.
+    """Make the model draw attributes as they occur together, by a logistic regression of each on those before it.
 
     Args:
-        rows: (n, attributes), -1 or +1, of the training faces.
+        rows: the attributes of the training faces, (n, attributes), -1 or +1.
     """
     from sklearn.linear_model import LogisticRegression  # Takes a second to import.
 
@@ -232,7 +221,7 @@ def fit_attributes(model: AttributeGenerator, rows: torch.Tensor) -> None:
     model.attribute_weight.zero_()
     for i in range(values.shape[1]):
         on = values[:, i] > 0
-        share = (on.sum() + 0.5) / (len(on) + 1)  # Never 0 or 1, of which there is no logit.
+        share = (on.sum() + 0.5) / (len(on) + 1)  # Never 0 or 1, which have no logit.
         bias = np.log(share / (1 - share))
         if i and 0 < on.sum() < len(on):
             regression = LogisticRegression(max_iter=1000).fit(values[:, :i], on)
@@ -242,11 +231,11 @@ def fit_attributes(model: AttributeGenerator, rows: torch.Tensor) -> None:
 
 
 def train_generator(kind: str, settings: Any, build: Callable[[Faces], GANTrainer]) -> None:
-    """Open the data and train.
+    """Run a training command.
 
     Args:
-        kind: of the run.
-        build: makes the trainer for the training faces.
+        kind: the command's name, "gan" or "attribute_gan".
+        build: makes the trainer from the training faces.
     """
     with (
         distributed.joined(settings.torch_device, settings.batch_size),

@@ -1,4 +1,4 @@
-"""The loop: epochs, steps, progress, metrics and checkpoints. What a step does is the trainer's affair."""
+"""The loop: epochs, steps, progress, metrics and checkpoints. What one step does is up to the trainer."""
 
 import math
 import signal
@@ -8,7 +8,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,63 +27,85 @@ from .distributed import keep_freed_memory
 from .run import Position, Run
 from .settings import Interrupted, Settings, TrainingError
 
-# Losses stay on the device and are read together: on a GPU, reading one waits for all work before it.
-# Of steps that take long, or are few, they are read every second.
+# Losses stay on the device and are read together, because reading one makes the CPU wait for the GPU. Where steps are
+# slow or few, losses are read every second.
 STEPS_PER_READ, SECONDS_PER_READ = 25, 1
 
-# Besides the end of every epoch, which for the whole of CelebA on a CPU is hours away.
+# A checkpoint is also saved this often within an epoch. An epoch of all of CelebA takes hours on a CPU.
 SECONDS_PER_CHECKPOINT = 300
 
-# Which of the random streams of (seed, step) mirrors faces; `models.latents` draws from 0 and 2.
+# The random stream of (seed, step) that mirrors faces. `models.latents` draws from streams 0 and 2.
 _FLIP_STREAM = 1
 
 
 class Trainer(ABC):
-    """What is trained, and how one step of it goes.
+    """What is trained, and what one step of training does.
 
     Attributes:
         settings: of the run.
+        labels: names of the data set's labels that the model is made for.
     """
 
     settings: Settings
+    labels: tuple[str, ...] = ()
 
     @abstractmethod
     def parts(self) -> dict[str, Any]:
-        """Everything a checkpoint holds, by name: objects with `state_dict` and `load_state_dict`."""
+        """Everything that a checkpoint holds, by name: objects with `state_dict` and `load_state_dict`."""
 
     def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
-        """Called before the first step of an epoch, and, no longer fresh, where a resumed run enters it midway."""
+        """Called before the first step of an epoch; `fresh` is False where a resumed run enters the epoch midway."""
 
     def learning_rate(self, epoch: int, epochs: int) -> float:
-        """In an epoch of a run of so many."""
+        """The learning rate in one epoch of a run of `epochs` epochs."""
         return self.settings.learning_rate
 
     @abstractmethod
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Update the networks from images (n, 3, 64, 64) in [-1, 1] and their labels (n, k), -1 or 1, k being 0 where
-        the data set has none; returns scalar losses, still on the device.
+        """Update the networks once.
 
-        Of several processes each gets its rows of the batch, and the updates are those of the whole batch.
+        With several processes, each gets its rows of the batch, and the update is that of the whole batch. Random draws
+        depend on the run's seed and on `step` alone, so that a resumed run draws what an undisturbed one would.
 
-        Draws depend on the run's seed and on `step` alone, so that a resumed run repeats nothing and skips nothing.
+        Args:
+            images: (n, 3, 64, 64) in [-1, 1].
+            labels: (n, k), -1 or 1; k is 0 where the data set has no labels.
+
+        Returns:
+            Scalar losses by name, still on the device.
         """
 
     @abstractmethod
     def end_epoch(self) -> tuple[dict[str, float], dict[str, pictures.Grid]]:
-        """What is measured after an epoch, and its pictures by the name of their series, "samples" among them."""
+        """The measurements after an epoch, and its pictures by the name of their series; one of these is "samples"."""
 
     @abstractmethod
     def model(self) -> FaceModel:
-        """The model that the run is for, in eval mode."""
+        """The model that the run keeps, in eval mode."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw the weights of new networks from a seed, without touching torch's global random state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def placed(network: Any, settings: Settings) -> Any:
+    """The network on the run's device, in the memory layout that convolutions are fastest in."""
+    network.to(settings.torch_device).to(memory_format=torch.channels_last)
+    distributed.synchronise_batches(network)
+    return network
 
 
 def start(model: FaceModel, settings: Settings) -> FaceModel:
-    """A new model with the weights that training is to start from, where the settings say so.
+    """The new model, with the weights of --start-from where the settings name one.
 
-    What is fitted to latents or labels, such as a prior, is fitted anew.
+    What is fitted to latents or labels, such as a prior, is not taken over: it is fitted anew.
 
     Raises:
-        TrainingError: there are none, or they are another model's.
+        TrainingError: there is no such model, or its weights do not fit.
     """
     if settings.start_from is None:
         return model
@@ -92,8 +113,7 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
         before = load(settings.start_from)
     except (ValueError, OSError) as error:
         raise TrainingError(f"--start-from: {error}") from error
-    fitted = dict(model.named_buffers(recurse=False))
-    fitted_before = dict(before.named_buffers(recurse=False))
+    fitted, fitted_before = (dict(network.named_buffers(recurse=False)) for network in (model, before))
     weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted_before}
     try:
         if type(before) is not type(model) or before.discrete_size != model.discrete_size:
@@ -109,24 +129,18 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
 
 
 def train(trainer: Trainer, faces: Faces, run: Run) -> None:
-    """Train from wherever the run stands to its last epoch, and write the history of it beside the model.
+    """Train from wherever the run stands to its last epoch, and write the training's history beside the model.
 
-    There is nothing left to train in a run that is done. Its history is written anew, and so is its model if that is
-    gone or damaged.
+    A run that is done is not trained further. Its history is written anew, and so is its model if that is gone or damaged.
 
     Raises:
-        Interrupted: a signal came; the state is saved.
-        TrainingError: too few faces for one batch, other faces than the run began with, a loss that is no number, a
-            folder that takes no more, or too little memory.
+        Interrupted: a signal stopped the run; its state is saved.
+        TrainingError: there are too few faces for one batch, or other faces than the run began with; a loss is not
+            finite; the folder cannot be written; or memory is too small.
     """
     keep_freed_memory()
-    run.crop = faces.crop
     try:
-        try:
-            done = _train(trainer, faces, run)
-        except Interrupted:
-            run.document()
-            raise
+        position, signal_number = _train(trainer, faces, run)
         run.document()
     except (OSError, SafetensorError) as error:  # The latter where the disk is full just as the weights are written.
         reason = getattr(error, "strerror", None) or one_line(error)
@@ -138,41 +152,39 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
         raise TrainingError(
             f"there is not enough memory: lower --batch-size ({run.settings.batch_size}) or the networks' sizes"
         ) from error
+    if signal_number:
+        raise Interrupted(f"stopped at step {position.step}, which is saved; go on with --resume", 128 + signal_number)
     if distributed.is_main():
-        epochs = "1 epoch is" if done == 1 else f"{done} epochs are"
+        epochs = "1 epoch is" if position.epoch == 2 else f"{position.epoch - 1} epochs are"
         print(f"{epochs} done; the model is in {run.folder / 'model'}.")
 
 
-def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
-    """Returns how many epochs are done."""
+def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
+    """Where the run stands at the end, and the number of the signal that stopped it, 0 if none did."""
     if distributed.is_main():
-        parts = trainer.parts().values()
-        run.check_labels(next((list(part.attributes) for part in parts if hasattr(part, "attributes")), []))
+        run.begin(faces, trainer.labels)
+    run.settings = settings = distributed.from_main(run.settings)
     position = _restore(trainer, run)
     if distributed.is_main():
-        run.begin(faces)
-    run.settings = settings = replace(run.settings, passes=distributed.from_main(run.settings.passes))
-    if distributed.is_main():
-        _tell_of_rates(trainer, run, position.epoch)
-        stale = "gone or damaged" if not run.has_model() else "of another --average" * run.is_of_another_average()
-        if position.epoch > settings.epochs and position.batch == 0 and stale:
+        _announce_rates(trainer, run, position.epoch)
+        if position.epoch > settings.epochs and position.batch == 0 and (stale := run.stale_model()):
             print(f"The model in {run.folder / 'model'} is {stale}, and is written anew.")
             _draw(trainer, run, position.epoch - 1)
-            run.export(trainer.model(), position.epoch - 1)
+            run.export(trainer.model(), position.epoch - 1, faces.crop)
     pending: list[dict[str, Any]] = []
 
-    def settle() -> None:
+    def read_losses() -> None:
         if losses := _read_losses(run, pending):
             _show(bar, position, faces, settings, losses)
-        _check_weights(trainer, run, position)
 
     def save() -> None:
-        settle()
+        read_losses()
+        _check_weights(trainer, run, position)
         if distributed.is_main():
             run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
 
     with _stop_signals() as stopped_by, _progress_bar(position) as bar:
-        last_save = shown = time.monotonic()
+        last_save = last_read = time.monotonic()
         while position.epoch <= settings.epochs:
             trainer.begin_epoch(position.epoch, fresh=position.batch == 0)
             started = time.monotonic()
@@ -183,17 +195,16 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
                 position.advance(settings.batch_size, now - started)
                 started = now
                 pending.append({**position.label(), **losses})
-                # Of several processes, all read at the same steps.
-                read = len(pending) == STEPS_PER_READ or (distributed.size() == 1 and now - shown > SECONDS_PER_READ)
-                if read:
-                    _show(bar, position, faces, settings, _read_losses(run, pending))
-                    shown = now
-                if distributed.size() > 1 and not read:
-                    continue  # Whether to stop or to save is for all processes to agree on, which costs a message.
+                # Several processes must all read at the same steps, so they go by the count alone.
+                is_due = distributed.size() == 1 and now - last_read > SECONDS_PER_READ
+                if is_due or len(pending) == STEPS_PER_READ:
+                    read_losses()
+                    last_read = now
+                elif distributed.size() > 1:
+                    continue  # To stop or to save is for all processes to agree on, which costs a message.
                 if signal_number := distributed.any_of(stopped_by[0] if stopped_by else 0, settings.torch_device):
                     save()
-                    message = f"stopped at step {position.step}, which is saved; go on with --resume"
-                    raise Interrupted(message, 128 + signal_number)
+                    return position, signal_number
                 if distributed.any_of(now - last_save > SECONDS_PER_CHECKPOINT, settings.torch_device):
                     save()
                     last_save = time.monotonic()
@@ -202,20 +213,21 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> int:
                     f"{settings.dataset} holds {len(faces)} faces in split {settings.split!r}, "
                     f"fewer than one batch: lower --batch-size ({settings.batch_size})"
                 )
-            settle()
+            read_losses()
+            _check_weights(trainer, run, position)
             if distributed.is_main():
                 measured = _draw(trainer, run, position.epoch)
                 run.record.append([{**position.label(), "seconds": round(position.seconds, 1), **measured}])
                 pictures.save_loss_curve(run.record.metrics(), run.folder / "loss.png")
-                run.export(trainer.model(), position.epoch)
+                run.export(trainer.model(), position.epoch, faces.crop)
             position.epoch, position.batch = position.epoch + 1, 0
             save()
             last_save = time.monotonic()
-    return position.epoch - 1
+    return position, 0
 
 
 def _batches(faces: Faces, settings: Settings, epoch: int, start: int) -> Iterator[Batch]:
-    """Those of an epoch, from one of them on."""
+    """The batches of an epoch, from batch number `start` on."""
     passes = settings.passes or 1
     first = (epoch - 1) * passes + 1
     for number in range(first, first + passes):
@@ -224,29 +236,32 @@ def _batches(faces: Faces, settings: Settings, epoch: int, start: int) -> Iterat
 
 
 def _restore(trainer: Trainer, run: Run) -> Position:
+    """Load the run's checkpoint into the trainer, if there is one; returns where the run stands."""
     position, state = distributed.from_main(run.load() if distributed.is_main() else None)
     if state is not None:
         parts = trainer.parts()
-        if parts.keys() != state.keys():
-            raise TrainingError(f"--resume: the checkpoint in {run.folder} belongs to another model")
         try:
+            if parts.keys() != state.keys():
+                raise KeyError(*(parts.keys() ^ state.keys()))
             for name, part in parts.items():
                 part.load_state_dict(state[name])
-        except Exception as error:  # Whatever its parts make of another's state: KeyError, TypeError, RuntimeError ...
+        except Exception as error:  # Each part has its own way to refuse: KeyError, TypeError, RuntimeError ...
             raise TrainingError(f"--resume: the checkpoint in {run.folder} belongs to another model") from error
     return position
 
 
 def _draw(trainer: Trainer, run: Run, epoch: int) -> dict[str, float]:
-    """Save the pictures of an epoch that has just ended; returns what was measured."""
+    """Save the pictures of an epoch that has just ended; returns its measurements."""
     measured, grids = trainer.end_epoch()
     for series, grid in grids.items():
-        pictures.save_grid(grid.faces, run.picture_path(series, epoch), grid.columns)
+        path = run.record.picture_path(series, epoch)
+        path.parent.mkdir(exist_ok=True)
+        pictures.save_grid(grid.faces, path, grid.columns)
     return measured
 
 
-def _tell_of_rates(trainer: Trainer, run: Run, epoch: int) -> None:
-    """A learning rate that falls to 0 at the last epoch jumps where a resumed run is given another last epoch."""
+def _announce_rates(trainer: Trainer, run: Run, epoch: int) -> None:
+    """Say so if a resumed run has another last epoch: a learning rate that falls to 0 there makes a jump now."""
     before, now = (trainer.learning_rate(epoch, epochs) for epochs in (run.epochs_before, run.settings.epochs))
     if before != now and epoch <= run.settings.epochs:
         print(
@@ -256,7 +271,7 @@ def _tell_of_rates(trainer: Trainer, run: Run, epoch: int) -> None:
 
 
 def _check_weights(trainer: Trainer, run: Run, position: Position) -> None:
-    """The last step's loss may be a number, and what it made of the weights none: such a state is never saved."""
+    """Raise if a weight is not finite: a step with a finite loss may leave such weights, which are never saved."""
     networks = [part for part in trainer.parts().values() if isinstance(part, nn.Module)]
     if not all(tensor.isfinite().all() for network in networks for tensor in network.state_dict().values()):
         raise TrainingError(_diverged(run, position.step))
@@ -272,7 +287,7 @@ def _diverged(run: Run, step: int) -> str:
 
 
 def prepare(pixels: torch.Tensor, settings: Settings, step: int) -> torch.Tensor:
-    """Bytes to floats on the device, mirrored at random."""
+    """Faces (n, 3, 64, 64) uint8 as images in [-1, 1] on the device, mirrored at random where the settings say so."""
     device = settings.torch_device
     pixels = pixels.to(device, non_blocking=True)
     if settings.flip:
@@ -283,7 +298,7 @@ def prepare(pixels: torch.Tensor, settings: Settings, step: int) -> torch.Tensor
 
 
 def _read_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
-    """Read the losses of the pending steps at once, log them and forget them; returns the last step's."""
+    """Read the losses of the pending steps at once, log them and forget them; returns those of the last step."""
     if not pending:
         return {}
     names = [name for name, value in pending[-1].items() if isinstance(value, torch.Tensor)]
@@ -301,9 +316,9 @@ def _read_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
 
 @contextmanager
 def _stop_signals():
-    """Yields a list that the first Ctrl-C or SIGTERM is put in, to be acted on between two steps.
+    """Yields a list to which the first Ctrl-C or SIGTERM is appended, to be acted on between two steps.
 
-    Signals are the main thread's affair: a run in another one, as of a notebook or a server, is not stopped by them.
+    Only the main thread can receive signals: a run in another thread, as in a notebook or a server, is not stopped.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -311,7 +326,7 @@ def _stop_signals():
         return
 
     def receive(number, frame):
-        if received:  # A second time: the person means now.
+        if received:  # The second time, the person means now.
             raise KeyboardInterrupt
         received.append(number)
 

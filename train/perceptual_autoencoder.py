@@ -1,4 +1,4 @@
-"""Train the autoencoder of today: python -m train.perceptual_autoencoder --help"""
+"""Train the autoencoder with a perceptual loss and a discriminator: python -m train.perceptual_autoencoder --help"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,49 +18,47 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     batch_size: int = 64
 
     learning_rate: float = 0.002
-    """Of all optimizers in the first epoch; it falls to 0 along a cosine until the discriminator comes."""
+    """Learning rate in the first epoch, of all optimizers. It falls to 0 along a cosine until the discriminator comes."""
 
     perceptual_share: Annotated[float, Range(0, 1)] = 0.17
-    """Share of the epochs that the perceptual distance counts in."""
+    """Share of the epochs, the first ones, in which the perceptual distance counts."""
 
     perceptual_weight: Annotated[float, Range(0, 1000)] = 0.03
-    """Of the perceptual distance, beside a mean squared pixel error of weight 1."""
+    """Weight of the perceptual distance. The mean squared pixel error weighs 1."""
 
     adversarial_share: Annotated[float, Range(0, 1)] = 0.33
-    """Share of the epochs that the discriminator counts in."""
+    """Share of the epochs, the last ones, in which the discriminator counts."""
 
     pixel_weight: Annotated[float, Range(0, 1_000_000)] = 100.0
-    """Of the mean squared pixel error in those, beside a loss of weight 1 by the discriminator. With more, less is lost of
-    reconstructions and gained of draws."""
+    """Weight of the mean squared pixel error in these last epochs. The discriminator's loss weighs 1. A larger weight keeps
+    more of the reconstructions and improves draws less."""
 
     prior_variance: Annotated[float, Range(1e-6, 10_000)] = 1.4
-    """Variance of the draws; 1 is that of the latents of real faces. Reconstructions that are right on average are paler
-    than faces are, and so are draws from where latents lie. Wider ones make up for it, until they fall apart."""
+    """Variance of the draws. The latents of real faces have variance 1. Draws of that variance are paler than faces, because
+    reconstructions that are right on average are pale. Wider draws make up for it; too wide, they fall apart."""
 
     penalty: Annotated[float, Range(0, 1000)] = 0.5
-    """Of the squared gradient of the discriminator, at real and at drawn faces."""
+    """Weight of the squared gradient of the discriminator, at real and at drawn faces."""
 
     warped: Annotated[float, Range(0, 1)] = 0.3
-    """Share of the faces, real and drawn ones alike, that the discriminator sees turned, moved and stretched a little,
-    lest it learn the training faces by heart."""
+    """Share of the faces, real and drawn, that the discriminator sees turned, moved and stretched a little. Otherwise it
+    would learn the training faces by heart."""
 
     average: float = 0.1
-    """The kept model is an average of the trained one's weights over the last part of the adversarial epochs: about this
-    share of them. The checkpoint holds those of 0.025, 0.05 and 0.1; --resume with another one writes the model anew."""
+    """The model that is kept averages the trained weights over about this share of the adversarial epochs, the last part of
+    them. 0.025, 0.05 or 0.1: the checkpoint holds all three, and --resume with another one writes the model anew."""
 
     encoder_channels: Annotated[tuple[int, int, int, int], Range(1, 4096)] = (48, 96, 192, 256)
-    """Of the encoder, at 32, 16, 8 and 4 pixels."""
+    """The encoder's channels at 32, 16, 8 and 4 pixels."""
 
     channels: Annotated[tuple[int, int, int, int, int], Range(1, 4096)] = (256, 192, 128, 96, 32)
-    """Of the decoder, at 4, 8, 16, 32 and 64 pixels."""
+    """The decoder's channels at 4, 8, 16, 32 and 64 pixels."""
 
     components: Annotated[int, Range(1, 1000)] = 20
-    """Gaussians in the mixture that is fitted to the latents, and drawn from."""
+    """How many Gaussians the mixture has that is fitted to the latents, and that faces are drawn from."""
 
-    # As the model takes them.
     encoding_steps: Annotated[int, Range(0, 50)] = 4
-    """Gauss-Newton steps by which the trained model's encoding comes nearer to a face than the encoder does, which is
-    trained without. 0 does without."""
+    """Gauss-Newton steps that the finished model makes from the encoder's latent towards a face. Training makes none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,7 +73,7 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
         return "perceptual" if epoch <= round(self.epochs * self.perceptual_share) else "pixels"
 
     def reconstruction_epochs(self, epochs: int | None = None) -> int:
-        """How many come before the adversarial ones, of all that are set or of another number."""
+        """How many epochs come before the adversarial ones, in a run of `epochs` epochs or of those that are set."""
         epochs = self.epochs if epochs is None else epochs
         return epochs - round(epochs * self.adversarial_share)
 

@@ -20,24 +20,24 @@ from .settings import Settings, TrainingError, command_line, run_command
 @dataclass(frozen=True)
 class PushSettings:
     folder: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run, or of a model, such as weights/gan."""
+    """Folder of a run, or of a model such as weights/gan."""
 
     repository: Annotated[str, tyro.conf.Positional]
-    """Hub id to push to, "user/name"; it is created if need be."""
+    """Where to push to on the Hub, "user/name". It is created if it is not there."""
 
     private: bool = False
-    """Make it private if it is created."""
+    """Make the repository private if it is created."""
 
     branch: str | None = None
-    """Branch to push to instead of main; it is created if need be."""
+    """Branch to push to instead of main. It is created if it is not there."""
 
 
 @contextmanager
 def pushed_after(settings: Settings) -> Iterator[None]:
-    """Push the run of a training command once the context ends well, if its settings say so.
+    """Push the run of a training command once the context ends without an error, if its settings say so.
 
     Raises:
-        TrainingError: at once, where pushing could not work.
+        TrainingError: when the context begins, if the push could not work.
     """
     from . import distributed
 
@@ -63,10 +63,10 @@ def _check_can_push(repository: str) -> None:
 
 
 def push(folder: Path, repository: str, private: bool = False, branch: str | None = None) -> str:
-    """Push the model of a run, or the model in a folder, in one commit, its card rewritten to name the repository.
+    """Push the model of a run, or the model in a folder, in one commit. Its card then names the repository.
 
-    A run's history is brought up to date. Everything arrives in that commit or nothing does, so a push that was cut off
-    is simply repeated.
+    The history of a run is brought up to date first. Either everything arrives or nothing does, so that a push that was cut
+    off is simply repeated.
 
     Returns:
         The commit's address.
@@ -80,6 +80,8 @@ def push(folder: Path, repository: str, private: bool = False, branch: str | Non
 
     from models.hub import one_line
 
+    from .card import document
+
     folder = folder.expanduser()
     if not folder.is_dir():
         raise TrainingError(f"{folder} is no folder: give that of a run or of a model")
@@ -90,7 +92,11 @@ def push(folder: Path, repository: str, private: bool = False, branch: str | Non
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
         _copy_files(folder if is_model else folder / "model", copy, root=folder)
-        epochs = _check_model(copy, repository) if is_model else _document_run(folder, copy, repository)
+        if is_model:
+            epochs = _check_model(copy, repository)
+        else:
+            document(Record(folder), copy, location=repository)
+            epochs = Record(folder).epochs()[-1]["epoch"]
         api = HfApi()
         try:
             repository = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
@@ -121,18 +127,8 @@ def _copy_files(source: Path, target: Path, root: Path) -> None:
             raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _document_run(run: Path, copy: Path, repository: str) -> int:
-    """Write the card and the history of a run beside the copy of its model; returns its epochs."""
-    from .card import document
-
-    record = Record(run)
-    # The history is there only once a run has ended, and not at all in those from before it was written.
-    document(record, copy, location=repository)
-    return record.epochs()[-1]["epoch"]
-
-
 def _check_model(copy: Path, repository: str) -> int | None:
-    """Make sure that a copied model can be loaded, and have its card say from where; returns its epochs, where known."""
+    """Make sure that a copied model loads, and write the repository into its card; returns its epochs, if known."""
     from models.base import PretrainedModel
     from models.history import load_history
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: run.json (what it is, its settings, its command) and metrics.jsonl (a line a step)."""
+"""The record of a run: run.json (what it is, its settings, its command) and metrics.jsonl (its losses)."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from .settings import TrainingError
 
-# What run.json holds, the first three always.
+# What run.json holds; the first three are always there.
 _DESCRIPTION: dict[str, type | tuple[type, ...]] = {
     "kind": str,
     "command": str,
@@ -25,11 +25,7 @@ _DESCRIPTION: dict[str, type | tuple[type, ...]] = {
 
 
 class Record:
-    """The record in a run's folder, for whoever writes it and whoever reads it later.
-
-    Attributes:
-        description: the contents of run.json.
-    """
+    """Reads and writes the record in a run's folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -37,9 +33,10 @@ class Record:
 
     @property
     def description(self) -> dict[str, Any]:
-        """
+        """The contents of run.json.
+
         Raises:
-            TrainingError: there is none, or it is damaged.
+            TrainingError: there is no such file, or it is damaged.
         """
         try:
             description = json.loads(self._description_path.read_bytes())
@@ -57,12 +54,13 @@ class Record:
         return description
 
     def describe(self, description: dict[str, Any]) -> None:
+        """Write run.json."""
         write_whole(self._description_path, json.dumps(description, indent=2) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """A line for every step, with its losses, and one for every epoch, with "seconds" and its measurements.
+        """A line for each step, with its losses, and one for each finished epoch, with "seconds" and its measurements.
 
-        Lines that are damaged are left out, as the last one of a run that was killed may be.
+        Damaged lines are left out, such as the last line of a run that was killed.
         """
         return [values for _, values in self._lines()]
 
@@ -71,15 +69,16 @@ class Record:
         return [line for line in self.metrics() if "seconds" in line]
 
     def picture_path(self, series: str, epoch: int) -> Path:
-        """Where the picture of an epoch is, or will be: of "samples", "reconstructions" or "interpolations"."""
+        """Where the picture of an epoch is, or will be. Series: "samples", "reconstructions" or "interpolations"."""
         return self.folder / series / f"epoch-{epoch:04d}.png"
 
     def append(self, lines: list[dict[str, Any]]) -> None:
+        """Add lines to metrics.jsonl."""
         with open(self._metrics_path, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
     def forget_after(self, step: int, epoch: int) -> None:
-        """Drop what was written after a step of an unfinished epoch, and lines that are damaged."""
+        """Drop damaged lines, lines of steps after this one, and the lines of this epoch's end and later ones."""
         kept = [
             line
             for line, values in self._lines()
@@ -88,7 +87,7 @@ class Record:
         write_whole(self._metrics_path, b"".join(kept))
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        """Each whole line, and what it says."""
+        """Each sound line, as bytes and as values."""
         if not self._metrics_path.exists():
             return
         for line in self._metrics_path.read_bytes().splitlines(keepends=True):
@@ -107,7 +106,7 @@ def _is_number(value: Any) -> bool:
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file that a crash or a full disk leaves either as it was or whole."""
+    """Write a file so that a crash or a full disk leaves either the old file or the whole new one."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with open(temporary, "wb") as file:

@@ -4,9 +4,9 @@ run.json         what is being trained, its settings and its command
 metrics.jsonl    a line for every step, and one for every epoch's measurements
 checkpoint.pt    everything that resuming needs; replaced as a whole, never half written
 loss.png, samples/, reconstructions/, interpolations/
-snapshots/       models of every so many epochs, where --keep-epochs asks for them
-model/           as it stands on the Hub: load with from_pretrained, push with train.push; once the run ends or is
-                 stopped with training.json and epochs.webp, the history of its training
+snapshots/       copies of model/ after every --keep-epochs epochs
+model/           the model as it stands on the Hub, for from_pretrained and train.push; when the run ends or is stopped,
+                 the history of its training is added: training.json and epochs.webp
 """
 
 import copy
@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -33,13 +34,13 @@ from models.history import load_history
 from models.loading import one_line
 
 from . import distributed
-from .card import document, write_card
+from .card import check_kind, document, write_card
 from .data import Faces
 from .record import Record, write_whole
 from .settings import Settings, TrainingError
 
-# Of fewer faces than this an epoch by itself makes several passes over them, so many at most: one of a few steps is not
-# worth its pictures and its checkpoint.
+# Without --passes, an epoch makes as many passes as it takes to see this many faces, but at most so many passes: an epoch
+# of a few steps is not worth its pictures and its checkpoint.
 FACES_PER_EPOCH, MOST_PASSES = 5000, 50
 
 
@@ -48,11 +49,11 @@ class Position:
     """How far a run has come.
 
     Attributes:
-        epoch: the one that is running, from 1.
-        batch: batches of it that are done.
-        step: batches done in all.
-        images_seen: faces seen in all.
-        seconds: spent training, pauses left out.
+        epoch: the epoch that is running, from 1.
+        batch: how many of its batches are done.
+        step: how many batches are done in all.
+        images_seen: how many faces training has seen in all.
+        seconds: time spent training, without pauses.
     """
 
     epoch: int = 1
@@ -73,26 +74,24 @@ class Position:
 
 
 class Run:
-    """The output folder of one training run, held by one process at a time.
-
-    Use as a context, whose end lets the folder go.
+    """The output folder of one training run, held by one process at a time. Use it as a context.
 
     Args:
-        kind: what is trained, "gan" or "autoencoder".
+        kind: the command's name, such as "gan".
         settings: of the command. With `resume` they must be those of the run in the folder.
 
     Attributes:
-        epochs_before: how many the run was to have when it was last started.
+        settings: as the run goes on with them, the number of passes chosen.
+        epochs_before: how many epochs the run was to have when it was last started.
 
     Raises:
         TrainingError: the folder holds another run, or there is nothing to resume, or it cannot be written.
     """
 
     def __init__(self, kind: str, settings: Settings):
+        check_kind(kind)
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
         self.record, self.epochs_before = Record(self.folder), settings.epochs
-        self.labels: list[str] = []
-        self.crop: float | None = None  # How the faces were cropped, which the model tells.
         self._before: dict[str, Any] = {}
         self._checkpoint_path = self.folder / "checkpoint.pt"
         self._lock = FileLock(self.folder / ".lock")
@@ -101,10 +100,11 @@ class Run:
         try:
             if settings.resume:
                 self._before = self._last_description()
-                if type(epochs := self._before["settings"].get("epochs")) is int and epochs > 0:
+                before = self._before["settings"]
+                if type(epochs := before.get("epochs")) is int and epochs > 0:
                     self.epochs_before = epochs
-                if settings.passes is None:  # It chose them when it began.
-                    self.settings = replace(settings, passes=self._before["settings"].get("passes"))
+                if settings.passes is None:  # The run chose them when it began.
+                    self.settings = replace(settings, passes=before.get("passes"))
                 self._check_same_run()
             elif self.has_checkpoint:
                 raise TrainingError(
@@ -117,47 +117,36 @@ class Run:
         except OSError as error:
             raise TrainingError(f"--output {self.folder}: {error.strerror or error}") from error
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
     @property
     def has_checkpoint(self) -> bool:
         return self._checkpoint_path.exists()
 
-    def has_model(self) -> bool:
-        """Whether the model of the last finished epoch is there, and whole."""
+    def stale_model(self) -> str | None:
+        """Why the model in the folder must be written anew, in a few words; None where it need not be."""
         try:
-            return load(self.folder / "model") is not None
+            load(self.folder / "model")
         except (ValueError, OSError):
-            return False
+            return "gone or damaged"
+        now = getattr(self.settings, "average", None)
+        return "of another --average" if self._before.get("settings", {}).get("average", now) != now else None
 
-    def check_labels(self, labels: list[str]) -> None:
-        """
+    def begin(self, faces: Faces, labels: Sequence[str]) -> None:
+        """Write run.json. In a resumed run it is written anew, with the settings that may differ as they are now.
+
         Args:
-            labels: those that the model is made for.
+            labels: those of the data set that the model is made for.
 
         Raises:
-            TrainingError: they are not those that the run began with.
+            TrainingError: the run began with other labels, or with other faces from another data set.
         """
-        self.labels, before = labels, self._before.get("labels", labels)
-        if before != labels:
-            raise TrainingError(
-                f"--resume: the labels of {self.settings.dataset} have changed: the run in {self.folder} began with "
-                f"{', '.join(before) or 'none'}, and now there are {', '.join(labels) or 'none'}; restore them, or begin "
-                "anew in another --output"
-            )
-
-    def is_of_another_average(self) -> bool:
-        """Whether the model that is there averages weights over another share of the training than is asked for now."""
-        before, now = self._before.get("settings", {}), getattr(self.settings, "average", None)
-        return before.get("average", now) != now
-
-    def begin(self, faces: Faces) -> None:
-        """Write run.json, anew in a resumed run: it tells the settings that may differ as they are now.
-
-        The data set may have moved or been renamed. A run is on the same faces if the first of them are the same.
-
-        Raises:
-            TrainingError: --dataset is another, and so are its faces.
-        """
-        before, dataset = self._before, self.settings.dataset
+        before = self._before
+        self._check_same_labels(list(labels))
         passes = _passes_over(faces)
         if self.settings.passes is None:
             if passes > 1:
@@ -165,19 +154,6 @@ class Run:
             self.settings = replace(self.settings, passes=passes)
         # A card's command leaves out what it would choose by itself.
         told = replace(self.settings, passes=None) if self.settings.passes == passes else self.settings
-        count = faces.wait_for(self.settings.batch_size)
-        first_faces = zlib.crc32(faces[: min(count, self.settings.batch_size)].numpy().tobytes())
-        first_before = before.get("first_faces")
-        dataset_before = before.get("settings", {}).get("dataset", dataset)
-        if dataset_before != dataset:
-            if first_faces != first_before:
-                raise TrainingError(
-                    f"--resume: the run in {self.folder} has --dataset {dataset_before}, and the faces in {dataset} are "
-                    "others, as far as is known"
-                )
-            print(f"The run goes on with the same faces from {dataset}, no longer from {dataset_before}.")
-        elif first_before not in (None, first_faces):
-            print(f"The faces in {dataset} are no longer those that the run began with; it goes on with what is there.")
         device = self.settings.torch_device
         on_gpu = device.type == "cuda"
         lengthened = [self.epochs_before] if self.epochs_before != self.settings.epochs else []
@@ -190,44 +166,88 @@ class Run:
             "kind": self.kind,
             "command": command_of(f"train.{self.kind}", told),
             "settings": _jsonable(self.settings),
-            "dataset": _public_name(dataset),
-            "start_from": before.get("start_from") or _told(self.settings.start_from),
-            "first_faces": first_faces,
-            "labels": self.labels,
+            "dataset": _public_name(self.settings.dataset),
+            "start_from": before.get("start_from") or _describe_start(self.settings.start_from),
+            "first_faces": self._check_same_faces(faces),
+            "labels": list(labels),
             "epochs_before": [*before.get("epochs_before", []), *lengthened],
         }
         self.record.describe(description)
 
-    def picture_path(self, series: str, epoch: int) -> Path:
-        """Where the picture of an epoch goes; the folder of its series is there afterwards."""
-        path = self.record.picture_path(series, epoch)
-        path.parent.mkdir(exist_ok=True)
-        return path
-
     def save(self, position: Position, state: dict[str, Any]) -> None:
         """Write the checkpoint. A crash or a full disk at any moment leaves this one or the one before, whole."""
-        # By way of memory, since torch reports a failing disk as a RuntimeError like any other.
+        # Written to memory first, because torch reports a failing disk as a RuntimeError like any other.
         buffer = io.BytesIO()
         torch.save({"description": self.record.description, "position": asdict(position), "state": state}, buffer)
         write_whole(self._checkpoint_path, buffer.getbuffer())
 
     def load(self) -> tuple[Position, dict[str, Any] | None]:
-        """Where the run stands and the state to go on with, None for a run that has not begun.
+        """Where the run stands, and the state to go on with; None for a run that has not begun.
 
-        Metrics that were written after the checkpoint are dropped: their steps are about to be run again.
+        Metrics that were written after the checkpoint are dropped, because their steps are about to be run again.
         """
         position, state = Position(), None
         if self.has_checkpoint:
             checkpoint = self._read_checkpoint()
             position, state = Position(**checkpoint["position"]), checkpoint["state"]
-        elif len(self.record.epochs()) > 1:  # After one, a kill may have come before the first checkpoint.
+        elif len(self.record.epochs()) > 1:  # After one epoch, a kill may have come before the first checkpoint.
             raise TrainingError(f"{self._checkpoint_path} is gone: begin anew in another --output")
         self.record.forget_after(position.step, position.epoch)
         return position, state
 
+    def export(self, model: FaceModel, epoch: int, crop: float) -> None:
+        """Save the model of an epoch as it stands on the Hub: with its card, its losses and pictures that it generated.
+
+        Where the settings ask for it, a copy of the folder goes to snapshots/.
+
+        Args:
+            crop: the share of the shorter side of its training pictures that the model saw.
+        """
+        model.crop = crop
+        temporary, final = self.folder / "model.tmp", self.folder / "model"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            # No reconstructions: they show the data set's pixels, which nobody may redistribute.
+            if (self.folder / "loss.png").is_file():
+                shutil.copy(self.folder / "loss.png", temporary)
+            shutil.copy(self.record.picture_path("samples", epoch), temporary / "samples.png")
+            write_card(self.record, model, temporary, self._location)
+            halved(model).save_pretrained(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        if self.settings.keep_epochs and epoch % self.settings.keep_epochs == 0:
+            shutil.copytree(final, self.folder / "snapshots" / f"epoch-{epoch:04d}", dirs_exist_ok=True)
+
+    def document(self) -> None:
+        """Write the history of the training beside the model, once no epoch follows or the run is stopped."""
+        if distributed.is_main() and (self.folder / "model").is_dir():
+            try:
+                document(self.record, self.folder / "model", self._location)
+            except TrainingError as error:
+                print(f"The card and the history of the model are not written anew: {error}")
+
+    @property
+    def _location(self) -> str:
+        """Where the card says that the model is loaded from."""
+        return f"weights/{self.folder.name}"
+
+    def _last_description(self) -> dict[str, Any]:
+        """The contents of run.json or, where it is gone or damaged, the copy in the checkpoint."""
+        try:
+            return self.record.description
+        except TrainingError:
+            description = self._read_checkpoint().get("description") if self.has_checkpoint else None
+            if description is None:  # Early checkpoints held no copy.
+                raise
+            return description
+
     def _read_checkpoint(self) -> dict[str, Any]:
         try:
-            # PyTorch's files are archives that hold a checksum of every tensor, which its own reader ignores.
+            # PyTorch's files are zip archives with a checksum of every tensor, which PyTorch's own reader ignores.
             with zipfile.ZipFile(self._checkpoint_path) as archive:
                 if damaged := archive.testzip():
                     raise ValueError(f"the checksum of {damaged} is wrong")
@@ -243,61 +263,6 @@ class Run:
                 f"{self._checkpoint_path} is damaged, or no checkpoint: {one_line(error)}; begin anew in another --output"
             ) from error
 
-    def export(self, model: FaceModel, epoch: int) -> None:
-        """Save the model of an epoch as it stands on the Hub, with its card and pictures of what it generates, and in
-        snapshots/ too where this epoch's is to be kept."""
-        model.crop = self.crop
-        stored = halved(model)
-        temporary, final = self.folder / "model.tmp", self.folder / "model"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        try:
-            # Generated faces and losses only: reconstructions show the data set's pixels, which nobody may
-            # redistribute.
-            if (self.folder / "loss.png").is_file():
-                shutil.copy(self.folder / "loss.png", temporary)
-            shutil.copy(self.record.picture_path("samples", epoch), temporary / "samples.png")
-            write_card(self.record, model, temporary, self._location)
-            stored.save_pretrained(temporary)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
-        if self.settings.keep_epochs and epoch % self.settings.keep_epochs == 0:
-            shutil.copytree(final, self.folder / "snapshots" / f"epoch-{epoch:04d}", dirs_exist_ok=True)
-
-    def document(self) -> None:
-        """Complete the model's folder with the history of its training, once no epoch follows, or not now."""
-        if distributed.is_main() and (self.folder / "model").is_dir():
-            try:
-                document(self.record, self.folder / "model", self._location)
-            except TrainingError as error:
-                print(f"The card and the history of the model are not written anew: {error}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    @property
-    def _location(self) -> str:
-        """Where the card says that the model is loaded from."""
-        return f"weights/{self.folder.name}"
-
-    def _last_description(self) -> dict[str, Any]:
-        """That in run.json or, where it is gone or damaged, the copy in the checkpoint."""
-        try:
-            return self.record.description
-        except TrainingError:
-            if not self.has_checkpoint:
-                raise
-            description = self._read_checkpoint().get("description")
-            if description is None:  # A checkpoint from before it held one.
-                raise
-            return description
-
     def _check_same_run(self) -> None:
         if self._before["kind"] != self.kind:
             raise TrainingError(
@@ -309,9 +274,35 @@ class Run:
                 flag = f"--{name.replace('_', '-')}"
                 raise TrainingError(f"--resume: the run in {self.folder} has {flag} {before}, this command {value}")
 
+    def _check_same_labels(self, labels: list[str]) -> None:
+        before = self._before.get("labels", labels)
+        if before != labels:
+            raise TrainingError(
+                f"--resume: the labels of {self.settings.dataset} have changed: the run in {self.folder} began with "
+                f"{', '.join(before) or 'none'}, and now there are {', '.join(labels) or 'none'}; restore them, or begin "
+                "anew in another --output"
+            )
+
+    def _check_same_faces(self, faces: Faces) -> int:
+        """A checksum of the first faces. By it a run knows its data set, which may have moved or been renamed."""
+        settings, dataset = self._before.get("settings", {}), self.settings.dataset
+        count = faces.wait_for(self.settings.batch_size)
+        first_faces = zlib.crc32(faces[: min(count, self.settings.batch_size)].numpy().tobytes())
+        first_before, dataset_before = self._before.get("first_faces"), settings.get("dataset", dataset)
+        if dataset_before != dataset:
+            if first_faces != first_before:
+                raise TrainingError(
+                    f"--resume: the run in {self.folder} has --dataset {dataset_before}, and the faces in {dataset} are "
+                    "others, as far as is known"
+                )
+            print(f"The run goes on with the same faces from {dataset}, no longer from {dataset_before}.")
+        elif first_before not in (None, first_faces):
+            print(f"The faces in {dataset} are no longer those that the run began with; it goes on with what is there.")
+        return first_faces
+
 
 def _passes_over(faces: Faces) -> int:
-    """How many make an epoch, where nobody says."""
+    """How many passes over the faces make an epoch, where the settings do not say."""
     expected = faces.size_if_known()
     if expected is None or expected < FACES_PER_EPOCH:
         expected = faces.wait_for(FACES_PER_EPOCH)  # Exactly, without those that are damaged.
@@ -319,8 +310,11 @@ def _passes_over(faces: Faces) -> int:
 
 
 def halved(model: FaceModel) -> FaceModel:
-    """A copy to be stored, with weights in float16, which halves the files and moves no pixel by a whole grey level; they
-    load as float32. Running statistics keep float32, since a variance may be too small for float16."""
+    """A copy with weights in float16, to be stored.
+
+    That halves the file and changes no pixel by a whole grey level. Running statistics keep float32, because a variance
+    may be too small for float16.
+    """
     stored = copy.deepcopy(model)
     for parameter in stored.parameters():
         half = parameter.data.half()
@@ -330,12 +324,12 @@ def halved(model: FaceModel) -> FaceModel:
 
 
 def _jsonable(settings: Settings) -> dict[str, Any]:
-    # Through JSON and back, so that what was written compares equal with what is read: a tuple is a list there.
+    # Through JSON and back, where a tuple becomes a list: so settings compare equal with those read from a file.
     return json.loads(json.dumps(asdict(settings), default=str))
 
 
 def command_of(module: str, settings: Any) -> str:
-    """What trains this model anew, for its card: without what concerns this machine alone, and no folder's path."""
+    """The command that trains this model again, for its card: without settings of this machine, or a folder's path."""
     words = ["python", "-m", module]
     for field in fields(settings):
         value = getattr(settings, field.name)
@@ -350,26 +344,26 @@ def command_of(module: str, settings: Any) -> str:
 
 
 def _public_name(value: Any) -> str:
-    """A setting's value, but of a local folder no more than its name."""
+    """A setting's value in words; of a local folder, only its name."""
     if isinstance(value, (str, Path)) and Path(value).expanduser().is_dir():
         return f"path/to/{Path(value).expanduser().absolute().name}"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _told(start_from: str | None) -> str | None:
-    """The model that a run starts from, with how many images that saw, where its folder tells."""
+def _describe_start(start_from: str | None) -> str | None:
+    """The model that a run starts from, and how many images that model saw, where its folder tells."""
     if start_from is None:
         return None
     try:
         history = load_history(Path(start_from).expanduser())
-    except ValueError:  # It is the weights that matter.
+    except ValueError:  # A damaged history is no reason not to train.
         history = None
     seen = f", which saw {history.images_seen:,} images" if history else ""
     return f"{_public_name(start_from)}{seen}"
 
 
 def _commit() -> str | None:
-    """The commit of this code, None outside a checkout."""
+    """The commit of this code; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

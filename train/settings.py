@@ -264,7 +264,7 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
 
 
 def printable(text: str) -> str:
-    """A text without what no terminal or file should get, which is escaped: control characters, bytes that are no UTF-8."""
+    """A text with escapes for control characters, and for the bytes of file names that are no UTF-8."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

@@ -1,24 +1,22 @@
 // Controls from their declarations in page.json.
 
-import { button, h } from "./dom.js";
+import { button, foreign, h } from "./dom.js";
 import { check } from "./values.js";
 
 let made = 0;
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
 
-// Of a field: {element, value}; `change` is called with each new value of the visitor's.
+// The field of a control: {element, input, value}. `change` is called with each new value of the visitor's.
 export function field(control, change, options = {}) {
   const about = { ...control, ...options };
-  if (about.kind === "choice") return about.choices.length > 4 ? list(about, change) : radios(about, change);
-  if (about.kind === "number") return about.most > 1e6 ? seed(about, change) : slider(about, change);
-  return text(about, change);
+  if (about.kind === "choice") return list(about, change);
+  return about.kind === "number" && about.most <= 1e6 ? slider(about, change) : box(about, change);
 }
 
-// A group that is folded until it is opened.
-export const fold = (summary, ...children) => h("details", { class: "fold" }, h("summary", {}, summary), ...children);
+export const fold = (summary, ...children) => h("details.fold", [h("summary", summary), children]);
 
-// Which of some elements a key of the ARIA patterns leads to, `columns` of them in a row; null for any other key.
+// The element among `count` that a key of the ARIA patterns leads to, `columns` of them in a row; null for other keys.
 export function keyed(event, index, count, columns = count) {
   const to = {
     ArrowRight: (index + 1) % count,
@@ -33,8 +31,8 @@ export function keyed(event, index, count, columns = count) {
   return to;
 }
 
-// Buttons among which the arrow keys, Home and End move, as one stop of the tab key. `show` takes new ones, each with a
-// `data-key` by which the focus finds it again.
+// Buttons that are one stop of the tab key: the arrow keys, Home and End move among them. `show` replaces them; the
+// focus goes to the one with the same `data-key`.
 export function toolbar(about) {
   const element = h("div", { ...about, role: "toolbar" });
   const buttons = () => [...element.querySelectorAll("button")];
@@ -45,69 +43,71 @@ export function toolbar(about) {
     if (to !== null) buttons()[to].focus();
   });
   const show = (...children) => {
-    const focused = element.contains(document.activeElement) && document.activeElement.dataset.key;
-    const last = buttons().find(({ tabIndex }) => tabIndex === 0)?.dataset.key;
+    const hadFocus = element.contains(document.activeElement);
+    const key = buttons().find(({ tabIndex }) => tabIndex === 0)?.dataset.key;
     element.replaceChildren(...children);
-    rest(buttons().find(({ dataset }) => dataset.key === last) ?? buttons()[0]);
-    if (focused)
-      buttons()
-        .find(({ dataset }) => dataset.key === focused)
-        ?.focus();
+    const stop = buttons().find(({ dataset }) => dataset.key === key) ?? buttons()[0];
+    rest(stop);
+    if (hadFocus) stop?.focus();
   };
   return { element, show };
 }
 
 const labelled = (about, id, ...children) =>
-  h("div", { class: `field ${about.class ?? ""}` }, h("label", { for: id }, about.label), ...children);
+  h("div.field", { class: about.class }, [h("label", { for: id }, foreign(about.label)), children]);
 
-function valued(element, input, read = (value) => value, write = (value) => value) {
-  return {
-    element,
-    input,
-    get value() {
-      return read(input.value);
-    },
-    set value(value) {
-      input.value = write(value);
-    },
-  };
-}
+// What `field` returns: its value is what `read` says, and `show` shows another.
+const control = (element, input, read, show) => ({
+  element,
+  input,
+  get value() {
+    return read();
+  },
+  set value(value) {
+    show(value);
+  },
+});
 
+// `shown` has other words for some of the choices.
 function list(about, change) {
   const id = `field-${made++}`;
-  const options = about.choices.map((name) => h("option", { value: name }, name));
-  const select = h("select", { id, onchange: () => change(select.value) }, options);
-  select.value = about.value;
-  return valued(labelled(about, id, select), select);
+  const options = about.choices.map((value) => h("option", { value }, about.shown?.[value] ?? value));
+  const input = h("select", { id, onchange: () => change(input.value) }, options);
+  const show = (value) => (input.value = value);
+  show(about.value);
+  return control(labelled(about, id, input), input, () => input.value, show);
 }
 
-// `shown` has words for the values, where they have none.
-function radios(about, change) {
-  const name = `field-${made++}`;
-  const inputs = about.choices.map((value) =>
-    h("input", { type: "radio", name, value, id: `${name}-${value}`, onchange: () => change(value) }),
-  );
-  const element = h(
-    "fieldset",
-    { class: "field" },
-    h("legend", {}, about.label),
-    h(
-      "div",
-      { class: "segments" },
-      inputs.map((input) => [input, h("label", { for: input.id }, about.shown?.[input.value] ?? input.value)]),
-    ),
-  );
-  const control = {
-    element,
-    get value() {
-      return inputs.find((input) => input.checked)?.value;
-    },
-    set value(value) {
-      for (const input of inputs) input.checked = input.value === value;
-    },
+// A box for a number or a text. What is written there and cannot be had gives way to what was there before. With `roll`
+// there is a button beside it that writes a seed.
+function box(about, change) {
+  const { kind, least, most, step } = about;
+  const isNumber = kind === "number";
+  const id = `field-${made++}`;
+  const limits = isNumber ? { min: least, max: most, step, inputmode: "numeric" } : { maxlength: most };
+  const input = h("input", { type: isNumber ? "number" : "text", id, ...limits, spellcheck: "false" });
+  const show = (value) => (input.value = input.defaultValue = value);
+  const take = (value) => {
+    show(value);
+    change(value);
   };
-  control.value = about.value;
-  return control;
+  input.addEventListener("change", () => {
+    const value = attempt(about, input.value);
+    if (value === null) show(input.defaultValue);
+    else take(value);
+  });
+  show(about.value);
+  const roll = about.roll && button("Another", () => take(`${randomSeed()}`), { "aria-label": about.roll });
+  const element = labelled(about, id, roll ? h("div.with-button", input, roll) : input);
+  return control(element, input, () => (isNumber ? Number(input.value) : input.value), show);
+}
+
+function attempt(about, text) {
+  try {
+    return check(about, text);
+  } catch {
+    return null;
+  }
 }
 
 // A range, filled from 0 where that lies within it, and a small box for the exact number. With `scale` the range runs
@@ -118,82 +118,36 @@ export function slider(about, change) {
   const id = `field-${made++}`;
   const [start, end] = [scale.to(least), scale.to(most)];
   const range = h("input", { type: "range", id, min: start, max: end, step: scale.steps ?? step });
-  const box = h("input", { type: "number", min: least, max: most, step, "aria-label": `${about.label}, exactly` });
+  const exact = h("input", { type: "number", min: least, max: most, step, "aria-label": `${about.label}, exactly` });
   const share = (value) => `${(100 * (scale.to(value) - start)) / (Number(range.max) - start)}%`;
-  const tell = (value) => {
+  const show = (value, position = scale.to(value)) => {
+    range.value = position;
+    exact.value = value;
     range.setAttribute("aria-valuetext", value.toLocaleString("en"));
     const zero = Math.max(least, 0);
     range.style.setProperty("--low", share(Math.min(value, zero)));
     range.style.setProperty("--high", share(Math.max(value, zero)));
   };
-  const show = (value) => {
-    range.value = scale.to(value);
-    box.value = value;
-    tell(value);
+  const take = (value, position) => {
+    show(value, position);
+    change(value);
   };
-  const control = {
-    element: labelled(about, id, box, range),
-    input: range,
-    get value() {
-      return Number(box.value);
-    },
-    set value(value) {
-      show(value);
-    },
-    // The most that can be chosen for now.
-    set most(value) {
-      range.max = box.max = value;
-    },
-  };
-  range.addEventListener("input", () => {
-    box.value = scale.from(Number(range.value));
-    tell(Number(box.value));
-    change(Number(box.value));
+  const value = () => Number(exact.value);
+  range.addEventListener("input", () => take(scale.from(Number(range.value)), range.value));
+  range.addEventListener("keydown", (event) => {
+    const by = scale.step && { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const moved = Number((value() + by * scale.step(value())).toFixed(1));
+    take(Math.min(most, Math.max(least, moved)));
   });
-  if (scale.step) {
-    range.addEventListener("keydown", (event) => {
-      const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-      if (!by) return;
-      event.preventDefault();
-      const value = Number(box.value) + by * scale.step(Number(box.value));
-      show(Math.min(most, Math.max(least, Number(value.toFixed(1)))));
-      change(Number(box.value));
-    });
-  }
-  box.addEventListener("change", () => {
-    try {
-      show(check({ ...about, most: Number(box.max) }, box.value));
-      change(Number(box.value));
-    } catch {
-      show(scale.from(Number(range.value)));
-    }
+  exact.addEventListener("change", () => {
+    const written = attempt({ ...about, most: Number(exact.max) }, exact.value);
+    if (written === null) show(scale.from(Number(range.value)));
+    else take(written);
   });
   show(about.value);
-  return control;
-}
-
-function seed(about, change) {
-  const id = `field-${made++}`;
-  const box = h("input", { type: "number", id, min: about.least, max: about.most, step: 1, inputmode: "numeric" });
-  let last = (box.value = about.value);
-  box.addEventListener("change", () => {
-    try {
-      last = check(about, box.value);
-      change(last);
-    } catch {
-      box.value = last;
-    }
-  });
-  return valued(labelled(about, id, box), box, Number, (value) => (last = value));
-}
-
-// With `roll` there is a button beside it that writes a seed.
-function text(about, change) {
-  const id = `field-${made++}`;
-  const box = h("input", { type: "text", id, maxlength: about.most, spellcheck: "false" });
-  box.value = about.value;
-  box.addEventListener("change", () => change(box.value));
-  const roll = button("Another", () => change((box.value = String(randomSeed()))), { "aria-label": about.roll });
-  const row = about.roll ? h("div", { class: "with-button" }, box, roll) : box;
-  return valued(labelled(about, id, row), box);
+  // The most that can be chosen for now.
+  const limit = (most) => (range.max = exact.max = most);
+  return Object.assign(control(labelled(about, id, exact, range), range, value, show), { limit });
 }

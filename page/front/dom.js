@@ -3,18 +3,18 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "line", "polyline", "rect", "text"]);
 
-// An element. Attributes that begin with "on" are listeners; those that are null, undefined or false are left out.
-export function h(tag, attributes = {}, ...children) {
+// An element: `h("p.note", { id }, "Text")`, with a class after the dot. Attributes may be left out. Those that begin with
+// "on" are listeners; those that are null, undefined or false are left out.
+export function h(kind, ...content) {
+  const [tag, ...classes] = kind.split(".");
   const element = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  const attributes = content[0]?.constructor === Object ? content.shift() : {};
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) {
-      element.setAttribute(name, value === true ? "" : value);
-    }
+    else if (![null, undefined, false].includes(value)) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(
-    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
-  );
+  if (classes.length) element.classList.add(...classes);
+  element.append(...content.flat(Infinity).filter((child) => ![null, undefined, false].includes(child)));
   return element;
 }
 
@@ -26,7 +26,7 @@ export const button = (label, onclick, attributes = {}) =>
 export const shown = (number) => `${number}`.replace("-", "−");
 
 // What a stranger wrote, kept from turning the text around it.
-export const foreign = (text) => h("bdi", {}, text);
+export const foreign = (text) => h("bdi", text);
 
 export function download(content, name) {
   const address = typeof content === "string" ? content : URL.createObjectURL(content);

@@ -1,27 +1,20 @@
 // NumPy's `default_rng([seed, stream])`: the same numbers from the same seed, as models/latents.py draws them.
 
 /** `count` numbers of `standard_normal(count, dtype=float32)`, from the stream of normal numbers. */
-export function normals(seed, count) {
-  const generator = new Generator(seed, 0);
-  return Float32Array.from({ length: count }, () => generator.normal());
-}
+export const normals = (seed, count) => drawn(Float32Array, count, new Pcg64(seed, 0), "normal");
 
 /** `count` numbers of `random(count, dtype=float32)`, from the stream of bits. */
-export function uniforms(seed, count) {
-  const generator = new Generator(seed, 2);
-  return Float32Array.from({ length: count }, () => generator.uniform());
-}
+export const uniforms = (seed, count) => drawn(Float32Array, count, new Pcg64(seed, 2), "uniform");
 
 /** `count` numbers of `random(count)`, from the stream of indices. */
-export function doubles(seed, count) {
-  const generator = new Generator(seed, 3);
-  return Float64Array.from({ length: count }, () => generator.double());
-}
+export const doubles = (seed, count) => drawn(Float64Array, count, new Pcg64(seed, 3), "double");
 
-// PCG64: a linear congruential generator of 128 bits, its output XSL-RR (O'Neill 2014).
+const drawn = (Kind, count, random, method) => Kind.from({ length: count }, () => random[method]());
+
+// A linear congruential generator of 128 bits, its output XSL-RR (O'Neill 2014).
 const MULTIPLIER = 0x2360ed051fc65da44385df649fccf645n;
 
-class Generator {
+class Pcg64 {
   constructor(seed, stream) {
     const [a, b, c, d, e, f, g, h] = seedSequence([seed, stream], 8).map(BigInt);
     const whole = (...words) => words.reduce((sum, word) => (sum << 32n) | word);

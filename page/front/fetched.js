@@ -10,6 +10,16 @@ class Failure extends Error {
   }
 }
 
+/** What `make` promises, kept in a map by its key. It is made again after it has failed. */
+export function once(kept, key, make) {
+  if (!kept.has(key)) {
+    const made = make();
+    kept.set(key, made);
+    made.catch(() => kept.delete(key));
+  }
+  return kept.get(key);
+}
+
 /**
  * A file's bytes, or those from `part.from` to `part.to` of a file of `part.size`: {bytes: Uint8Array, version: what
  * the server calls this state of the file, isWhole: whether it sent all where a part was asked for}.
@@ -19,7 +29,7 @@ class Failure extends Error {
 export async function fetched(address, { what = "What draws the faces", part, cache, progress = () => {} } = {}) {
   for (const pause of [...PAUSES, null]) {
     try {
-      return await once(address, what, part, cache, progress);
+      return await attempt(address, what, part, cache, progress);
     } catch (error) {
       if (!error.mayPass || pause === null || navigator.onLine === false) throw error;
     }
@@ -27,7 +37,7 @@ export async function fetched(address, { what = "What draws the faces", part, ca
   }
 }
 
-async function once(address, what, part, cache, progress) {
+async function attempt(address, what, part, cache, progress) {
   const silence = new AbortController();
   let timer;
   const heard = () => {
@@ -43,17 +53,25 @@ async function once(address, what, part, cache, progress) {
     const { ok, status } = response;
     if (!ok) throw new Failure(what, `the server answers ${status}`, status >= 500 || status === 429);
     const isWhole = status !== 206;
-    const said = response.headers.get("Content-Range"); // Not every server lets a page of another read it.
-    if (part && !isWhole && said && said !== `bytes ${part.from}-${part.to - 1}/${part.size}`) {
-      throw new Failure(what, `the server sends another part of it, ${said.slice(0, 60)}`);
+    const range = response.headers.get("Content-Range"); // Not every server lets a page of another read it.
+    if (part && !isWhole && range && range !== `bytes ${part.from}-${part.to - 1}/${part.size}`) {
+      throw new Failure(what, `the server sends another part of it, ${range.slice(0, 60)}`);
     }
     why = "the connection broke off";
     const size = part && (isWhole ? part.size : part.to - part.from);
-    const bytes = await received(response, size, (...counts) => {
-      heard();
-      progress(...counts);
+    const total = size ?? Number(response.headers.get("Content-Length"));
+    let done = 0;
+    const counted = new TransformStream({
+      transform(chunk, controller) {
+        heard();
+        done += chunk.length;
+        if (size && done > size) controller.terminate();
+        else controller.enqueue(chunk);
+        progress(done, Math.max(done, total));
+      },
     });
-    if (!bytes) throw new Failure(what, `${size} bytes were expected, and others came`);
+    const bytes = new Uint8Array(await new Response(response.body.pipeThrough(counted)).arrayBuffer());
+    if (size && done !== size) throw new Failure(what, `${size} bytes were expected, and others came`);
     return { bytes, version: response.headers.get("ETag") ?? response.headers.get("Last-Modified"), isWhole };
   } catch (error) {
     if (error instanceof Failure) throw error;
@@ -61,20 +79,4 @@ async function once(address, what, part, cache, progress) {
   } finally {
     clearTimeout(timer);
   }
-}
-
-// A response's bytes; none where `size` is told and they are more or less.
-async function received(response, size, progress) {
-  const total = size ?? Number(response.headers.get("Content-Length"));
-  const chunks = [];
-  let done = 0;
-  for (const reader = response.body.getReader(); ; progress(done, Math.max(done, total))) {
-    const { value } = await reader.read();
-    if (!value) break;
-    chunks.push(value);
-    done += value.length;
-    if (size && done > size) return void (await reader.cancel());
-  }
-  if (size && done < size) return null;
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }

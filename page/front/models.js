@@ -1,26 +1,21 @@
 // What the page knows of a model, and its latents: the same as models/base.py and its subclasses make of a seed.
 
 import { doubles, normals, uniforms } from "./draws.js";
+import { once } from "./fetched.js";
 import { Weights, float32 } from "./weights.js";
 
 const round = Math.fround;
 
-// What a model's latents depend on besides the prior's numbers, and the sizes of it: n attributes, k components.
+// The tensors that a model's latents depend on, besides the prior's numbers.
 const TENSORS = {
-  "attribute-generator": { attribute_bias: ["n"], attribute_weight: ["n", "n"] },
-  "perceptual-autoencoder": {
-    mixture_logits: ["k"],
-    mixture_means: ["k", "latent"],
-    mixture_roots: ["k", "latent", "latent"],
-    directions: ["n", "latent"],
-  },
+  "attribute-generator": ["attribute_bias", "attribute_weight"],
+  "perceptual-autoencoder": ["mixture_logits", "mixture_means", "mixture_roots", "directions"],
 };
-const MOST = { "attribute-generator": 1, "perceptual-autoencoder": 1e6 };
 
 /** Latents are Float32Arrays, `latentSize` numbers for each face, face after face. */
 export class Model {
   #tensors = null;
-  #ready = null;
+  #promised = new Map();
 
   /** `about` is a model's entry in page.json; `base` the address of the page's root. */
   constructor(about, base) {
@@ -41,31 +36,11 @@ export class Model {
 
   /** Load what its latents need, before `sample` and `withAttributes`. */
   ready() {
-    this.#ready ??= this.#load().catch((error) => {
-      this.#ready = null; // So that it can be tried again.
-      throw error;
+    return once(this.#promised, "tensors", async () => {
+      const names = TENSORS[this.kind] ?? [];
+      const loaded = names.length ? await this.weights.tensors(names) : [];
+      this.#tensors = Object.fromEntries([...loaded].map(([name, tensor]) => [name, float32(tensor)]));
     });
-    return this.#ready;
-  }
-
-  async #load() {
-    const wanted = TENSORS[this.kind] ?? {};
-    const names = Object.keys(wanted);
-    if (!names.length) return;
-    const loaded = await this.weights.tensors(names);
-    const sizes = { n: this.attributes.length, k: loaded.get(names[0]).shape[0], latent: this.latentSize };
-    for (const name of names) {
-      const shape = wanted[name].map((size) => sizes[size]);
-      if (`${loaded.get(name).shape}` !== `${shape}`) {
-        throw new Error(`The weights of the ${this.name} are of another model: ${name} is not ${shape.join(" x ")}.`);
-      }
-    }
-    this.#tensors = Object.fromEntries(names.map((name) => [name, float32(loaded.get(name))]));
-  }
-
-  get #parts() {
-    if (TENSORS[this.kind] && !this.#tensors) throw new Error(`The ${this.name} is still being loaded.`);
-    return this.#tensors;
   }
 
   /** `count` latents of a seed; moving the mean moves the same faces, and bits stay as they are. */
@@ -90,7 +65,7 @@ export class Model {
     const uniform = uniforms(seed, count * this.discreteSize);
     const bits = uniform.map((u) => (u < 0.5 ? -1 : 1));
     if (this.kind !== "attribute-generator") return bits;
-    const { attribute_bias: bias, attribute_weight: weight } = this.#parts;
+    const { attribute_bias: bias, attribute_weight: weight } = this.#tensors;
     for (let at = 0; at < bits.length; at += this.discreteSize) {
       for (let i = 0; i < bias.length; i++) {
         let logit = bias[i];
@@ -102,7 +77,7 @@ export class Model {
   }
 
   #mixture(seed, count, noise, mean, variance) {
-    const { mixture_logits: logits, mixture_means: means, mixture_roots: roots } = this.#parts;
+    const { mixture_logits: logits, mixture_means: means, mixture_roots: roots } = this.#tensors;
     const size = this.latentSize;
     const most = Math.max(...logits);
     const shares = Array.from(logits, (logit) => Math.exp(logit - most));
@@ -128,15 +103,10 @@ export class Model {
     const changed = z.slice();
     for (const [name, value] of Object.entries(values)) {
       const index = this.attributes.indexOf(name);
-      const most = MOST[this.kind] ?? 0;
-      if (index < 0) throw new Error(`The ${this.name} has no attribute ${name.slice(0, 60)}.`);
-      if (!(Math.abs(value) <= most)) throw new Error(`${name} must be a number between ${-most} and ${most}.`);
+      const direction = this.discreteSize ? null : this.#row(this.#tensors.directions, index);
       for (const row of this.#rows(changed)) {
-        if (this.discreteSize) row[this.continuousSize + index] = value;
-        else {
-          const direction = this.#row(this.#parts.directions, index);
-          for (let i = 0; i < row.length; i++) row[i] += round(round(value) * direction[i]);
-        }
+        if (!direction) row[this.continuousSize + index] = value;
+        else row.forEach((number, i) => (row[i] = number + round(round(value) * direction[i])));
       }
     }
     return changed;
@@ -144,9 +114,6 @@ export class Model {
 
   /** The same faces with some bits held: for each "+", "-", or "." where it stays as it is. */
   holdBits(z, bits) {
-    if (bits.length !== this.discreteSize || /[^-+.]/.test(bits)) {
-      throw new Error(`Bits must be ${this.discreteSize} characters, each "+", "-" or ".".`);
-    }
     const held = z.slice();
     for (const row of this.#rows(held)) {
       [...bits].forEach((bit, i) => {
@@ -161,8 +128,6 @@ export class Model {
    * `discrete`: bits are "relaxed" (pass through all values between), "switched" in the middle, or "held".
    */
   interpolate(start, end, steps, way = "straight", discrete = "relaxed") {
-    if (!(Number.isInteger(steps) && steps >= 2)) throw new Error("A path has 2 steps or more.");
-    if (!["relaxed", "switched", "held"].includes(discrete)) throw new Error(`Bits cannot be ${discrete} on a path.`);
     const path = new Float32Array(steps * this.latentSize);
     const size = this.continuousSize;
     const centre = way === "spherical" ? round(this.priorMean) : 0;

@@ -1,7 +1,11 @@
 // Faces as files that say what they are.
 
 import { h } from "./dom.js";
-import { countOf, faceOf, SIDE, canvas, paint } from "./views.js";
+import { SIDE, canvas, countOf, faceOf, paint } from "./views.js";
+
+// Of a picture that is saved, and by how much a GIF's frames are larger than faces.
+const SAVED_SIDE = 512;
+const SCALE = 4;
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
@@ -11,18 +15,18 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
 export function checksum(bytes) {
   let crc = ~0;
   for (const byte of bytes) crc = TABLE[(crc ^ byte) & 255] ^ (crc >>> 8);
-  return ~crc;
+  return ~crc >>> 0;
 }
 
 // A face's pixels, enlarged, as a PNG that holds texts by name, in chunks of international text (PNG specification,
 // 11.3.3.4).
-export async function pngWith(pixels, texts, { side = 512, smooth = true } = {}) {
-  const [face, large] = [canvas(), h("canvas", { width: side, height: side })];
+export async function pngWith(pixels, texts, { smooth = true } = {}) {
+  const [face, large] = [canvas(), h("canvas", { width: SAVED_SIDE, height: SAVED_SIDE })];
   paint(face, pixels);
   const context = large.getContext("2d");
   context.imageSmoothingEnabled = smooth;
   context.imageSmoothingQuality = "high";
-  context.drawImage(face, 0, 0, side, side);
+  context.drawImage(face, 0, 0, SAVED_SIDE, SAVED_SIDE);
   const blob = await new Promise((resolve) => large.toBlob(resolve, "image/png"));
   const chunks = Object.entries(texts).map(([name, text]) => {
     const content = new TextEncoder().encode(`iTXt${name}\0\0\0\0\0${text}`);
@@ -36,47 +40,43 @@ export async function pngWith(pixels, texts, { side = 512, smooth = true } = {})
   return new Blob([blob.slice(0, afterHeader), ...chunks, blob.slice(afterHeader)], { type: "image/png" });
 }
 
+const latin = (bytes) => new TextDecoder("latin1").decode(bytes);
+
 // A PNG's texts by name, as the page and Pillow write them; none of any other file.
 export function textsOf(bytes) {
-  const texts = Object.create(null); // A name may be any word, "constructor" too.
+  const texts = new Map();
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (bytes.length < 8 || view.getUint32(0) !== 0x89504e47) return texts;
   for (let at = 8; at + 12 <= bytes.length;) {
     const end = at + 8 + view.getUint32(at);
-    const kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    const kind = latin(bytes.subarray(at + 4, at + 8));
     const content = bytes.subarray(at + 8, end);
     const name = content.indexOf(0);
     // A tEXt chunk is a name, 0 and the text; an iTXt chunk has two flags and two more names between.
-    if (kind === "tEXt") texts[latin(content.subarray(0, name))] = latin(content.subarray(name + 1));
+    if (kind === "tEXt") texts.set(latin(content.subarray(0, name)), latin(content.subarray(name + 1)));
     if (kind === "iTXt" && !content[name + 1]) {
       const text = content.indexOf(0, content.indexOf(0, name + 3) + 1) + 1;
-      texts[latin(content.subarray(0, name))] = new TextDecoder().decode(content.subarray(text));
+      texts.set(latin(content.subarray(0, name)), new TextDecoder().decode(content.subarray(text)));
     }
     at = end + 4;
   }
   return texts;
 }
 
-const latin = (bytes) => new TextDecoder("latin1").decode(bytes);
-
-// A walk of faces, there and back again, as an endless GIF of 256 x 256.
-export async function gif(pixels, scale = 4, delay = 80) {
+// Faces there and back again as an endless GIF of 256 x 256, so many milliseconds each.
+export async function gif(pixels, delay) {
   const { GIFEncoder, quantize, applyPalette } = await import("./vendor/gifenc.js");
   const encoder = GIFEncoder();
   const count = countOf(pixels);
   const order = [...Array(count).keys(), ...Array.from({ length: count - 2 }, (_, i) => count - 2 - i)];
-  const side = SIDE * scale;
+  const side = SIDE * SCALE;
   for (const index of order) {
     const face = faceOf(pixels, index).slice(); // The encoder reads the whole of a buffer.
     const palette = quantize(face, 256);
     // Made before it is enlarged, which is then done by repeating its numbers.
     const small = applyPalette(face, palette);
-    const large = new Uint8Array(side * side);
-    for (let y = 0; y < side; y++) {
-      for (let x = 0; x < side; x++) {
-        large[y * side + x] = small[Math.floor(y / scale) * SIDE + Math.floor(x / scale)];
-      }
-    }
+    const place = (i) => Math.floor(i / side / SCALE) * SIDE + Math.floor((i % side) / SCALE);
+    const large = Uint8Array.from({ length: side * side }, (_, i) => small[place(i)]);
     encoder.writeFrame(large, side, side, { palette, delay, repeat: 0 });
   }
   encoder.finish();

@@ -4,39 +4,47 @@ import { field } from "./controls.js";
 import { h } from "./dom.js";
 import { firstOf } from "./links.js";
 import { complaint } from "./values.js";
+import { facesAt } from "./views.js";
 
-// Who waits for less than this sees nothing of it.
+// Who waits for less than so many milliseconds sees nothing of it.
 const BUSY_AFTER = 300;
 
 export class Tab {
+  drawing = null; // A promise, while that goes on.
+  isAskedAgain = false;
+  #controller = null; // Of what is drawn.
+  #models = ""; // What it draws with.
+
   constructor(page, { name, title, controls }) {
     Object.assign(this, { page, name, title, controls });
-    this.settings = firstOf({ controls });
+    this.settings = firstOf(controls);
     this.fields = {};
     this.problem = h("div");
-    this.element = h(
-      "section",
-      { role: "tabpanel", id: `tab-${name}`, "aria-labelledby": `open-${name}` },
-      h("h2", { class: "unseen" }, title),
+    this.element = h("section", { role: "tabpanel", id: `tab-${name}`, "aria-labelledby": `open-${name}` }, [
+      h("h2.unseen", title),
       this.problem,
-    );
+    ]);
   }
 
-  // The field of one of the settings, made here.
+  control(name) {
+    return this.controls.find((control) => control.name === name);
+  }
+
+  // Make the field of one of the settings.
   field(name, options = {}) {
-    const control = this.controls.find((control) => control.name === name);
-    const shown = { ...control, value: this.settings[name] };
-    this.fields[name] = field(shown, (value) => this.set({ [name]: value }), options);
+    const control = { ...this.control(name), value: this.settings[name] };
+    this.fields[name] = field(control, (value) => this.set({ [name]: value }), options);
     return this.fields[name].element;
   }
 
-  // Take settings, show them in their fields, and draw anew.
+  // Take settings of the visitor's, and draw anew.
   set(values) {
     this.take(values);
     this.page.touched(this);
-    this.wish();
+    this.redraw();
   }
 
+  // Take settings, and show them in their fields.
   take(values) {
     Object.assign(this.settings, values);
     for (const [name, value] of Object.entries(values)) {
@@ -62,45 +70,49 @@ export class Tab {
     return this.model ? [this.model] : [];
   }
 
-  // Faces of latents; null where newer ones, or another model's, were asked for since.
-  async decode(model, z, by = this) {
-    return this.models.includes(model) ? this.page.decoder.decode(model.name, z, { by }) : null;
-  }
-
   // Whether the tab shows what it shows first, whatever some of its settings are.
   isFirst(whatever = []) {
-    const first = Object.entries(firstOf(this));
+    const first = Object.entries(firstOf(this.controls));
     return first.every(([name, value]) => whatever.includes(name) || this.settings[name] === value);
   }
 
   // The faces that came along for that; null for anything else.
-  async first(name, whatever) {
-    const came = this.isFirst(whatever) && this.models.every(({ about }) => about.first !== false);
-    return came ? this.page.first(name) : null;
+  async first(name, signal, whatever) {
+    if (!this.isFirst(whatever) || this.models.some(({ about }) => about.first === false)) return null;
+    const faces = await facesAt(new URL(`front/first/${name}.webp`, this.page.base)).catch(() => null);
+    signal?.throwIfAborted();
+    return faces;
   }
 
-  // Draw once; while that goes on, only the last of all further wishes counts. One for other models does not wait for
-  // those that are on their way.
-  wish() {
-    this.again = true;
-    if (`${this.models.map(({ name }) => name)}` !== this.drawn) this.abandon?.();
-    this.drawing ??= this.#drawWishes().finally(() => (this.drawing = null));
+  // Draw. While that goes on, only the last of all further requests counts. One for other models, or that `isOther`,
+  // does not wait for what goes on.
+  redraw({ isOther = this.#models !== this.#names } = {}) {
+    this.isAskedAgain = true;
+    if (isOther) this.#controller?.abort();
+    this.drawing ??= this.#drawUntilDone().finally(() => (this.drawing = null));
     return this.drawing;
   }
 
-  async #drawWishes() {
+  get #names() {
+    return this.models.map(({ name }) => name).join();
+  }
+
+  async #drawUntilDone() {
     const busy = setTimeout(() => this.element.setAttribute("aria-busy", "true"), BUSY_AFTER);
-    while (this.again) {
-      this.again = false;
-      this.drawn = `${this.models.map(({ name }) => name)}`;
+    while (this.isAskedAgain) {
+      this.isAskedAgain = false;
+      this.#models = this.#names;
+      this.#controller = new AbortController();
+      const { signal } = this.#controller;
+      const aborted = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
       try {
-        await Promise.race([this.draw(), new Promise((resolve) => (this.abandon = resolve))]);
+        await Promise.race([this.draw(signal), aborted]);
         this.problem.replaceChildren();
       } catch (error) {
-        this.problem.replaceChildren(complaint(error.message));
+        if (!signal.aborted) this.problem.replaceChildren(complaint(error.message));
       }
-      // A frame for each drawing: the hand that moves a slider is heard between them.
-      if (this.again) await new Promise(requestAnimationFrame);
+      // A frame for each drawing: the pointer that moves a slider is heard between them.
+      if (this.isAskedAgain) await new Promise(requestAnimationFrame);
     }
     clearTimeout(busy);
     this.element.removeAttribute("aria-busy");

@@ -37,51 +37,39 @@ const STEPS = [
 export class Tour {
   constructor(page) {
     this.page = page;
-    this.element = h("aside", { class: "tour", hidden: true, "aria-label": "Tour", tabindex: -1 });
-    const steps = STEPS.map((step, index) =>
-      h(
-        "li",
-        {},
-        this.link(index, h("span", { class: "picture", style: `--step: ${index}` }), `${index + 1}. ${step.title}`),
-      ),
-    );
-    this.steps = h(
-      "nav",
-      { class: "steps", "aria-label": "Tour" },
-      h("h2", {}, "A tour in four steps"),
-      h("ol", {}, steps),
-    );
+    this.element = h("aside.tour", { hidden: true, "aria-label": "Tour", tabindex: -1 });
+    const steps = STEPS.map(({ title }, index) => {
+      const picture = h("span.picture", { style: `--step: ${index}` });
+      return h("li", this.link(index, picture, `${index + 1}. ${title}`));
+    });
+    this.steps = h("nav.steps", { "aria-label": "Tour" }, [h("h2", "A tour in four steps"), h("ol", steps)]);
   }
 
   // All values of a step: where it says nothing they are as the tab is first.
   values(index) {
     const { tab, values } = STEPS[index];
-    return { ...firstOf(this.page.tab(tab)), ...values };
+    return { ...firstOf(this.page.tab(tab).controls), ...values };
   }
 
   link(index, ...content) {
-    const { name, controls } = this.page.tab(STEPS[index].tab);
     const onclick = (event) => {
       event.preventDefault();
       this.go(index);
     };
-    return h("a", { href: `?${linkOf({ name, controls, settings: this.values(index) })}`, onclick }, ...content);
+    const query = linkOf(this.page.tab(STEPS[index].tab), this.values(index));
+    return h("a", { href: `?${query}`, onclick }, content);
   }
 
   go(index) {
-    this.page.go(STEPS[index].tab, this.values(index));
+    const { tab, title, said } = STEPS[index];
+    this.page.open(tab, { values: this.values(index) });
     const next = STEPS[index + 1];
     this.element.replaceChildren(
-      h("p", {}, h("strong", {}, `${index + 1} of ${STEPS.length}. ${STEPS[index].title}. `), STEPS[index].said),
-      h(
-        "p",
-        { class: "actions" },
-        next && this.link(index + 1, `Next: ${next.title}`),
-        button("End the tour", () => this.end()),
-      ),
+      h("p", [h("strong", `${index + 1} of ${STEPS.length}. ${title}. `), said]),
+      h("p.actions", [next && this.link(index + 1, `Next: ${next.title}`), button("End the tour", () => this.end())]),
     );
     this.element.hidden = false;
-    this.at = STEPS[index].tab;
+    this.at = tab;
     this.element.focus({ preventScroll: true }); // It is read aloud.
     this.page.element.scrollIntoView({ block: "start" });
   }

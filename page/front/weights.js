@@ -1,22 +1,20 @@
 // A model's tensors by name, out of its safetensors file: in parts where the server gives parts, checked against the
 // hashes that page.json tells, and kept for the next visit where the browser keeps things.
 
-import { fetched } from "./fetched.js";
+import { fetched, once } from "./fetched.js";
 
 // The file is read in whole blocks of this size. The first holds the header and, in most files, the small tensors behind
 // it.
 const BLOCK = 2 ** 18;
-const MOST_HEADER_BYTES = 1e6;
 
 const BYTES_OF = { F64: 8, F32: 4, F16: 2, BF16: 2 };
 
 const CACHE = "latent-faces-weights";
 
 export class Weights {
-  #first = null;
-  #whole = null;
+  #promised = new Map(); // The header and the first block.
+  #whole = null; // The file, from a server that gives no parts.
   #version = null;
-  #header = null;
 
   /**
    * `about` is a model's in page.json, {name, weights: {url, size, blocks}}: the url changes when the file does, `blocks`
@@ -34,16 +32,15 @@ export class Weights {
    * `progress` is called with the bytes that are there, and how many there will be.
    */
   async tensors(names, progress = () => {}) {
-    this.#header ??= this.#readHeader();
-    const { start, entries } = await this.#header.catch((error) => {
-      this.#header = null; // So that it can be tried again.
-      throw error;
-    });
+    const { start, entries } = await once(this.#promised, "header", () => this.#readHeader());
     const places = names.map((name) => this.#place(name, entries, start)).sort((a, b) => a.from - b.from);
     const spans = [];
-    for (const { from, to } of places) {
+    let end = start;
+    for (const { name, from, to } of places) {
+      if (from < end) throw this.#damaged(`${name} overlaps another tensor`);
+      end = to;
       const last = spans.at(-1);
-      if (last && from <= last.to + BLOCK) last.to = Math.max(last.to, to);
+      if (last && from <= last.to + BLOCK) last.to = to;
       else spans.push({ from, to });
     }
     const total = spans.reduce((sum, { from, to }) => sum + to - from, 0);
@@ -63,45 +60,34 @@ export class Weights {
   }
 
   async #readHeader() {
-    if (!(this.size >= 8)) throw this.#damaged("it is empty");
     const length = Number(new DataView((await this.#read(0, 8)).slice().buffer).getBigUint64(0, true));
-    if (length > Math.min(MOST_HEADER_BYTES, this.size - 8)) throw this.#damaged("its header is too long");
-    let entries = null;
-    try {
-      entries = JSON.parse(new TextDecoder().decode(await this.#read(8, 8 + length)));
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-    }
-    if (!entries || typeof entries !== "object") throw this.#damaged("its header is no JSON object");
-    const spans = Object.entries(entries).map(([name, entry]) => [name, ...(entry?.data_offsets ?? [])]);
-    spans.sort((a, b) => a[1] - b[1] || a[2] - b[2]);
-    spans.forEach(([name, from], i) => {
-      if (i && from < spans[i - 1][2]) throw this.#damaged(`${spans[i - 1][0]} and ${name} overlap`);
-    });
-    return { start: 8 + length, entries };
+    const header = JSON.parse(new TextDecoder().decode(await this.#read(8, 8 + length)));
+    return { start: 8 + length, entries: new Map(Object.entries(header)) };
   }
 
   #place(name, entries, start) {
-    const { dtype: type, shape, data_offsets: offsets } = (Object.hasOwn(entries, name) && entries[name]) || {};
-    if (!type) throw this.#damaged(`it has no ${name}`);
-    const [from, to] = whole(offsets) && offsets.length === 2 ? offsets : [0, -1];
-    const numbers = whole(shape) ? shape.reduce((product, size) => product * size, 1) : NaN;
-    if (to - from !== numbers * BYTES_OF[type] || start + to > this.size) {
+    if (!entries.has(name)) throw this.#damaged(`it has no ${name}`);
+    const { dtype: type, shape, data_offsets: offsets } = entries.get(name);
+    const [from, to] = offsets.map((offset) => start + offset);
+    const numbers = shape.reduce((product, size) => product * size, 1);
+    if (to - from !== numbers * BYTES_OF[type] || to > this.size) {
       throw this.#damaged(`${name} is not where its header says`);
     }
-    return { name, type, shape, from: start + from, to: start + to };
+    return { name, type, shape, from, to };
   }
 
   // The bytes between two places. `progress` is called with how many of them, and of some around them, are there.
   async #read(from, to, progress = () => {}) {
     const end = Math.min(BLOCK, this.size);
-    this.#first ??= await this.#checked(0, end, () => {});
-    if (to <= end) return this.#first.subarray(from, to);
-    const [first, last] = [Math.floor(from / BLOCK) * BLOCK, Math.min(Math.ceil(to / BLOCK) * BLOCK, this.size)];
-    if (first) return (await this.#checked(first, last, progress)).subarray(from - first, to - first);
+    const head = await once(this.#promised, "first block", () => this.#checked(0, end));
+    if (to <= end) return head.subarray(from, to);
+    const first = Math.max(end, Math.floor(from / BLOCK) * BLOCK);
+    const last = Math.min(Math.ceil(to / BLOCK) * BLOCK, this.size);
+    const rest = await this.#checked(first, last, progress);
+    if (from >= end) return rest.subarray(from - first, to - first);
     const bytes = new Uint8Array(to - from);
-    bytes.set(this.#first.subarray(from));
-    bytes.set((await this.#checked(end, last, progress)).subarray(0, to - end), end - from);
+    bytes.set(head.subarray(from));
+    bytes.set(rest.subarray(0, to - end), end - from);
     return bytes;
   }
 
@@ -145,7 +131,8 @@ export class Weights {
   }
 
   #changed() {
-    this.#first = this.#whole = this.#version = this.#header = null;
+    this.#promised.clear();
+    this.#whole = this.#version = null;
     const sentence = "came damaged, or have changed since this page was opened. Load the page again.";
     return new Error(`The weights of the ${this.name} ${sentence}`);
   }
@@ -172,8 +159,6 @@ function half(word) {
   const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
   return (word >> 15 ? -1 : 1) * (exponent < 31 ? size : fraction ? NaN : Infinity);
 }
-
-const whole = (numbers) => Array.isArray(numbers) && numbers.every((n) => Number.isSafeInteger(n) && n >= 0);
 
 // There is no Cache Storage without a secure context, nor where the visitor forbids it, and it may be full.
 async function remembered(key) {

@@ -3,11 +3,11 @@
 import gradio as gr
 import numpy as np
 
-from .. import pictures, story
+from .. import labels, pictures
+from ..catalog import MODELS, load
 from ..controls import Attributes, Number, Text
+from ..endpoints import Endpoint, Tab, gallery, in_its_words, model_choice, png, seed
 from ..recipe import MAX_FACES, MAX_TEMPERATURE, Recipe
-from ..zoo import MODELS, load
-from . import Endpoint, Tab, gallery, in_its_words, model_choice, png, seed
 
 
 def tab() -> Tab:
@@ -42,12 +42,12 @@ def generate(
     """Draw faces of 64 x 64 pixels from a model's own prior. The same arguments always give the same faces.
 
     Args:
-        model: its name on the page, such as "GAN", whose faces are the sharpest.
+        model: its name on the page, such as "GAN".
         seed: a whole number from 0 to 4,294,967,295.
         count: how many faces, from 1 to 64.
         temperature: multiplies the standard deviation of the draws: 1 is the prior, less gives more typical faces.
         bits: for the GANs, 50 characters that hold the bits: "+", "-", or "." for a bit that is drawn; empty for none.
-        attributes: what all faces are to have or not, for the models that know attributes: a line such as
+        attributes: that every face is given or not, for the models that know attributes: a line such as
             "Smiling, no Eyeglasses", or a mapping such as {"Smiling": true, "Eyeglasses": false}. The faces are those
             that the seed gives without it, otherwise unchanged.
 
@@ -59,14 +59,16 @@ def generate(
 
     attributes = in_its_words(model, attributes)
     faces = drawing.generate(model, seed, count, temperature, bits, attributes)
-    recipes = (Recipe(seed, number, temperature, bits, attributes) for number in range(1, len(faces) + 1))
-    files = [png(face, **story.signature(model, recipe)) for face, recipe in zip(faces, recipes)]
+    files = [
+        png(face, **Recipe(seed, number, temperature, bits, attributes).metadata(model))
+        for number, face in enumerate(faces, start=1)
+    ]
     return files, {"diversity": round(pictures.diversity(faces), 2)}
 
 
 def flip_bit(
     seed: int, count: int, temperature: float, bits: str, bit: int, model: str, attributes: str
-) -> tuple[list, list, dict[str, float | str]]:
+) -> tuple[list[str], list[str], dict[str, float | str]]:
     """Show what one bit of a GAN's latent changes: the same faces with it at -1 and at +1.
 
     Args:
@@ -76,7 +78,7 @@ def flip_bit(
         bits: 50 characters that hold the other bits: "+", "-", or "." for a bit that is drawn; empty for none.
         bit: which bit, from 1 to 50.
         model: "GAN", or "Attribute GAN", most of whose bits have names.
-        attributes: what all faces are to have, as for generate.
+        attributes: that every face is given or not, as for generate.
 
     Returns:
         The faces with the bit at -1, the faces with it at +1, and the mean absolute difference in grey levels with
@@ -85,6 +87,7 @@ def flip_bit(
     from .. import drawing
 
     off, on = drawing.flip_bit(model, seed, count, temperature, bits, bit, in_its_words(model, attributes))
-    change = np.abs(on.astype(int) - off).mean()
-    numbers: dict[str, float | str] = {"change": round(float(change), 2), "name": drawing.bit_name(model, bit)}
-    return list(map(png, off)), list(map(png, on)), numbers
+    change = round(float(np.abs(on.astype(int) - off).mean()), 2)
+    names = load(model).attributes
+    name = labels.title(names[bit - 1]) if bit <= len(names) else f"bit {bit}"
+    return list(map(png, off)), list(map(png, on)), {"change": change, "name": name}

@@ -1,14 +1,16 @@
 """A walk between two faces."""
 
 from functools import partial
-from typing import get_args
+from typing import Literal, get_args
 
 import gradio as gr
 
-from .. import pictures, story
+from .. import pictures
 from ..controls import Choice, Number, Photograph, Text
-from ..story import Discrete, Way
-from . import Endpoint, Tab, file, gallery, model_choice, png
+from ..endpoints import Endpoint, Tab, file, gallery, model_choice, png
+
+Way = Literal["straight", "spherical"]
+Discrete = Literal["relaxed", "switched", "held"]
 
 
 def tab() -> Tab:
@@ -17,7 +19,7 @@ def tab() -> Tab:
         Text("a", "A: seed, or seed/face", "0", first="0/4"),
         Text("b", "B: seed, or seed/face", "1", first="0/6"),
         Text("c", "C: seed, or seed/face", "2", first="0/16"),  # For the map, which programs have no use for.
-        Number("steps", "Pictures on the way", 11, least=2, most=story.MAX_STEPS),
+        Number("steps", "Pictures on the way", 11, least=2, most=21),
         Choice("way", "Way", "straight", get_args(Way)),
         Choice("discrete", "Switches on the way", "relaxed", get_args(Discrete)),
         Photograph("image_a", "A: a photograph instead"),
@@ -60,6 +62,5 @@ def interpolate(
     """
     from .. import drawing
 
-    path = drawing.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
-    walk = file(pictures.gif(path.smooth_faces), "walk.gif")
-    return list(map(png, path.faces)), walk, {"notes": path.notes}
+    faces, smooth_faces, notes = drawing.interpolate(model, (a, b), (image_a, image_b), steps, way, discrete)
+    return list(map(png, faces)), file(pictures.gif(smooth_faces), "walk.gif"), {"notes": notes}

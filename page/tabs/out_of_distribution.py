@@ -4,10 +4,16 @@ from typing import Any
 
 import gradio as gr
 
-from .. import pictures, story
+from .. import pictures
+from ..catalog import MODELS, load
 from ..controls import Choice, Number
-from ..zoo import MODELS
-from . import Endpoint, Tab, gallery, png, seed, title_of
+from ..endpoints import Endpoint, Tab, gallery, png, seed, title_of
+from ..records import face_share
+
+MAX_MEAN = 100.0
+
+# The models of the reports' experiment, which are given the same draws from the prior of the second.
+EXPERIMENT = ("Plain autoencoder", "Shifted autoencoder")
 
 # The choice of all models at once, among their names.
 ALL = "All of them"
@@ -15,7 +21,7 @@ ALL = "All of them"
 
 def tab() -> Tab:
     controls = (
-        Number("mean", "Push all numbers by", 0, least=-story.MAX_MEAN, most=story.MAX_MEAN, step=0.1),
+        Number("mean", "Push all numbers by", 0, least=-MAX_MEAN, most=MAX_MEAN, step=0.1),
         seed(),
         Number("faces", "Faces of each", 6, least=1, most=16),
         Choice("models", "Model", ALL, [ALL, *MODELS], first=title_of("matched-autoencoder")),
@@ -23,7 +29,7 @@ def tab() -> Tab:
     *arguments, _ = controls
     endpoints = [
         Endpoint(out_of_distribution, arguments, {**dict.fromkeys(MODELS, gallery), "numbers": gr.JSON}),
-        Endpoint(experiment, [seed()], {**dict.fromkeys(story.EXPERIMENT, gallery), "numbers": gr.JSON}),
+        Endpoint(experiment, [seed()], {**dict.fromkeys(EXPERIMENT, gallery), "numbers": gr.JSON}),
     ]
     return Tab("out-of-distribution", "Out of distribution", controls, endpoints)
 
@@ -48,12 +54,12 @@ def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
 
     galleries, numbers = [], {}
     for name in MODELS:
-        draws = drawing.out_of_distribution(name, mean, seed, count)
-        galleries.append(list(map(png, draws.faces)))
-        share = story.face_share(name, mean)
+        faces = drawing.out_of_distribution(name, mean, seed, count)
+        galleries.append(list(map(png, faces)))
+        prior, share = load(name), face_share(name, mean)
         numbers[name] = {
-            "diversity": round(draws.diversity, 2),
-            "distance": round(draws.distance, 2),
+            "diversity": round(pictures.diversity(faces), 2),
+            "distance": round(abs(mean - prior.prior_mean) / prior.prior_variance**0.5, 2),
             "measured_face_share": share if share is None else round(share, 3),
         }
     return [*galleries, numbers]
@@ -68,9 +74,9 @@ def experiment(seed: int) -> tuple[list[str], list[str], dict[str, float]]:
     Returns:
         The plain autoencoder's faces, the shifted one's, and the diversity of each: grey levels between two faces.
     """
-    from .. import drawing
+    from .. import networks
 
-    results = drawing.experiment(seed)
-    diversity = {name: round(pictures.diversity(faces), 2) for name, faces in results.items()}
-    plain, shifted = (list(map(png, faces)) for faces in results.values())
-    return plain, shifted, diversity
+    z = networks.load(EXPERIMENT[1]).sample_latent(16, seed=seed)
+    faces = {name: networks.decode(name, z) for name in EXPERIMENT}
+    plain, shifted = ([png(face) for face in drawn] for drawn in faces.values())
+    return plain, shifted, {name: round(pictures.diversity(drawn), 2) for name, drawn in faces.items()}

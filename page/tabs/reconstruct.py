@@ -5,9 +5,9 @@ from typing import Any
 import gradio as gr
 
 from .. import labels, pictures
+from ..catalog import autoencoders, directions, load, with_attributes
 from ..controls import Attributes, Number, Photograph
-from ..zoo import autoencoders, directions, load, with_attributes
-from . import Endpoint, Tab, gallery, png
+from ..endpoints import Endpoint, Tab, gallery, png
 
 
 def tab() -> Tab:
@@ -17,7 +17,7 @@ def tab() -> Tab:
         for name in directions()
     ]
     image = Photograph("image", "A face")
-    # None waits in the queue: whoever finds others before them is told so.
+    # No call waits in the queue: a program that finds others before it is told so.
     endpoint = Endpoint(reconstruct, [image, Attributes()], {"faces": gallery, "numbers": gr.JSON}, at_once=None)
     return Tab("reconstruct", "Your photo", [*sliders, image], [endpoint])
 
@@ -27,33 +27,30 @@ def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str
 
     Args:
         image: a photograph: any common format; a JPEG of at most 51 megapixels, others of 24.
-        attributes: what the face is to have more or less of, from -3 to 3: a line such as "Smiling=1.5, no Bangs", or a
-            mapping such as {"Smiling": 1.5, "Bangs": -1}. 1 is by what faces differ that have an attribute from those
-            that do not. Empty for the reconstructions alone.
+        attributes: that the face is given more or less of, from -3 to 3: a line such as "Smiling=1.5, no Bangs", or a
+            mapping such as {"Smiling": 1.5, "Bangs": -1}. 1 is the average difference between faces with the attribute
+            and faces without. Empty for the reconstructions alone.
 
     Returns:
         The 64 x 64 crop that the networks see, each autoencoder's version of it and, where attributes were asked for,
         the version with these, by each autoencoder that knows them, all with captions; and the numbers
         of faces found, a note on the crop, and each version's PSNR in decibels (more is closer).
     """
-    from .. import drawing
+    from .. import drawing, networks
 
     if image is None:
         raise ValueError("There is no image: send a photograph of a face.")
-    moves = dict[str, float]()
-    if attributes:
-        knowing = [name for name in autoencoders() if name in with_attributes()]
-        if not knowing:
-            raise ValueError("No autoencoder here knows attributes: leave them out.")
-        for name in knowing:
-            moves |= labels.read(attributes, load(name))
+    knowing = [name for name in autoencoders() if attributes and name in with_attributes()]
+    if attributes and not knowing:
+        raise ValueError("No autoencoder here knows attributes: leave them out.")
+    moves = {name: labels.read(attributes, load(name)) for name in knowing}
     seen = drawing.see(image)
-    aligned, results = seen.aligned, drawing.reconstruct(seen)
-    shown = [(png(pictures.pixels_of(aligned.image)), "What the networks see")]
-    shown += [(png(result.face), f"{name}: {result.psnr:.1f} dB") for name, result in results.items()]
-    if attributes:
-        wishes = labels.write(moves)
-        moved = drawing.with_attributes(seen.latents, moves)
-        shown += [(png(face), f"{name}, moved: {wishes}") for name, face in moved.items()]
-    psnr = {name: round(result.psnr, 2) for name, result in results.items()}
-    return shown, {"faces": aligned.faces, "note": aligned.note, "psnr": psnr}
+    crop = pictures.pixels_of(seen.aligned.image)
+    faces = {name: networks.decode(name, z)[0] for name, z in seen.latents.items()}
+    psnr = {name: round(pictures.psnr(face, crop), 2) for name, face in faces.items()}
+    shown = [(png(crop), "What the networks see")]
+    shown += [(png(face), f"{name}: {psnr[name]:.1f} dB") for name, face in faces.items()]
+    for name, values in moves.items():
+        z = networks.load(name).with_attributes(seen.latents[name], values)
+        shown.append((png(networks.decode(name, z)[0]), f"{name}, moved: {labels.write(values)}"))
+    return shown, {"faces": seen.aligned.faces, "note": seen.aligned.note, "psnr": psnr}

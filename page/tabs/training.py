@@ -4,10 +4,10 @@ from typing import Any
 
 import gradio as gr
 
-from .. import story
+from .. import records
+from ..catalog import load_all
 from ..controls import Number
-from ..zoo import load_all
-from . import Endpoint, Tab, gallery, model_choice, png
+from ..endpoints import Endpoint, Tab, gallery, model_choice, png
 
 
 def tab() -> Tab:
@@ -27,6 +27,6 @@ def training(model: str, epoch: int) -> tuple[list[str], dict[str, Any]]:
         The faces, slightly compressed, as training kept them; and the number of epochs, the command that trained the
         model, its loss curves, each point a mean over some steps, the last of which is given, and a note.
     """
-    found = story.history(model)
-    faces = list(map(png, story.training(model, epoch)))
+    found = records.history(model)
+    faces = list(map(png, records.training(model, epoch)))
     return faces, {"epochs": found.epochs, "command": found.command, "losses": found.losses, "note": found.note}

@@ -8,7 +8,10 @@ const FACE_BYTES = 4 * 64 * 64;
 export const MOST = 16;
 const TOGETHER = 4;
 
-const TILES = 64; // As in kernel.c.
+const tilesOf = (channels) => 16 * channels + 16; // As in kernel.c.
+
+// Pictures from this side on are computed in tiles of 4 x 4: fewer products than with tiles of 2 x 2, but more weights.
+const LARGE = 8;
 
 const toEight = (count) => Math.ceil(count / 8) * 8;
 const product = (sizes) => sizes.reduce((product, size) => product * size, 1);
@@ -82,31 +85,38 @@ export async function openDecoder(module, layers, tensors) {
     const [inputs, outputs] = shapeOf(layer);
     if (inputs % 8 || outputs % 8) throw new Error(`${layer.name} is of ${inputs} x ${outputs}, no multiples of 8`);
     const { scale, bias } = affine(layer, outputs);
-    const weights = kernel.room(36 * inputs * outputs);
+    const size = side < LARGE ? 2 : 4;
+    const weights = kernel.room(4 * (size + 1) ** 2 * inputs * outputs);
     store(layer);
-    kernel.fold_up(stored, inputs, outputs, put(scale), weights);
+    kernel.fold_up(stored, size, inputs, outputs, put(scale), weights);
     const picture = kernel.room(TOGETHER * (side + 2) ** 2 * inputs);
-    const made = { side, inputs, outputs, weights, biases: put(bias), picture };
+    const made = { size, side, inputs, outputs, weights, biases: put(bias), picture };
     side *= 2;
     return made;
   });
   const isUp = last.kind === "last_up";
   if (side !== (isUp ? 32 : 64)) throw new Error(`${last.name} is of pictures of ${side} x ${side}`);
   const inputs = ups.at(-1).outputs;
+  const taps = isUp ? 16 : 9;
+  const n = toEight(3 * taps);
+  const lastWeights = kernel.room(inputs * n);
   store(last);
-  const lastWeights = kernel.room(64 * inputs);
-  kernel.fold_last(stored, inputs, Number(isUp), lastWeights);
+  const by = isUp ? [48, 16, 1] : [9, 9 * inputs, 1];
+  kernel.pack(stored, inputs, inputs, 3 * taps, n, 3, ...by, put([1, 1, 1]), lastWeights);
   const lastBiases = put([...read(`${last.name}.bias`), 0]);
+  const products = kernel.room((side + 2) ** 2 * n + 1);
   const area = (side + 2) ** 2 * inputs;
   const lastPicture = kernel.room(TOGETHER * area);
-  const [v, m] = ["inputs", "outputs"].map((of) => kernel.room(9 * TILES * Math.max(...ups.map((up) => up[of]))));
+  const most = (count) => Math.max(...ups.map(count));
+  const v = kernel.room(most(({ size, inputs }) => (size + 2) ** 2 * tilesOf(inputs)));
+  const m = kernel.room(most(({ size, outputs }) => (size + 1) ** 2 * tilesOf(outputs)));
   const faces = kernel.room(MOST * 64 * 64);
 
   return (z, count) => {
     floats(latents, MOST * latentSize)
       .fill(0)
       .set(z);
-    const rows = Math.ceil(count / 4) * 4;
+    const rows = Math.ceil(count / 2) * 2;
     let x = latents;
     for (const { k, n, weights, biases, output, isRelu } of dense) {
       kernel.dense(x, rows, k, weights, biases, n, output, Number(isRelu));
@@ -115,13 +125,13 @@ export async function openDecoder(module, layers, tensors) {
     for (let from = 0; from < count; from += TOGETHER) {
       const together = Math.min(TOGETHER, count - from);
       border(from, together);
-      ups.forEach(({ side, inputs, outputs, weights, biases, picture }, i) => {
+      ups.forEach(({ size, side, inputs, outputs, weights, biases, picture }, i) => {
         const y = ups[i + 1]?.picture ?? lastPicture;
-        kernel.up(picture, together, side, inputs, outputs, weights, biases, y, v, m);
+        kernel.up(picture, size, together, side, inputs, outputs, weights, biases, y, v, m);
       });
       for (let i = 0; i < together; i++) {
-        const layer = isUp ? kernel.last_up : kernel.last_conv;
-        layer(lastPicture + 4 * i * area, inputs, lastWeights, lastBiases, faces + (from + i) * FACE_BYTES);
+        const to = faces + (from + i) * FACE_BYTES;
+        kernel.last(lastPicture + 4 * i * area, side, inputs, lastWeights, lastBiases, n, products, to);
       }
     }
     return new Uint8ClampedArray(kernel.memory.buffer, faces, count * FACE_BYTES).slice();

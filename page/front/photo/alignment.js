@@ -1,10 +1,10 @@
-// A photograph in the framing of the faces that the models learned from, as models/alignment.py frames it, whose comments
-// say where its constants come from.
+// A photograph in the framing of the faces that the models learned from, as models/alignment.py frames it. The comments
+// there say where the constants come from.
 
+import { SIDE } from "../views.js";
 import { detect } from "./detector.js";
 import { middle, part, resized, sampled, turned } from "./pictures.js";
 
-const SIDE = 64;
 const LANDMARKS = [
   [23.24, 33.49],
   [41.15, 33.48],
@@ -20,63 +20,39 @@ const LEAST_FRAMED_FACE = 80;
 const SURE_PROBABILITY = 0.99;
 const SECOND_LOOKS = 3;
 
-/** A turn, a scale and a shift: points [x, y] of one picture, in pixels from the top left corner, to those of another. */
-export class Similarity {
-  /** Points are multiplied, as complex numbers, by a + bi, and then shifted by x + yi. */
-  constructor(a, b = 0, x = 0, y = 0) {
-    Object.assign(this, { a, b, x, y });
-  }
+// A turn, a scale and a shift are a DOMMatrix: from points [x, y] of one picture, in pixels from the top left corner, to
+// those of another.
+const moved = ({ a, b, c, d, e, f }, [x, y]) => [a * x + c * y + e, b * x + d * y + f];
 
-  /** The one that takes points closest to targets: weighted least squares. */
-  static fit(points, targets, weights) {
-    const total = weights.reduce((sum, weight) => sum + weight);
-    const mean = (all) => [0, 1].map((axis) => all.reduce((sum, at, i) => sum + weights[i] * at[axis], 0) / total);
-    const [centre, target] = [mean(points), mean(targets)];
-    let [a, b, squares] = [0, 0, 0];
-    points.forEach(([px, py], i) => {
-      const [x, y] = [px - centre[0], py - centre[1]];
-      const [u, v] = [targets[i][0] - target[0], targets[i][1] - target[1]];
-      a += weights[i] * (x * u + y * v);
-      b += weights[i] * (x * v - y * u);
-      squares += weights[i] * (x * x + y * y);
-    });
-    const turn = new Similarity(a / squares, b / squares);
-    const [x, y] = turn.apply(centre);
-    return new Similarity(turn.a, turn.b, target[0] - x, target[1] - y);
-  }
-
-  apply([x, y]) {
-    return [this.a * x - this.b * y + this.x, this.b * x + this.a * y + this.y];
-  }
-
-  then(other) {
-    const { a, b } = other;
-    return new Similarity(a * this.a - b * this.b, a * this.b + b * this.a, ...other.apply([this.x, this.y]));
-  }
-
-  get scale() {
-    return Math.hypot(this.a, this.b);
-  }
-
-  /** Degrees counter-clockwise, from -180 to 180. */
-  get angle() {
-    return (-Math.atan2(this.b, this.a) * 180) / Math.PI;
-  }
-
-  get inverse() {
-    const squares = this.scale ** 2;
-    const turn = new Similarity(this.a / squares, -this.b / squares);
-    const [x, y] = turn.apply([-this.x, -this.y]);
-    return new Similarity(turn.a, turn.b, x, y);
-  }
+/** The one that takes points closest to targets: weighted least squares. */
+export function fit(points, targets, weights) {
+  const total = weights.reduce((sum, weight) => sum + weight);
+  const mean = (all) => [0, 1].map((axis) => all.reduce((sum, at, i) => sum + weights[i] * at[axis], 0) / total);
+  const [centre, target] = [mean(points), mean(targets)];
+  let [a, b, squares] = [0, 0, 0];
+  points.forEach(([px, py], i) => {
+    const [x, y] = [px - centre[0], py - centre[1]];
+    const [u, v] = [targets[i][0] - target[0], targets[i][1] - target[1]];
+    a += weights[i] * (x * u + y * v);
+    b += weights[i] * (x * v - y * u);
+    squares += weights[i] * (x * x + y * y);
+  });
+  const turn = new DOMMatrix([a, b, -b, a, 0, 0].map((value) => value / squares));
+  const toTarget = new DOMMatrix().translate(...target);
+  return toTarget.multiply(turn).translate(-centre[0], -centre[1]);
 }
 
-/** A picture's largest face, upright: {seen: a picture of 64 x 64, faces: how many were found, angle}. */
+/**
+ * A picture's largest face, upright: {seen: a picture of 64 x 64, faces: how many were found, angle: degrees by which the
+ * face was turned counter-clockwise}.
+ */
 export async function align(decoder, picture) {
   if (picture.width === SIDE && picture.height === SIDE) return { seen: picture, faces: 0, angle: 0 };
   const found = await find(decoder, picture);
   if (!found) return { seen: middle(picture, SIDE), faces: 0, angle: 0 };
-  return { seen: framed(picture, found.toFrame), faces: found.faces, angle: found.toFrame.angle };
+  const { a, b } = found.toFrame;
+  const angle = (-Math.atan2(b, a) * 180) / Math.PI;
+  return { seen: framed(picture, found.toFrame), faces: found.faces, angle };
 }
 
 /** The face in a picture that is where it was in the one before, by `toFrame` then; null if it is not. */
@@ -95,12 +71,14 @@ export async function find(decoder, picture, turns = [0, 1, 3, 2]) {
   let best = null;
   for (const quarters of turns) {
     const view = turned(copy, quarters);
-    const [a, b] = [[1, 0], [0, -1], [-1, 0], [0, 1]][quarters]; // prettier-ignore
-    const [x, y] = new Similarity(a, b).apply([copy.width / 2, copy.height / 2]);
-    const turn = new Similarity(a, b, view.width / 2 - x, view.height / 2 - y);
+    const turn = new DOMMatrix()
+      .translate(view.width / 2, view.height / 2)
+      .rotate(-90 * quarters)
+      .translate(-copy.width / 2, -copy.height / 2)
+      .scale(scale);
     const found = await detect(decoder, view, LEAST_FACE);
     for (const [rank, { landmarks }] of found.slice(0, SECOND_LOOKS).entries()) {
-      const toFrame = new Similarity(scale).then(turn).then(Similarity.fit(landmarks, LANDMARKS, WEIGHTS));
+      const toFrame = fit(landmarks, LANDMARKS, WEIGHTS).multiply(turn);
       const second = await lookAgain(decoder, picture, toFrame);
       if (!second) continue;
       if (!best || second.probability > best.probability) best = { ...second, faces: found.length - rank };
@@ -114,35 +92,35 @@ export async function find(decoder, picture, turns = [0, 1, 3, 2]) {
 // A second look, at the face turned and framed: its landmarks are more exact, and what is no face shows.
 async function lookAgain(decoder, picture, toFrame) {
   const centre = (SIDE / 2) * (1 - 1 / SURROUNDINGS);
-  const toSurroundings = new Similarity(1 / SURROUNDINGS, 0, centre, centre);
-  const frame = cut(picture, toFrame.then(toSurroundings));
-  const inFrame = new Similarity(SIDE / FRAME_SIZE).then(toSurroundings.inverse);
+  const toSurroundings = new DOMMatrix().translate(centre, centre).scale(1 / SURROUNDINGS);
+  const frame = cut(picture, toSurroundings.multiply(toFrame));
+  const inFrame = toSurroundings.inverse().scale(SIDE / FRAME_SIZE);
   const faces = (await detect(decoder, frame, LEAST_FRAMED_FACE)).map(({ probability, landmarks }) => {
-    const points = landmarks.map((point) => inFrame.apply(point));
+    const points = landmarks.map((point) => moved(inFrame, point));
     const distance = points.reduce((sum, [x, y], i) => sum + Math.hypot(x - LANDMARKS[i][0], y - LANDMARKS[i][1]), 0);
     return { probability, points, distance };
   });
   if (!faces.length) return null;
   const { probability, points } = faces.reduce((a, b) => (b.distance < a.distance ? b : a));
-  return { probability, toFrame: toFrame.then(Similarity.fit(points, LANDMARKS, WEIGHTS)) };
+  return { probability, toFrame: fit(points, LANDMARKS, WEIGHTS).multiply(toFrame) };
 }
 
 // The frame out of a picture, at 256 x 256.
 export function cut(picture, toFrame) {
-  const fromFrame = toFrame.inverse;
-  const scale = Math.min(1, (FRAME_SIZE / SIDE) * toFrame.scale);
+  const fromFrame = toFrame.inverse();
+  const scale = Math.min(1, (FRAME_SIZE / SIDE) * Math.hypot(toFrame.a, toFrame.b));
   // Only the part that the frame covers, with a margin for the filters, is reduced to about the frame's resolution.
-  const corners = [[0, 0], [SIDE, 0], [0, SIDE], [SIDE, SIDE]].map((corner) => fromFrame.apply(corner)); // prettier-ignore
+  const corners = [[0, 0], [SIDE, 0], [0, SIDE], [SIDE, SIDE]].map((corner) => moved(fromFrame, corner)); // prettier-ignore
   const margin = Math.ceil(4 / scale);
   const [left, right] = span(corners.map(([x]) => x), margin, picture.width); // prettier-ignore
   const [top, bottom] = span(corners.map(([, y]) => y), margin, picture.height); // prettier-ignore
   const small = scaled(part(picture, left, top, right, bottom), scale);
-  const [across, down] = [small.width / (right - left), small.height / (bottom - top)];
-  const pixel = SIDE / FRAME_SIZE;
-  return sampled(small, FRAME_SIZE, (u, v) => {
-    const [x, y] = fromFrame.apply([u * pixel, v * pixel]);
-    return [(x - left) * across, (y - top) * down];
-  });
+  const toSmall = new DOMMatrix()
+    .scale(small.width / (right - left), small.height / (bottom - top))
+    .translate(-left, -top)
+    .multiply(fromFrame)
+    .scale(SIDE / FRAME_SIZE);
+  return sampled(small, FRAME_SIZE, toSmall);
 }
 
 function span(values, margin, size) {

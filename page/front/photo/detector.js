@@ -3,9 +3,7 @@
 
 import { Means } from "./pictures.js";
 
-const NETWORKS = Object.fromEntries(
-  ["pnet", "rnet", "onet"].map((name) => [name, { name, graph: `graphs/${name}.onnx` }]),
-);
+const [PNET, RNET, ONET] = ["pnet", "rnet", "onet"].map((name) => ({ name, graph: name }));
 
 // Each scale of the pyramid in shares of the one before it.
 const SHRINK = 0.709;
@@ -23,9 +21,9 @@ const FACE_PROBABILITY = 0.9;
 export async function detect(decoder, picture, least) {
   const means = new Means(picture);
   let boxes = await proposed(decoder, means, least);
-  boxes = await refined(decoder, means, boxes, "rnet", 24, SURE[1]);
+  boxes = await refined(decoder, means, boxes, RNET, 24, SURE[1]);
   boxes = suppressed(boxes, 0.7).map((box) => square(moved(box)));
-  boxes = await refined(decoder, means, boxes, "onet", 48, SURE[2]);
+  boxes = await refined(decoder, means, boxes, ONET, 48, SURE[2]);
   const faces = boxes.map((box) => ({ ...moved(box), landmarks: landmarks(box) }));
   return suppressed(faces, 0.7, shareOfSmaller)
     .filter(({ score }) => score >= FACE_PROBABILITY)
@@ -48,7 +46,7 @@ async function cells(decoder, means, scale) {
   const [width, height] = [means.width, means.height].map((size) => Math.trunc(size * scale + 1));
   const data = new Float32Array(3 * width * height);
   means.write([0, 0, means.width, means.height], width, height, data);
-  const { probabilities, box } = await decoder.run(NETWORKS.pnet, { x: { data, shape: [1, 3, height, width] } });
+  const { probabilities, box } = await decoder.run(PNET, { x: { data, shape: [1, 3, height, width] } });
   const [rows, columns] = probabilities.shape.slice(2);
   const count = rows * columns;
   const found = [];
@@ -65,7 +63,7 @@ async function cells(decoder, means, scale) {
 }
 
 // The boxes in which the next network, which sees each at a side of `side` pixels, is sure of a face.
-async function refined(decoder, means, boxes, name, side, sure) {
+async function refined(decoder, means, boxes, network, side, sure) {
   const seen = boxes
     .map((box) => ({ box, pixels: within(box, means) }))
     .filter(({ pixels: [l, t, r, b] }) => l < r && t < b);
@@ -73,7 +71,7 @@ async function refined(decoder, means, boxes, name, side, sure) {
   const size = 3 * side * side;
   const data = new Float32Array(seen.length * size);
   seen.forEach(({ pixels }, i) => means.write(pixels, side, side, data, i * size));
-  const told = await decoder.run(NETWORKS[name], { x: { data, shape: [seen.length, 3, side, side] } });
+  const told = await decoder.run(network, { x: { data, shape: [seen.length, 3, side, side] } });
   const row = (output, i, count) => [...output.data.subarray(i * count, (i + 1) * count)];
   return seen
     .map(({ box }, i) => ({

@@ -5,7 +5,7 @@ const STRIDE = 0.6;
 
 const network = (model, part) => ({
   name: `${model.name}, ${part}`,
-  graph: `graphs/${model.about.architecture}-${part}.onnx`,
+  graph: `${model.about.architecture}-${part}`,
   weights: model.weights,
 });
 
@@ -24,7 +24,7 @@ export async function encode(decoder, model, face, most = Infinity) {
     else stride /= 2;
     z = nearest.map((value, i) => value - stride * step[i]);
   }
-  return steps ? nearest : z;
+  return nearest;
 }
 
 function fromPixels(face) {

@@ -1,13 +1,14 @@
 // A photograph of the visitor's, from a file, the clipboard or the camera. It stays in this browser.
 
 import { button, h } from "../dom.js";
+import { once } from "../fetched.js";
 import { textsOf } from "../png.js";
-import { complaint, readRecipe, sample } from "../values.js";
+import { complaint, latentOf, readRecipe } from "../values.js";
+import { SIDE } from "../views.js";
 import { align, find, framed, track } from "./alignment.js";
 import { encode } from "./encoding.js";
 import { middle, open, snapshot } from "./pictures.js";
 
-const SIDE = 64;
 // Grey levels, on average, by which a face that was enlarged and reduced again differs from what it was.
 const MOST_DIFFERENCE = 4;
 
@@ -24,14 +25,9 @@ export class Found {
   }
 
   /** A model's latent of it. */
-  latent(model) {
-    if (this.drawn?.model === model.name) return Promise.resolve(this.drawn.z);
-    if (!this.#latents.has(model.name)) {
-      const latent = encode(this.page.decoder, model, this.seen, this.steps);
-      latent.catch(() => this.#latents.delete(model.name)); // So that it can be tried again.
-      this.#latents.set(model.name, latent);
-    }
-    return this.#latents.get(model.name);
+  async latent(model) {
+    if (this.drawn?.model === model.name) return this.drawn.z;
+    return once(this.#latents, model.name, () => encode(this.page.decoder, model, this.seen, this.steps));
   }
 }
 
@@ -58,15 +54,14 @@ function described({ width, height }, faces, angle) {
 
 // The face, its model, recipe and latent, if its file says that one of this page's models drew it, and that is true.
 async function drawnHere(page, file, picture) {
-  const { model_key: modelKey, recipe_key: recipeKey } = page.about.constants;
-  const { [modelKey]: name, [recipeKey]: recipe } = textsOf(new Uint8Array(await file.arrayBuffer()));
+  const texts = textsOf(new Uint8Array(await file.arrayBuffer()));
+  const [name, recipe] = ["model_key", "recipe_key"].map((key) => texts.get(page.about.constants[key]));
   const model = page.models.get(name);
   if (!model || picture.width !== picture.height) return null;
   try {
-    const read = readRecipe(recipe ?? "");
     await model.ready();
-    const z = sample(model, read, read.face).slice(-model.latentSize);
-    const face = await page.decoder.decode(name, z);
+    const z = latentOf(model, readRecipe(recipe ?? ""));
+    const face = await page.decoder.decode(model, z);
     const { data } = middle(picture, SIDE);
     const difference = data.reduce((sum, value, i) => sum + Math.abs(value - face[i]), 0) / (3 * SIDE * SIDE);
     return difference <= MOST_DIFFERENCE ? { face, model: name, recipe, z } : null;
@@ -94,91 +89,89 @@ export function photograph(page, label, change, { live = null } = {}) {
     return ++last;
   }
 
-  async function take(file) {
-    if (!file) return;
+  // Do something that a later beginning ends: `work` is told a function that says whether none has come yet.
+  async function doing(work, failed = () => {}) {
     const mine = begin();
-    element.setAttribute("aria-busy", "true");
-    said.replaceChildren(h("p", { class: "note" }, "Looking for the face …"));
+    const isWanted = () => mine === last;
     try {
-      const found = await see(page, await file);
-      if (mine !== last) return; // Another was chosen since.
-      said.replaceChildren();
-      change(found);
+      await work(isWanted);
     } catch (error) {
-      if (mine !== last) return;
-      said.replaceChildren(complaint(error.message));
-      change(null);
-    } finally {
-      if (mine === last) element.removeAttribute("aria-busy");
-      input.value = "";
-    }
-  }
-
-  async function film() {
-    const mine = begin();
-    try {
-      const opened = await openCamera();
-      if (mine !== last) return opened.end();
-      camera = opened;
-      const shoot = button("Take the picture", () => take(opened.picture()), { class: "primary" });
-      said.replaceChildren(opened.video, h("div", { class: "actions" }, shoot, button("Stop", begin)));
-      await follow(opened, () => mine === last);
-    } catch (error) {
-      if (mine !== last) return;
+      if (!isWanted()) return;
       begin();
       said.replaceChildren(complaint(error.message));
+      failed();
     }
   }
 
+  async function take(file) {
+    if (!file) return;
+    const look = async (isWanted) => {
+      element.setAttribute("aria-busy", "true");
+      said.replaceChildren(h("p.note", "Looking for the face …"));
+      const found = await see(page, await file);
+      if (!isWanted()) return;
+      begin();
+      change(found);
+    };
+    await doing(look, () => change(null));
+    input.value = "";
+  }
+
+  const film = () =>
+    doing(async (isWanted) => {
+      const opened = await openCamera();
+      if (!isWanted()) return opened.end();
+      camera = opened;
+      const shoot = button("Take the picture", () => take(opened.picture()), { class: "primary" });
+      said.replaceChildren(opened.video, h("div.actions", [shoot, button("Stop", begin)]));
+      await follow(opened, isWanted);
+    });
+
   // Show each face that the camera sees, until it is ended or another tab is opened.
-  async function follow({ video, frame }, isOn) {
+  async function follow({ video, frame }, isWanted) {
     let toFrame = null;
-    while (isOn()) {
+    while (isWanted()) {
       await frame();
-      if (!video.offsetParent) return isOn() && begin();
+      if (!video.offsetParent) return isWanted() && begin();
       if (!live) continue;
       const picture = snapshot(video);
       toFrame &&= await track(page.decoder, picture, toFrame);
       toFrame ??= (await find(page.decoder, picture, [0]))?.toFrame ?? null;
-      if (!toFrame || !isOn()) continue;
+      if (!toFrame || !isWanted()) continue;
       const { data } = framed(picture, toFrame);
       await live(new Found(page, { seen: data, note: "Live from your camera.", steps: 0 }));
     }
   }
 
-  const example = async (url) => (await fetch(new URL(url, page.base))).blob();
-  const examples = page.about.examples.map(({ url }, index) =>
-    button(
-      h("img", { src: new URL(url, page.base), alt: "", loading: "lazy", width: 48, height: 48 }),
-      () => take(example(url)),
-      { class: "example", "aria-label": `Example face ${index + 1}` },
-    ),
-  );
-  const element = h(
-    "div",
-    {
-      class: "photograph",
-      role: "group",
-      "aria-label": label,
-      tabindex: 0,
-      ondragover: (event) => event.preventDefault(),
-      ondrop: (event) => {
-        event.preventDefault();
-        take(event.dataTransfer.files[0]);
-      },
-      onpaste: (event) => take(event.clipboardData.files[0]),
+  const example = async (url) => (await fetch(url)).blob();
+  const examples = page.about.examples.map((about, index) => {
+    const url = new URL(about.url, page.base);
+    const image = h("img", { src: url, alt: "", loading: "lazy", width: 48, height: 48 });
+    const aria = { class: "example", "aria-label": `Example face ${index + 1}` };
+    return button(image, () => take(example(url)), aria);
+  });
+  const about = {
+    class: "photograph",
+    role: "group",
+    "aria-label": label,
+    tabindex: 0,
+    ondragover: (event) => event.preventDefault(),
+    ondrop: (event) => {
+      event.preventDefault();
+      take(event.dataTransfer.files[0]);
     },
+    onpaste: (event) => take(event.clipboardData.files[0]),
+  };
+  const element = h("div", about, [
     input,
-    h(
-      "div",
-      { class: "actions" },
+    h("div.actions", [
       button("Choose a photo", () => input.click(), { class: live && "primary" }),
       navigator.mediaDevices?.getUserMedia && button("Camera", film),
       examples,
-    ),
+    ]),
     said,
-    h("p", { class: "note" }, "Your photograph never leaves this device. You may also drop or paste one here."),
-  );
+    h("p.note", "Your photograph never leaves this device. You may also drop or paste one here."),
+  ]);
   return { element, clear: begin };
 }
 

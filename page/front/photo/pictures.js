@@ -1,6 +1,8 @@
 // Photographs as pixels, and pixels at other sizes: all in one arithmetic, so that every browser sees the same face.
 // A picture is {width, height, data}, RGBA and opaque, as an ImageData.
 
+import { h } from "../dom.js";
+
 // A photograph is reduced to this shorter side, or up to twice that, before a face is looked for.
 const LEAST_SIDE = 256;
 // Of what is longer, the middle is taken.
@@ -28,16 +30,12 @@ function reduced(bitmap) {
   const factor = Math.max(1, Math.floor(Math.min(width, height) / LEAST_SIDE));
   const small = blank(Math.ceil(width / factor), Math.ceil(height / factor));
   // A piece at a time: a photograph has more pixels than some browsers' canvases.
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = TILE * factor;
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const side = TILE * factor;
+  const context = contextOf(side, side);
+  context.fillStyle = "white";
   for (let y = 0; y < small.height; y += TILE) {
     for (let x = 0; x < small.width; x += TILE) {
-      const [across, down] = [
-        Math.min(TILE * factor, width - x * factor),
-        Math.min(TILE * factor, height - y * factor),
-      ];
-      context.fillStyle = "white";
+      const [across, down] = [Math.min(side, width - x * factor), Math.min(side, height - y * factor)];
       context.fillRect(0, 0, across, down);
       context.drawImage(bitmap, left + x * factor, top + y * factor, across, down, 0, 0, across, down);
       average(context.getImageData(0, 0, across, down), factor, small, x, y);
@@ -46,15 +44,15 @@ function reduced(bitmap) {
   return small;
 }
 
+const contextOf = (width, height) => h("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
+
 /** A moment of a video, small enough for many a second. */
 export function snapshot(video) {
-  const { videoWidth: width, videoHeight: height } = video;
-  const scale = LEAST_SIDE / Math.min(width, height);
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [width, height].map((size) => Math.round(size * scale));
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(video, 0, 0, canvas.width, canvas.height);
-  return context.getImageData(0, 0, canvas.width, canvas.height);
+  const scale = LEAST_SIDE / Math.min(video.videoWidth, video.videoHeight);
+  const [width, height] = [video.videoWidth, video.videoHeight].map((size) => Math.round(size * scale));
+  const context = contextOf(width, height);
+  context.drawImage(video, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
 }
 
 function average(tile, factor, small, left, top) {
@@ -68,10 +66,7 @@ function average(tile, factor, small, left, top) {
           const at = 4 * ((y * factor + row) * tile.width + x * factor) + c;
           for (let column = 0; column < columns; column++) sum += tile.data[at + 4 * column];
         }
-        // As Pillow divides, by a product.
-        const count = rows * columns;
-        const mean = ((sum + Math.floor(count / 2)) * Math.floor(2 ** 24 / count)) / 2 ** 24;
-        small.data[4 * ((top + y) * small.width + left + x) + c] = Math.floor(mean);
+        small.data[4 * ((top + y) * small.width + left + x) + c] = Math.round(sum / (rows * columns));
       }
     }
   }
@@ -112,39 +107,31 @@ function keys(x, steepness) {
   return ((steepness + 2) * x - (steepness + 3)) * x * x + 1;
 }
 
-/** Resized as PyTorch does with antialiasing: bytes, columns first. */
-export function resized(picture, width, height, filter = cubic) {
-  return alongRows(alongRows(picture, width, filter, false), height, filter, true);
-}
+/** Resized as PyTorch does with antialiasing: columns first. */
+export const resized = (picture, width, height, filter = cubic) =>
+  stretched(stretched(picture, width, filter), height, filter);
 
-// To another width or, where `isDown`, another height.
-function alongRows({ width, height, data }, size, filter, isDown) {
-  const [length, lines] = isDown ? [height, width] : [width, height];
-  if (size === length) return { width, height, data };
-  const made = isDown ? blank(width, size) : blank(size, height);
-  const [step, jump] = isDown ? [4 * width, 4] : [4, 4 * width];
-  const [stepTo, jumpTo] = isDown ? [4 * width, 4] : [4, 4 * size];
-  const { places, bits } = weighed(length, size, filter);
-  const half = 1 << (bits - 1);
-  places.forEach(({ first, weights }, i) => {
-    for (let line = 0; line < lines; line++) {
+// Rows at another length, as columns.
+function stretched({ width, height, data }, length, filter) {
+  const made = blank(height, length);
+  weighed(width, length, filter).forEach(({ first, weights }, x) => {
+    for (let y = 0; y < height; y++) {
       for (let c = 0; c < 3; c++) {
-        let sum = half;
-        let at = line * jump + first * step + c;
-        for (let j = 0; j < weights.length; j++, at += step) sum += weights[j] * data[at];
-        made.data[line * jumpTo + i * stepTo + c] = sum >> bits;
+        let at = 4 * (y * width + first) + c;
+        let sum = 0;
+        for (let j = 0; j < weights.length; j++, at += 4) sum += weights[j] * data[at];
+        made.data[4 * (x * height + y) + c] = sum;
       }
     }
   });
   return made;
 }
 
-// For each of `size` places among `length`, the first pixel that counts there, and how much it and those after it count:
-// whole numbers of so many bits after the point as let the greatest be one of 16.
+// For each of `size` places among `length`, the first pixel that counts there, and how much it and those after it count.
 function weighed(length, size, filter) {
   const scale = length / size;
   const stretch = Math.max(1, scale);
-  const places = Array.from({ length: size }, (_, i) => {
+  return Array.from({ length: size }, (_, i) => {
     const centre = (i + 0.5) * scale;
     const first = Math.max(0, Math.trunc(centre - filter.reach * stretch + 0.5));
     const end = Math.min(length, Math.trunc(centre + filter.reach * stretch + 0.5));
@@ -152,10 +139,6 @@ function weighed(length, size, filter) {
     const total = weights.reduce((sum, weight) => sum + weight);
     return { first, weights: weights.map((weight) => weight / total) };
   });
-  const most = Math.max(...places.map(({ weights }) => Math.max(...weights)));
-  const bits = Math.ceil(Math.log2((2 ** 15 - 0.5) / most)) - 1;
-  for (const place of places) place.weights = place.weights.map((weight) => Math.round(weight * 2 ** bits));
-  return { places, bits };
 }
 
 /** The middle of a picture in a square of a side, as models/images.py crops: by its shorter side. */
@@ -166,13 +149,14 @@ export function middle(picture, side) {
   return part(resized(picture, width, height, tent), left, top, left + side, top + side);
 }
 
-/** A square of a side, each point of which lies in the picture where `place` says; beyond the edge, the edge goes on. */
-export function sampled({ width, height, data }, side, place) {
+/** A square of a side. A DOMMatrix leads from its points to those of the picture; beyond the edge, the edge goes on. */
+export function sampled({ width, height, data }, side, toPicture) {
   const made = blank(side, side);
   const across = new Float64Array(4);
-  for (let y = 0; y < side; y++) {
-    for (let x = 0; x < side; x++) {
-      const point = place(x + 0.5, y + 0.5);
+  const { a, b, c, d, e, f } = toPicture;
+  for (let y = 0.5; y < side; y++) {
+    for (let x = 0.5; x < side; x++) {
+      const point = [a * x + c * y + e, b * x + d * y + f];
       const [left, top] = point.map((value) => Math.floor(value - 0.5) - 1);
       for (let i = 0; i < 4; i++) across[i] = keys(Math.abs(left + i + 0.5 - point[0]), STEEPNESS);
       let [red, green, blue] = [0, 0, 0];
@@ -187,7 +171,7 @@ export function sampled({ width, height, data }, side, place) {
           blue += weight * data[at + 2];
         }
       }
-      made.data.set([red, green, blue], 4 * (y * side + x));
+      made.data.set([red, green, blue], 4 * (Math.floor(y) * side + Math.floor(x)));
     }
   }
   return made;

@@ -4,109 +4,66 @@ import { fold, randomSeed, toolbar } from "../controls.js";
 import { button, download, foreign, h } from "../dom.js";
 import { checksum, pngWith } from "../png.js";
 import { Tab } from "../tab.js";
-import { complaint, readAttributes, said, sample, title, writeAttributes, writeRecipe } from "../values.js";
-import { Faces, Film, countOf, difference, faceOf, isStill } from "../views.js";
+import {
+  bitsProblem,
+  complaint,
+  latentOf,
+  readAttributes,
+  sample,
+  title,
+  writeAttributes,
+  writeRecipe,
+} from "../values.js";
+import { Faces, Film, countOf, difference, faceOf, isStill, join } from "../views.js";
 
 // The attributes in sight, which an eye can tell; the others are folded.
 export const IN_SIGHT = ["Smiling", "Eyeglasses", "Blond_Hair", "Wearing_Hat", "Male", "Young"];
-// The faces by which a bit is shown.
-const FACES_WITH_A_BIT = 6;
+// The faces by which a bit is shown, and by how much their difference is enlarged.
+const [FACES_WITH_A_BIT, GAIN] = [6, 3];
 
 // The large face lives: its latent goes around a small circle that touches it, of this radius in standard deviations,
 // in so many frames. It does so for less than five seconds at a time, as nothing stops it (WCAG 2.2.2).
 const [SWAY, FRAMES, TURNS] = [0.35, 16, 3];
 const CALM = 500;
 
-export class Generate extends Tab {
+export default class Generate extends Tab {
   constructor(page, about) {
     super(page, about);
     this.grid = new Faces({
       choose: (index) => this.set({ face: index + 1 }),
       group: "Faces; the chosen one is shown large",
     });
-    this.large = new Film("The chosen face");
-    this.recipe = h("p", { class: "numbers" });
-    const switches = (label) => toolbar({ class: "switches", "aria-label": label });
-    [this.best, this.others] = [switches("Give every face"), switches("More attributes")];
-    this.more = fold("More attributes", this.others.element, h("p", { class: "note" }, page.about.notes.attributes));
+    this.large = new Film("The chosen face", page.about.constants.frame_milliseconds);
+    this.recipe = h("p.numbers");
+    this.switches = toolbar({ class: "switches", "aria-label": "Give every face" });
+    this.others = toolbar({ class: "switches", "aria-label": "More attributes" });
+    this.more = fold("", this.others.element, h("p.note", page.about.notes.attributes));
     this.unknown = h("div");
-    this.named = h(
-      "div",
-      { class: "named" },
-      h("h3", {}, "Give every face"),
-      this.best.element,
-      this.more,
-      this.unknown,
-    );
-    this.code = h("pre", { class: "code" });
-    this.bits = toolbar({ class: "bits", "aria-label": "Switches without a name" });
-    this.effect = ["off", "on", "difference × 3"].map((label) => ({
-      label: h("span", {}, label),
-      faces: new Faces({ columns: FACES_WITH_A_BIT }),
-    }));
-    this.moved = h("p", { class: "sentence" });
-    this.discrete = fold(
-      "Switches without a name",
-      h(
-        "p",
-        { class: "note" },
-        "Half of a GAN’s latent is bits, each −1 or +1. Training gave these no name. They are shown as the chosen face has " +
-          "them: press one to flip it in all faces, again to hold it as it was, and once more to let it go.",
-      ),
-      this.bits.element,
-      h(
-        "div",
-        { class: "actions" },
-        button("Hold all of the chosen face", () => this.hold()),
-        button("Let all go", () => this.set({ bits: "", attributes: "" })),
-      ),
-      this.field("bit", { class: "wide" }),
-      h(
-        "div",
-        { class: "effect" },
-        this.effect.map(({ label, faces }) => [label, faces.element]),
-      ),
-      this.moved,
-    );
-    this.discrete.addEventListener("toggle", () => this.discrete.open && this.wish());
-    this.knobs = fold(
-      "Model, seed, how many",
-      h(
-        "div",
-        { class: "controls" },
-        ["model", "seed", "faces", "temperature"].map((name) => this.field(name)),
-      ),
-    );
+    this.named = h("div.named", [h("h3", "Give every face"), this.switches.element, this.more, this.unknown]);
+    this.code = h("pre.code");
+    const knobs = ["model", "seed", "faces", "temperature"].map((name) => this.field(name));
+    this.knobs = fold("Model, seed, how many", h("div.controls", knobs));
+    this.discrete = this.foldOfBits();
     this.element.append(
-      h(
-        "div",
-        { class: "meet" },
-        h(
-          "div",
-          { class: "chosen" },
-          h(
-            "div",
-            { class: "hero-face" },
-            h("div", { class: "portrait", onpointerenter: () => this.live(0) }, this.large.canvas),
-            h(
-              "div",
-              { class: "verbs" },
+      h("div.meet", [
+        h("div.chosen", [
+          h("div.hero-face", [
+            h("div.portrait", { onpointerenter: () => this.live(0) }, this.large.canvas),
+            h("div.verbs", [
               button("Another", () => this.another(), { class: "primary", title: "or press the space bar" }),
               this.recipe,
-            ),
-          ),
-          h(
-            "div",
-            { class: "actions" },
+            ]),
+          ]),
+          h("div.actions", [
             button("Morph from this", () => this.send("a")),
             button("Morph to this", () => this.send("b")),
             button("Save picture", () => this.download()),
             page.copyButton(this),
-          ),
-        ),
-        h("div", { class: "crowd" }, this.grid.element),
+          ]),
+        ]),
+        h("div.crowd", this.grid.element),
         this.named,
-      ),
+      ]),
       this.knobs,
       this.discrete,
       fold("The same faces in Python", this.code),
@@ -114,11 +71,44 @@ export class Generate extends Tab {
     document.addEventListener("keydown", (event) => this.press(event));
   }
 
+  foldOfBits() {
+    this.bits = toolbar({ class: "bits", "aria-label": "Switches without a name" });
+    this.effect = Array.from({ length: 3 }, () => ({
+      label: h("span"),
+      faces: new Faces({ columns: FACES_WITH_A_BIT }),
+    }));
+    const rows = this.effect.map(({ label, faces }) => [label, faces.element]);
+    this.change = h("p.sentence");
+    const note =
+      "Half of a GAN’s latent is bits, each −1 or +1. Training gave these no name. They are shown as the chosen face has " +
+      "them: press one to flip it in all faces, again to hold it as it was, and once more to let it go.";
+    const element = fold(
+      "Switches without a name",
+      h("p.note", note),
+      this.bits.element,
+      h("div.actions", [
+        button("Hold all of the chosen face", () => this.hold()),
+        button("Let all go", () => this.set({ bits: "", attributes: "" })),
+      ]),
+      this.field("bit", { class: "wide" }),
+      h("div.effect", rows),
+      this.change,
+    );
+    element.addEventListener("toggle", () => element.open && this.redraw());
+    return element;
+  }
+
+  // The recipe of the chosen face.
   get chosen() {
     const { seed, faces, face, temperature, bits, attributes } = this.settings;
-    const held = this.model.discreteSize ? bits : "";
-    const wishes = this.model.best.length ? attributes : "";
-    return { seed, face: Math.min(face, faces), temperature, bits: held, attributes: wishes };
+    const { discreteSize, best } = this.model;
+    return {
+      seed,
+      face: Math.min(face, faces),
+      temperature,
+      bits: discreteSize ? bits : "",
+      attributes: best.length ? attributes : "",
+    };
   }
 
   another() {
@@ -134,39 +124,33 @@ export class Generate extends Tab {
   }
 
   send(end) {
-    this.page.go("interpolate", { model: this.settings.model, [end]: writeRecipe(this.chosen) });
+    this.page.open("interpolate", { values: { model: this.settings.model, [end]: writeRecipe(this.chosen) } });
   }
 
-  vet({ model: name, bits }) {
-    const { discreteSize } = this.page.models.get(name);
-    if (!bits || !discreteSize || new RegExp(`^[-+.]{${discreteSize}}$`).test(bits)) return {};
-    return {
-      bits: `The link's bits cannot be ${said(bits)}: write +, - or . for each of the ${discreteSize}, or nothing.`,
-    };
+  vet({ model, bits }) {
+    const problem = bitsProblem(this.page.models.get(model), bits, "The link's bits");
+    return problem ? { bits: problem } : {};
   }
 
   unfold() {
     const { model, settings } = this;
     this.knobs.open = ["model", "faces", "temperature"].some((name) => {
-      const { value, first } = this.controls.find((control) => control.name === name);
+      const { value, first } = this.control(name);
       return settings[name] !== value && settings[name] !== (first ?? value);
     });
-    // The reports' GAN has no others.
-    this.discrete.open = !model.best.length || /[+-]/.test(settings.bits);
-    this.more.open = this.namedIn(settings.attributes).some((name) => !this.inSight.includes(name));
+    this.discrete.open = this.hasOnlyBits || /[+-]/.test(settings.bits);
+    const { values } = readAttributes(settings.attributes, model);
+    this.more.open = Object.keys(values).some((name) => !this.inSight.includes(name));
   }
 
   set(values) {
     super.set(values);
-    if ("model" in values) this.discrete.open = !this.model.best.length;
+    if ("model" in values) this.discrete.open = this.hasOnlyBits;
   }
 
-  namedIn(attributes) {
-    return Object.keys(readAttributes(attributes, this.model, this.most).values);
-  }
-
-  get most() {
-    return this.model.discreteSize ? 1 : this.page.about.constants.most_attribute;
+  // As the reports' GAN: its switches have no names.
+  get hasOnlyBits() {
+    return !this.model.best.length;
   }
 
   get inSight() {
@@ -175,50 +159,43 @@ export class Generate extends Tab {
     return known.length ? known : best.slice(0, IN_SIGHT.length);
   }
 
-  async draw() {
+  async draw(signal) {
     const { model, settings } = this;
-    const { values, unknown } = readAttributes(settings.attributes, model, this.most);
+    const { values, unknown } = readAttributes(settings.attributes, model);
     const { seed, faces, temperature, bits } = settings;
-    const key = JSON.stringify([model.name, seed, faces, temperature, bits, values]);
-    const isNew = key !== this.key;
-    if (isNew) {
-      const pixels = (await this.first("faces", ["face", "bit"])) ?? (await this.decodeAll(values));
-      if (!pixels) return;
-      this.came = pixels === (await this.page.first("faces"));
-      this.key = key;
-      const names = Array.from({ length: faces }, (_, i) => `Face ${i + 1} of ${faces}, ${model.name}`);
-      this.grid.element.style.setProperty("--columns", Math.min(8, Math.ceil(Math.sqrt(faces))));
-      this.grid.show(pixels, names);
+    const recipe = { seed, temperature, bits, attributes: writeAttributes(values) };
+    const latents = async () => {
+      await model.ready();
+      return sample(model, recipe, faces);
+    };
+    const key = JSON.stringify([model.name, faces, recipe]);
+    if (key !== this.key) {
+      const came = await this.first("faces", signal, ["face", "bit"]);
+      const pixels = came ?? (await this.page.decoder.decode(model, await latents(), signal));
+      Object.assign(this, { key, hasCome: came !== null });
+      this.grid.columns = Math.min(8, Math.ceil(Math.sqrt(faces)));
+      this.grid.show(pixels, (index) => `Face ${index + 1} of ${faces}, ${model.name}`);
     }
     this.showChosen();
     this.showAttributes(values, unknown);
     this.code.textContent = inCode(model, settings, values);
     this.discrete.hidden = !model.discreteSize;
     if (model.discreteSize && this.discrete.open) {
-      this.z = await this.latents(values);
+      const z = await latents();
+      signal.throwIfAborted();
+      this.z = z;
       this.showBits();
-      if (!this.again) await this.showEffect(); // Who moves a slider waits for the faces only.
+      if (!this.isAskedAgain) await this.showEffect(signal); // Who moves a slider waits for the faces only.
     }
   }
 
-  async latents(values) {
-    await this.model.ready();
-    return sample(this.model, { ...this.settings, attributes: writeAttributes(values) }, this.settings.faces);
-  }
-
-  async decodeAll(values) {
-    const { model } = this;
-    return this.decode(model, await this.latents(values));
-  }
-
   showChosen() {
-    const { model, settings, chosen } = this;
+    const { model, settings, chosen, large } = this;
     this.grid.chosen = chosen.face - 1;
-    const { pixels } = this.large;
     const face = faceOf(this.grid.pixels, chosen.face - 1);
-    if (!pixels || face.some((value, i) => value !== pixels[i])) {
-      this.large.stop();
-      this.large.show(face);
+    if (!large.pixels || face.some((value, i) => value !== large.pixels[i])) {
+      large.stop();
+      large.show(face);
       this.live(CALM);
     }
     this.recipe.textContent = `${model.name}, face ${chosen.face} of seed ${settings.seed}`;
@@ -229,12 +206,12 @@ export class Generate extends Tab {
     clearTimeout(this.waking);
     if (isStill()) return;
     this.waking = setTimeout(async () => {
-      const { model, chosen, large } = this;
+      const { large } = this;
       const still = large.pixels;
       if (!still || this.drawing || large.isPlaying) return;
       if (countOf(still) === 1) {
-        const came = this.came ? await this.first("living", ["bit"]) : null;
-        const film = came ?? (await this.sway(model, chosen).catch(() => null));
+        const film =
+          (this.hasCome && (await this.first("living", null, ["bit"]))) || (await this.sway().catch(() => null));
         // The face may be another by now.
         if (!film || large.pixels !== still || this.element.hidden) return;
         film.set(still); // The first is the very one that was shown.
@@ -244,34 +221,30 @@ export class Generate extends Tab {
     }, after);
   }
 
-  async sway(model, chosen) {
+  async sway() {
+    const { model, chosen } = this;
     await model.ready();
-    const z = sample(model, chosen, chosen.face).slice(-model.latentSize);
-    const [across, along] = [0, 1].map((i) => model.sample(1, 2).subarray(i * z.length, (i + 1) * z.length));
-    const frames = new Float32Array(FRAMES * z.length);
-    for (let frame = 0; frame < FRAMES; frame++) {
+    const z = latentOf(model, chosen);
+    const directions = model.sample(1, 2);
+    const [across, along] = [directions.subarray(0, z.length), directions.subarray(z.length)];
+    const frames = Array.from({ length: FRAMES }, (_, frame) => {
       const angle = (2 * Math.PI * frame) / FRAMES;
-      frames.set(z, frame * z.length);
-      for (let i = 0; i < model.continuousSize; i++) {
-        frames[frame * z.length + i] +=
-          SWAY *
-          (Math.sin(angle) * (across[i] - model.priorMean) + (1 - Math.cos(angle)) * (along[i] - model.priorMean));
-      }
-    }
-    return this.decode(model, frames, this.large);
+      const [a, b] = [SWAY * Math.sin(angle), SWAY * (1 - Math.cos(angle))];
+      const moved = (value, i) => value + a * (across[i] - model.priorMean) + b * (along[i] - model.priorMean);
+      return z.map((value, i) => (i < model.continuousSize ? moved(value, i) : value));
+    });
+    return this.page.decoder.decode(model, join(frames));
   }
 
   showAttributes(values, unknown) {
     const { model, settings, inSight } = this;
     this.named.hidden = !model.best.length;
-    const held = (name) => {
-      const at = model.discreteSize ? settings.bits.charAt(model.attributes.indexOf(name)) : "";
-      return { "+": 1, "-": -1 }[at];
-    };
-    const pills = (names) => names.map((name) => this.attribute(name, values[name] ?? held(name)));
+    const held = (name) => ({ "+": 1, "-": -1 })[settings.bits.charAt(model.attributes.indexOf(name))];
+    const shown = (names) =>
+      names.map((name) => this.attribute(name, values[name] ?? (model.discreteSize ? held(name) : undefined)));
     const others = model.best.filter((name) => !inSight.includes(name));
-    this.best.show(...pills(inSight));
-    this.others.show(...pills(others));
+    this.switches.show(...shown(inSight));
+    this.others.show(...shown(others));
     this.more.hidden = !others.length;
     this.more.querySelector("summary").textContent = `More attributes (${others.length})`;
     const told = unknown.slice(0, 5).join(", ").slice(0, 200);
@@ -280,28 +253,26 @@ export class Generate extends Tab {
 
   // A switch with three places: without, as drawn, with.
   attribute(name, value) {
-    const side = (sign, label) => {
-      const pressed = value === sign;
-      const press = () => this.wishFor(name, pressed ? undefined : sign);
-      const spoken = `${title(name)}: ${sign > 0 ? "with" : "without"}`;
-      return button(label, press, {
-        "aria-pressed": `${pressed}`,
-        "aria-label": spoken,
+    const side = (sign, label) =>
+      button(label, () => this.give(name, value === sign ? undefined : sign), {
+        "aria-pressed": `${value === sign}`,
+        "aria-label": `${title(name)}: ${sign > 0 ? "with" : "without"}`,
         "data-key": `${sign} ${name}`,
       });
-    };
     const between = value !== undefined && Math.abs(value) !== 1 ? `${title(name)} ${value}` : title(name);
-    return h("div", { class: "attribute" }, side(-1, "−"), foreign(between), side(1, "+"));
+    return h("div.attribute", [side(-1, "−"), foreign(between), side(1, "+")]);
   }
 
-  wishFor(name, value) {
-    // What is wished for now, which may not be drawn yet.
-    const { values } = readAttributes(this.settings.attributes, this.model, this.most);
-    const wished = { ...values, [name]: value };
-    if (value === undefined) delete wished[name];
-    const at = this.model.discreteSize ? this.model.attributes.indexOf(name) : -1;
-    const bits = this.settings.bits && at >= 0 ? this.held(at, ".") : this.settings.bits;
-    this.set({ attributes: writeAttributes(wished), bits, ...(at >= 0 && { bit: at + 1 }) });
+  // Give every face an attribute, take it away, or leave it as it is drawn.
+  give(name, value) {
+    const { model, settings } = this;
+    const { values } = readAttributes(settings.attributes, model); // Of now, which may not be drawn yet.
+    if (value === undefined) delete values[name];
+    else values[name] = value;
+    const given = { attributes: writeAttributes(values) };
+    if (!model.discreteSize) return this.set(given);
+    const index = model.attributes.indexOf(name);
+    this.set({ ...given, bit: index + 1, bits: settings.bits && this.held(index, ".") });
   }
 
   // The held bits with one of them changed; none held is an empty line.
@@ -313,102 +284,83 @@ export class Generate extends Tab {
 
   async hold() {
     await this.drawing;
-    this.set({ bits: this.bitsOfChosen() });
+    this.set({ bits: this.bitsOf(this.z.slice(0, this.chosen.face * this.model.latentSize)) });
   }
 
-  bitsOfChosen() {
-    const { latentSize, continuousSize } = this.model;
-    const z = this.z.subarray((this.chosen.face - 1) * latentSize, this.chosen.face * latentSize);
-    return Array.from(z.subarray(continuousSize), (bit) => (bit > 0 ? "+" : "-")).join("");
+  // The bits of the last of some latents, "+" or "-" each.
+  bitsOf(z) {
+    return Array.from(z.slice(-this.model.discreteSize), (bit) => (bit > 0 ? "+" : "-")).join("");
   }
 
   showBits() {
-    const buttons = [...this.bitsOfChosen()].map((sign, index) => {
-      const held = (this.settings.bits[index] ?? ".") !== ".";
-      const press = () => {
-        // Held as it is drawn comes after held the other way.
-        const drawn = this.drawnBit(index);
-        const next = !held ? (sign === "+" ? "-" : "+") : sign === drawn ? "." : drawn;
-        this.set({ bits: this.held(index, next), bit: index + 1 });
-      };
-      return button(`${index + 1}`, press, {
+    const { model, settings, chosen } = this;
+    const drawn = this.bitsOf(sample(model, { ...chosen, bits: "", attributes: "" }, chosen.face));
+    const signs = this.bitsOf(this.z.slice(0, chosen.face * model.latentSize));
+    const buttons = Array.from(signs, (sign, index) => {
+      const isHeld = (settings.bits[index] ?? ".") !== ".";
+      // Held the other way, then as it is drawn, then not at all.
+      const next = !isHeld ? (sign === "+" ? "-" : "+") : sign === drawn[index] ? "." : drawn[index];
+      return button(`${index + 1}`, () => this.set({ bits: this.held(index, next), bit: index + 1 }), {
         "data-key": index + 1,
-        class: held ? "held" : null,
+        class: isHeld ? "held" : null,
         "aria-pressed": `${sign === "+"}`,
-        "aria-label": `Bit ${index + 1}: ${sign === "+" ? "+1" : "−1"}${held ? ", held" : ""}`,
+        "aria-label": `Bit ${index + 1}: ${sign}1${isHeld ? ", held" : ""}`.replace("-", "−"),
       });
     });
-    this.bits.show(...buttons.slice(this.model.attributes.length));
+    this.bits.show(...buttons.slice(model.attributes.length));
   }
 
-  drawnBit(index) {
-    const { latentSize, continuousSize } = this.model;
-    const z = sample(this.model, { ...this.chosen, bits: "", attributes: "" }, this.chosen.face);
-    return z[(this.chosen.face - 1) * latentSize + continuousSize + index] > 0 ? "+" : "-";
-  }
-
-  async showEffect() {
+  async showEffect(signal) {
     const { model, settings } = this;
     const index = Math.min(settings.bit, model.discreteSize) - 1;
     const count = Math.min(settings.faces, FACES_WITH_A_BIT);
-    const z = new Float32Array(2 * count * model.latentSize);
-    for (const half of [0, 1]) {
-      z.set(this.z.subarray(0, count * model.latentSize), half * count * model.latentSize);
-      for (let i = 0; i < count; i++) {
-        z[(half * count + i) * model.latentSize + model.continuousSize + index] = half ? 1 : -1;
-      }
-    }
-    const both = await this.decode(model, z, this.effect);
-    if (!both) return;
+    const faces = this.z.slice(0, count * model.latentSize);
+    const withBit = (bit) =>
+      faces.map((value, i) => (i % model.latentSize === model.continuousSize + index ? bit : value));
+    const both = await this.page.decoder.decode(model, join([withBit(-1), withBit(1)]), signal);
     const [off, on] = [both.subarray(0, both.length / 2), both.subarray(both.length / 2)];
-    const change = difference(on, off, 3);
+    const change = difference(on, off, GAIN);
     const name = index < model.attributes.length ? title(model.attributes[index]) : "";
-    const labels = name ? [`${name}: off`, `${name}: on`] : ["at −1", "at +1"];
+    const labels = [name ? `${name}: off` : "at −1", name ? `${name}: on` : "at +1", `difference × ${GAIN}`];
     [off, on, change.pixels].forEach((pixels, row) => {
-      const { label, faces } = this.effect[row];
-      label.textContent = labels[row] ?? "difference × 3";
-      faces.show(
-        pixels,
-        Array.from({ length: count }, (_, i) => `Face ${i + 1}, bit ${index + 1} ${label.textContent}`),
-      );
+      this.effect[row].label.textContent = labels[row];
+      this.effect[row].faces.show(pixels, (face) => `Face ${face + 1}, bit ${index + 1} ${labels[row]}`);
     });
-    this.moved.textContent = `Bit ${index + 1}${name && `, ${name},`} changes a pixel by ${change.mean.toFixed(1)} grey levels.`;
+    const bit = `Bit ${index + 1}${name && `, ${name},`}`;
+    this.change.textContent = `${bit} changes a pixel by ${change.mean.toFixed(1)} grey levels.`;
   }
 
   // The face that is on screen; one that came along is slightly compressed, and is drawn for this.
   async download() {
-    const { model, chosen, came } = this;
+    const { model, chosen, page } = this;
     const shown = faceOf(this.grid.pixels, chosen.face - 1).slice();
-    let face = shown;
-    if (came) {
+    const drawn = async () => {
       await model.ready();
-      const z = sample(model, chosen, chosen.face).slice(-model.latentSize);
-      face = (await this.decode(model, z, this.recipe).catch(() => null)) ?? shown;
-    }
+      return page.decoder.decode(model, latentOf(model, chosen));
+    };
+    const face = this.hasCome ? await drawn().catch(() => shown) : shown;
     const recipe = writeRecipe(chosen);
-    const { model_key, recipe_key } = this.page.about.constants;
+    const { model_key, recipe_key } = page.about.constants;
     const text = { Software: "Latent Faces", [model_key]: model.name, [recipe_key]: recipe };
-    const smooth = !this.page.element.classList.contains("pixelated");
+    const smooth = !page.element.classList.contains("pixelated");
     download(await pngWith(face, text, { smooth }), fileName(model, chosen, recipe));
   }
 }
 
 // A name of its own for each face: what can be read of its recipe and, where there is more to it, a checksum of it.
 function fileName(model, { seed, face }, recipe) {
-  const simple = `${model.about.folder}-${seed}-${face}`;
-  if (recipe === `${seed}/${face}`) return `${simple}.png`;
-  const sum = (checksum(new TextEncoder().encode(recipe)) >>> 0).toString(16).padStart(8, "0");
-  return `${simple}-${sum}.png`;
+  const isSimple = recipe === `${seed}/${face}`;
+  const sum = checksum(new TextEncoder().encode(recipe)).toString(16).padStart(8, "0");
+  return `${model.about.folder}-${seed}-${face}${isSimple ? "" : `-${sum}`}.png`;
 }
 
 // How another program draws these faces.
 function inCode(model, { seed, faces, temperature }, values) {
-  const wishes = Object.entries(values).map(([name, value]) => {
-    const shown = { 1: "True", "-1": "False" }[value] ?? value;
-    return `${JSON.stringify(name)}: ${shown}`;
-  });
-  const variance =
-    temperature === 1 ? "" : `, variance=${Number((model.priorVariance * temperature ** 2).toPrecision(6))}`;
-  const attributes = wishes.length ? `, attributes={${wishes.join(", ")}}` : "";
-  return `model.generate(${faces}, seed=${seed}${variance}${attributes})`;
+  const attributes = Object.entries(values).map(
+    ([name, value]) => `${JSON.stringify(name)}: ${{ 1: "True", "-1": "False" }[value] ?? value}`,
+  );
+  const given = [faces, `seed=${seed}`];
+  if (temperature !== 1) given.push(`variance=${Number((model.priorVariance * temperature ** 2).toPrecision(6))}`);
+  if (attributes.length) given.push(`attributes={${attributes.join(", ")}}`);
+  return `model.generate(${given.join(", ")})`;
 }

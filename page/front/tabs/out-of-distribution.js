@@ -8,13 +8,20 @@ import { Chart, Faces, diversity } from "../views.js";
 // Even in the inverse hyperbolic sine, which is straight around 0 and logarithmic far away, where less happens.
 const place = (mean, most) => 0.5 + Math.asinh(mean) / Math.asinh(most) / 2;
 
-const NUMBERS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+// Standard deviations around the prior's mean that training saw, and the share of their variety there below which faces
+// have collapsed.
+const NEAR = 2;
+const COLLAPSED = 0.25;
 
-export class OutOfDistribution extends Tab {
+const NUMBERS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+const inLetters = (count) => NUMBERS[count] ?? count;
+
+export default class OutOfDistribution extends Tab {
   constructor(page, about) {
     super(page, about);
-    const mean = this.controls.find(({ name }) => name === "mean");
+    const mean = this.control("mean");
     const most = (this.most = mean.most);
+    const { ticks } = page.about.means;
     const scale = {
       steps: 0.001,
       step: (value) => (Math.abs(value) < 10 ? 0.1 : 1),
@@ -27,164 +34,128 @@ export class OutOfDistribution extends Tab {
     };
     this.fields.mean = slider({ ...mean, scale, class: "hero" }, (value) => this.set({ mean: value }));
     this.rows = new Map();
-    this.sentence = h("p", { class: "sentence", "aria-live": "polite" });
-    this.list = h("div", { class: "rows" });
-    this.key = h(
-      "p",
-      { class: "note" },
-      h("span", { class: "key blue" }, "Variety"),
+    this.sentence = h("p.sentence", { "aria-live": "polite" });
+    this.list = h("div.rows");
+    this.key = h("p.note", [
+      h("span.key.blue", "Variety"),
       ": by how many grey levels two faces differ. ",
-      h("span", { class: "key red" }, "Faces"),
+      h("span.key.red", "Faces"),
       ": the share of pictures in which a face detector finds one. Both were measured beforehand. The band is the ",
       "prior, the distribution that the numbers had in training; σ is its standard deviation.",
-    );
-    const count = page.models.size;
-    this.compare = button("", () => this.set({ models: this.isOfAll ? this.single : page.about.constants.all_models }));
-    this.all = `Compare all ${NUMBERS[count] ?? count}`;
+    ]);
+    this.all = page.about.constants.all_models;
+    this.compare = button("", () => this.set({ models: this.isOfAll ? this.single : this.all }));
     const preset = (label, values) => button(label, () => this.set(values()));
-    const experiment = preset("The reports’ experiment", () => ({ mean: -3, models: page.about.constants.all_models }));
+    const tick = (value) => h("span", { style: `left: ${100 * place(value, most)}%` }, shown(value));
+    const notes = [
+      "The slider moves the mean of a latent’s numbers (of a GAN’s, of those that are not switches), and each face " +
+        "stays its own while it moves. In training the mean was 0, and −3 for the shifted autoencoder.",
+      "The experiment of the reports moves the mean to −3. The shifted autoencoder expects just that, the plain one " +
+        "does not: do both still draw faces?",
+    ];
     this.element.append(
-      h(
-        "div",
-        { class: "stage" },
+      h("div.stage", [
         this.fields.mean.element,
-        h(
-          "div",
-          { class: "ticks", "aria-hidden": "true" },
-          page.about.means.ticks.map((tick) => h("span", { style: `left: ${100 * place(tick, most)}%` }, shown(tick))),
-        ),
-        h(
-          "div",
-          { class: "actions" },
-          preset("Back to normal", () => ({ mean: this.shown[0].priorMean })),
+        h("div.ticks", { "aria-hidden": "true" }, ticks.map(tick)),
+        h("div.actions", [
+          preset("Back to normal", () => ({ mean: this.models[0].priorMean })),
           [100, -100].map((value) => preset(shown(value), () => ({ mean: value }))),
           this.compare,
-        ),
-      ),
+        ]),
+      ]),
       this.sentence,
       this.list,
-      fold(
-        "Model, seed, how many",
-        h("div", { class: "controls" }, this.field("models"), this.field("seed"), this.field("faces")),
-      ),
+      fold("Model, seed, how many", h("div.controls", [this.field("models"), this.field("seed"), this.field("faces")])),
       fold(
         "What is measured here, and why",
-        h(
-          "p",
-          { class: "note" },
-          "The slider moves the mean of a latent’s numbers (of a GAN’s, of those that are not switches), and each face " +
-            "stays its own while it moves. In training the mean was 0, and −3 for the shifted autoencoder.",
-        ),
-        h(
-          "p",
-          { class: "note" },
-          "The experiment of the reports moves the mean to −3. The shifted autoencoder expects just that, the plain one " +
-            "does not: do both still draw faces?",
-        ),
-        h("div", { class: "actions" }, experiment, page.copyButton(this)),
+        notes.map((note) => h("p.note", note)),
+        h("div.actions", [
+          preset("The reports’ experiment", () => ({ mean: -3, models: this.all })),
+          page.copyButton(this),
+        ]),
       ),
     );
   }
 
   get isOfAll() {
-    return this.settings.models === this.page.about.constants.all_models;
-  }
-
-  get shown() {
-    return [...this.page.models.values()].filter(({ name }) => this.isOfAll || this.settings.models === name);
+    return this.settings.models === this.all;
   }
 
   get models() {
-    return this.shown;
+    return [...this.page.models.values()].filter(({ name }) => this.isOfAll || this.settings.models === name);
   }
 
   // The one model that was shown last.
   get single() {
-    const { first } = this.controls.find(({ name }) => name === "models");
-    return this.one ?? first ?? this.page.about.models[0].name;
+    return this.one ?? this.control("models").first ?? this.page.about.models[0].name;
   }
 
-  async draw() {
-    const { mean, seed, faces, models } = this.settings;
-    const { shown } = this;
+  async draw(signal) {
+    const { mean, models } = this.settings;
+    const { single } = this;
     if (!this.isOfAll) this.one = models;
-    this.compare.textContent = this.isOfAll ? `Only the ${this.page.models.get(this.single).said}` : this.all;
+    const others = `Compare all ${inLetters(this.page.models.size)}`;
+    this.compare.textContent = this.isOfAll ? `Only the ${this.page.models.get(single).said}` : others;
     this.list.classList.toggle("single", !this.isOfAll);
-    const rows = shown.map((model) => this.row(model).element);
+    const rows = this.models.map((model) => this.row(model).element);
     if (rows.length !== this.list.children.length || rows.some((row) => !row.isConnected)) {
       this.list.replaceChildren(...rows);
       rows[0].append(this.key);
     }
-    const draws = await Promise.all(shown.map((model) => this.drawModel(model, mean, seed, faces)));
-    if (draws.includes(null)) return;
+    const came = await this.first("apart", signal);
+    if (!came) this.page.decoder.want(this.models);
+    const draws = await Promise.all(this.models.map((model) => this.drawModel(model, came, signal)));
     this.sentence.textContent = inWords(mean, draws);
     this.list.dataset.mean = mean;
   }
 
-  async drawModel(model, mean, seed, count) {
-    const row = this.row(model);
-    const came = await this.first("apart");
-    const pixels = came ?? (await this.draws(model, { mean, seed, count, by: row }));
-    if (!pixels) return null;
-    const names = Array.from({ length: count }, (_, i) => `Face ${i + 1} by the ${model.said} at mean ${mean}`);
-    row.faces.element.style.setProperty("--columns", Math.min(count, 8));
-    row.faces.show(pixels, names);
-    row.chart.at = place(mean, this.most);
-    const apart = diversity(pixels);
+  async drawModel(model, came, signal) {
+    const { mean, seed, faces: count } = this.settings;
+    const { faces, chart, numbers } = this.row(model);
+    const pixels = came ?? (await this.faces(model, mean, { seed, count, signal }));
+    faces.columns = Math.min(count, 8);
+    faces.show(pixels, (index) => `Face ${index + 1} by the ${model.said} at mean ${mean}`);
+    chart.at = place(mean, this.most);
+    const variety = diversity(pixels);
     const distance = Math.abs(mean - model.priorMean) / Math.sqrt(model.priorVariance);
-    const share = measured(model, "face_share", mean);
-    row.numbers.textContent = [
+    const detected = measuredFaces(model, mean);
+    numbers.textContent = [
       `${Number(distance.toFixed(1))} σ from normal`,
-      `variety ${apart.toFixed(0)}`,
-      ...(share === null ? [] : [`faces detected ${Math.round(100 * share)} %`]),
+      `variety ${variety.toFixed(0)}`,
+      ...(detected === null ? [] : [`faces detected ${Math.round(100 * detected)} %`]),
     ].join(" · ");
-    const atPrior = distance <= 2 ? apart : await this.atPrior(model, seed, count);
-    return atPrior === null ? null : { model, distance, share: atPrior ? apart / atPrior : 1 };
+    if (distance <= NEAR) return { model, isNear: true };
+    const usual = diversity(await this.faces(model, model.priorMean, { seed, count, signal }));
+    return { model, isCollapsed: variety < COLLAPSED * usual };
   }
 
-  async draws(model, { mean, seed, count, by }) {
+  async faces(model, mean, { seed, count, signal }) {
     await model.ready();
-    return this.decode(model, model.sample(seed, count, { mean }), by);
-  }
-
-  // The diversity of the same noise at the prior's mean.
-  async atPrior(model, seed, count) {
-    const key = `${seed} ${count}`;
-    const row = this.row(model);
-    if (row.key !== key) {
-      const pixels = await this.draws(model, { mean: model.priorMean, seed, count, by: row.chart });
-      if (!pixels) return null;
-      row.atPrior = diversity(pixels);
-      row.key = key;
-    }
-    return row.atPrior;
+    return this.page.decoder.decode(model, model.sample(seed, count, { mean }), signal);
   }
 
   row(model) {
     if (!this.rows.has(model)) {
       const faces = new Faces();
-      const numbers = h("p", { class: "numbers" });
-      const chart = farCurve(model, this.page.about.means.ticks, this.most);
-      const head = h("header", {}, h("h3", {}, model.name), h("p", { class: "prior" }, model.about.prior));
-      const element = h("article", { class: "model" }, head, faces.element, chart.element, numbers);
+      const numbers = h("p.numbers");
+      const chart = chartOf(model, this.page.about.means.ticks, this.most);
+      const head = h("header", [h("h3", model.name), h("p.prior", model.about.prior)]);
+      const element = h("article.model", [head, faces.element, chart.element, numbers]);
       this.rows.set(model, { element, faces, chart, numbers });
     }
     return this.rows.get(model);
   }
 }
 
-function farCurve({ name, about, priorMean, priorVariance }, ticks, most) {
+function chartOf({ name, about, priorMean, priorVariance }, ticks, most) {
   const lines = {};
-  for (const [key, colour] of [
-    ["pixel_diversity", "blue"],
-    ["face_share", "red"],
-  ]) {
+  for (const [key, colour] of Object.entries({ pixel_diversity: "blue", face_share: "red" })) {
     const values = about.measured.map((point) => point[key]);
     if (!values.length || values.includes(null)) continue;
     const top = key === "face_share" ? 1 : Math.max(...values);
     lines[colour] = about.measured.map(({ mean }, index) => [place(mean, most), values[index] / top]);
   }
-  const reach = 2 * Math.sqrt(priorVariance);
+  const reach = NEAR * Math.sqrt(priorVariance);
   return new Chart({
     spoken:
       `${name}: measured diversity and share of faces from mean −${most} to ${most}; ` +
@@ -195,35 +166,39 @@ function farCurve({ name, about, priorMean, priorVariance }, ticks, most) {
   });
 }
 
-// What was measured of a model around a mean, between the nearest two means at which it was; null where nothing was.
-function measured({ about }, key, mean) {
-  const points = about.measured.filter((point) => point[key] !== null);
+// The measured share of pictures with a face, between the nearest two means where it was measured; null where nothing was.
+function measuredFaces({ about }, mean) {
+  const points = about.measured.filter((point) => point.face_share !== null);
   if (!points.length) return null;
   const after = points.findIndex((point) => point.mean >= mean);
-  if (after <= 0) return points.at(after)[key];
+  if (after <= 0) return points.at(after).face_share;
   const [a, b] = [points[after - 1], points[after]];
-  return a[key] + ((b[key] - a[key]) * (mean - a.mean)) / (b.mean - a.mean);
+  return a.face_share + ((b.face_share - a.face_share) * (mean - a.mean)) / (b.mean - a.mean);
 }
 
 // One sentence on what is seen at a mean: which models' faces vary there, and which have collapsed.
-export function inWords(mean, draws) {
-  const inside = draws.filter(({ distance }) => distance <= 2);
-  const alike = draws.filter(({ distance, share }) => distance > 2 && share < 0.25);
-  const between = draws.filter(({ distance, share }) => distance > 2 && share >= 0.25);
+function inWords(mean, draws) {
   const told = (some, one, many) => {
     const names = some.map(({ model }) => `the ${model.said}`);
     const listed = names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
-    const short = names.length > 3 ? `${NUMBERS[names.length] ?? names.length} models` : listed;
+    const short = names.length > 3 ? `${inLetters(names.length)} models` : listed;
     return some.length ? [`${short} ${some.length === 1 ? one : many}`] : [];
   };
+  const near = draws.filter(({ isNear }) => isNear);
+  const collapsed = draws.filter(({ isCollapsed }) => isCollapsed);
+  const others = draws.filter((drawn) => !near.includes(drawn) && !collapsed.includes(drawn));
   const parts = [
-    ...told(inside, ...["is", "are"].map((verb) => `${verb} near what training saw`)),
+    ...told(near, "is near what training saw", "are near what training saw"),
     ...told(
-      between,
+      others,
       "is far from what training saw, and its faces still differ",
       "are far from what training saw, and their faces still differ",
     ),
-    ...told(alike, ...["has", "have"].map((verb) => `${verb} collapsed: whatever the face, it is nearly one picture`)),
+    ...told(
+      collapsed,
+      "has collapsed: whatever the face, it is nearly one picture",
+      "have collapsed: whatever the face, it is nearly one picture",
+    ),
   ];
   return `At ${shown(mean)}, ${parts.join("; ")}.`;
 }

@@ -1,6 +1,7 @@
-"""The decoders' layers, as page/front/kernel/kernel.js computes them in the visitor's browser.
+"""The decoders' layers, as decoder.js beside it computes them in the visitor's browser.
 
-One list for each architecture; the sizes are in the model's safetensors file. Written by `python -m page.decoders`.
+One list for each architecture; the sizes are in the model's safetensors file. Written by `python -m
+page.front.kernel.export`.
 """
 
 import json
@@ -12,8 +13,8 @@ from models import AttributeGenerator, FaceModel, load
 from models.index import read_index
 from models.speed import PixelConvTranspose2d
 
-ROOT = Path(__file__).parent.parent
-DECODERS = ROOT / "page/front/kernel/decoders.json"
+DECODERS = Path(__file__).with_name("decoders.json")
+WEIGHTS = DECODERS.parents[3] / "weights"
 
 Layer = dict[str, str | float]
 
@@ -51,7 +52,7 @@ def layers(model: FaceModel) -> list[Layer]:
 def main(file: Path = DECODERS) -> None:
     """Write the layers of each architecture among the bundled models."""
     # The attribute GAN also as training leaves it, before its bits are made stronger.
-    models = [AttributeGenerator(), *(load(ROOT / "weights" / name) for name in read_index(ROOT / "weights"))]
+    models = [AttributeGenerator(), *(load(WEIGHTS / name) for name in read_index(WEIGHTS))]
     lines = {model.architecture: json.dumps(layers(model)) for model in models}
     file.write_text("{\n" + ",\n".join(f'"{name}": {line}' for name, line in lines.items()) + "\n}\n")
 

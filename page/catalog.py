@@ -1,14 +1,15 @@
-"""The models that the page shows, as their files tell: read once, without PyTorch, and the same for every visitor."""
+"""The models that the page shows. Their files are read once, without PyTorch."""
 
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 from huggingface_hub import ModelCard
@@ -23,10 +24,10 @@ WEIGHTS = ROOT / "weights"
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 
-# Of config.json, of the list of tensors in the weights, and of a card: ours take 1, 3 and 15 kB.
+# The most bytes of config.json, of the list of tensors in the weights, and of a card: ours have 1, 3 and 15 kB.
 MOST_CONFIG_BYTES, MOST_HEADER_BYTES, MOST_CARD_BYTES = 100_000, 1_000_000, 200_000
 
-# The browser reads weights in parts; it checks the blocks that hold them.
+# The browser reads weights in parts, and checks the blocks that hold them.
 BLOCK_BYTES = 2**18
 
 # The folder of each model by its name on the page, in the order of the page.
@@ -35,16 +36,17 @@ MODELS = {title: folder for folder, title in read_index(WEIGHTS).items()}
 
 @dataclass(frozen=True)
 class ShownModel:
-    """A model and where it came from.
+    """What the files of a model tell.
 
     Attributes:
-        folder: of its files.
-        origin: a phrase for people, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
-        kind: of its class, as config.json names it.
-        architecture: what it shares with the models whose networks a browser computes by the same graph.
-        history: of its training. None where there is none, or none that could be had in time: another model's, such
-            as the bundled one's, would show faces that this model never made.
-        areas: how well its attributes work, of those of which that was measured.
+        folder: where its files are.
+        origin: where they came from, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
+        kind: its class, as config.json names it.
+        architecture: models that share it are computed by the same graph in the browser.
+        shapes: the shape of each tensor of its weights, by name.
+        history: its training. None where there is none, or none came in time. It is never that of the bundled model,
+            which would show faces that this model never made.
+        areas: how well its attributes work, for those that were measured.
         faces_from: the data set that it learned from, as its card tells.
     """
 
@@ -66,74 +68,61 @@ class ShownModel:
     faces_from: str | None
 
     @property
-    def continuous_size(self) -> int:
-        return self.latent_size - self.discrete_size
-
-    @property
     def prior(self) -> str:
         """In words."""
         normal = f"N({self.prior_mean:g}, {self.prior_variance:g})"
         if self.discrete_size:
             named = f", {len(self.attributes)} of them attributes" if self.attributes else ""
-            return f"{self.continuous_size} numbers from {normal}, {self.discrete_size} bits{named}"
+            return f"{self.latent_size - self.discrete_size} numbers from {normal}, {self.discrete_size} bits{named}"
         if self.components:
             return f"{self.latent_size} numbers from a mixture of {self.components} Gaussians, as a whole like {normal}"
         return f"{self.latent_size} numbers from {normal}"
 
 
 def describe(folder: Path, origin: str) -> ShownModel:
-    """
+    """What the files in a model's folder tell.
+
     Raises:
         ValueError: config.json or the weights are missing or damaged, in a sentence.
     """
+    config, shapes = _read_config(folder / CONFIG_FILE), _read_shapes(folder / WEIGHTS_FILE)
+    kind = str(config.get("model_type"))
     try:
-        config = _read_config(folder / CONFIG_FILE)
-        shapes = _read_shapes(folder / WEIGHTS_FILE)
-        kind = str(config["model_type"])
-        sizes = (
-            config["latent_size"],
-            *(config.get(name, 0) for name in ("discrete_size", "components", "encoding_steps")),
-        )
-        latent_size, discrete_size, components, encoding_steps = map(_whole, sizes)
-        prior_mean, prior_variance = _number(config["prior_mean"]), _number(config["prior_variance"])
-        attributes = _names(config.get("attributes") or [])
-    except KeyError as error:
-        raise ValueError(f"its {CONFIG_FILE} lacks {error.args[0]}") from error
-    history, problem = _read_history(folder)
+        history = load_history(folder)
+    except ValueError as error:  # A model is worth showing without it.
+        history, origin = None, f"{origin}, without its history: {error}"
     return ShownModel(
-        folder,
-        origin + problem,
-        kind,
-        kind + "-affine" * (config.get("affine") is True),
-        latent_size,
-        discrete_size,
-        attributes,
-        prior_mean,
-        prior_variance,
-        components,
-        any(name.startswith("encoder.") for name in shapes),
-        encoding_steps,
-        shapes,
-        history,
-        labels.read_areas(folder / labels.ATTRIBUTES_FILE),
-        _data_set(folder / CARD_FILE),
+        folder=folder,
+        origin=origin,
+        kind=kind,
+        architecture=kind + "-affine" * (config.get("affine") is True),
+        latent_size=_size(config, "latent_size"),
+        discrete_size=_size(config, "discrete_size", 0),
+        attributes=_attributes(config),
+        prior_mean=_number(config, "prior_mean"),
+        prior_variance=_number(config, "prior_variance"),
+        components=_size(config, "components", 0),
+        encodes=any(name.startswith("encoder.") for name in shapes),
+        encoding_steps=_size(config, "encoding_steps", 0),
+        shapes=shapes,
+        history=history,
+        areas=labels.read_areas(folder / labels.ATTRIBUTES_FILE),
+        faces_from=_data_set(folder / CARD_FILE),
     )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     config = None
     if path.is_file() and path.stat().st_size <= MOST_CONFIG_BYTES:
-        try:
+        with suppress(ValueError, RecursionError):
             config = json.loads(path.read_bytes().decode("utf-8-sig"))
-        except (ValueError, RecursionError):
-            pass  # As below.
     if not isinstance(config, dict):
         raise ValueError(f"its {CONFIG_FILE} is missing or damaged")
     return config
 
 
 def _read_shapes(path: Path) -> dict[str, list[int]]:
-    """Of the tensors in a file of weights, by name."""
+    """The shape of each tensor in a file of weights, by its name."""
     try:
         with open(path, "rb") as file:
             if int.from_bytes(file.read(8), "little") > MOST_HEADER_BYTES:
@@ -144,51 +133,47 @@ def _read_shapes(path: Path) -> dict[str, list[int]]:
         raise ValueError(f"its {WEIGHTS_FILE} is missing or damaged") from error
 
 
-def _whole(value: Any) -> int:
+def _size(config: dict[str, Any], name: str, default: int | None = None) -> int:
+    value = config.get(name, default)
     if type(value) is not int or not 0 <= value <= 100_000:
-        raise ValueError(f"its {CONFIG_FILE} holds a size that is no whole number")
+        raise ValueError(f"its {CONFIG_FILE} has no whole number from 0 to 100,000 as {name}")
     return value
 
 
-def _number(value: Any) -> float:
+def _number(config: dict[str, Any], name: str) -> float:
+    value: Any = config.get(name)
     if type(value) not in (int, float) or not -1e6 < value < 1e6:
-        raise ValueError(f"its {CONFIG_FILE} holds a prior that is no number")
+        raise ValueError(f"its {CONFIG_FILE} has no number from -1,000,000 to 1,000,000 as {name}")
     return float(value)
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in value):
-        raise ValueError(f"its {CONFIG_FILE} holds attributes that are no names")
-    return tuple(value)
-
-
-def _read_history(folder: Path) -> tuple[History | None, str]:
-    """A model is worth showing without its history, whatever keeps that away."""
-    try:
-        return load_history(folder), ""
-    except ValueError as error:
-        return None, f", without its history: {error}"
+def _attributes(config: dict[str, Any]) -> tuple[str, ...]:
+    names = config.get("attributes") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in names):
+        raise ValueError(f"its {CONFIG_FILE} has no list of names, of at most 100 characters each, as attributes")
+    return tuple(names)
 
 
 def _data_set(path: Path) -> str | None:
+    """The data set that a card names, where that is the name of a data set."""
     try:
         if path.stat().st_size > MOST_CARD_BYTES:
             return None
         data = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
-        names, tags = data.get("datasets") or [], data.get("tags") or []
-        if names:
-            return names[0] if re.fullmatch(r"[\w.-]{1,100}(/[\w.-]{1,100})?", names[0], re.ASCII) else None
-        return "CelebA" if "celeba" in tags else None
+        for name in data.get("datasets") or []:
+            return name if re.fullmatch(r"[\w.-]{1,100}(/[\w.-]{1,100})?", name, re.ASCII) else None
+        return "CelebA" if "celeba" in (data.get("tags") or []) else None
     except Exception:  # A stranger's file, of any types.
         return None
 
 
 def load_models(names: Iterable[str], folder: Path, hub: str | None = None) -> dict[str, ShownModel]:
-    """Models by the names of their folders, those of a namespace on the Hub where it has any to offer in time.
+    """Models by the names of their folders.
 
     Args:
         folder: holds a model under each name.
-        hub: "namespace" or "namespace@revision".
+        hub: "namespace" or "namespace@revision" on the Hub. Its models take the place of those in the folder if they
+            arrive in time.
     """
     bundled = {name: describe(folder / name, "bundled") for name in names}
     if not hub:
@@ -205,9 +190,8 @@ def load_all() -> dict[str, ShownModel]:
     return {name: loaded[folder] for name, folder in MODELS.items()}
 
 
-@dataclass(frozen=True)
-class Hashes:
-    """SHA-256 in hexadecimal digits, of a whole file and of each of its blocks, the last of which is shorter."""
+class Hashes(NamedTuple):
+    """SHA-256 of a file and of each of its blocks, in hexadecimal digits. The last block is shorter."""
 
     whole: str
     blocks: list[str]
@@ -243,5 +227,5 @@ def attributes_of(name: str) -> list[str]:
 
 
 def directions() -> list[str]:
-    """The attributes that a photograph can be given, by whichever of the autoencoders, those that work best first."""
+    """The attributes that any of the autoencoders can give to a photograph, those that work best first."""
     return list(dict.fromkeys(attribute for name in autoencoders() for attribute in attributes_of(name)))

@@ -2,7 +2,7 @@
 
 A model's graphs are without weights: every tensor is external data under its own name, which the browser takes from the
 model's safetensors file, so that one graph does for all models of an architecture. The face detector's three networks
-hold their weights. Written by `python -m page.graphs`, which needs `onnx` and `facenet-pytorch`.
+hold their weights. Written by `python -m page.front.graphs.export`, which needs `onnx` and `facenet-pytorch`.
 """
 
 import json
@@ -20,8 +20,8 @@ from models.images import IMAGE_SIZE
 from models.index import read_index
 from models.speed import PixelConvTranspose2d
 
-ROOT = Path(__file__).parent.parent
-GRAPHS = ROOT / "page/front/graphs"
+GRAPHS = Path(__file__).parent
+WEIGHTS = GRAPHS.parents[2] / "weights"
 
 # Beside the graphs: the shape of each tensor that a graph takes, by which the browser knows what to load and whether it fits.
 SHAPES = "shapes.json"
@@ -235,7 +235,7 @@ def detector(network: nn.Module) -> bytes:
 def main(folder: Path = GRAPHS) -> None:
     """Write the graphs of each architecture among the bundled models, the shapes that they take, and the detector's."""
     shapes: dict[str, Sizes] = {}
-    for model in (load(ROOT / "weights" / name) for name in read_index(ROOT / "weights")):
+    for model in (load(WEIGHTS / name) for name in read_index(WEIGHTS)):
         made = {}
         if model.encodes:
             made[f"{model.architecture}-encoder"] = encoder(model)

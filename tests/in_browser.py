@@ -1,0 +1,71 @@
+"""What the tests of the page in a browser share: its files on a server, and what is on screen."""
+
+import base64
+import io
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from page import site
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Nothing."""
+
+
+@contextmanager
+def static_page(folder: Path) -> Iterator[str]:
+    """The address of the page as a folder of files, on Python's own server, which knows no parts of files."""
+    site.write(folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def wait_until_drawn(page) -> None:
+    """Until all that was asked for is on screen."""
+    page.wait_for_function("window.latentFaces?.opened && latentFaces.tabs.every((tab) => !tab.drawing)")
+
+
+def wait_until(page, is_so: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if is_so():
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError("it never came to be so")
+
+
+def image_of(text: str) -> Image.Image:
+    """A picture from base64."""
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def text_of(image: Image.Image, format: str = "PNG", **options) -> str:
+    """A picture's file as base64."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def array(text: str, kind: type = np.float32) -> np.ndarray:
+    """Numbers from base64."""
+    return np.frombuffer(base64.b64decode(text), kind).copy()
+
+
+def pixels_of(pictures: list[str]) -> np.ndarray:
+    """The pixels of pictures in base64, (n, height, width, 3)."""
+    return np.array([np.asarray(image_of(picture).convert("RGB")).astype(int) for picture in pictures])
+
+
+def shown(page, selector: str) -> np.ndarray:
+    """The pixels of the visible canvases that a selector finds, (n, height, width, 3)."""
+    canvases = page.locator(f"{selector} >> visible=true")
+    return pixels_of(canvases.evaluate_all("all => all.map((one) => one.toDataURL().split(',')[1])"))
