@@ -66,7 +66,7 @@ def test_a_face_is_turned_upright_and_framed(faces, degrees):
     assert {(found.image.size, found.image.mode) for found in aligned} == {((64, 64), "RGB")}
     off = [abs((found.angle + degrees + 180) % 360 - 180) for found in aligned]
     assert np.median(off) < 3
-    assert np.median([distance(found.image) for found in aligned]) < 1
+    assert np.median([distance(found.image) for found in aligned]) < 1.2
     # Of real faces too a few are missed, or taken for faces the wrong way round.
     assert sum(found.faces == 1 and angle < 10 for found, angle in zip(aligned, off, strict=True)) >= len(faces) - 1
     assert np.median([difference(found.image, face) for found, face in zip(aligned, faces, strict=True)]) < 30
