@@ -684,6 +684,18 @@ def test_half_of_the_faces_are_mirrored_or_none(pixels, images):
     torch.testing.assert_close(prepared(0, flip=False), rows.float() / 127.5 - 1)
 
 
+def test_passes_go_on_from_those_of_the_epochs_before(pixels):
+    """Two batches a pass, two passes an epoch: the third epoch is the passes 5 and 6, also from its fourth batch on."""
+
+    class Asked(InMemory):
+        def batches(self, number, batch_size, seed, start):
+            yield number, start
+
+    settings = GANSettings(**{**SMALL, "batch_size": 8, "discrete_size": 5, "passes": 2})
+    assert [*loop._batches(Asked(pixels), settings, epoch=3, start=0)] == [(5, 0), (6, 0)]
+    assert [*loop._batches(Asked(pixels), settings, epoch=3, start=3)] == [(5, 3), (6, 1)]
+
+
 def test_a_run_sees_every_face_once_an_epoch_shuffled_and_mirrored_anew(celeba, tmp_path, monkeypatch):
     """And logs the losses of every step."""
 
