@@ -7,7 +7,7 @@ sentence for whoever sent it.
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -77,8 +77,8 @@ def interpolate(
     ends: tuple[str, str],
     photographs: tuple[str | None, str | None],
     steps: int,
-    way: str,
-    discrete: str,
+    way: Literal["straight", "spherical"],
+    discrete: Literal["relaxed", "switched", "held"],
 ) -> Walk:
     """Walk between two latents.
 
@@ -94,7 +94,8 @@ def interpolate(
         else:
             z = Recipe.parse(text).latent(network)
         latents.append(z)
-    paths = [network.interpolate(*latents, n, way == "spherical", discrete) for n in (steps, SMOOTH_STEPS)]
+    start, end = latents
+    paths = [network.interpolate(start, end, n, way == "spherical", discrete) for n in (steps, SMOOTH_STEPS)]
     faces = decode(model, torch.cat(paths))
     return Walk(faces[:steps], faces[steps:], notes)
 

@@ -338,7 +338,7 @@ def guard_connections(running: Any) -> None:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = 2 * MOST_CONNECTIONS  # As many for files.
+        wanted = 8 * MOST_CONNECTIONS  # More than arrive in a burst, before any is closed, and files.
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard)), hard))
 
     class Guarded(running.config.http_protocol_class):  # type: ignore[misc, name-defined]
