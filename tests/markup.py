@@ -71,4 +71,6 @@ def history_with(folder: Path, **changes: object) -> Path:
 
 def unchecked(folder: Path) -> History:
     """What `load_history` would refuse, for what must be safe without it too."""
-    return History(animation=folder / EPOCHS_FILE, **json.loads((folder / TRAINING_FILE).read_text()))
+    training = json.loads((folder / TRAINING_FILE).read_text())
+    training.pop(MARKUP, None)  # Names that a history does not have are not read.
+    return History(animation=folder / EPOCHS_FILE, **training)
