@@ -92,7 +92,9 @@ print(json.dumps({
 
 
 def run(folder, *command):
-    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -113,7 +115,9 @@ def test_a_new_kind_of_model_is_three_files_an_import_and_a_title(tmp_path):
         Image.fromarray(pixels).resize((64, 64)).save(pictures / f"{number}.png")
     train = ["-m", "train.grey_gan", "--dataset", str(pictures), "--epochs", "1", "--batch-size", "4", "--passes", "1"]
 
-    refused = subprocess.run([sys.executable, *train], cwd=tree, capture_output=True, text=True, timeout=300, check=False)
+    refused = subprocess.run(
+        [sys.executable, *train], cwd=tree, capture_output=True, text=True, timeout=300, check=False
+    )
     assert (refused.returncode, "train/cards/grey_gan.md lacks" in refused.stderr) == (1, True)
 
     (tree / "train/cards/grey_gan.md").write_text(CARD)
