@@ -85,7 +85,7 @@ print(json.dumps({
     "kind": type(model).__name__,
     "modes": [face.convert("L").convert("RGB").tobytes() == face.tobytes() for face in model.generate(2, seed=0)],
     "title": catalog.load("Grey GAN").prior,
-    "page": [about["name"] for about in site.page()["models"]],
+    "page": [about["name"] for about in json.loads(site.page())["models"]],
     "layers": len(json.load(open("page/front/kernel/decoders.json"))["grey_generator"]),
 }))
 """

@@ -217,7 +217,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
             _check_weights(trainer, run, position)
             if distributed.is_main():
                 measured = _draw(trainer, run, position.epoch)
-                run.record.append([{**position.label(), "seconds": round(position.seconds, 1), **measured}])
+                run.record.append([{**position.label(), "seconds": round(position.seconds, 3), **measured}])
                 pictures.save_loss_curve(run.record.metrics(), run.folder / "loss.png")
                 run.export(trainer.model(), position.epoch, faces.crop)
             position.epoch, position.batch = position.epoch + 1, 0
