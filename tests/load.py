@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 from typing import Annotated
@@ -99,8 +100,19 @@ async def faces(client: httpx.AsyncClient, seed: int) -> None:
         (await client.get(item["image"]["url"])).raise_for_status()
 
 
-async def health(client: httpx.AsyncClient, _: int) -> None:
-    (await client.get("/health")).raise_for_status()
+def watch(url: str) -> list[float]:
+    """Ask for the health of the page four times a second, for a minute: the seconds until each answer.
+
+    In a process of its own, since in the clients' an answer would also wait for their work.
+    """
+    seconds = []
+    end = time.monotonic() + 60
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        while (start := time.monotonic()) < end:
+            client.get("/health").raise_for_status()
+            seconds.append(time.monotonic() - start)
+            time.sleep(0.25)
+    return seconds
 
 
 # What visitors and programs do: how often, and in which column it counts. The functions take a client and a seed.
@@ -115,20 +127,21 @@ MIXTURE: list[tuple[int, str, Ask]] = [
 
 @dataclass
 class Minute:
-    """What began in a minute: seconds until the answers by their kind, and what went wrong."""
+    """What began in a minute: seconds until the answers by their kind, what went wrong, and the server's memory at its end."""
 
     seconds: dict[str, list[float]] = field(
         default_factory=lambda: {"page": [], "photographs": [], "endpoints": [], "health": []}
     )
     busy: int = 0
     errors: list[str] = field(default_factory=list)
+    megabytes: float = 0
 
-    def row(self, number: int, megabytes: float) -> str:
+    def row(self, number: int) -> str:
         cells = [str(number), str(sum(map(len, self.seconds.values()))), str(len(self.errors)), str(self.busy)]
         for kind in ("page", "photographs", "endpoints"):
             cells += [f"{value:.2f}" for value in percentiles(self.seconds[kind], 20)]
         cells += [f"{1000 * value:.0f}" for value in percentiles(self.seconds["health"], 100)]
-        return f"| {' | '.join(cells)} | {megabytes:.0f} |"
+        return f"| {' | '.join(cells)} | {self.megabytes:.0f} |"
 
 
 def percentiles(seconds: list[float], parts: int) -> tuple[float, float, float]:
@@ -161,21 +174,19 @@ async def soak(settings: Settings, page: Served) -> None:
             ((_, kind, ask),) = random.choices(MIXTURE, [share for share, _, _ in MIXTURE])
             await timed(client, kind, ask, random.randrange(2**31))
 
-    async def watch(client: httpx.AsyncClient) -> None:
-        while not done():
-            await timed(client, "health", health, 0)
-            await asyncio.sleep(0.25)
-
-    async def tell() -> None:
-        for number, minute in enumerate(minutes, start=1):
-            # Whoever asked in it has been answered a few seconds later.
-            await asyncio.sleep(max(0, began + 60 * number + 5 - time.monotonic()))
-            print(minute.row(number, page.megabytes), flush=True)
+    async def watch_all() -> None:
+        with ProcessPoolExecutor(1) as pool:
+            for minute in minutes:
+                health = asyncio.get_running_loop().run_in_executor(pool, watch, page.url)
+                minute.seconds["health"] = await health
+                minute.megabytes = page.megabytes
 
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=page.url, timeout=60, limits=limits, trust_env=False) as client:
         visits = [visit(client, visitor) for visitor in range(settings.clients)]
-        await asyncio.gather(*visits, watch(client), tell())
+        await asyncio.gather(*visits, watch_all())
+    for number, minute in enumerate(minutes, start=1):
+        print(minute.row(number))
     for error in sorted({error for minute in minutes for error in minute.errors})[:5]:
         print(f"  {error}", file=sys.stderr)
 
