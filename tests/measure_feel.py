@@ -126,7 +126,7 @@ def main() -> None:
         open_chromium() as browser,
     ):
         print(f"Start to first answer: {served.seconds:.1f} s, {served.megabytes:.0f} MB.\n")
-        print("| page | line | a face in sight, s | the first own one, s | MB until then | server's ms |")
+        print("| page | connection | a face in sight, s | the first face drawn here, s | MB until then | server's ms |")
         print("|---|---|---|---|---|---|")
         for name, url in (("python app.py", served.url), ("static folder", files)):
             for slow in (False, True):
@@ -142,7 +142,7 @@ def main() -> None:
             later = statistics.median(others)
             print(f"| {name} | {first:.0f} | {later:.0f} | {first / later:.2f} |", flush=True)
             page.close()
-        print("\n| faces of six | pictures in 2 s | median ms | 95 % ms | frames a second |\n|---|---|---|---|---|")
+        print("\n| models | pictures in 2 s | median ms | 95 % ms | frames a second |\n|---|---|---|---|---|")
         for name, models in ROWS.items():
             page = opened(browser, files)
             box = page.evaluate(WATCH, models)
