@@ -43,7 +43,7 @@ export default class Generate extends Tab {
     this.others = toolbar({ class: "switches", "aria-label": "More attributes" });
     this.more = fold("", this.others.element, h("p.note", page.about.notes.attributes));
     this.unknown = h("div");
-    this.named = h("div.named", [h("h3", "Give every face"), this.switches.element, this.more, this.unknown]);
+    this.named = h("div", [h("h3", "Give every face"), this.switches.element, this.more, this.unknown]);
     this.code = h("pre.code");
     const knobs = ["model", "seed", "faces", "temperature"].map((name) => this.field(name));
     this.knobs = fold("Model, seed, how many", h("div.controls", knobs));
@@ -63,9 +63,8 @@ export default class Generate extends Tab {
           h("div.actions", [this.morphs, button("Save picture", () => this.download()), page.copyButton(this)]),
         ]),
         h("div.crowd", this.grid.element),
-        this.named,
+        h("div.named", [this.named, this.directions]),
       ]),
-      this.directions,
       this.knobs,
       this.discrete,
       fold("The same faces in Python", this.code),
