@@ -79,6 +79,16 @@ def directions(model: FaceModel, names: list[str], seeds: tuple[int, int] = (2, 
     return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in seeds for step in STEPS))
 
 
+def main_directions(model: FaceModel, names: list[str], seed: int = 5) -> Image.Image:
+    """Two faces, moved along the first main directions of the latents."""
+    steps = torch.tensor([3 * step / 2 for step in STEPS])[:, None]
+    rows = {
+        name: [face for z in model.sample_latent(2, seed=seed) for face in to_pil(model.decode(z + steps * direction))]
+        for name, direction in zip(names, model.main_directions(len(names)), strict=True)
+    }
+    return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in range(2) for step in steps.flatten().tolist()))
+
+
 def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:
     """Draw a picture for each model with named attributes.
 
@@ -187,6 +197,9 @@ def main() -> None:
 
     networks = {folder: load(name) for name, folder in MODELS.items()}
     draw_attributes(networks, REPOSITORY / "docs/results/named-attributes.json", REPOSITORY / "docs")
+
+    matched = "Matched autoencoder"
+    main_directions(load(matched), site.names_of_directions(matched)).save(REPOSITORY / "docs/main-directions.png")
 
     history = load_history(REPOSITORY / "weights/gan")
     epochs = {f"after epoch {epoch}": history.faces_after(epoch)[:8] for epoch in (1, history.epochs)}

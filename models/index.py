@@ -11,7 +11,6 @@ MODEL_FILES = (
     "model.safetensors",
     "README.md",
     "attributes.json",
-    "directions.json",
     "loss.png",
     "samples.png",
     "training.json",

@@ -24,9 +24,6 @@ WEIGHTS = ROOT / "weights"
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 
-# What people saw the main directions change: {"weights": the SHA-256 of the weights, "names": ["Hair: dark to fair"]}.
-DIRECTIONS_FILE = "directions.json"
-
 # The most bytes of config.json, of the list of tensors in the weights, and of a card: ours have 1, 3 and 15 kB.
 MOST_CONFIG_BYTES, MOST_HEADER_BYTES, MOST_CARD_BYTES = 100_000, 1_000_000, 200_000
 
@@ -50,7 +47,6 @@ class ShownModel:
         history: its training. None where there is none, or none came in time. It is never that of the bundled model,
             which would show faces that this model never made.
         areas: how well its attributes work, for those that were measured.
-        directions: names of its first main directions, which a visitor can move a face along.
         faces_from: the data set that it learned from, as its card tells.
     """
 
@@ -69,7 +65,6 @@ class ShownModel:
     shapes: Mapping[str, list[int]]
     history: History | None
     areas: Mapping[str, float]
-    directions: tuple[str, ...]
     faces_from: str | None
 
     @property
@@ -112,7 +107,6 @@ def describe(folder: Path, origin: str) -> ShownModel:
         shapes=shapes,
         history=history,
         areas=labels.read_areas(folder / labels.ATTRIBUTES_FILE),
-        directions=_directions(folder),
         faces_from=_data_set(folder / CARD_FILE),
     )
 
@@ -158,17 +152,6 @@ def _attributes(config: dict[str, Any]) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in names):
         raise ValueError(f"its {CONFIG_FILE} has no list of names, of at most 100 characters each, as attributes")
     return tuple(names)
-
-
-def _directions(folder: Path) -> tuple[str, ...]:
-    """The names that directions.json gives, where it is of these weights."""
-    path = folder / DIRECTIONS_FILE
-    with suppress(Exception):  # A stranger's file, of any types.
-        if path.stat().st_size <= MOST_CONFIG_BYTES:
-            match json.loads(path.read_bytes()):
-                case {"weights": digest, "names": [*names]} if digest == hashes(folder / WEIGHTS_FILE).whole:
-                    return tuple(name for name in names if isinstance(name, str) and 0 < len(name) <= 100)
-    return ()
 
 
 def _data_set(path: Path) -> str | None:

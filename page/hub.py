@@ -33,7 +33,7 @@ from models.history import EPOCHS_FILE, TRAINING_FILE
 from models.hub import INVALID_TOKEN, one_line, rejects_token
 from models.index import repository_name
 
-from .catalog import CARD_FILE, CONFIG_FILE, DIRECTIONS_FILE, ROOT, WEIGHTS_FILE, ShownModel, describe, hashes
+from .catalog import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, ShownModel, describe, hashes
 from .labels import ATTRIBUTES_FILE
 
 # A Hub that is there answers a request for a file's headers in a fraction of a second; a name may not even resolve.
@@ -44,13 +44,7 @@ DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
 
 # The most bytes of each file: several times what ours have.
 NEEDED = {CONFIG_FILE: 100_000, WEIGHTS_FILE: 100_000_000}
-EXTRAS = {
-    ATTRIBUTES_FILE: 1_000_000,
-    DIRECTIONS_FILE: 10_000,
-    CARD_FILE: 200_000,
-    TRAINING_FILE: 1_000_000,
-    EPOCHS_FILE: 30_000_000,
-}
+EXTRAS = {ATTRIBUTES_FILE: 1_000_000, CARD_FILE: 200_000, TRAINING_FILE: 1_000_000, EPOCHS_FILE: 30_000_000}
 
 # The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
 DECODERS = ROOT / "page/front/kernel/decoders.json"

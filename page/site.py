@@ -35,6 +35,9 @@ FRONT, EXAMPLES = (Path(__file__).with_name(name) for name in ("front", "example
 # them, by the models' folders.
 DRAWN = FRONT / "first/drawn.json"
 
+# What people call the main directions of models, by the SHA-256 of their weights; "" for one without a clear effect.
+DIRECTIONS = FRONT / "directions.json"
+
 REPORT = ROOT / "docs/report.md"
 
 TICKS = [-100, -30, -10, -3, 0, 3, 10, 30, 100]
@@ -45,7 +48,7 @@ MOST_EPOCHS_SHOWN = 250
 # What page.json tells of a model as its files do.
 TOLD = (
     *("kind", "architecture", "latent_size", "discrete_size", "prior_mean", "prior_variance", "prior", "attributes"),
-    *("encodes", "encoding_steps", "origin", "directions", "faces_from"),
+    *("encodes", "encoding_steps", "origin", "faces_from"),
 )
 
 # A file whose address holds its hash never changes. A browser asks for others again, and gets no bytes if it has them.
@@ -124,6 +127,7 @@ def _model(name: str) -> dict[str, Any]:
         "said": within_a_sentence(name),
         **{field: getattr(model, field) for field in TOLD},
         "best": attributes_of(name),
+        "directions": names_of_directions(name),
         "card": _address(f"weights/{folder}/card.txt"),
         "weights": {
             "url": _address(f"weights/{folder}/{WEIGHTS_FILE}"),
@@ -135,6 +139,12 @@ def _model(name: str) -> dict[str, Any]:
         **_history(name),
         "measured": records.measured(name),
     }
+
+
+def names_of_directions(name: str) -> list[str]:
+    """What a model's first main directions change; empty where nobody has looked."""
+    named: dict[str, list[str]] = json.loads(DIRECTIONS.read_text(encoding="utf-8"))
+    return named.get(hashes(load(name).folder / WEIGHTS_FILE).whole, [])
 
 
 def _history(name: str) -> dict[str, Any]:

@@ -501,7 +501,7 @@ def test_the_bits_of_a_face_are_held_with_and_without_names(visit):
 
 def test_the_chosen_face_is_moved_along_its_models_main_directions(visit):
     page = visit("?tab=generate&model=Matched autoencoder&seed=3&faces=4&face=2&direction.1=-2.5")
-    label = [*catalog.load("Matched autoencoder").directions, "Direction 1", "Direction 2"][1]
+    label = site.names_of_directions("Matched autoencoder")[1]
     page.get_by_label(label, exact=True).fill("1.5")
     wait_for_address(page, "direction.2=1.5")
     network = load("Matched autoencoder")

@@ -281,7 +281,7 @@ export default class Generate extends Tab {
     const shown = moves.slice(0, model.continuousSize);
     const { directions } = model.about;
     this.sliders.replaceChildren(
-      ...shown.map(({ name, label }, n) => this.field(name, { label: directions[n] ?? label })),
+      ...shown.map(({ name, label }, n) => this.field(name, { label: directions[n] || label })),
     );
   }
 
