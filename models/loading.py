@@ -1,7 +1,7 @@
 """A saved model's files, from a folder or the Hub, checked before anything is built from them.
 
 The files may be a stranger's: none of them may cost more time or memory than a model of this library would, and whatever
-is wrong with them is a ValueError of one sentence.
+is wrong with them is a ValueError of one sentence. PyTorch is imported when a network is built, not before.
 """
 
 import hashlib
@@ -18,12 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import safetensors
-import safetensors.torch
-import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -35,11 +33,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import validate_repo_id
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from .hub import INVALID_TOKEN, one_line, rejects_token
 from .index import bundled
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CONFIG_FILE, WEIGHTS_FILE = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_FILE
 
@@ -49,7 +48,7 @@ MOST_CONFIG_BYTES, MOST_HEADER_BYTES = 100_000, 1_000_000
 # "weights/gan" is a folder that is missing, not a model of a user called weights.
 _FOLDERS = {"checkpoints", "models", "outputs", "runs", "weights"}
 
-Network = typing.TypeVar("Network", bound=nn.Module)
+Network = typing.TypeVar("Network", bound="nn.Module")
 
 
 class DamagedDownload(ValueError):
@@ -111,11 +110,16 @@ def locate(
     local_files_only: bool = False,
     force_download: bool = False,
     cache_dir: str | Path | None = None,
+    timeout: float | None = None,
 ) -> Location:
     """The folder of this name, else the bundled model, else the repository on the Hub, at its revision's commit.
 
     All files are taken from that commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot
     be reached for half a minute; here it is asked once, and then the cache is taken.
+
+    Args:
+        timeout: seconds for the Hub's first answer. With one, a Hub that is busy is asked once as well, even if nothing
+            is cached.
 
     Raises:
         ValueError: there is no such model or revision.
@@ -134,7 +138,7 @@ def locate(
     offline = local_files_only or constants.is_offline_mode()
     with _errors_in_words(shown, CONFIG_FILE, revision):
         if not offline and (commit is None or commit != revision):  # A commit never changes.
-            current, token = _ask_for_commit(shown, revision, token, patiently=commit is None)
+            current, token = _ask_for_commit(shown, revision, token, timeout, commit is None)
             commit, offline = current or commit, current is None
         if commit is None or (offline and force_download):
             raise LocalEntryNotFoundError("not cached")
@@ -153,11 +157,12 @@ def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
 
 
 def _ask_for_commit(
-    name: str, revision: str | None, token: str | bool | None, patiently: bool
+    name: str, revision: str | None, token: str | bool | None, timeout: float | None, is_needed: bool
 ) -> tuple[str | None, str | bool | None]:
     """The commit of a revision, None where the Hub cannot be reached; and the token, False if the Hub rejects it."""
     url = hf_hub_url(name, CONFIG_FILE, revision=revision)
-    ask = partial(get_hf_file_metadata, url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    ask = partial(get_hf_file_metadata, url, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT)
+    patiently = is_needed and timeout is None
     try:
         # There is no commit in the login page of a hotel, which answers at any address.
         return ask(token=token).commit_hash, token
@@ -280,27 +285,36 @@ def build_empty(build: Callable[..., Network], arguments: dict[str, Any], where:
     Raises:
         ValueError: PyTorch can have no tensors of such sizes.
     """
+    import torch
+
+    from .speed import Uninitialised
+
     try:
-        with torch.device("meta"), _Uninitialised():
+        with torch.device("meta"), Uninitialised():
             return build(**arguments)
     except (RuntimeError, OverflowError, TypeError) as error:
         raise ValueError(f"{where} describes no network that can be, with {arguments!s:.300}") from error
 
 
-class _Uninitialised(TorchFunctionMode):
-    """Leaves out the functions of torch.nn.init: the weights come from a file.
+def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
+    """The shape and the type of each tensor in a file of weights, by its name.
 
-    On the meta device, drawing weights would import PyTorch's compiler, which takes a second.
+    Raises:
+        OSError, ValueError: the file is missing or damaged.
     """
+    with open(path, "rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    if header_bytes > MOST_HEADER_BYTES:
+        raise ValueError(f"the header alone has {header_bytes:,} bytes")
+    try:
+        with safetensors.safe_open(path, "numpy") as header:
+            tensors = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118 (it is no dictionary)
+            return {name: (tensor.get_shape(), tensor.get_dtype()) for name, tensor in tensors.items()}
+    except (safetensors.SafetensorError, OverflowError) as error:
+        raise ValueError(one_line(error)) from error
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if getattr(function, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **kwargs)
 
-
-def load_weights(network: nn.Module, path: Path, where: str) -> None:
+def load_weights(network: "nn.Module", path: Path, where: str) -> None:
     """Give a network without memory the weights in a file, as float32.
 
     The file's header is compared with the network before any weight is read.
@@ -308,22 +322,19 @@ def load_weights(network: nn.Module, path: Path, where: str) -> None:
     Raises:
         ValueError: names, shapes or types differ, a number is not finite, or the file is damaged.
     """
+    import safetensors.torch
+
     wanted = network.state_dict()
     try:
-        with open(path, "rb") as file:
-            header_bytes = int.from_bytes(file.read(8), "little")
-        if header_bytes > MOST_HEADER_BYTES:
-            raise ValueError(f"the header alone has {header_bytes:,} bytes")
-        with safetensors.safe_open(path, "pt") as header:
-            found = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118 (it is no dictionary)
-            if names := sorted(wanted.keys() ^ found.keys()):
-                raise ValueError(f"{'missing' if names[0] in wanted else 'unknown'} {_shown(names[0])}")
-            for name, tensor in wanted.items():
-                shape, kind = list(found[name].get_shape()), found[name].get_dtype()
-                if shape != list(tensor.shape):
-                    raise ValueError(f"size mismatch of {name}: {shape} instead of {list(tensor.shape)}")
-                if kind not in (("F16", "BF16", "F32", "F64") if tensor.is_floating_point() else ("I64",)):
-                    raise ValueError(f"{name} is of type {kind}")
+        found = read_header(path)
+        if names := sorted(wanted.keys() ^ found.keys()):
+            raise ValueError(f"{'missing' if names[0] in wanted else 'unknown'} {_shown(names[0])}")
+        for name, tensor in wanted.items():
+            shape, kind = found[name]
+            if shape != list(tensor.shape):
+                raise ValueError(f"size mismatch of {name}: {shape} instead of {list(tensor.shape)}")
+            if kind not in (("F16", "BF16", "F32", "F64") if tensor.is_floating_point() else ("I64",)):
+                raise ValueError(f"{name} is of type {kind}")
         tensors = safetensors.torch.load_file(path)
         for name, tensor in tensors.items():
             if tensor.is_floating_point():
