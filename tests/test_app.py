@@ -267,7 +267,7 @@ def test_training(client):
         ("generate", '["GAN", 0, 10000, 1, ""]', "The count cannot be 10,000: choose a whole number from 1 to 64."),
         ("generate", '["GAN", 0, 4, NaN, ""]', "The temperature cannot be NaN: choose a number from 0 to 2."),
         ("generate", '["VAE", 0, 4, 1, ""]', 'The model cannot be \\"VAE\\": choose GAN'),
-        ("generate", '["GAN", 0, 4, 1, "", "Smiling"]', "choose the attribute GAN or the perceptual autoencoder"),
+        ("generate", '["GAN", 0, 4, 1, "", "Smiling"]', "This model knows no attributes"),
         ("generate", '["Attribute GAN", 0, 4, 1, "", {"Smiling": 3}]', "from -1 to 1"),
         ("flip_bit", '[0, 4, 1, "", 51]', "The bit cannot be 51: choose a whole number from 1 to 50."),
         ("flip_bit", '[0, 4, 1, "", 1, "Plain autoencoder"]', "The Plain autoencoder has no bits."),

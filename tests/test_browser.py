@@ -129,7 +129,7 @@ def wait_for_faces(page, selector: str, wanted: np.ndarray, came: bool = False) 
 
 
 def drawn(model: str, mean: float, seed: int = 0, count: int = 6) -> np.ndarray:
-    return drawing.out_of_distribution(model, mean, seed, count)
+    return decode(model, load(model).sample_latent(count, seed=seed, mean=mean))
 
 
 def everywhere(mean: float, seed: int = 0) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +11,6 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from models import Autoencoder
-from models.index import repository_name
 from page import catalog, networks
 from page import hub as page_hub
 from page.catalog import ShownModel, load_models
@@ -51,10 +49,13 @@ def epochs_shown(loaded: ShownModel) -> int:
 # A Hub that is there.
 
 
-def test_a_model_comes_from_the_hub_with_its_own_history(hub, published, shown):
+def test_a_model_comes_from_the_hub_with_its_own_history_and_scores(hub, published, shown):
+    (published / "attributes.json").write_text('{"Smiling": {"area": 0.75}}')
+    hub.add_folder("model", GAN_ID, published)
     first = hub.repository("model", GAN_ID).commits[0].sha
     loaded = shown()
     assert loaded.origin == f"{GAN_ID} at {first[:7]}" and loaded.latent_size == 10 and epochs_shown(loaded) == 3
+    assert loaded.areas == {"Smiling": 0.75}
     before = len(hub.requests)
     assert epochs_shown(shown()) == 3
     assert not any("epochs.webp" in path for _, path in hub.requests[before:]), "it is cached"
@@ -81,12 +82,10 @@ def test_an_expired_token_is_told_of_and_public_models_need_none(hub, published,
 @pytest.mark.parametrize(
     "name, how",
     [
-        ("training.json", "none"),
         ("training.json", "damaged"),
         ("training.json", "hang"),
-        ("training.json", "503"),
         ("epochs.webp", "none"),
-        ("epochs.webp", "close"),
+        ("epochs.webp", "503"),
         ("epochs.webp", "damaged"),
     ],
 )
@@ -167,7 +166,7 @@ def test_all_that_a_hub_sends_has_one_deadline(hub, published, refused, monkeypa
         bar.update(10)
 
 
-@pytest.mark.parametrize("fault", [None, "503", "close"])
+@pytest.mark.parametrize("fault", [None, "503"])
 def test_no_password_of_an_address_is_shown(hub, published, refused, monkeypatch, fault):
     where = hub.url.removeprefix("http://") if fault else "127.0.0.1:1"
     template = f"http://somebody:hunter2%40@{where}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -179,53 +178,30 @@ def test_no_password_of_an_address_is_shown(hub, published, refused, monkeypatch
 
 # Files of strangers.
 
-CONFIGS = {
-    "nothing": b"",
-    "no JSON": b"{",
-    "null": b"null",
-    "a list": b"[]",
-    "not UTF-8": b"\xff\xfe\x00",
-    "deep": b"[" * 50_000,
-    "huge numbers": b'{"latent_size": 1' + b"0" * 5000 + b"}",
-    "not a number": b'{"latent_size": NaN, "discrete_size": 5, "hidden_size": 4}',
-    "infinite": b'{"latent_size": 1e999, "discrete_size": 5, "hidden_size": 4}',
-    "a word": b'{"latent_size": "ten", "discrete_size": 5, "hidden_size": 4}',
-    "true": b'{"latent_size": true, "discrete_size": 5, "hidden_size": 4}',
-    "larger than memory": b'{"latent_size": 1000000000, "discrete_size": 5, "hidden_size": 1000000000}',
-    "negative": b'{"latent_size": -10, "discrete_size": 5, "hidden_size": 4}',
-    "many keys": json.dumps({f"![](http://elsewhere/{number})": number for number in range(2000)}).encode(),
-    "long": b"{" + b" " * 200_000 + b"}",
-}
-
-
-@pytest.mark.parametrize("content", CONFIGS.values(), ids=CONFIGS)
-def test_a_damaged_config_is_a_reason(tmp_path, small_models, content):
-    folder = shutil.copytree(small_models / "published", tmp_path / "model")
-    (folder / "config.json").write_bytes(content)
-    with pytest.raises(ValueError, match="config.json ") as told:
-        catalog.describe(folder, "")
-    assert len(str(told.value)) < 200
-
 
 @pytest.mark.parametrize(
-    "changes, words",
+    "config, words",
     [
-        ({"prior_mean": "0"}, "prior_mean"),
-        ({"prior_variance": 1e7}, "prior_variance"),
-        ({"prior_variance": None}, "prior_variance"),
-        ({"latent_size": 100_001}, "latent_size"),
-        ({"latent_size": -1}, "latent_size"),
-        ({"attributes": "Smiling"}, "attributes"),
-        ({"attributes": ["Smiling", ""]}, "attributes"),
-        ({"attributes": ["x" * 101]}, "attributes"),
+        (b"{", "config.json in the model is damaged"),
+        (b"[" * 50_000, "config.json in the model is damaged"),
+        (b"{" + b" " * 200_000 + b"}", "config.json in the model has 200,002 bytes"),
+        *((json.dumps({"latent_size": value}).encode(), "latent_size") for value in ("ten", True, -1, 10**9)),
+        (b'{"latent_size": NaN}', "latent_size"),
+        (b'{"latent_size": 9, "prior_mean": "0"}', "prior_mean"),
+        (b'{"latent_size": 9, "prior_mean": 0, "prior_variance": 1e7}', "prior_variance"),
+        (b'{"latent_size": 9, "prior_mean": 0}', "prior_variance"),
+        *(
+            (json.dumps({"latent_size": 9, "attributes": names}).encode(), "attributes in the model's config.json")
+            for names in ("Smiling", ["Smiling", ""], ["x" * 101])
+        ),
     ],
 )
-def test_values_that_no_model_has_are_named(tmp_path, small_models, changes, words):
+def test_values_that_no_model_has_are_named(tmp_path, small_models, config, words):
     folder = shutil.copytree(small_models / "published", tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    with pytest.raises(ValueError, match=f"^{words} in the model's config.json"):
+    (folder / "config.json").write_bytes(config)
+    with pytest.raises(ValueError, match=f"^{words}") as told:
         catalog.describe(folder, "")
+    assert len(str(told.value)) < 200
 
 
 def test_what_is_damaged_on_the_hub_is_refused_with_the_reason(hub, published, refused):
@@ -262,7 +238,7 @@ class Panic(BaseException):
     """As libraries that are written in Rust raise."""
 
 
-@pytest.mark.parametrize("error", [RecursionError(), MemoryError(), Panic("x" * 1000), SystemExit(3)])
+@pytest.mark.parametrize("error", [Panic("x" * 1000), SystemExit(3)])
 def test_whatever_goes_wrong_is_a_reason(published, refused, monkeypatch, error):
     def fail(*_):
         raise error
@@ -272,20 +248,22 @@ def test_whatever_goes_wrong_is_a_reason(published, refused, monkeypatch, error)
 
 
 @pytest.mark.parametrize(
-    "name, other, reason",
+    "changes, what",
     [
-        ("gan", lambda: Autoencoder(latent_size=12, hidden_size=4), "in kind: autoencoder instead of generator"),
-        ("gan", partial(small_generator, discrete_size=0), "in bits: False instead of True"),
-        ("autoencoder", lambda: Autoencoder(latent_size=11, hidden_size=4), "in latent size: 11 instead of 12"),
+        ({"kind": "generator"}, "kind: generator instead of autoencoder"),
+        ({"discrete_size": 5}, "bits"),
+        ({"attributes": ("Smiling",)}, "attributes"),
+        ({"latent_size": 11}, "latent size: 11 instead of 12"),
     ],
 )
-def test_a_model_that_the_tabs_cannot_show_is_refused(hub, refused, tmp_path, name, other, reason):
-    other().save_pretrained(tmp_path / "other")
-    hub.add_folder("model", repository_name("tester", name), tmp_path / "other")
-    assert reason in refused(name)
+def test_a_model_that_the_tabs_cannot_show_is_refused(small_models, changes, what):
+    like = catalog.describe(small_models / "bundled/autoencoder", "")
+    page_hub.check_fits(like, like)
+    with pytest.raises(ValueError, match=f"differs from the bundled model in {what}"):
+        page_hub.check_fits(replace(like, **changes), like)
 
 
-def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_path, monkeypatch):
+def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_path, monkeypatch, request):
     """Finite each, and too large for what follows."""
     model = small_generator()
     for parameter in model.parameters():
@@ -294,5 +272,6 @@ def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_pat
     loaded = load_models(["gan"], tmp_path)["gan"]
     monkeypatch.setattr(catalog, "load_all", lambda: {"GAN": loaded})
     networks.load.cache_clear()
+    request.addfinalizer(networks.load.cache_clear)
     with pytest.raises(ValueError, match="^The GAN cannot be used here, since what it draws are no pictures.$"):
-        networks.load("GAN")
+        networks.decode("GAN", model.sample_latent(2, seed=0))

@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
@@ -147,9 +149,8 @@ def photographs(count: int) -> list[Image.Image]:
     return made
 
 
-# PHOTOGRAPHS=200 for the figures in docs/alignment.md.
-@pytest.mark.parametrize("count", [4, pytest.param(int(os.environ.get("PHOTOGRAPHS", "40")), marks=pytest.mark.slow)])
-def test_faces_are_framed_and_encoded_as_python_does(tested, tmp_path, count):
+def test_faces_are_framed_and_encoded_as_python_does(tested, tmp_path):
+    count = int(os.environ.get("PHOTOGRAPHS", "4"))  # 200 for the figures in docs/alignment.md.
     distances, same, unlike = [], [], {title: [] for title in CODERS}
     for picture in photographs(count):
         picture.save(tmp_path / "picture.png")
@@ -214,12 +215,38 @@ def test_files_are_opened_as_python_does(tested, tmp_path, image, format, option
     assert (pixels[..., 3] == 255).all() and np.abs(pixels[..., :3] - expected).mean() <= most
 
 
-def test_the_graphs_are_those_of_the_models(tmp_path):
+def computed(graph: str, model, **inputs: torch.Tensor) -> list[torch.Tensor]:
+    """The outputs of a graph in page/front/graphs that takes a model's weights, in the order of their names."""
+    network, weights = onnx.load(export.GRAPHS / f"{graph}.onnx", load_external_data=False), model.state_dict()
+    for tensor in network.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.external_data[0].value].numpy(), tensor.name))
+    session = onnxruntime.InferenceSession(network.SerializeToString())
+    names = sorted(output.name for output in session.get_outputs())
+    return [*map(torch.from_numpy, session.run(names, {name: x.numpy() for name, x in inputs.items()}))]
+
+
+@pytest.mark.parametrize("title", CODERS)
+def test_the_graphs_are_those_of_the_models(title):
+    model = MODELS[title]
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    (z,) = computed(f"{model.architecture}-encoder", model, x=x)
+    torch.testing.assert_close(z, model.encoder(x), atol=2e-4, rtol=2e-4)
+    if isinstance(model, PerceptualAutoencoder):
+        error, step = computed(f"{model.architecture}-slope", model, x=x, z=z)
+        z.requires_grad_()
+        wanted = (model.decoder(z) - x).square().sum((1, 2, 3)) / 2
+        (gradient,) = torch.autograd.grad(wanted.sum(), z)
+        torch.testing.assert_close(error.flatten(), wanted, atol=0, rtol=2e-4)
+        torch.testing.assert_close(step, gradient @ model.preconditioner, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.slow
+def test_the_graphs_are_written_anew(tmp_path):
     export.main(tmp_path)
-    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert written == {
-        path.name: path.read_bytes() for path in export.GRAPHS.iterdir() if path.suffix in (".onnx", ".json")
-    }
+    names = {path.name for path in export.GRAPHS.iterdir() if path.suffix in (".onnx", ".json")}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert (tmp_path / export.SHAPES).read_bytes() == (export.GRAPHS / export.SHAPES).read_bytes()
 
 
 def test_texts_of_a_png_are_read(tested):
@@ -310,8 +337,8 @@ def test_what_is_pressed_shows_where_it_differs(chosen):
     page = chosen
     seen, version, *_ = shown(page, ".versions canvas")
     press = page.locator(f"{TAB} .versions button").first
-    keys = ((partial(page.keyboard.down, key), partial(page.keyboard.up, key)) for key in (" ", "Enter"))
-    for down, up in ((page.mouse.down, page.mouse.up), *keys):
+    keys = (partial(page.keyboard.down, "Enter"), partial(page.keyboard.up, "Enter"))
+    for down, up in ((page.mouse.down, page.mouse.up), keys):
         press.hover()
         press.focus()
         down()
