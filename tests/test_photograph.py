@@ -33,9 +33,9 @@ TAB = "#tab-reconstruct"
 
 # What the tests call in the page.
 HELPERS = """async () => {
-  const [pictures, alignment, encoding, png, field] = await Promise.all(
-    ["photo/pictures", "photo/alignment", "photo/encoding", "png", "photo/field"].map((name) =>
-      import(new URL(`front/${name}.js`, location.href).href)),
+  const [pictures, alignment, encoding, field] = await Promise.all(
+    ["pictures", "alignment", "encoding", "field"].map((name) =>
+      import(new URL(`front/photo/${name}.js`, location.href).href)),
   );
   const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const text = (array) => {
@@ -59,7 +59,6 @@ HELPERS = """async () => {
       const { width, height, data } = await pictures.open(new Blob([bytes(file)]));
       return { width, height, data: text(data) };
     },
-    texts: (file) => Object.fromEntries(png.textsOf(bytes(file))),
     see: async (file) => {
       const { note, drawn } = await field.see(page, new Blob([bytes(file)]));
       return { note, drawn: drawn && { model: drawn.model, recipe: drawn.recipe, z: text(drawn.z) } };
@@ -247,18 +246,6 @@ def test_the_graphs_are_written_anew(tmp_path):
     names = {path.name for path in export.GRAPHS.iterdir() if path.suffix in (".onnx", ".json")}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert (tmp_path / export.SHAPES).read_bytes() == (export.GRAPHS / export.SHAPES).read_bytes()
-
-
-def test_texts_of_a_png_are_read(tested):
-    texts = PngImagePlugin.PngInfo()
-    texts.add_text("latent-faces model", "GAN")
-    texts.add_text("Title", "Ä ほ")  # Pillow writes what is not Latin-1 as international text.
-    image = Image.new("RGB", (64, 64), "red")
-    assert tested("texts", text_of(image, pnginfo=texts)) == {"latent-faces model": "GAN", "Title": "Ä ほ"}
-    assert tested("texts", text_of(image, "JPEG")) == {}
-    whole = base64.b64decode(text_of(image, pnginfo=texts))
-    for end in (0, 7, 40, 60):
-        tested("texts", base64.b64encode(whole[:end]).decode())  # A damaged file is no error.
 
 
 def drawn_by_the_page(face: Image.Image, model: str, recipe: str, filter=Image.Resampling.LANCZOS) -> str:

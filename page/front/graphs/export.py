@@ -24,6 +24,14 @@ WEIGHTS = GRAPHS.parents[2] / "weights"
 # Beside the graphs: the shape of each tensor that a graph takes, by which the browser knows what to load and whether it fits.
 SHAPES = "shapes.json"
 
+# MTCNN's networks, from "x" (faces, 3, side, side), with what each returns, in its order. "probabilities" are of no face
+# and of one. The first looks at pictures of any size.
+DETECTORS = (
+    ("pnet", None, ["box", "probabilities"]),
+    ("rnet", 24, ["box", "probabilities"]),
+    ("onet", 48, ["box", "landmarks", "probabilities"]),
+)
+
 Inputs = dict[str, torch.Tensor]
 Shapes = dict[str, list[int]]
 
@@ -87,15 +95,6 @@ def graph_without_weights(network: nn.Module, inputs: Inputs, outputs: list[str]
     return made.SerializeToString(deterministic=True), {name: list(tensor.shape) for name, tensor in weights.items()}
 
 
-def detector(network: nn.Module, side: int) -> bytes:
-    """One of MTCNN's three, with its weights: from "x" (faces, 3, side, side) to "probabilities", of no face and of one,
-    "box" and, by the last network, "landmarks". The first, which looks at squares of 12 pixels, takes any size."""
-    outputs = ["box", *["landmarks"] * hasattr(network, "dense6_3"), "probabilities"]
-    size = {0: AUTO} if hasattr(network, "dense4") or hasattr(network, "dense5") else {0: AUTO, 2: AUTO, 3: AUTO}
-    x = torch.zeros(2, 3, side, side)
-    return _exported(network, (x,), ["x"], outputs, (size,)).SerializeToString(deterministic=True)
-
-
 def _exported(network: nn.Module, arguments: tuple, inputs: list[str], outputs: list[str], sizes: tuple) -> ModelProto:
     program = torch.onnx.export(
         network.eval(),
@@ -134,8 +133,11 @@ def main(folder: Path = GRAPHS) -> None:
             (folder / f"{name}.onnx").write_bytes(content)
     (folder / SHAPES).write_text(json.dumps(shapes, separators=(",", ":")) + "\n")
     detectors = load_detector(LEAST_FACE)
-    for name, side in {"pnet": 31, "rnet": 24, "onet": 48}.items():
-        (folder / f"{name}.onnx").write_bytes(detector(getattr(detectors, name), side))
+    for name, side, outputs in DETECTORS:
+        x = torch.zeros(2, 3, side or 31, side or 31)
+        sizes = {0: AUTO} if side else {0: AUTO, 2: AUTO, 3: AUTO}
+        made = _exported(getattr(detectors, name), (x,), ["x"], outputs, (sizes,))
+        (folder / f"{name}.onnx").write_bytes(made.SerializeToString(deterministic=True))
 
 
 if __name__ == "__main__":
