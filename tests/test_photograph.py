@@ -241,11 +241,14 @@ def test_the_graphs_are_those_of_the_models(title):
 
 
 @pytest.mark.slow
-def test_the_graphs_are_written_anew(tmp_path):
+def test_the_graphs_are_written_anew(tmp_path, monkeypatch):
     export.main(tmp_path)
     names = {path.name for path in export.GRAPHS.iterdir() if path.suffix in (".onnx", ".json")}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert (tmp_path / export.SHAPES).read_bytes() == (export.GRAPHS / export.SHAPES).read_bytes()
+    monkeypatch.setattr(export, "GRAPHS", tmp_path)
+    for title in CODERS:
+        test_the_graphs_are_those_of_the_models(title)
 
 
 def drawn_by_the_page(face: Image.Image, model: str, recipe: str, filter=Image.Resampling.LANCZOS) -> str:
