@@ -15,7 +15,6 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,94 +51,30 @@ _FOLDERS = {"checkpoints", "models", "outputs", "runs", "weights"}
 Network = typing.TypeVar("Network", bound=nn.Module)
 
 
-class DamagedDownload(ValueError):
-    """A file whose contents differ from what the Hub announced."""
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a model's files are, as `locate` finds it: a folder, or one commit of a repository on the Hub.
-
-    Attributes:
-        name: what the caller asked for.
-        folder: None for a repository.
-        revision: the branch, tag or commit that the caller asked for; None for main.
-        options: arguments for `hf_hub_download`, in which "revision" is the commit.
-    """
-
-    name: str
-    folder: Path | None = None
-    revision: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def file(self, name: str) -> Path:
-        """The path of one of the model's files, which is downloaded where it is on the Hub.
-
-        Raises:
-            ValueError: there is no such file, or it is damaged.
-            OSError: the Hub cannot be reached, and the file is not cached.
-        """
-        if self.folder is None:
-            with _errors_in_words(self.name, name, self.revision):
-                path = Path(hf_hub_download(self.name, name, **self.options))
-            _check_hash(path)
-            return path
-        if not (self.folder / name).is_file():
-            if (self.folder / "model" / name).is_file():
-                raise ValueError(f"{self.name} is a run: its model is {self.name.rstrip('/')}/model")
-            raise ValueError(_lacks(self.name, name))
-        return self.folder / name
-
-    def remember(self, path: Path) -> None:
-        """Note in the cache, which holds this file, the commit of the revision for when the Hub cannot be reached.
-
-        The Hub's client notes it only when it is asked for a branch, and before all files are there.
-        """
-        commit, revision = self.options.get("revision"), self.revision or "main"
-        if commit not in (None, revision):
-            reference = path.parents[2] / "refs" / revision
-            with suppress(OSError):  # A cache that may only be read.
-                reference.parent.mkdir(parents=True, exist_ok=True)
-                reference.write_text(commit)
-
-
-def locate(
+def find(
     name: str | Path,
     *,
     revision: str | None = None,
     token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     force_download: bool = False,
-    cache_dir: str | Path | None = None,
-) -> Location:
-    """The folder of this name, else the bundled model, else the repository on the Hub, at its revision's commit.
-
-    All files are taken from that commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot
-    be reached for half a minute; here it is asked once, and then the cache is taken.
+) -> Path:
+    """The folder of a model's files: the folder of this name, else the bundled model's, else the Hub's model in its cache.
 
     Raises:
-        ValueError: there is no such model or revision.
+        ValueError: there is no such model or revision, or a downloaded file is damaged.
         OSError: the Hub cannot be reached, and the model is not cached.
     """
     shown, folder, own = str(name), os.path.expanduser(name), bundled()
     if os.path.isdir(folder):
-        return Location(shown, Path(folder))
+        return Path(folder)
     if shown in own:
-        return Location(shown, own[shown])
+        return own[shown]
     if isinstance(name, Path) or not _may_be_on_the_hub(shown, revision):
         names = f", nor of a bundled one ({', '.join(own)})" if own else ""
         raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
-    cached = try_to_load_from_cache(shown, CONFIG_FILE, cache_dir, revision)
-    commit = Path(cached).parent.name if isinstance(cached, str) else None
-    offline = local_files_only or constants.is_offline_mode()
-    with _errors_in_words(shown, CONFIG_FILE, revision):
-        if not offline and (commit is None or commit != revision):  # A commit never changes.
-            current, token = _ask_for_commit(shown, revision, token, patiently=commit is None)
-            commit, offline = current or commit, current is None
-        if commit is None or (offline and force_download):
-            raise LocalEntryNotFoundError("not cached")
-    download = {"local_files_only": offline, "force_download": force_download, "cache_dir": cache_dir}
-    return Location(shown, None, revision, {"revision": commit, "token": token, **download})
+    return _download(shown, revision, token, cache_dir, local_files_only, force_download)
 
 
 def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
@@ -150,6 +85,42 @@ def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
     owner, slash, _ = name.partition("/")
     # Whoever asks for a revision means the Hub.
     return bool(slash) and (owner not in _FOLDERS or revision is not None)
+
+
+def _download(
+    name: str,
+    revision: str | None,
+    token: str | bool | None,
+    cache_dir: str | Path | None,
+    local_files_only: bool,
+    force_download: bool,
+) -> Path:
+    """The folder in the Hub's cache that holds a model's config and weights, both of one commit of the revision.
+
+    The Hub's own client would ask a Hub that cannot be reached for half a minute. Here it is asked once, and then the
+    cache is taken.
+    """
+    cached = try_to_load_from_cache(name, CONFIG_FILE, cache_dir, revision)
+    commit = Path(cached).parent.name if isinstance(cached, str) else None
+    offline = local_files_only or constants.is_offline_mode()
+    with _errors_in_words(name, CONFIG_FILE, revision):
+        if not offline and (commit is None or commit != revision):  # A commit never changes.
+            current, token = _ask_for_commit(name, revision, token, patiently=commit is None)
+            commit, offline = current or commit, current is None
+        if commit is None or (offline and force_download):
+            raise LocalEntryNotFoundError("not cached")
+    options = {"token": token, "local_files_only": offline, "force_download": force_download, "cache_dir": cache_dir}
+    for file in (CONFIG_FILE, WEIGHTS_FILE):
+        with _errors_in_words(name, file, revision):
+            path = Path(hf_hub_download(name, file, revision=commit, **options))
+        _check_hash(path)
+    # The Hub's client notes a revision's commit only when it is asked for a branch, and before all files are there.
+    if commit != revision:
+        reference = path.parents[2] / "refs" / (revision or "main")
+        with suppress(OSError):  # A cache that may only be read.
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(commit)
+    return path.parent
 
 
 def _ask_for_commit(
@@ -173,7 +144,7 @@ def _ask_for_commit(
         except HfHubHTTPError:
             raise error from None
         # Told to the caller of from_pretrained.
-        warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=4)
+        warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=5)
         return commit, False
 
 
@@ -214,7 +185,7 @@ def _check_hash(path: Path) -> None:
     if re.fullmatch("[0-9a-f]{64}", name):  # A cache without links keeps the files' own names.
         with open(path, "rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != name:
-                raise DamagedDownload(f"{path.name} is damaged: load it again with force_download=True")
+                raise ValueError(f"{path.name} is damaged: load it again with force_download=True")
 
 
 def _lacks(where: str, name: str) -> str:
@@ -222,13 +193,21 @@ def _lacks(where: str, name: str) -> str:
     return f"{where} holds no {name}{why}"
 
 
-def read_config(location: Location) -> dict[str, Any]:
-    """The object in a model's config.json.
+def _existing(folder: Path, name: str, where: str) -> Path:
+    if (folder / name).is_file():
+        return folder / name
+    if (folder / "model" / name).is_file():
+        raise ValueError(f"{where} is a run: its model is {where.rstrip('/')}/model")
+    raise ValueError(_lacks(where, name))
+
+
+def read_config(folder: Path, where: str) -> dict[str, Any]:
+    """The object in the config.json of a model's folder.
 
     Raises:
-        ValueError, OSError: as `Location.file`, or it is no JSON object.
+        ValueError: there is no such file, or it holds no JSON object.
     """
-    path, where = location.file(CONFIG_FILE), f"{CONFIG_FILE} in {location.name}"
+    path, where = _existing(folder, CONFIG_FILE, where), f"{CONFIG_FILE} in {where}"
     if path.stat().st_size > MOST_CONFIG_BYTES:
         raise ValueError(f"{where} has {path.stat().st_size:,} bytes: it belongs to another kind of model")
     try:
@@ -240,20 +219,27 @@ def read_config(location: Location) -> dict[str, Any]:
     return config
 
 
-def check_arguments(build: Callable[..., Any], arguments: dict[str, Any], where: str) -> None:
-    """Compare a config's values with a constructor's parameters and their types.
+def build_empty(build: Callable[..., Network], config: dict[str, Any], where: str) -> Network:
+    """The network that a config describes, without memory for its weights, whatever sizes it asks for.
 
     Raises:
-        ValueError: one is unknown, missing or of another type. (Whether it makes sense is for the constructor to check.)
+        ValueError: an argument is unknown, missing, of another type or makes no sense, or PyTorch can have no tensors of
+            such sizes.
     """
     parameters = inspect.signature(build).parameters
-    if unknown := sorted(arguments.keys() - parameters.keys()):
+    if unknown := sorted(config.keys() - parameters.keys()):
         raise ValueError(f"{where} has an unknown {_shown(', '.join(unknown))}: it takes {', '.join(parameters)}")
-    if missing := sorted(parameters.keys() - arguments.keys()):
+    if missing := sorted(parameters.keys() - config.keys()):
         raise ValueError(f"{where} lacks {', '.join(missing)}")
-    for name, value in arguments.items():
+    for name, value in config.items():
         if not _fits(value, parameters[name].annotation):
             raise ValueError(f"{where} has {name} {_shown(value)}: it must fit {parameters[name]}")
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    try:
+        with torch.device("meta"), _Uninitialised():
+            return build(**arguments)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise ValueError(f"{where} describes no network that can be, with {arguments!s:.300}") from error
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -274,19 +260,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
-def build_empty(build: Callable[..., Network], arguments: dict[str, Any], where: str) -> Network:
-    """The network without memory for its weights, whatever sizes a config asks for.
-
-    Raises:
-        ValueError: PyTorch can have no tensors of such sizes.
-    """
-    try:
-        with torch.device("meta"), _Uninitialised():
-            return build(**arguments)
-    except (RuntimeError, OverflowError, TypeError) as error:
-        raise ValueError(f"{where} describes no network that can be, with {arguments!s:.300}") from error
-
-
 class _Uninitialised(TorchFunctionMode):
     """Leaves out the functions of torch.nn.init: the weights come from a file.
 
@@ -300,15 +273,15 @@ class _Uninitialised(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def load_weights(network: nn.Module, path: Path, where: str) -> None:
-    """Give a network without memory the weights in a file, as float32.
+def load_weights(network: nn.Module, folder: Path, where: str) -> None:
+    """Give a network without memory the weights in a model's folder, as float32.
 
     The file's header is compared with the network before any weight is read.
 
     Raises:
-        ValueError: names, shapes or types differ, a number is not finite, or the file is damaged.
+        ValueError: names, shapes or types differ, a number is not finite, or the file is damaged or not there.
     """
-    wanted = network.state_dict()
+    path, wanted = _existing(folder, WEIGHTS_FILE, where), network.state_dict()
     try:
         with open(path, "rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")

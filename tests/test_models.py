@@ -21,7 +21,6 @@ from models import (
     AttributeGenerator,
     Autoencoder,
     Discriminator,
-    FaceModel,
     Generator,
     PerceptualAutoencoder,
     load,
@@ -29,8 +28,7 @@ from models import (
 from models.base import PretrainedModel
 from models.blocks import error_and_gradient
 from models.hub import one_line
-from models.images import from_pil, to_pil
-from tests.conftest import draw_face
+from models.images import to_pil
 from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault
 
 TINY = {
@@ -260,23 +258,17 @@ def test_latents_are_drawn_from_the_mixture():
             mixture().sample_latent(3, **wrong)
 
 
-@pytest.mark.parametrize("name", FACE_MODELS)
-def test_another_prior_variance_is_that_of_draws_and_nothing_else(name, tmp_path):
-    model = mixture().eval() if name == "perceptual-autoencoder" else TINY[name]().eval()
-    if name == "perceptual-autoencoder":
-        model.directions.uniform_(1, 2)
+def test_another_prior_variance_is_that_of_draws_and_directions_and_nothing_else(tmp_path):
+    model = mixture().eval()
+    model.directions.uniform_(1, 2)
     model.with_prior_variance(9).save_pretrained(tmp_path)
-    wider, size = load(tmp_path), model.continuous_size
-    assert wider.prior_variance == 9 and model.prior_variance != 9
-    z, far = model.sample_latent(50, seed=1), wider.sample_latent(50, seed=1)
-    stretch = 3 / model.prior_variance**0.5
-    expected = model.prior_mean + stretch * (z[:, :size] - model.prior_mean)
-    torch.testing.assert_close(far[:, :size], expected)
-    assert torch.equal(z[:, size:], far[:, size:])
-    torch.testing.assert_close(wider.sample_latent(50, seed=1, variance=model.prior_variance), z)
+    wider = load(tmp_path)
+    assert wider.prior_variance == 9 and model.prior_variance == 4
+    z = model.sample_latent(50, seed=1)
+    torch.testing.assert_close(wider.sample_latent(50, seed=1), 5 + 3 / 2 * (z - 5))
+    torch.testing.assert_close(wider.sample_latent(50, seed=1, variance=4), z)
     assert torch.equal(wider.decode(z), model.decode(z))
-    if name == "perceptual-autoencoder":
-        torch.testing.assert_close(wider.directions, stretch * model.directions)
+    torch.testing.assert_close(wider.directions, 3 / 2 * model.directions)
     with pytest.raises(ValueError, match="prior_variance is 0"):
         model.with_prior_variance(0)
 
@@ -298,21 +290,6 @@ def test_the_gradient_of_an_error_is_automatic_differentiations():
 
 def squared_errors(model: PerceptualAutoencoder, x: torch.Tensor) -> torch.Tensor:
     return (model(x) - x).square().mean((1, 2, 3))
-
-
-@torch.no_grad()
-def test_steps_of_encoding_bring_every_image_nearer():
-    """Also one that is no face."""
-    model = load("weights/perceptual-autoencoder")
-    faces = from_pil(load("weights/attribute-gan").generate(3, seed=0))
-    others = torch.cat([-faces[:1], torch.zeros(1, 3, 64, 64), from_pil(draw_face(0))])
-    images = torch.cat([faces, others])
-    errors = torch.stack([squared_errors(model.with_encoding_steps(steps), images) for steps in (0, 1, 4)])
-    # A step may be too far: then it is taken again, half as long.
-    assert (errors.diff(dim=0) <= 0).all() and (errors[2] < errors[0]).all()
-    # In PSNR: a third of a decibel by the first step alone.
-    gains = 10 * (errors[0] / errors)[:, :3].log10().mean(1)
-    assert gains[1] > 0.3 and gains[2] > 0.5, gains
 
 
 def test_steps_of_encoding_are_saved_and_left_out(tmp_path, monkeypatch):
@@ -446,34 +423,8 @@ def test_a_config_of_another_model_is_refused(values, words, saved):
     with pytest.raises(ValueError, match=words) as error:
         load(saved("generator", **values))
     assert len(str(error.value)) < 700
-
-
-def test_another_class_than_asked_for_is_refused(saved):
-    with pytest.raises(ValueError, match="another model than Generator: it is of Autoencoder"):
-        Generator.from_pretrained(saved("autoencoder"))
-
-
-def test_another_kind_of_model_is_one_subclass(tmp_path, monkeypatch):
-    monkeypatch.setattr(PretrainedModel, "_classes", dict(PretrainedModel._classes))
-
-    class Linear(FaceModel):
-        model_type = "linear"
-
-        def __init__(self, latent_size: int = 6, prior_mean: float = 2.0):
-            super().__init__(latent_size, prior_mean, prior_variance=0.25, discrete_size=2)
-            self.decoder = nn.Sequential(nn.Linear(latent_size, 3 * 64 * 64), nn.Unflatten(1, (3, 64, 64)), nn.Tanh())
-
-    model = Linear(5)
-    model.save_pretrained(tmp_path)
-    other = load(tmp_path)
-    assert type(other) is Linear and other.config == {"latent_size": 5, "prior_mean": 2.0}
-    assert other.generate(3, seed=0) == model.generate(3, seed=0) and other.continuous_size == 3
-    z = other.sample_latent(5000, seed=0)
-    assert (
-        abs(z[:, :3].mean() - 2) < 0.05
-        and abs(z[:, :3].var() - 0.25) < 0.05
-        and set(z[:, 3:].unique().tolist()) == {-1, 1}
-    )
+    with pytest.raises(ValueError, match="another model than Autoencoder: it is of Generator"):
+        Autoencoder.from_pretrained(saved("generator"))
 
 
 class AllocatedNumbers(TorchDispatchMode):
@@ -489,14 +440,13 @@ class AllocatedNumbers(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("key", ["latent_size", "hidden_size", "channels"])
-def test_sizes_that_nobody_has_are_refused_before_anything_is_allocated(key, saved):
-    name = "autoencoder" if key == "channels" else "generator"
-    for power in range(5, 10):
-        size = 10**power
-        folder = saved(name, **{key: [size] * 3 if key == "channels" else size})
-        with AllocatedNumbers() as allocated, pytest.raises(ValueError, match="size mismatch|no network that can be"):
-            load(folder)
-        assert allocated.most < 1000, size
+@pytest.mark.parametrize("size", [10**5, 10**9])
+def test_sizes_that_nobody_has_are_refused_before_anything_is_allocated(key, size, saved):
+    name, value = ("autoencoder", [size] * 3) if key == "channels" else ("generator", size)
+    folder = saved(name, **{key: value})
+    with AllocatedNumbers() as allocated, pytest.raises(ValueError, match="size mismatch|no network that can be"):
+        load(folder)
+    assert allocated.most < 1000
 
 
 @pytest.mark.parametrize(
