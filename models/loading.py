@@ -109,10 +109,10 @@ def _download(
             commit, offline = current or commit, current is None
         if commit is None or (offline and force_download):
             raise LocalEntryNotFoundError("not cached")
-    options = {"token": token, "local_files_only": offline, "force_download": force_download, "cache_dir": cache_dir}
+    options: dict[str, Any] = {"token": token, "local_files_only": offline, "force_download": force_download}
     for file in (CONFIG_FILE, WEIGHTS_FILE):
         with _errors_in_words(name, file, revision):
-            path = Path(hf_hub_download(name, file, revision=commit, **options))
+            path = Path(hf_hub_download(name, file, revision=commit, cache_dir=cache_dir, **options))
         _check_hash(path)
     # The Hub's client notes a revision's commit only when it is asked for a branch, and before all files are there.
     if commit != revision:

@@ -34,11 +34,8 @@ class Trainings:
     def __call__(self, command: list[str]) -> None:
         self.commands.append(command)
         folder, epochs, every = (given(command, flag) for flag in ("--output", "--epochs", "--keep-epochs"))
-        limit = int(given(command, "--limit")) if "--limit" in command else None
         Path(folder).mkdir(parents=True, exist_ok=True)
         Path(folder, "checkpoint.pt").touch()
-        description = {"kind": "gan", "command": "train", "settings": {"limit": limit}}
-        Path(folder, "run.json").write_text(json.dumps(description))
         for epoch in range(int(every), min(int(epochs), self.epochs) + 1, int(every)):
             Generator(10, 5, 4).save_pretrained(Path(folder, f"snapshots/epoch-{epoch:04d}"))
         if self.epochs < int(epochs):
@@ -69,6 +66,7 @@ def test_runs_are_trained_scored_and_not_trained_again(arguments, monkeypatch):
 
 
 def test_all_epochs_come_out_of_one_run_that_may_be_stopped(arguments, monkeypatch):
+    """A second seed ends at the reports' number of epochs."""
     stopped, going_on = Trainings(epochs=60), Trainings()
     monkeypatch.setattr(sweep, "MAINS", {"gan": stopped})
     with pytest.raises(Interrupted):
@@ -76,24 +74,14 @@ def test_all_epochs_come_out_of_one_run_that_may_be_stopped(arguments, monkeypat
     (command,) = stopped.commands
     assert given(command, "--epochs") == "100" and given(command, "--keep-epochs") == "10" and "--resume" not in command
     assert given(command, "--limit") == "24" and given(command, "--seed") == "0"
-    sweep.main([*arguments, "--no-train", "--limit", "24"])
+    sweep.main([*arguments, "--no-train"])
     assert rows() == [("gan-5+5", 20, [0]), ("gan-5+5", 50, [0])]  # What was not trained is not there.
 
     monkeypatch.setattr(sweep, "MAINS", {"gan": going_on})
-    sweep.main([*arguments, "--only", "gan-5+5", "--limit", "24"])
-    (command,) = going_on.commands
-    assert "--resume" in command and given(command, "--epochs") == "100"
-    assert rows() == [("gan-5+5", 20, [0]), ("gan-5+5", 50, [0]), ("gan-5+5", 100, [0])]
-    for more in ([], ["--no-train"]):
-        with pytest.raises(TrainingError, match="gan-5[+]5-seed0 there was trained with --limit 24, not with None"):
-            sweep.main([*arguments, "--only", "gan-5+5", *more])
-
-
-def test_a_second_seed_ends_at_the_reports_epochs(arguments, monkeypatch):
-    trainings = Trainings()
-    monkeypatch.setattr(sweep, "MAINS", {"gan": trainings})
     sweep.main([*arguments, "--only", "gan-5+5", "--seeds", "2"])
-    assert [(given(its, "--seed"), given(its, "--epochs")) for its in trainings.commands] == [("0", "100"), ("1", "50")]
+    first, second = going_on.commands
+    assert "--resume" in first and given(first, "--epochs") == "100"
+    assert "--resume" not in second and given(second, "--epochs") == "50" and given(second, "--seed") == "1"
     assert rows() == [("gan-5+5", 20, [0, 1]), ("gan-5+5", 50, [0, 1]), ("gan-5+5", 100, [0])]
 
 
