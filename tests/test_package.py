@@ -1,4 +1,4 @@
-"""The library as other code gets it: installed under its own name, compiled, exported, through torch.hub."""
+"""The library as other code gets it: installed under its own name, type-checked, through torch.hub."""
 
 import importlib
 import importlib.metadata
@@ -12,12 +12,11 @@ import venv
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
-from models import Autoencoder, Discriminator, Generator, PerceptualAutoencoder, load
+from models import Autoencoder, Generator, load
 from models.index import read_index
 from tests.conftest import WEIGHTS, draw_face
 from train.settings import Settings
@@ -171,34 +170,6 @@ def test_the_package_is_the_library_and_its_models_and_says_so(installed):
     assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"latent_faces"}
     files = lambda folder: {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files(installed / "latent_faces/weights") == files(WEIGHTS)
-
-
-MODELS = {
-    "discriminator": lambda: Discriminator(4),
-    "encoding steps": lambda: PerceptualAutoencoder(10, (4,) * 4, (4,) * 5, 2).eval().with_encoding_steps(1),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # That tracing is old, and that shapes are checked as it goes.
-@pytest.mark.parametrize("name", MODELS)
-def test_models_are_traced_exported_and_compiled(name, tmp_path):
-    """What is made of them takes other numbers of pictures than it was made with."""
-    torch.manual_seed(0)
-    model, x = MODELS[name]().eval(), torch.randn(3, 3, 64, 64)
-    more = torch.cat([x, -x])
-    with torch.inference_mode():
-        expected = model(more)
-    traced = torch.jit.trace(model, x)
-    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
-    # The compiler's front end, without the C++ compiler that a machine may lack.
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    for other in (traced, exported.module(), compiled):
-        torch.testing.assert_close(other(more), expected, atol=1e-5, rtol=0)
-    torch.onnx.export(exported, (x,), tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (y,) = session.run(None, {session.get_inputs()[0].name: more.numpy()})
-    torch.testing.assert_close(torch.tensor(y), expected, atol=1e-5, rtol=0)
 
 
 # A project that has a package called `models` itself, before and after it asks for ours.
