@@ -99,21 +99,21 @@ class PretrainedModel(
                 "force_download and map_location; for another dtype or device, call .to(...) of what it returns"
             )
         where = str(pretrained_model_name_or_path)
-        folder = loading.find(
+        file = loading.find(
             pretrained_model_name_or_path,
-            revision=revision,
-            token=token,
+            revision,
+            token,
+            local_files_only,
             cache_dir=cache_dir,
-            local_files_only=local_files_only,
             force_download=force_download,
         )
-        config = loading.read_config(folder, where)
+        config = loading.read_config(file(loading.CONFIG_FILE), where)
         kind = cls._kind_of(config.pop("model_type", None), where)
         crop = config.pop("crop", None)
         if not (crop is None or (type(crop) in (int, float) and 0 < crop <= 1)):
             raise ValueError(f"config.json in {where} has crop {str(crop)[:60]}: it must be more than 0 and at most 1")
         model = loading.build_empty(kind, config, f"config.json of the {kind.model_type} in {where}")
-        loading.load_weights(model, folder, where)
+        loading.load_weights(model, file(loading.WEIGHTS_FILE), where)
         model.crop = crop
         model.to(map_location).eval()
         return model

@@ -52,29 +52,63 @@ Network = typing.TypeVar("Network", bound=nn.Module)
 
 
 def find(
-    name: str | Path,
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-) -> Path:
-    """The folder of a model's files: the folder of this name, else the bundled model's, else the Hub's model in its cache.
+    name: str | Path, revision: str | None, token: str | bool | None, offline: bool, **options: Any
+) -> Callable[[str], Path]:
+    """A function from the name of a model's file to its path, which downloads the file where it is on the Hub.
+
+    The model is the folder of this name, else the bundled one, else the Hub's. All of the Hub's files are taken from one
+    commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot be reached for half a minute.
+    Here it is asked once, and then the cache is taken.
+
+    Args:
+        offline: whether a model of the Hub is taken from the cache without asking.
+        options: `cache_dir` and `force_download`, as `hf_hub_download` takes them.
 
     Raises:
-        ValueError: there is no such model or revision, or a downloaded file is damaged.
+        ValueError: there is no such model or revision; and by the function: no such file, or it is damaged.
         OSError: the Hub cannot be reached, and the model is not cached.
     """
     shown, folder, own = str(name), os.path.expanduser(name), bundled()
     if os.path.isdir(folder):
-        return Path(folder)
+        return partial(_existing, Path(folder), shown)
     if shown in own:
-        return own[shown]
+        return partial(_existing, own[shown], shown)
     if isinstance(name, Path) or not _may_be_on_the_hub(shown, revision):
         names = f", nor of a bundled one ({', '.join(own)})" if own else ""
         raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
-    return _download(shown, revision, token, cache_dir, local_files_only, force_download)
+    cached = try_to_load_from_cache(shown, CONFIG_FILE, options["cache_dir"], revision)
+    commit = Path(cached).parent.name if isinstance(cached, str) else None
+    offline = offline or constants.is_offline_mode()
+    with _errors_in_words(shown, CONFIG_FILE, revision):
+        if not offline and (commit is None or commit != revision):  # A commit never changes.
+            current, token = _ask_for_commit(shown, revision, token, patiently=commit is None)
+            commit, offline = current or commit, current is None
+        if commit is None or (offline and options["force_download"]):
+            raise LocalEntryNotFoundError("not cached")
+    options |= {"revision": commit, "token": token, "local_files_only": offline}
+    return partial(_download, shown, revision or "main", options)
+
+
+def _existing(folder: Path, where: str, file: str) -> Path:
+    if (folder / file).is_file():
+        return folder / file
+    if (folder / "model" / file).is_file():
+        raise ValueError(f"{where} is a run: its model is {where.rstrip('/')}/model")
+    raise ValueError(_lacks(where, file))
+
+
+def _download(name: str, revision: str, options: dict[str, Any], file: str) -> Path:
+    with _errors_in_words(name, file, revision):
+        path = Path(hf_hub_download(name, file, **options))
+    _check_hash(path)
+    # The revision's commit, for when the Hub cannot be reached. The Hub's client notes it only when it is asked for a
+    # branch, and before all files are there; the weights come last.
+    if file == WEIGHTS_FILE and options["revision"] != revision:
+        reference = path.parents[2] / "refs" / revision
+        with suppress(OSError):  # A cache that may only be read.
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(options["revision"])
+    return path
 
 
 def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
@@ -85,42 +119,6 @@ def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
     owner, slash, _ = name.partition("/")
     # Whoever asks for a revision means the Hub.
     return bool(slash) and (owner not in _FOLDERS or revision is not None)
-
-
-def _download(
-    name: str,
-    revision: str | None,
-    token: str | bool | None,
-    cache_dir: str | Path | None,
-    local_files_only: bool,
-    force_download: bool,
-) -> Path:
-    """The folder in the Hub's cache that holds a model's config and weights, both of one commit of the revision.
-
-    The Hub's own client would ask a Hub that cannot be reached for half a minute. Here it is asked once, and then the
-    cache is taken.
-    """
-    cached = try_to_load_from_cache(name, CONFIG_FILE, cache_dir, revision)
-    commit = Path(cached).parent.name if isinstance(cached, str) else None
-    offline = local_files_only or constants.is_offline_mode()
-    with _errors_in_words(name, CONFIG_FILE, revision):
-        if not offline and (commit is None or commit != revision):  # A commit never changes.
-            current, token = _ask_for_commit(name, revision, token, patiently=commit is None)
-            commit, offline = current or commit, current is None
-        if commit is None or (offline and force_download):
-            raise LocalEntryNotFoundError("not cached")
-    options: dict[str, Any] = {"token": token, "local_files_only": offline, "force_download": force_download}
-    for file in (CONFIG_FILE, WEIGHTS_FILE):
-        with _errors_in_words(name, file, revision):
-            path = Path(hf_hub_download(name, file, revision=commit, cache_dir=cache_dir, **options))
-        _check_hash(path)
-    # The Hub's client notes a revision's commit only when it is asked for a branch, and before all files are there.
-    if commit != revision:
-        reference = path.parents[2] / "refs" / (revision or "main")
-        with suppress(OSError):  # A cache that may only be read.
-            reference.parent.mkdir(parents=True, exist_ok=True)
-            reference.write_text(commit)
-    return path.parent
 
 
 def _ask_for_commit(
@@ -144,7 +142,7 @@ def _ask_for_commit(
         except HfHubHTTPError:
             raise error from None
         # Told to the caller of from_pretrained.
-        warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=5)
+        warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=4)
         return commit, False
 
 
@@ -193,21 +191,13 @@ def _lacks(where: str, name: str) -> str:
     return f"{where} holds no {name}{why}"
 
 
-def _existing(folder: Path, name: str, where: str) -> Path:
-    if (folder / name).is_file():
-        return folder / name
-    if (folder / "model" / name).is_file():
-        raise ValueError(f"{where} is a run: its model is {where.rstrip('/')}/model")
-    raise ValueError(_lacks(where, name))
-
-
-def read_config(folder: Path, where: str) -> dict[str, Any]:
-    """The object in the config.json of a model's folder.
+def read_config(path: Path, where: str) -> dict[str, Any]:
+    """The object in a model's config.json.
 
     Raises:
-        ValueError: there is no such file, or it holds no JSON object.
+        ValueError: it is no JSON object.
     """
-    path, where = _existing(folder, CONFIG_FILE, where), f"{CONFIG_FILE} in {where}"
+    where = f"{CONFIG_FILE} in {where}"
     if path.stat().st_size > MOST_CONFIG_BYTES:
         raise ValueError(f"{where} has {path.stat().st_size:,} bytes: it belongs to another kind of model")
     try:
@@ -273,15 +263,15 @@ class _Uninitialised(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def load_weights(network: nn.Module, folder: Path, where: str) -> None:
-    """Give a network without memory the weights in a model's folder, as float32.
+def load_weights(network: nn.Module, path: Path, where: str) -> None:
+    """Give a network without memory the weights in a file, as float32.
 
     The file's header is compared with the network before any weight is read.
 
     Raises:
-        ValueError: names, shapes or types differ, a number is not finite, or the file is damaged or not there.
+        ValueError: names, shapes or types differ, a number is not finite, or the file is damaged.
     """
-    path, wanted = _existing(folder, WEIGHTS_FILE, where), network.state_dict()
+    wanted = network.state_dict()
     try:
         with open(path, "rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
