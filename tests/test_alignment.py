@@ -1,7 +1,6 @@
 """Photographs in CelebA's framing. The faces in them are the bundled GAN's, which learned that framing."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -141,14 +140,6 @@ def test_a_picture_of_the_models_own_size_is_taken_as_it_is(faces):
     found = align(faces[0].rotate(40))
     assert difference(found.image, faces[0].rotate(40)) == 0
     assert "as it is" in found.note and found.faces == 0
-
-
-def test_threads_do_not_disturb_each_other(faces):
-    pictures = [photograph((face, 150, 15, (50, 30)), size=(300, 260)) for face in faces[:3]]
-    expected = [align(picture) for picture in pictures]
-    with ThreadPoolExecutor(len(pictures)) as threads:
-        for found, alone in zip(threads.map(align, pictures), expected, strict=True):
-            assert difference(found.image, alone.image) == 0 and found.note == alone.note
 
 
 def test_the_frame_is_filled_with_the_edge():
