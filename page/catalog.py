@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 
 from models.history import History, load_history
 from models.index import read_index
-from models.loading import CONFIG_FILE, WEIGHTS_FILE, Location, read_config, read_header
+from models.loading import CONFIG_FILE, WEIGHTS_FILE, read_config, read_header
 
 from . import labels
 from .values import number
@@ -84,7 +84,7 @@ def describe(folder: Path, origin: str) -> ShownModel:
     Raises:
         ValueError: config.json or the weights are missing or damaged, in a sentence.
     """
-    config = read_config(Location("the model", folder))
+    config = read_config(folder / CONFIG_FILE, "the model")
 
     def value(name: str, least: float, most: float, default: int | None = None, whole: bool = False) -> float:
         return number(config.get(name, default), f"{name} in the model's {CONFIG_FILE}", least, most, whole)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from tqdm import tqdm
 from models.history import EPOCHS_FILE, TRAINING_FILE
 from models.hub import one_line
 from models.index import repository_name
-from models.loading import CONFIG_FILE, WEIGHTS_FILE, DamagedDownload, Location, locate
+from models.loading import CONFIG_FILE, WEIGHTS_FILE, find
 
 from .catalog import CARD_FILE, ROOT, ShownModel, describe
 from .labels import ATTRIBUTES_FILE
@@ -74,30 +75,28 @@ def _pull(repository: str, revision: str | None, like: ShownModel) -> ShownModel
     Args:
         like: the model in whose place it would be shown.
     """
-    location = locate(repository, revision=revision, timeout=PROBE_SECONDS)
-    location.options["tqdm_class"] = _Limit
-    folder = location.file(CONFIG_FILE).parent
+    look = partial(find, repository, revision, None, False, PROBE_SECONDS, cache_dir=None, tqdm_class=_Limit)
+    file = look(force_download=False)
+    folder, note = file(CONFIG_FILE).parent, ""
     try:
-        weights = location.file(WEIGHTS_FILE)
-    except DamagedDownload:
-        weights = replace(location, options={**location.options, "force_download": True}).file(WEIGHTS_FILE)
-    location.remember(weights)
-    note = ", cached, since the Hub is away" if location.options["local_files_only"] else ""
+        file(WEIGHTS_FILE)
+    except ValueError:  # It may be damaged in the cache.
+        look(force_download=True)(WEIGHTS_FILE)
+
+    def fetch_extras() -> None:
+        for name in EXTRAS:
+            # Nothing is asked about a file that is cached, or known to be missing.
+            if try_to_load_from_cache(repository, name, revision=folder.name) is None:
+                with suppress(ValueError):  # As with models made before there was any.
+                    file(name)
+
     try:
-        _in_thread(_fetch_extras, location).result(EXTRAS_DEADLINE)
+        _in_thread(fetch_extras).result(EXTRAS_DEADLINE)
     except Exception as error:
-        note += f", without its history: {_reason(error)}"
+        note = f", without its history: {_reason(error)}"
     found = describe(folder, f"{repository} at {folder.name[:7]}{note}")
     check_fits(found, like)
     return found
-
-
-def _fetch_extras(location: Location) -> None:
-    for name in EXTRAS:
-        # Nothing is asked about a file that is cached, or known to be missing.
-        if try_to_load_from_cache(location.name, name, revision=location.options["revision"]) is None:
-            with suppress(ValueError):  # As with models made before there was any.
-                location.file(name)
 
 
 class _Limit(tqdm):
