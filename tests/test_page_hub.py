@@ -204,27 +204,26 @@ def test_values_that_no_model_has_are_named(tmp_path, small_models, config, word
     assert len(str(told.value)) < 200
 
 
-def test_what_is_damaged_on_the_hub_is_refused_with_the_reason(hub, published, refused):
-    weights, config = published / "model.safetensors", published / "config.json"
-    good_weights, good_config = load_file(weights), config.read_text()
-
-    def now() -> str:
-        hub.add_folder("model", GAN_ID, published)
-        return refused()
-
-    save_file({name.replace("layers", "blocks"): value for name, value in good_weights.items()}, weights)
-    assert "its weights lack layers.0.0.weight" in now()
-    save_file({**good_weights, "layers.3.bias": torch.tensor([0.0, torch.nan, 0.0])}, weights)
-    assert "no numbers, in layers.3.bias" in now()
-    for content in (b"not safetensors", (2**40).to_bytes(8, "little") + b"{}"):
-        weights.write_bytes(content)
-        assert "the model's model.safetensors is missing or damaged" in now()
-    save_file(good_weights, weights)
-    config.write_text("{")
-    assert "config.json in the model is damaged" in now()
-    config.write_text(good_config)
-    weights.rename(published / "pytorch_model.bin")
-    assert "holds no model.safetensors" in now()
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda tensors: {f"x.{name}": tensor for name, tensor in tensors.items()}, "weights lack layers.0.0.weight"),
+        (lambda tensors: {**tensors, "layers.3.bias": torch.full((3,), torch.nan)}, "no numbers, in layers.3.bias"),
+        (lambda tensors: b"not safetensors", "model.safetensors is missing or damaged"),
+        (lambda tensors: (2**40).to_bytes(8, "little") + b"{}", "model.safetensors is missing or damaged"),
+        (lambda tensors: None, "holds no model.safetensors"),
+    ],
+)
+def test_damaged_weights_of_the_hub_are_refused_with_the_reason(hub, published, refused, spoil, words):
+    path = published / "model.safetensors"
+    spoilt = spoil(load_file(path))
+    path.unlink()
+    if isinstance(spoilt, dict):
+        save_file(spoilt, path)
+    elif spoilt:
+        path.write_bytes(spoilt)
+    hub.add_folder("model", GAN_ID, published)
+    assert words in refused()
 
 
 def test_wrong_bytes_are_fetched_again(hub, published, shown, refused):

@@ -194,17 +194,12 @@ def transparent() -> Image.Image:
     [
         (lambda: photographs(4)[0].resize((1000, 700)), "JPEG", {"quality": 95}, 2),
         (lambda: photographs(4)[0].resize((300, 400)), "JPEG", turned_by_exif(), 2),
-        (lambda: photographs(4)[0].resize((300, 400)), "WEBP", {"lossless": True}, 0.5),
-        (lambda: photographs(4)[0].resize((300, 400)), "AVIF", {"quality": 90}, 3),
         (lambda: photographs(4)[0].resize((2000, 300)), "PNG", {}, 0),
-        (lambda: photographs(4)[0].convert("L"), "PNG", {}, 0.2),
         (transparent, "PNG", {}, 1),
     ],
-    ids=["JPEG", "EXIF", "WebP", "AVIF", "long", "grey", "transparent"],
+    ids=["JPEG", "EXIF", "long", "transparent"],
 )
 def test_files_are_opened_as_python_does(tested, tmp_path, image, format, options, most):
-    if format == "AVIF" and "AVIF" not in Image.registered_extensions().values():
-        pytest.skip("this Pillow writes no AVIF")
     content = text_of(image(), format, **options)
     (tmp_path / "file").write_bytes(base64.b64decode(content))
     expected = np.asarray(open_image(tmp_path / "file")).astype(int)
