@@ -19,7 +19,8 @@ GONE = "This photograph is not here, or no longer: uploads are kept for an hour.
 
 @dataclass(frozen=True)
 class Control:
-    """
+    """A setting of the page.
+
     Attributes:
         name: in links.
         label: the words beside it.

@@ -79,7 +79,8 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Tab:
-    """
+    """A tab of the page.
+
     Attributes:
         name: in links.
         title: on its button.
@@ -101,7 +102,8 @@ class Tab:
 
 
 def model_choice(first: str = "attribute-gan") -> Choice:
-    """
+    """The control that chooses a model.
+
     Args:
         first: the folder of the model that is shown first.
     """
