@@ -84,7 +84,7 @@ def graph_without_weights(network: nn.Module, inputs: Inputs, outputs: list[str]
     """
     weights = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
     arguments = (weights, tuple(inputs.values()))
-    sizes = ({name: {} for name in weights}, tuple({0: AUTO} for _ in inputs))
+    sizes: tuple = ({name: {} for name in weights}, tuple({0: AUTO} for _ in inputs))
     made = _exported(_WithWeights(network), arguments, [*weights, *inputs], outputs, sizes)
     for taken in [taken for taken in made.graph.input if taken.name in weights]:
         made.graph.input.remove(taken)
