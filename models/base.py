@@ -349,6 +349,33 @@ class FaceModel(PretrainedModel):
         batches = z.split(latents.whole_number("batch_size", batch_size, least=1))
         return [face for batch in batches if len(batch) for face in to_pil(self.decode(batch))]
 
+    @torch.no_grad()
+    def main_directions(self, count: int = 6) -> torch.Tensor:
+        """The directions in which latents change the output of the decoder's first layer most, as in GANSpace (Härkönen
+        et al. 2020, arXiv:2004.02546): (count, latent_size), the strongest first.
+
+        Each is as long as a standard deviation of the prior and leaves the bits as they are. They are orthogonal. The
+        number of the largest size is positive.
+
+        Args:
+            count: from 1 to `continuous_size`.
+        """
+        if not 1 <= latents.whole_number("count", count) <= self.continuous_size:
+            raise ValueError(f"count is {count}: it must be between 1 and {self.continuous_size}")
+        weight = torch.eye(self.latent_size, dtype=torch.float64)[:, : self.continuous_size]
+        for layer in self.decoder_layers.modules():
+            if isinstance(layer, nn.Linear):
+                weight = layer.weight.cpu().double() @ weight
+            elif isinstance(layer, nn.ConvTranspose2d):
+                weight = layer.weight.cpu().double().flatten(1).T @ weight
+            elif not isinstance(layer, nn.Sequential):
+                break
+        found = torch.linalg.eigh(weight.T @ weight).eigenvectors.T.flip(0)[:count]
+        found *= found.gather(1, found.abs().argmax(1, keepdim=True)).sign() * self.prior_variance**0.5
+        directions = torch.zeros(count, self.latent_size)
+        directions[:, : self.continuous_size] = found
+        return directions.to(self.device)
+
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         if not isinstance(z, torch.Tensor):
             raise TypeError(f"z is of type {type(z).__name__}: this model takes a tensor, as sample_latent makes it")

@@ -11,6 +11,7 @@ MODEL_FILES = (
     "model.safetensors",
     "README.md",
     "attributes.json",
+    "directions.json",
     "loss.png",
     "samples.png",
     "training.json",

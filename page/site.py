@@ -45,7 +45,7 @@ MOST_EPOCHS_SHOWN = 250
 # What page.json tells of a model as its files do.
 TOLD = (
     *("kind", "architecture", "latent_size", "discrete_size", "prior_mean", "prior_variance", "prior", "attributes"),
-    *("encodes", "encoding_steps", "origin", "faces_from"),
+    *("encodes", "encoding_steps", "origin", "directions", "faces_from"),
 )
 
 # A file whose address holds its hash never changes. A browser asks for others again, and gets no bytes if it has them.

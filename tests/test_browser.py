@@ -499,6 +499,23 @@ def test_the_bits_of_a_face_are_held_with_and_without_names(visit):
     expect(page.locator(".bits .held")).to_have_count(0)
 
 
+def test_the_chosen_face_is_moved_along_its_models_main_directions(visit):
+    page = visit("?tab=generate&model=Matched autoencoder&seed=3&faces=4&face=2&direction.1=-2.5")
+    label = [*catalog.load("Matched autoencoder").directions, "Direction 1", "Direction 2"][1]
+    page.get_by_label(label, exact=True).fill("1.5")
+    wait_for_address(page, "direction.2=1.5")
+    network = load("Matched autoencoder")
+    z, directions = network.sample_latent(4, seed=3), network.main_directions(2)
+    wait_for_faces(page, LARGE, decode("Matched autoencoder", z[1:2] - 2.5 * directions[0] + 1.5 * directions[1]))
+    wait_for_faces(page, CROWD, decode("Matched autoencoder", z))
+    morph = page.get_by_role("button", name="Morph from this")
+    expect(morph).to_be_disabled()  # A recipe cannot say this face.
+    assert recipe.RECIPE_KEY not in saved_picture(page)[1].info
+    page.locator("#tab-generate").get_by_label("Model").select_option("GAN")  # It has other directions.
+    expect(morph).to_be_enabled()
+    page.wait_for_function("!location.search.includes('direction')")
+
+
 def test_a_face_is_sent_to_morph(visit):
     page = visit("?tab=generate&seed=7&temperature=0.8&face=5")
     face = shown(page, CROWD)[4]

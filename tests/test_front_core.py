@@ -164,6 +164,13 @@ def test_latents_are_the_models(page, title):
     assert np.array_equal(drawn[:, model.continuous_size :], z[0][:, model.continuous_size :].numpy())
 
 
+@pytest.mark.parametrize("title", MODELS)
+def test_main_directions_are_the_models(page, title):
+    ask = "async (title) => (await (await import('/front/directions.js')).mainDirections(models[title], 6)).map(text)"
+    found = np.stack([array(text) for text in page.evaluate(ask, title)])
+    assert np.abs(found - MODELS[title].main_directions(6).numpy()).max() < 1e-3
+
+
 def test_recipes_attributes_and_values_are_read_as_in_python(page):
     ask = lambda call, *arguments: page.evaluate(
         """([call, arguments]) => {

@@ -211,6 +211,24 @@ def test_attributes_are_bits_of_a_gan_and_directions_of_an_autoencoder(name):
         TINY["generator"]().generate(1, seed=0, attributes={"Hat": True})
 
 
+@pytest.mark.parametrize("name", FACE_MODELS)
+def test_main_directions_change_the_decoders_first_layer_most(name):
+    """By its outputs for one number after another, and NumPy's singular values of them."""
+    model, outputs = trained(name), []
+    activation = next(layer for layer in model.decoder_layers.modules() if isinstance(layer, (nn.BatchNorm2d, nn.ReLU)))
+    activation.register_forward_pre_hook(lambda _, inputs: outputs.append(inputs[0].flatten(1).clone()))
+    size = model.continuous_size
+    with torch.no_grad():
+        model.decode(torch.cat([torch.zeros(1, model.latent_size), torch.eye(model.latent_size)[:size]]))
+    expected = np.linalg.svd((outputs[0][1:] - outputs[0][0]).T.numpy())[2][:3] * model.prior_variance**0.5
+    directions = model.main_directions(3).numpy()
+    assert not directions[:, size:].any() and (directions.max(1) == np.abs(directions).max(1)).all()
+    signs = np.sign((directions[:, :size] * expected).sum(1, keepdims=True))
+    assert np.abs(directions[:, :size] - signs * expected).max() < 1e-3
+    with pytest.raises(ValueError, match=f"count is {size + 1}: it must be between 1 and {size}"):
+        model.main_directions(size + 1)
+
+
 def mixture() -> PerceptualAutoencoder:
     """Two components at 10 and at -10, three to one, the first correlated; as a whole of mean 5, as its prior says."""
     model = PerceptualAutoencoder(4, (4, 4, 4, 4), (4, 4, 4, 4, 4), 2, ("Hat",), 5.0, 4.0)

@@ -21,8 +21,10 @@ def tab() -> Tab:
         Number("face", "Chosen face", 1, least=1, most=MAX_FACES, first=6),
         Number("bit", "What does bit number … change?", 1, least=1, most=most_bits),
         Attributes(),
+        # The chosen face along the model's main directions, in standard deviations.
+        *(Number(f"direction.{n}", f"Direction {n}", 0, least=-4, most=4, step=0.1) for n in range(1, 7)),
     )
-    model, seed_, count, temperature, bits, _, bit, attributes = controls
+    model, seed_, count, temperature, bits, _, bit, attributes, *_ = controls
     endpoints = [
         Endpoint(
             generate, [model, seed_, count, temperature, bits, attributes], {"faces": gallery, "numbers": gr.JSON}

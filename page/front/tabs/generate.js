@@ -1,7 +1,9 @@
 // Faces from a model's own prior: the attributes they can be given, and what the bits of a GAN do.
 
 import { fold, randomSeed, toolbar } from "../controls.js";
+import { mainDirections } from "../directions.js";
 import { button, download, foreign, h } from "../dom.js";
+import { once } from "../fetched.js";
 import { checksum, pngWith } from "../png.js";
 import { Tab } from "../tab.js";
 import {
@@ -26,6 +28,8 @@ const [FACES_WITH_A_BIT, GAIN] = [6, 3];
 const [SWAY, FRAMES, TURNS] = [0.35, 16, 3];
 const CALM = 500;
 
+const PREFIX = "direction.";
+
 export default class Generate extends Tab {
   constructor(page, about) {
     super(page, about);
@@ -39,11 +43,13 @@ export default class Generate extends Tab {
     this.others = toolbar({ class: "switches", "aria-label": "More attributes" });
     this.more = fold("", this.others.element, h("p.note", page.about.notes.attributes));
     this.unknown = h("div");
-    this.named = h("div.named", [h("h3", "Give every face"), this.switches.element, this.more, this.unknown]);
+    this.named = h("div", [h("h3", "Give every face"), this.switches.element, this.more, this.unknown]);
     this.code = h("pre.code");
     const knobs = ["model", "seed", "faces", "temperature"].map((name) => this.field(name));
     this.knobs = fold("Model, seed, how many", h("div.controls", knobs));
+    this.directions = this.foldOfDirections();
     this.discrete = this.foldOfBits();
+    this.morphs = [button("Morph from this", () => this.send("a")), button("Morph to this", () => this.send("b"))];
     this.element.append(
       h("div.meet", [
         h("div.chosen", [
@@ -54,21 +60,27 @@ export default class Generate extends Tab {
               this.recipe,
             ]),
           ]),
-          h("div.actions", [
-            button("Morph from this", () => this.send("a")),
-            button("Morph to this", () => this.send("b")),
-            button("Save picture", () => this.download()),
-            page.copyButton(this),
-          ]),
+          h("div.actions", [this.morphs, button("Save picture", () => this.download()), page.copyButton(this)]),
         ]),
         h("div.crowd", this.grid.element),
-        this.named,
+        h("div.named", [this.named, this.directions]),
       ]),
       this.knobs,
       this.discrete,
       fold("The same faces in Python", this.code),
     );
     document.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  foldOfDirections() {
+    this.moves = this.controls.filter(({ name }) => name.startsWith(PREFIX));
+    this.found = new Map(); // Promises of each model's directions, by its name.
+    this.sliders = h("div.directions");
+    const note =
+      "The directions in which this network’s latent changes a face most. The network found them, people gave them " +
+      "names. 1 is a standard deviation of the latents.";
+    const reset = () => this.set(this.unmoved);
+    return fold("Move the chosen face", h("p.note", note), this.sliders, h("div.actions", button("Reset", reset)));
   }
 
   foldOfBits() {
@@ -111,6 +123,29 @@ export default class Generate extends Tab {
     };
   }
 
+  // How far it is moved along each of the main directions.
+  get along() {
+    return this.moves.map(({ name }) => this.settings[name]);
+  }
+
+  get isMoved() {
+    return this.along.some((by) => by !== 0);
+  }
+
+  get unmoved() {
+    return Object.fromEntries(this.moves.map(({ name }) => [name, 0]));
+  }
+
+  // The latent of the chosen face where it is moved to.
+  async latent() {
+    const { model, chosen, along, isMoved } = this;
+    await model.ready();
+    const z = latentOf(model, chosen);
+    if (!isMoved) return z;
+    const directions = await once(this.found, model.name, () => mainDirections(model, along.length));
+    return z.map((value, i) => directions.reduce((sum, direction, n) => sum + along[n] * direction[i], value));
+  }
+
   another() {
     this.set({ seed: randomSeed() });
   }
@@ -134,6 +169,7 @@ export default class Generate extends Tab {
 
   unfold() {
     const { model, settings } = this;
+    this.directions.open = this.isMoved;
     this.knobs.open = ["model", "faces", "temperature"].some((name) => {
       const { value, first } = this.control(name);
       return settings[name] !== value && settings[name] !== (first ?? value);
@@ -144,7 +180,7 @@ export default class Generate extends Tab {
   }
 
   set(values) {
-    super.set(values);
+    super.set("model" in values ? { ...this.unmoved, ...values } : values); // Its directions are others.
     if ("model" in values) this.discrete.open = this.hasOnlyBits;
   }
 
@@ -170,13 +206,15 @@ export default class Generate extends Tab {
     };
     const key = JSON.stringify([model.name, faces, recipe]);
     if (key !== this.key) {
-      const came = await this.first("faces", signal, ["face", "bit"]);
+      const came = await this.first("faces", signal, ["face", "bit", ...this.moves.map(({ name }) => name)]);
       const pixels = came ?? (await this.page.decoder.decode(model, await latents(), signal));
       Object.assign(this, { key, hasCome: came !== null });
       this.grid.columns = Math.min(8, Math.ceil(Math.sqrt(faces)));
       this.grid.show(pixels, (index) => `Face ${index + 1} of ${faces}, ${model.name}`);
     }
-    this.showChosen();
+    const moved = this.isMoved ? await this.page.decoder.decode(model, await this.latent(), signal) : null;
+    this.showChosen(moved);
+    this.showDirections();
     this.showAttributes(values, unknown);
     this.code.textContent = inCode(model, settings, values);
     this.discrete.hidden = !model.discreteSize;
@@ -189,16 +227,17 @@ export default class Generate extends Tab {
     }
   }
 
-  showChosen() {
+  showChosen(moved) {
     const { model, settings, chosen, large } = this;
     this.grid.chosen = chosen.face - 1;
-    const face = faceOf(this.grid.pixels, chosen.face - 1);
+    const face = moved ?? faceOf(this.grid.pixels, chosen.face - 1);
     if (!large.pixels || face.some((value, i) => value !== large.pixels[i])) {
       large.stop();
       large.show(face);
       this.live(CALM);
     }
-    this.recipe.textContent = `${model.name}, face ${chosen.face} of seed ${settings.seed}`;
+    this.recipe.textContent = `${model.name}, face ${chosen.face} of seed ${settings.seed}${moved ? ", moved" : ""}`;
+    for (const morph of this.morphs) morph.disabled = Boolean(moved); // A recipe names no moved face.
   }
 
   // Let the large face live, after a moment in which nothing else is asked for.
@@ -222,9 +261,8 @@ export default class Generate extends Tab {
   }
 
   async sway() {
-    const { model, chosen } = this;
-    await model.ready();
-    const z = latentOf(model, chosen);
+    const { model } = this;
+    const z = await this.latent();
     const directions = model.sample(1, 2);
     const [across, along] = [directions.subarray(0, z.length), directions.subarray(z.length)];
     const frames = Array.from({ length: FRAMES }, (_, frame) => {
@@ -234,6 +272,17 @@ export default class Generate extends Tab {
       return z.map((value, i) => (i < model.continuousSize ? moved(value, i) : value));
     });
     return this.page.decoder.decode(model, join(frames));
+  }
+
+  showDirections() {
+    const { model, moves } = this;
+    if (this.sliders.dataset.model === model.name) return;
+    this.sliders.dataset.model = model.name;
+    const shown = moves.slice(0, model.continuousSize);
+    const { directions } = model.about;
+    this.sliders.replaceChildren(
+      ...shown.map(({ name, label }, n) => this.field(name, { label: directions[n] ?? label })),
+    );
   }
 
   showAttributes(values, unknown) {
@@ -330,20 +379,18 @@ export default class Generate extends Tab {
     this.change.textContent = `${bit} changes a pixel by ${change.mean.toFixed(1)} grey levels.`;
   }
 
-  // The face that is on screen; one that came along is slightly compressed, and is drawn for this.
+  // The face that is on screen; one that came along is slightly compressed, and is drawn for this. One that was moved
+  // has no recipe.
   async download() {
-    const { model, chosen, page } = this;
-    const shown = faceOf(this.grid.pixels, chosen.face - 1).slice();
-    const drawn = async () => {
-      await model.ready();
-      return page.decoder.decode(model, latentOf(model, chosen));
-    };
-    const face = this.hasCome ? await drawn().catch(() => shown) : shown;
+    const { model, chosen, page, isMoved } = this;
+    const shown = faceOf(this.large.pixels, 0).slice();
+    const drawn = async () => page.decoder.decode(model, await this.latent());
+    const face = this.hasCome && !isMoved ? await drawn().catch(() => shown) : shown;
     const recipe = writeRecipe(chosen);
     const { model_key, recipe_key } = page.about.constants;
-    const text = { Software: "Latent Faces", [model_key]: model.name, [recipe_key]: recipe };
+    const text = { Software: "Latent Faces", ...(!isMoved && { [model_key]: model.name, [recipe_key]: recipe }) };
     const smooth = !page.element.classList.contains("pixelated");
-    download(await pngWith(face, text, { smooth }), fileName(model, chosen, recipe));
+    download(await pngWith(face, text, { smooth }), isMoved ? "moved-face.png" : fileName(model, chosen, recipe));
   }
 }
 

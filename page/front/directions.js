@@ -1,0 +1,77 @@
+// The main directions of a model's latents, as FaceModel.main_directions in models/base.py finds them.
+
+import { fetched } from "./fetched.js";
+import { float32 } from "./weights.js";
+
+/** Those in which latents change the first layer of the decoder most, the strongest first: (latentSize,) each. */
+export async function mainDirections(model, count) {
+  const { bytes } = await fetched(new URL("kernel/decoders.json", import.meta.url));
+  const layers = JSON.parse(new TextDecoder().decode(bytes))[model.about.architecture];
+  // Linear layers, and the first of another kind, which ends in a linear map as well.
+  const first = layers
+    .slice(0, layers.findIndex(({ kind }) => kind !== "linear") + 1)
+    .map(({ name }) => `${name}.weight`);
+  const tensors = await model.weights.tensors(first);
+  let products = null; // Of each two columns of the weights.
+  for (const [index, name] of [...first.entries()].reverse()) {
+    const columns = columnsOf(float32(tensors.get(name)), tensors.get(name).shape, layers[index].kind);
+    products = products ? between(columns, products) : columns.map((a) => Float64Array.from(columns, (b) => dot(a, b)));
+  }
+  const size = model.continuousSize;
+  const found = eigenvectors(products.slice(0, size).map((row) => row.slice(0, size)));
+  const deviation = Math.sqrt(model.priorVariance);
+  return found.slice(0, count).map((vector) => {
+    const largest = vector.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));
+    const direction = new Float32Array(model.latentSize);
+    vector.forEach((value, i) => (direction[i] = value * Math.sign(largest) * deviation));
+    return direction;
+  });
+}
+
+const dot = (a, b) => {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+};
+
+// What each number of a layer's input adds to its outputs.
+function columnsOf(weight, shape, kind) {
+  const inputs = shape[kind === "spread" ? 0 : 1];
+  const outputs = weight.length / inputs;
+  if (kind === "spread")
+    return Array.from({ length: inputs }, (_, i) => weight.subarray(i * outputs, (i + 1) * outputs));
+  return Array.from({ length: inputs }, (_, i) =>
+    Float64Array.from({ length: outputs }, (_, o) => weight[o * inputs + i]),
+  );
+}
+
+// columns^T products columns
+function between(columns, products) {
+  const right = columns.map((column) => products.map((row) => dot(row, column)));
+  return columns.map((column) => Float64Array.from(right, (other) => dot(column, other)));
+}
+
+// Of a symmetric matrix, by Jacobi's rotations, the one of the largest eigenvalue first.
+function eigenvectors(matrix) {
+  const a = matrix.map((row) => row.slice());
+  const vectors = a.map((_, i) => Float64Array.from(a, (_, j) => Number(i === j)));
+  const turn = (x, y, cosine, sine) => {
+    for (let k = 0; k < a.length; k++) [x[k], y[k]] = [cosine * x[k] - sine * y[k], sine * x[k] + cosine * y[k]];
+  };
+  const size = Math.sqrt(a.reduce((sum, row) => sum + dot(row, row), 0));
+  for (let rest = size; rest > 1e-12 * size;) {
+    rest = 0;
+    for (let p = 0; p < a.length; p++) {
+      for (let q = p + 1; q < a.length; q++) {
+        rest = Math.max(rest, Math.abs(a[p][q]));
+        const angle = Math.atan2(2 * a[p][q], a[q][q] - a[p][p]) / 2;
+        const [cosine, sine] = [Math.cos(angle), Math.sin(angle)];
+        turn(a[p], a[q], cosine, sine);
+        for (const row of a) [row[p], row[q]] = [cosine * row[p] - sine * row[q], sine * row[p] + cosine * row[q]];
+        turn(vectors[p], vectors[q], cosine, sine);
+      }
+    }
+  }
+  const order = a.map((row, i) => [row[i], i]).sort((x, y) => y[0] - x[0]);
+  return order.map(([, i]) => vectors[i]);
+}
