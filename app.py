@@ -1,8 +1,10 @@
 """The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
 import importlib.util
+import mimetypes
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from models.hub import ask_this_machine_directly
@@ -28,6 +30,7 @@ if __name__ == "__main__":
     TEMPORARY = server.own_temporary_folder()
 
 import gradio as gr
+from gradio_client.utils import encode_file_path
 
 from page import site
 
@@ -58,6 +61,37 @@ class Page(gr.Blocks):
             return await super().preprocess_data(block_fn, inputs, *others, **options)
         except Exception:  # Its words name the server's folders, and whatever was sent.
             raise gr.Error(UNREADABLE, print_exception=False) from None
+
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """What the endpoints returned, as gradio would answer it.
+
+        Gradio would look for every face on the disk, twice, while it answers nobody else: for 16 faces 10 ms.
+        """
+        answer = list[Any]()
+        for block, value in zip(block_fn.outputs, predictions, strict=True):
+            match block:
+                case gr.Gallery():
+                    faces = [face if isinstance(face, tuple) else (face, None) for face in value]
+                    answer.append([{"image": _file(path), "caption": caption} for path, caption in faces])
+                case gr.Image():
+                    answer.append(_file(value))
+                case _:
+                    answer.append(value)
+        return answer
+
+
+def _file(path: str) -> dict[str, Any]:
+    """A file that programs fetch, as gradio's clients know it."""
+    url = f"/gradio_api/file={encode_file_path(path)}"
+    return {
+        "path": path,
+        "url": url,
+        "size": None,
+        "orig_name": Path(path).name,
+        "mime_type": mimetypes.guess_type(path)[0],
+        "is_stream": False,
+        "meta": {"_type": "gradio.FileData"},
+    }
 
 
 def build() -> Page:

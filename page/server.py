@@ -176,8 +176,8 @@ class Gate:
             try:
                 self._check(scope)
                 size = await self._read(scope, receive, body)
-                if _is_upload(scope) and _own_folder:
-                    await anyio.to_thread.run_sync(tidy, _own_folder, MOST_KEPT_BYTES - size)
+                if _is_upload(scope):
+                    await _make_room(size)
                 await self.app(scope, _replay(body, size, receive), answer)
             except Refused as refused:
                 await refused.response(scope, receive, answer)
@@ -369,6 +369,9 @@ _PREFIX, _LOCK = "latent-faces-", "alive.lock"
 # The folder of this process, once it has one.
 _own_folder: Path | None = None
 
+# Bytes in that folder when it was looked at last, and of the uploads since.
+_kept = 0
+
 
 def own_temporary_folder() -> Path:
     """Make a folder of this process alone, and have gradio keep its temporary files there.
@@ -409,6 +412,14 @@ def own_temporary_folder() -> Path:
     return folder
 
 
+async def _make_room(size: int) -> None:
+    """Before an upload is kept. There may be tens of thousands of files, so they are looked at when it is needed."""
+    global _kept
+    if _own_folder and _kept + size > MOST_KEPT_BYTES:
+        await anyio.to_thread.run_sync(tidy, _own_folder, MOST_KEPT_BYTES - size)
+    _kept += size
+
+
 def remove_abandoned(parent: Path) -> None:
     """Remove the folders of processes that have ended."""
     for folder in parent.glob(f"{_PREFIX}*"):
@@ -435,23 +446,25 @@ def keep_tidy(folder: Path) -> None:
 def tidy(folder: Path, most: int | None = None) -> None:
     """Remove files that came over an hour ago, others, the oldest first, until the rest have at most `most` bytes
     (500 MB), and folders that have been empty for an hour."""
-    files, total = list[tuple[float, int, Path]](), 0
+    global _kept
+    files, total = list[tuple[float, int, str]](), 0
     most, end = MOST_KEPT_BYTES if most is None else most, time.time() - TEMPORARY_SECONDS
     for parent, folders, names in os.walk(folder, topdown=False):
-        for path in (Path(parent, name) for name in [*names, *folders] if name != _LOCK):
+        for path in (os.path.join(parent, name) for name in [*names, *folders] if name != _LOCK):
             with suppress(OSError):  # Removed meanwhile, or a folder that is not empty.
-                about = path.lstat()
+                about = os.lstat(path)
                 if not stat.S_ISDIR(about.st_mode):
                     files.append((about.st_ctime, about.st_size, path))
                     total += about.st_size
                 elif about.st_ctime < end:
-                    path.rmdir()
+                    os.rmdir(path)
     for since, size, path in sorted(files):
         if since >= end and total <= most:
-            return
+            break
         with suppress(OSError):
-            path.unlink()
+            os.unlink(path)
         total -= size
+    _kept = total
 
 
 class ShortLog:

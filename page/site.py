@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route
@@ -50,6 +51,9 @@ TOLD = (
 
 # A file whose address holds its hash never changes. A browser asks for others again, and gets no bytes if it has them.
 FOR_EVER, ASK_AGAIN = ({"Cache-Control": value} for value in ("public, max-age=31536000, immutable", "no-cache"))
+
+# Bytes of a file that is read sooner than it is handed to a thread.
+MOST_AT_ONCE = 2**18
 
 # The list of what `python -m page.site` wrote into a folder.
 WRITTEN = "written-by-page-site.txt"
@@ -268,25 +272,32 @@ def routes() -> list[BaseRoute]:
     return [Route(f"/{beginning}{{rest:path}}", partial(_answer, beginning)) for beginning in beginnings]
 
 
-def _answer(beginning: str, request: Request) -> Response:
+async def _answer(beginning: str, request: Request) -> Response:
     place = beginning + request.path_params["rest"]
     file = files().get(place)
     if file is None or (file.version and file.version != request.query_params.get("v")):
         return PlainTextResponse("There is no such file, or no longer: load the page anew.", 404, ASK_AGAIN)
     try:
-        content = file.content if isinstance(file.content, Path) else file.content()
+        content = file.content if isinstance(file.content, Path) else await run_in_threadpool(file.content)
         return _response(request, place, content, FOR_EVER if file.version else ASK_AGAIN)
     except ValueError as error:
         return PlainTextResponse(str(error), 404, ASK_AGAIN)
+
+
+class _Large(FileResponse):
+    """Starlette hands each part of a file to a thread: at its 64 kB, that took most of the time of an answer."""
+
+    chunk_size = 2**20
 
 
 def _response(request: Request, place: str, content: Path | bytes, headers: dict[str, str]) -> Response:
     """An answer with a file's content, or "not modified" where the browser has it."""
     kind = mimetypes.guess_type(place)[0] or "application/octet-stream"
     response: Response
-    if isinstance(content, Path):
-        response = FileResponse(content, media_type=kind, headers=headers, stat_result=content.stat())
+    if isinstance(content, Path) and content.stat().st_size > MOST_AT_ONCE:
+        response = _Large(content, media_type=kind, headers=headers, stat_result=content.stat())
     else:
+        content = content.read_bytes() if isinstance(content, Path) else content
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         response = Response(content, media_type=kind, headers={**headers, "ETag": etag})
     is_known = response.headers["ETag"] in request.headers.get("If-None-Match", "")
