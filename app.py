@@ -27,7 +27,7 @@ server.give_back_freed_memory()
 if __name__ == "__main__":
     # Gradio would import matplotlib during the first answer to a program, which takes a third of a second.
     sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]  # The mark of a module that is missing.
-    TEMPORARY = server.own_temporary_folder()
+    server.own_temporary_folder()
 
 import gradio as gr
 from gradio_client.utils import encode_file_path
@@ -96,9 +96,8 @@ def _file(path: str) -> dict[str, Any]:
 
 def build() -> Page:
     """The page as gradio's Blocks: the page's files at its address, and an endpoint for each of its tabs' functions."""
-    if os.environ.get(
-        "SPACES_ZERO_GPU"
-    ):  # Such a Space starts only with a function for its GPU; the CPU is enough here.
+    # A Space with ZeroGPU starts only with a function for its GPU; the CPU is enough here.
+    if os.environ.get("SPACES_ZERO_GPU"):
         import spaces
 
         spaces.GPU(lambda: None)
@@ -138,6 +137,5 @@ def launch(page: Page, **options: Any) -> Any:
 
 if __name__ == "__main__":
     page = build()
-    server.keep_tidy(TEMPORARY)
     sys.stderr = server.ShortLog(sys.stderr)
     launch(page)

@@ -7,8 +7,8 @@ import functools
 import hashlib
 import inspect
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,13 +140,13 @@ def file(content: bytes, name: str) -> str:
     """
     path = Path(get_upload_folder(), hashlib.sha256(content).hexdigest(), name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
-            file.write(content)
-            file.close()
-            os.replace(file.name, path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+    unfinished = path.with_name(secrets.token_hex(8))
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
     return str(path)
 
 

@@ -46,6 +46,9 @@ FORM_BYTES = 2**16
 MOST_HELD_BYTES = 256 * 2**20
 BODY_SECONDS, STALL_SECONDS = 120.0, 15.0
 
+# A file is sent in parts of this size. One waits in memory for each client that reads slowly.
+PART_BYTES = 2**18
+
 # Requests at a time, besides /health. Connections; idle ones are closed sooner if there are more. Seconds until an idle
 # connection is closed. A browser has up to six connections.
 MOST_REQUESTS, MOST_CONNECTIONS, IDLE_SECONDS = 256, 512, 15.0
@@ -170,6 +173,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         answer = Answer(send, f"frame-ancestors {self.frames}")
+        scope["extensions"] = {**scope.get("extensions", {}), "http.response.pathsend": {}}  # As `Answer` can.
         self.requests += 1
         # A file without a name: it goes with this process, however that ends.
         with SpooledTemporaryFile(2**16, dir=os.environ.get("GRADIO_TEMP_DIR")) as body:
@@ -251,7 +255,8 @@ class Gate:
 
 
 class Answer:
-    """Sends an answer: with the policy on frames, and a failure as a sentence, unless the page has said so itself."""
+    """Sends an answer: with the policy on frames, files by their paths, and a failure as a sentence, unless the page has
+    said so itself."""
 
     def __init__(self, send: Send, policy: str):
         self.content_type: str | None = None  # Of an answer that has begun.
@@ -266,6 +271,8 @@ class Answer:
                 self._failed = message["status"]
             else:
                 await self._begin(message)
+        elif message["type"] == "http.response.pathsend":
+            await self._send_file(message["path"])
         elif not self._failed:
             await self._send(message)
         else:
@@ -275,6 +282,18 @@ class Answer:
                 start = {"type": "http.response.start", "status": self._failed, "headers": response.raw_headers}
                 await self._begin(start)
                 await self._send({"type": "http.response.body", "body": response.body})
+
+    async def _send_file(self, path: str) -> None:
+        """Starlette would hand a file to a thread and back to open it, to read each 64 kB and to close it.
+
+        While many ask, that takes most of the time of an answer.
+        """
+        with open(path, "rb") as file:  # noqa: ASYNC230
+            more = True
+            while more:
+                content = file.read(PART_BYTES)
+                more = len(content) == PART_BYTES
+                await self._send({"type": "http.response.body", "body": content, "more_body": more})
 
     async def _begin(self, start: Message) -> None:
         MutableHeaders(scope=start).append("Content-Security-Policy", self._policy)
@@ -374,9 +393,9 @@ _kept = 0
 
 
 def own_temporary_folder() -> Path:
-    """Make a folder of this process alone, and have gradio keep its temporary files there.
+    """Make a folder of this process alone, and have gradio keep its temporary files there. A thread keeps it tidy.
 
-    It is removed when the process ends. If the process is killed, the next one that starts removes it.
+    It is removed when the process ends. If the process is killed, another that starts or runs removes it.
 
     Raises:
         SystemExit: there is no folder that can be written.
@@ -407,8 +426,15 @@ def own_temporary_folder() -> Path:
         remove()
         os._exit(128 + signal.SIGTERM)
 
+    def keep_tidy() -> None:
+        while True:
+            time.sleep(TIDY_EVERY_SECONDS)
+            tidy(folder)
+            remove_abandoned(folder.parent)
+
     atexit.register(remove)
     signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=keep_tidy, name="temporary files", daemon=True).start()
     return folder
 
 
@@ -429,18 +455,6 @@ def remove_abandoned(parent: Path) -> None:
         except (Timeout, OSError):  # A living process's, or another user's.
             continue
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def keep_tidy(folder: Path) -> None:
-    """From now on, remove what nobody needs from the folder of this process and from those beside it."""
-
-    def look() -> None:
-        while True:
-            time.sleep(TIDY_EVERY_SECONDS)
-            tidy(folder)
-            remove_abandoned(folder.parent)
-
-    threading.Thread(target=look, name="temporary files", daemon=True).start()
 
 
 def tidy(folder: Path, most: int | None = None) -> None:

@@ -52,9 +52,6 @@ TOLD = (
 # A file whose address holds its hash never changes. A browser asks for others again, and gets no bytes if it has them.
 FOR_EVER, ASK_AGAIN = ({"Cache-Control": value} for value in ("public, max-age=31536000, immutable", "no-cache"))
 
-# Bytes of a file that is read sooner than it is handed to a thread.
-MOST_AT_ONCE = 2**18
-
 # The list of what `python -m page.site` wrote into a folder.
 WRITTEN = "written-by-page-site.txt"
 
@@ -284,20 +281,13 @@ async def _answer(beginning: str, request: Request) -> Response:
         return PlainTextResponse(str(error), 404, ASK_AGAIN)
 
 
-class _Large(FileResponse):
-    """Starlette hands each part of a file to a thread: at its 64 kB, that took most of the time of an answer."""
-
-    chunk_size = 2**20
-
-
 def _response(request: Request, place: str, content: Path | bytes, headers: dict[str, str]) -> Response:
     """An answer with a file's content, or "not modified" where the browser has it."""
     kind = mimetypes.guess_type(place)[0] or "application/octet-stream"
     response: Response
-    if isinstance(content, Path) and content.stat().st_size > MOST_AT_ONCE:
-        response = _Large(content, media_type=kind, headers=headers, stat_result=content.stat())
+    if isinstance(content, Path):
+        response = FileResponse(content, media_type=kind, headers=headers, stat_result=content.stat())
     else:
-        content = content.read_bytes() if isinstance(content, Path) else content
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         response = Response(content, media_type=kind, headers={**headers, "ETag": etag})
     is_known = response.headers["ETag"] in request.headers.get("If-None-Match", "")
