@@ -30,6 +30,7 @@ if __name__ == "__main__":
     server.own_temporary_folder()
 
 import gradio as gr
+from gradio.data_classes import FileData
 from gradio_client.utils import encode_file_path
 
 from page import site
@@ -82,16 +83,8 @@ class Page(gr.Blocks):
 
 def _file(path: str) -> dict[str, Any]:
     """A file that programs fetch, as gradio's clients know it."""
-    url = f"/gradio_api/file={encode_file_path(path)}"
-    return {
-        "path": path,
-        "url": url,
-        "size": None,
-        "orig_name": Path(path).name,
-        "mime_type": mimetypes.guess_type(path)[0],
-        "is_stream": False,
-        "meta": {"_type": "gradio.FileData"},
-    }
+    url, kind = f"/gradio_api/file={encode_file_path(path)}", mimetypes.guess_type(path)[0]
+    return FileData(path=path, url=url, orig_name=Path(path).name, mime_type=kind).model_dump()
 
 
 def build() -> Page:

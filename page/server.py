@@ -227,15 +227,10 @@ class Gate:
             ClientDisconnect: it breaks off.
         """
         most = MOST_UPLOAD_BYTES + FORM_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
-        size, kept, more = 0, 0, True
+        size, kept, parts = 0, 0, Request(scope, receive).stream()  # The last part is empty.
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                while more and size <= 10 * most:
-                    message = await asyncio.wait_for(receive(), STALL_SECONDS)
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnect
-                    content = message.get("body", b"")
-                    more = message.get("more_body", False)
+                while size <= 10 * most and (content := await asyncio.wait_for(anext(parts), STALL_SECONDS)):
                     size += len(content)
                     if size <= most:
                         if self.held + len(content) > MOST_HELD_BYTES:

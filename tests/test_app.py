@@ -1,6 +1,5 @@
 """Every endpoint through a running server, as another program calls it."""
 
-import io
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -166,9 +165,7 @@ def test_flipping_a_bit_changes_no_other(client, model, bit, name):
         assert_are(faces(gallery), drawn(model, z))
 
 
-@pytest.mark.parametrize(
-    "model, way", [("GAN", "straight"), ("Shifted autoencoder", "spherical"), ("Perceptual autoencoder", "straight")]
-)
+@pytest.mark.parametrize("model, way", [("GAN", "straight"), ("Shifted autoencoder", "spherical")])
 def test_interpolate_between_seeds(client, model, way):
     path, walk, notes = walked(client, model, "3", "4/2", 5, way, "relaxed")
     network = networks.load(model)
@@ -203,10 +200,7 @@ def test_interpolate_between_photographs(client, tmp_path):
         walked(client, "GAN", "0", "1", 5, "straight", "relaxed", image)
 
 
-@pytest.mark.parametrize(
-    "model, enlarged",
-    [("GAN", None), ("Matched autoencoder", Image.Resampling.NEAREST), ("Attribute GAN", Image.Resampling.BICUBIC)],
-)
+@pytest.mark.parametrize("model, enlarged", [("GAN", None), ("Attribute GAN", Image.Resampling.BICUBIC)])
 def test_a_face_that_was_downloaded_is_known_by_its_recipe(client, tmp_path, model, enlarged):
     gallery, _ = client.predict(model, 3, 4, 0.8, "", api_name="/generate")
     face, text = Image.open(gallery[2]["image"]), PngInfo()
@@ -370,23 +364,10 @@ def upload(tmp_path, name: str, content: bytes):
     return handle_file(path)
 
 
-def moving() -> bytes:
-    buffer = io.BytesIO()
-    draw_face(1).save(buffer, "GIF", save_all=True, append_images=[draw_face(2), draw_face(3)])
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    "name, content",
-    [
-        ("face.jpg", encode(draw_face(1, (400, 300)), "JPEG")),
-        ("moving.gif", moving()),
-        ("pixel.png", encode(draw_face(1, (1, 1)), "PNG")),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_picture_is_reconstructed(client, tmp_path, name, content):
-    pictures, numbers = client.predict(upload(tmp_path, name, content), api_name="/reconstruct")
+@pytest.mark.parametrize("name, size", [("face.jpg", (400, 300)), ("pixel.png", (1, 1))])
+def test_a_picture_is_reconstructed(client, tmp_path, name, size):
+    draw_face(1, size).save(tmp_path / name)
+    pictures, numbers = client.predict(handle_file(tmp_path / name), api_name="/reconstruct")
     seen, *reconstructions = faces(pictures)
     assert [item["caption"].partition(":")[0] for item in pictures] == [
         "What the networks see",
