@@ -173,7 +173,8 @@ class Gate:
             await self.app(scope, receive, send)
             return
         answer = Answer(send, f"frame-ancestors {self.frames}")
-        scope["extensions"] = {**scope.get("extensions", {}), "http.response.pathsend": {}}  # As `Answer` can.
+        # Responses name their file, and `Answer` reads it.
+        scope["extensions"] = {**scope.get("extensions", {}), "http.response.pathsend": {}}
         self.requests += 1
         # A file without a name: it goes with this process, however that ends.
         with SpooledTemporaryFile(2**16, dir=os.environ.get("GRADIO_TEMP_DIR")) as body:
@@ -250,8 +251,8 @@ class Gate:
 
 
 class Answer:
-    """Sends an answer: with the policy on frames, files by their paths, and a failure as a sentence, unless the page has
-    said so itself."""
+    """Sends an answer with the policy on frames, reads the file that it names, and tells a failure in a sentence, unless
+    the page has done so itself."""
 
     def __init__(self, send: Send, policy: str):
         self.content_type: str | None = None  # Of an answer that has begun.
@@ -266,17 +267,17 @@ class Answer:
                 self._failed = message["status"]
             else:
                 await self._begin(message)
-        elif message["type"] == "http.response.pathsend":
-            await self._send_file(message["path"])
-        elif not self._failed:
-            await self._send(message)
-        else:
+        elif self._failed:
             self._content = (self._content + message.get("body", b""))[:MOST_REQUEST_BYTES]
             if not message.get("more_body"):
                 response = _failure(self._failed, self._content)
                 start = {"type": "http.response.start", "status": self._failed, "headers": response.raw_headers}
                 await self._begin(start)
                 await self._send({"type": "http.response.body", "body": response.body})
+        elif message["type"] == "http.response.pathsend":
+            await self._send_file(message["path"])
+        else:
+            await self._send(message)
 
     async def _send_file(self, path: str) -> None:
         """Starlette would hand a file to a thread and back to open it, to read each 64 kB and to close it.

@@ -189,8 +189,9 @@ def test_an_idle_connection_is_closed_and_a_used_one_is_not(url, held, monkeypat
     goes_on = held("generate")
     body = json.dumps(QUESTION).encode()
     head = f"POST /gradio_api/run/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\nConnection: close\r\n\r\n"
     with httpx.Client(base_url=url) as program:
-        idle, used = connected(program, b""), connected(program, f"{head}Connection: close\r\n\r\n".encode() + body)
+        idle, used = connected(program, b""), connected(program, head.encode() + body)
     with idle, used:
         assert idle.recv(1) == b"", "it was not closed"
         time.sleep(0.6)  # The answer takes long.
