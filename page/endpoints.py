@@ -5,8 +5,8 @@ The docstrings of endpoints are what the page's API documentation and a language
 
 import functools
 import inspect
+import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +138,7 @@ def file(content: bytes, name: str) -> str:
 
     Gradio would give the same content one path, and write it in place while others read it.
     """
-    Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=get_upload_folder()), name)
+    path = Path(get_upload_folder(), secrets.token_hex(16), name)
+    path.parent.mkdir(parents=True)
     path.write_bytes(content)
     return str(path)

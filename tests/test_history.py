@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
 from PIL import Image
 
 from models import history
+from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
 from train.card import MAX_POINTS, write_history
 from train.pictures import save_grid
 from train.record import Record
