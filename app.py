@@ -1,8 +1,10 @@
 """The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
 import importlib.util
+import mimetypes
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from models.hub import ask_this_machine_directly
@@ -25,9 +27,11 @@ server.give_back_freed_memory()
 if __name__ == "__main__":
     # Gradio would import matplotlib during the first answer to a program, which takes a third of a second.
     sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]  # The mark of a module that is missing.
-    TEMPORARY = server.own_temporary_folder()
+    server.own_temporary_folder()
 
 import gradio as gr
+from gradio.data_classes import FileData
+from gradio_client.utils import encode_file_path
 
 from page import site
 
@@ -59,12 +63,34 @@ class Page(gr.Blocks):
         except Exception:  # Its words name the server's folders, and whatever was sent.
             raise gr.Error(UNREADABLE, print_exception=False) from None
 
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """What the endpoints returned, as gradio would answer it.
+
+        Gradio would look for every face on the disk, twice, while it answers nobody else: for 16 faces 10 ms.
+        """
+        answer = list[Any]()
+        for block, value in zip(block_fn.outputs, predictions, strict=True):
+            match block:
+                case gr.Gallery():
+                    faces = [face if isinstance(face, tuple) else (face, None) for face in value]
+                    answer.append([{"image": _file(path), "caption": caption} for path, caption in faces])
+                case gr.Image():
+                    answer.append(_file(value))
+                case _:
+                    answer.append(value)
+        return answer
+
+
+def _file(path: str) -> dict[str, Any]:
+    """A file that programs fetch, as gradio's clients know it."""
+    url, kind = f"/gradio_api/file={encode_file_path(path)}", mimetypes.guess_type(path)[0]
+    return FileData(path=path, url=url, orig_name=Path(path).name, mime_type=kind).model_dump()
+
 
 def build() -> Page:
     """The page as gradio's Blocks: the page's files at its address, and an endpoint for each of its tabs' functions."""
-    if os.environ.get(
-        "SPACES_ZERO_GPU"
-    ):  # Such a Space starts only with a function for its GPU; the CPU is enough here.
+    # A Space with ZeroGPU starts only with a function for its GPU; the CPU is enough here.
+    if os.environ.get("SPACES_ZERO_GPU"):
         import spaces
 
         spaces.GPU(lambda: None)
@@ -104,6 +130,5 @@ def launch(page: Page, **options: Any) -> Any:
 
 if __name__ == "__main__":
     page = build()
-    server.keep_tidy(TEMPORARY)
     sys.stderr = server.ShortLog(sys.stderr)
     launch(page)

@@ -12,12 +12,28 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "AttributeDiscriminator",
+    "AttributeGenerator",
+    "Autoencoder",
+    "Discriminator",
+    "FaceModel",
+    "Generator",
+    "PerceptualAutoencoder",
+    "interpolate",
+    "load",
+]
+
 
 def __getattr__(name: str) -> Any:
-    """Import a class, `load` or `interpolate` when it is first asked for.
+    """Import a public name when it is first asked for.
 
     Until then there is no PyTorch: the page reads the files beside the models only.
     """
-    if name[0].isupper() or name in ("interpolate", "load"):
+    if name in __all__:
         return getattr(importlib.import_module(".kinds", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -99,7 +99,7 @@ def align(image: Image.Image) -> Aligned:
     return _aligned(framed, _describe(found.faces, found.to_frame.angle), found.faces, found.to_frame.angle)
 
 
-def load_detector(min_face_size: int, device: str = "cpu") -> "MTCNN":
+def load_detector(min_face_size: int) -> "MTCNN":
     """MTCNN with its published weights.
 
     Args:
@@ -113,7 +113,7 @@ def load_detector(min_face_size: int, device: str = "cpu") -> "MTCNN":
         from facenet_pytorch import MTCNN
     except ImportError as error:
         raise ImportError("The face detector is not installed: pip install facenet-pytorch==2.5.3") from error
-    return MTCNN(min_face_size=min_face_size, device=device)
+    return MTCNN(min_face_size=min_face_size)
 
 
 Points = TypeVar("Points", complex, np.ndarray)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .base import FaceModel, PretrainedModel, Seed, check_sizes
-from .blocks import rising
+from .blocks import initialise_convolution, rising
 from .latents import uniform_for_bits
 from .speed import HalvingConv2d
 
@@ -53,7 +53,7 @@ class AttributeGenerator(FaceModel):
         self.layers = rising(latent_size, channels)
         count = len(attributes)
         self.attribute_bias, self.attribute_weight = nn.Buffer(torch.zeros(count)), nn.Buffer(torch.zeros(count, count))
-        self.apply(_initialise)
+        self.apply(initialise_convolution)
         if affine:
             self.layers.insert(0, nn.Linear(latent_size, latent_size))
 
@@ -156,11 +156,3 @@ class BatchDeviation(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features.float().var(0, unbiased=False).add(1e-8).sqrt().mean().to(features.dtype)
-
-
-def _initialise(module: nn.Module) -> None:
-    """DCGAN's initial weights: N(0, 0.02 squared)."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

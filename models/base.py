@@ -1,6 +1,5 @@
 """What every model can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self
@@ -52,14 +51,6 @@ class PretrainedModel(
         """The constructor's arguments that make this model, as config.json holds them."""
         return dict(self._hub_mixin_config or {})  # type: ignore[arg-type]
 
-    def _reconfigured(self, **arguments: Any) -> Self:
-        """A copy in which some of the constructor's arguments, and the attributes of their names, have other values."""
-        model = copy.deepcopy(self)
-        model._hub_mixin_config = {**self.config, **arguments}
-        for name, value in arguments.items():
-            setattr(model, name, value)
-        return model
-
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, *, config: dict[str, Any] | None = None, **options: Any
     ) -> str | None:
@@ -108,26 +99,21 @@ class PretrainedModel(
                 "force_download and map_location; for another dtype or device, call .to(...) of what it returns"
             )
         where = str(pretrained_model_name_or_path)
-        location = loading.locate(
+        file = loading.find(
             pretrained_model_name_or_path,
-            revision=revision,
-            token=token,
+            revision,
+            token,
+            local_files_only,
             cache_dir=cache_dir,
-            local_files_only=local_files_only,
             force_download=force_download,
         )
-        config = loading.read_config(location)
+        config = loading.read_config(file(loading.CONFIG_FILE), where)
         kind = cls._kind_of(config.pop("model_type", None), where)
         crop = config.pop("crop", None)
         if not (crop is None or (type(crop) in (int, float) and 0 < crop <= 1)):
             raise ValueError(f"config.json in {where} has crop {str(crop)[:60]}: it must be more than 0 and at most 1")
-        described = f"config.json of the {kind.model_type} in {where}"
-        loading.check_arguments(kind, config, described)
-        path = location.file(loading.WEIGHTS_FILE)
-        arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
-        model = loading.build_empty(kind, arguments, described)
-        loading.load_weights(model, path, where)
-        location.remember(path)
+        model = loading.build_empty(kind, config, f"config.json of the {kind.model_type} in {where}")
+        loading.load_weights(model, file(loading.WEIGHTS_FILE), where)
         model.crop = crop
         model.to(map_location).eval()
         return model
@@ -277,19 +263,6 @@ class FaceModel(PretrainedModel):
         if self.discrete_size:
             z = torch.cat([z, self._sample_bits(count, seed)], dim=1)
         return z.to(self.device)
-
-    def with_prior_variance(self, variance: float) -> Self:
-        """A copy that draws latents with another variance by default. It decodes each latent to the same face.
-
-        Raises:
-            ValueError: the variance is not more than 0 and less than 1e6.
-        """
-        check_prior(self.prior_mean, variance)
-        return self._reconfigured(prior_variance=float(variance))
-
-    def with_encoding_steps(self, steps: int) -> Self:
-        """A copy in which `encode` takes so many steps towards an image, where the model can take some."""
-        raise NotImplementedError(f"{type(self).__name__} takes no encoding steps")
 
     def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
         return latents.sample_bits(count, self.discrete_size, seed)

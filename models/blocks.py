@@ -46,6 +46,14 @@ def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels[-1] * 4 * 4, latent_size))
 
 
+def initialise_convolution(module: nn.Module) -> None:
+    """Draw DCGAN's initial weights of a convolution, N(0, 0.02 squared), and set its bias to 0; for `Module.apply`."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def error_and_gradient(
     layers: nn.Sequential, z: torch.Tensor, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:

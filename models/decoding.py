@@ -59,15 +59,11 @@ class UnreadableImage(ValueError):
 
 
 def read(
-    file: str | Path | BytesIO,
-    most_pixels: int | None = None,
-    least_side: int | None = None,
-    formats: list[str] | tuple[str, ...] = FORMATS,
+    file: str | Path | BytesIO, least_side: int | None = None, formats: list[str] | tuple[str, ...] = FORMATS
 ) -> Image.Image:
     """A picture file as an upright, opaque RGB image; of an animation, its first picture.
 
     Args:
-        most_pixels: the most of a JPEG; of other formats MOST_PIXELS_WHOLE at most. None for any number.
         least_side: a larger picture is reduced by a whole number, with both sides at least this long. None to keep it.
         formats: Pillow's names of the formats to open.
 
@@ -79,8 +75,7 @@ def read(
     """
     try:
         with Image.open(file, formats=formats) as image:
-            if most_pixels is not None:
-                _check_cost(image, file, most_pixels)
+            _check_cost(image, file)
             if image.format == "TIFF":
                 # Pillow would turn it, and fail where its EXIF is damaged; `to_rgb` turns it.
                 image.load_end = lambda: None  # type: ignore[method-assign]
@@ -90,19 +85,17 @@ def read(
     except UnreadableImage:
         raise
     except Exception as error:  # Decoders raise whatever they like.
-        raise UnreadableImage(_in_words(error, most_pixels)) from error
+        raise UnreadableImage(_in_words(error)) from error
 
 
-def _in_words(error: Exception, most_pixels: int | None) -> str:
+def _in_words(error: Exception) -> str:
     match error:
         case FileNotFoundError():
             return "This image is not there any more: choose it again."
         case UnidentifiedImageError():
             return "This file is not an image that can be read: try a JPEG or a PNG."
         case Image.DecompressionBombError():
-            return (
-                f"This image is huge: {(most_pixels or 2 * Image.MAX_IMAGE_PIXELS) / 1e6:.0f} megapixels is the most."
-            )
+            return f"This image is huge: {MOST_PIXELS / 1e6:.0f} megapixels is the most."
         case MemoryError():
             return "This image takes too much memory to be read: save it anew, as a JPEG."
         case OSError(errno=int()):
@@ -143,9 +136,9 @@ def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
     return image
 
 
-def _check_cost(image: Image.Image, file: str | Path | BytesIO, most_pixels: int) -> None:
+def _check_cost(image: Image.Image, file: str | Path | BytesIO) -> None:
     is_jpeg = image.format in ("JPEG", "MPO")
-    most = most_pixels if is_jpeg else min(most_pixels, MOST_PIXELS_WHOLE)
+    most = MOST_PIXELS if is_jpeg else MOST_PIXELS_WHOLE
     if image.width * image.height > most:
         remedy = "" if is_jpeg else ", unless it is a JPEG"
         raise UnreadableImage(
@@ -228,11 +221,13 @@ def _limit_this_process() -> None:
 
 
 def _main() -> None:
-    """Read the file of the first argument; write a line of JSON and the pixels, or a line of JSON with an error."""
-    path, most_pixels, least_side = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    """Read the file of the first argument, with the second as `least_side`.
+
+    Writes a line of JSON and the pixels, or a line of JSON with an error.
+    """
     _limit_this_process()
     try:
-        image = read(path, most_pixels, least_side)
+        image = read(sys.argv[1], int(sys.argv[2]))
     except UnreadableImage as error:
         print(json.dumps({"error": str(error)}))
         return

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .base import FaceModel, PretrainedModel, check_sizes
+from .blocks import initialise_convolution
 from .speed import HalvingConv2d, PixelConvTranspose2d
 
 
@@ -105,11 +106,8 @@ class Discriminator(PretrainedModel):
 
 
 def _initialise(module: nn.Module) -> None:
-    """DCGAN's initial weights: N(0, 0.02 squared), and N(1, 0.02 squared) for the gains of batch normalisation."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
+    """DCGAN's initial weights; of the gains of batch normalisation, N(1, 0.02 squared)."""
+    initialise_convolution(module)
+    if isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)

@@ -92,7 +92,7 @@ def read_pixels(file: str | Path | BytesIO, formats: list[str] | tuple[str, ...]
     Raises:
         UnreadableImage: a ValueError with a sentence, whatever is wrong with the file.
     """
-    image = decoding.read(file, decoding.MOST_PIXELS, formats=formats)
+    image = decoding.read(file, formats=formats)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
 
 
@@ -101,15 +101,13 @@ def to_pil(x: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in denormalise(x).permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
-def open_image(
-    path: str | Path, max_pixels: int = decoding.MOST_PIXELS, least_side: int = 4 * IMAGE_SIZE
-) -> Image.Image:
+def open_image(path: str | Path, least_side: int = 4 * IMAGE_SIZE) -> Image.Image:
     """Open an image file that a stranger sent.
 
-    A process of its own decodes it, one at a time, within `decoding.MOST_SECONDS` and `decoding.MOST_MEMORY`.
+    A process of its own decodes it, one at a time, within `decoding.MOST_SECONDS` and `decoding.MOST_MEMORY`. A JPEG may
+    have `decoding.MOST_PIXELS`, another file `decoding.MOST_PIXELS_WHOLE`.
 
     Args:
-        max_pixels: the most that a JPEG may have; other formats may have `decoding.MOST_PIXELS_WHOLE`.
         least_side: a larger image is reduced, with both sides at least this long.
 
     Returns:
@@ -120,7 +118,7 @@ def open_image(
     """
     if not Path(path).is_file():
         raise UnreadableImage("This image is not there any more: choose it again.")
-    command = [sys.executable, "-P", "-W", "ignore", decoding.__file__, path, str(max_pixels), str(least_side)]
+    command = [sys.executable, "-P", "-W", "ignore", decoding.__file__, path, str(least_side)]
     # OpenBLAS takes memory for each of its threads.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     if not _one_at_a_time.acquire(timeout=WAIT_SECONDS):

@@ -1,25 +1,17 @@
-"""What `from latent_faces import ...` gives.
+"""Each kind of model, and what else `from latent_faces import ...` gives; `__all__` of the package names them.
 
-`load` knows each kind of model that is imported here. A new kind is one import, and its name in the list.
+`load` knows the kinds that are imported here.
 """
 
-from .attribute_gan import AttributeDiscriminator, AttributeGenerator
-from .autoencoder import Autoencoder
-from .base import FaceModel
-from .gan import Discriminator, Generator
-from .latents import interpolate
-from .perceptual import PerceptualAutoencoder
+# ruff: noqa: PLC0414 (To type checkers, only a name that is imported as itself can be imported from here.)
+
+from .attribute_gan import AttributeDiscriminator as AttributeDiscriminator
+from .attribute_gan import AttributeGenerator as AttributeGenerator
+from .autoencoder import Autoencoder as Autoencoder
+from .base import FaceModel as FaceModel
+from .gan import Discriminator as Discriminator
+from .gan import Generator as Generator
+from .latents import interpolate as interpolate
+from .perceptual import PerceptualAutoencoder as PerceptualAutoencoder
 
 load = FaceModel.from_pretrained
-
-__all__ = [
-    "AttributeDiscriminator",
-    "AttributeGenerator",
-    "Autoencoder",
-    "Discriminator",
-    "FaceModel",
-    "Generator",
-    "PerceptualAutoencoder",
-    "interpolate",
-    "load",
-]

@@ -1,7 +1,7 @@
 """A saved model's files, from a folder or the Hub, checked before anything is built from them.
 
 The files may be a stranger's: none of them may cost more time or memory than a model of this library would, and whatever
-is wrong with them is a ValueError of one sentence.
+is wrong with them is a ValueError of one sentence. PyTorch is imported when a network is built, not before.
 """
 
 import hashlib
@@ -15,15 +15,12 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import safetensors
-import safetensors.torch
-import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -35,11 +32,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import validate_repo_id
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from .hub import INVALID_TOKEN, one_line, rejects_token
 from .index import bundled
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CONFIG_FILE, WEIGHTS_FILE = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_FILE
 
@@ -49,97 +47,73 @@ MOST_CONFIG_BYTES, MOST_HEADER_BYTES = 100_000, 1_000_000
 # "weights/gan" is a folder that is missing, not a model of a user called weights.
 _FOLDERS = {"checkpoints", "models", "outputs", "runs", "weights"}
 
-Network = typing.TypeVar("Network", bound=nn.Module)
+Network = typing.TypeVar("Network", bound="nn.Module")
 
 
-class DamagedDownload(ValueError):
-    """A file whose contents differ from what the Hub announced."""
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a model's files are, as `locate` finds it: a folder, or one commit of a repository on the Hub.
-
-    Attributes:
-        name: what the caller asked for.
-        folder: None for a repository.
-        revision: the branch, tag or commit that the caller asked for; None for main.
-        options: arguments for `hf_hub_download`, in which "revision" is the commit.
-    """
-
-    name: str
-    folder: Path | None = None
-    revision: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def file(self, name: str) -> Path:
-        """The path of one of the model's files, which is downloaded where it is on the Hub.
-
-        Raises:
-            ValueError: there is no such file, or it is damaged.
-            OSError: the Hub cannot be reached, and the file is not cached.
-        """
-        if self.folder is None:
-            with _errors_in_words(self.name, name, self.revision):
-                path = Path(hf_hub_download(self.name, name, **self.options))
-            _check_hash(path)
-            return path
-        if not (self.folder / name).is_file():
-            if (self.folder / "model" / name).is_file():
-                raise ValueError(f"{self.name} is a run: its model is {self.name.rstrip('/')}/model")
-            raise ValueError(_lacks(self.name, name))
-        return self.folder / name
-
-    def remember(self, path: Path) -> None:
-        """Note in the cache, which holds this file, the commit of the revision for when the Hub cannot be reached.
-
-        The Hub's client notes it only when it is asked for a branch, and before all files are there.
-        """
-        commit, revision = self.options.get("revision"), self.revision or "main"
-        if commit not in (None, revision):
-            reference = path.parents[2] / "refs" / revision
-            with suppress(OSError):  # A cache that may only be read.
-                reference.parent.mkdir(parents=True, exist_ok=True)
-                reference.write_text(commit)
-
-
-def locate(
+def find(
     name: str | Path,
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    cache_dir: str | Path | None = None,
-) -> Location:
-    """The folder of this name, else the bundled model, else the repository on the Hub, at its revision's commit.
+    revision: str | None,
+    token: str | bool | None,
+    offline: bool,
+    timeout: float | None = None,
+    **options: Any,
+) -> Callable[[str], Path]:
+    """A function from the name of a model's file to its path, which downloads the file where it is on the Hub.
 
-    All files are taken from that commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot
-    be reached for half a minute; here it is asked once, and then the cache is taken.
+    The model is the folder of this name, else the bundled one, else the Hub's. All of the Hub's files are taken from one
+    commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot be reached for half a minute.
+    Here it is asked once, and then the cache is taken.
+
+    Args:
+        offline: whether a model of the Hub is taken from the cache without asking.
+        timeout: seconds for the Hub's first answer. With one, a Hub that is busy is asked once as well.
+        options: `cache_dir`, `force_download` and others, as `hf_hub_download` takes them.
 
     Raises:
-        ValueError: there is no such model or revision.
+        ValueError: there is no such model or revision; and by the function: no such file, or it is damaged.
         OSError: the Hub cannot be reached, and the model is not cached.
     """
     shown, folder, own = str(name), os.path.expanduser(name), bundled()
     if os.path.isdir(folder):
-        return Location(shown, Path(folder))
+        return partial(_existing, Path(folder), shown)
     if shown in own:
-        return Location(shown, own[shown])
+        return partial(_existing, own[shown], shown)
     if isinstance(name, Path) or not _may_be_on_the_hub(shown, revision):
         names = f", nor of a bundled one ({', '.join(own)})" if own else ""
         raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
-    cached = try_to_load_from_cache(shown, CONFIG_FILE, cache_dir, revision)
+    cached = try_to_load_from_cache(shown, CONFIG_FILE, options["cache_dir"], revision)
     commit = Path(cached).parent.name if isinstance(cached, str) else None
-    offline = local_files_only or constants.is_offline_mode()
+    offline = offline or constants.is_offline_mode()
     with _errors_in_words(shown, CONFIG_FILE, revision):
         if not offline and (commit is None or commit != revision):  # A commit never changes.
-            current, token = _ask_for_commit(shown, revision, token, patiently=commit is None)
+            current, token = _ask_for_commit(shown, revision, token, timeout, commit is None)
             commit, offline = current or commit, current is None
-        if commit is None or (offline and force_download):
+        if commit is None or (offline and options["force_download"]):
             raise LocalEntryNotFoundError("not cached")
-    download = {"local_files_only": offline, "force_download": force_download, "cache_dir": cache_dir}
-    return Location(shown, None, revision, {"revision": commit, "token": token, **download})
+    options |= {"revision": commit, "token": token, "local_files_only": offline}
+    return partial(_download, shown, revision or "main", options)
+
+
+def _existing(folder: Path, where: str, file: str) -> Path:
+    if (folder / file).is_file():
+        return folder / file
+    if (folder / "model" / file).is_file():
+        raise ValueError(f"{where} is a run: its model is {where.rstrip('/')}/model")
+    raise ValueError(_lacks(where, file))
+
+
+def _download(name: str, revision: str, options: dict[str, Any], file: str) -> Path:
+    with _errors_in_words(name, file, revision):
+        path = Path(hf_hub_download(name, file, **options))
+    _check_hash(path)
+    # The revision's commit, for when the Hub cannot be reached. The Hub's client notes it only when it is asked for a
+    # branch, and before all files are there; the weights come last.
+    if file == WEIGHTS_FILE and options["revision"] != revision:
+        reference = path.parents[2] / "refs" / revision
+        with suppress(OSError):  # A cache that may only be read.
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(options["revision"])
+    return path
 
 
 def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
@@ -153,11 +127,12 @@ def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
 
 
 def _ask_for_commit(
-    name: str, revision: str | None, token: str | bool | None, patiently: bool
+    name: str, revision: str | None, token: str | bool | None, timeout: float | None, is_needed: bool
 ) -> tuple[str | None, str | bool | None]:
     """The commit of a revision, None where the Hub cannot be reached; and the token, False if the Hub rejects it."""
     url = hf_hub_url(name, CONFIG_FILE, revision=revision)
-    ask = partial(get_hf_file_metadata, url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    ask = partial(get_hf_file_metadata, url, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT)
+    patiently = is_needed and timeout is None
     try:
         # There is no commit in the login page of a hotel, which answers at any address.
         return ask(token=token).commit_hash, token
@@ -214,7 +189,7 @@ def _check_hash(path: Path) -> None:
     if re.fullmatch("[0-9a-f]{64}", name):  # A cache without links keeps the files' own names.
         with open(path, "rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != name:
-                raise DamagedDownload(f"{path.name} is damaged: load it again with force_download=True")
+                raise ValueError(f"{path.name} is damaged: load it again with force_download=True")
 
 
 def _lacks(where: str, name: str) -> str:
@@ -222,13 +197,13 @@ def _lacks(where: str, name: str) -> str:
     return f"{where} holds no {name}{why}"
 
 
-def read_config(location: Location) -> dict[str, Any]:
+def read_config(path: Path, where: str) -> dict[str, Any]:
     """The object in a model's config.json.
 
     Raises:
-        ValueError, OSError: as `Location.file`, or it is no JSON object.
+        ValueError: it is no JSON object.
     """
-    path, where = location.file(CONFIG_FILE), f"{CONFIG_FILE} in {location.name}"
+    where = f"{CONFIG_FILE} in {where}"
     if path.stat().st_size > MOST_CONFIG_BYTES:
         raise ValueError(f"{where} has {path.stat().st_size:,} bytes: it belongs to another kind of model")
     try:
@@ -240,20 +215,31 @@ def read_config(location: Location) -> dict[str, Any]:
     return config
 
 
-def check_arguments(build: Callable[..., Any], arguments: dict[str, Any], where: str) -> None:
-    """Compare a config's values with a constructor's parameters and their types.
+def build_empty(build: Callable[..., Network], config: dict[str, Any], where: str) -> Network:
+    """The network that a config describes, without memory for its weights, whatever sizes it asks for.
 
     Raises:
-        ValueError: one is unknown, missing or of another type. (Whether it makes sense is for the constructor to check.)
+        ValueError: an argument is unknown, missing, of another type or makes no sense, or PyTorch can have no tensors of
+            such sizes.
     """
+    import torch
+
+    from .speed import Uninitialised
+
     parameters = inspect.signature(build).parameters
-    if unknown := sorted(arguments.keys() - parameters.keys()):
+    if unknown := sorted(config.keys() - parameters.keys()):
         raise ValueError(f"{where} has an unknown {_shown(', '.join(unknown))}: it takes {', '.join(parameters)}")
-    if missing := sorted(parameters.keys() - arguments.keys()):
+    if missing := sorted(parameters.keys() - config.keys()):
         raise ValueError(f"{where} lacks {', '.join(missing)}")
-    for name, value in arguments.items():
+    for name, value in config.items():
         if not _fits(value, parameters[name].annotation):
             raise ValueError(f"{where} has {name} {_shown(value)}: it must fit {parameters[name]}")
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    try:
+        with torch.device("meta"), Uninitialised():
+            return build(**arguments)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise ValueError(f"{where} describes no network that can be, with {arguments!s:.300}") from error
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -274,33 +260,25 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
-def build_empty(build: Callable[..., Network], arguments: dict[str, Any], where: str) -> Network:
-    """The network without memory for its weights, whatever sizes a config asks for.
+def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
+    """The shape and the type of each tensor in a file of weights, by its name.
 
     Raises:
-        ValueError: PyTorch can have no tensors of such sizes.
+        OSError, ValueError: the file is missing or damaged.
     """
+    with open(path, "rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    if header_bytes > MOST_HEADER_BYTES:
+        raise ValueError(f"the header alone has {header_bytes:,} bytes")
     try:
-        with torch.device("meta"), _Uninitialised():
-            return build(**arguments)
-    except (RuntimeError, OverflowError, TypeError) as error:
-        raise ValueError(f"{where} describes no network that can be, with {arguments!s:.300}") from error
+        with safetensors.safe_open(path, "numpy") as header:
+            tensors = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118 (it is no dictionary)
+            return {name: (tensor.get_shape(), tensor.get_dtype()) for name, tensor in tensors.items()}
+    except (safetensors.SafetensorError, OverflowError) as error:
+        raise ValueError(one_line(error)) from error
 
 
-class _Uninitialised(TorchFunctionMode):
-    """Leaves out the functions of torch.nn.init: the weights come from a file.
-
-    On the meta device, drawing weights would import PyTorch's compiler, which takes a second.
-    """
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if getattr(function, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **kwargs)
-
-
-def load_weights(network: nn.Module, path: Path, where: str) -> None:
+def load_weights(network: "nn.Module", path: Path, where: str) -> None:
     """Give a network without memory the weights in a file, as float32.
 
     The file's header is compared with the network before any weight is read.
@@ -308,22 +286,19 @@ def load_weights(network: nn.Module, path: Path, where: str) -> None:
     Raises:
         ValueError: names, shapes or types differ, a number is not finite, or the file is damaged.
     """
+    import safetensors.torch
+
     wanted = network.state_dict()
     try:
-        with open(path, "rb") as file:
-            header_bytes = int.from_bytes(file.read(8), "little")
-        if header_bytes > MOST_HEADER_BYTES:
-            raise ValueError(f"the header alone has {header_bytes:,} bytes")
-        with safetensors.safe_open(path, "pt") as header:
-            found = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118 (it is no dictionary)
-            if names := sorted(wanted.keys() ^ found.keys()):
-                raise ValueError(f"{'missing' if names[0] in wanted else 'unknown'} {_shown(names[0])}")
-            for name, tensor in wanted.items():
-                shape, kind = list(found[name].get_shape()), found[name].get_dtype()
-                if shape != list(tensor.shape):
-                    raise ValueError(f"size mismatch of {name}: {shape} instead of {list(tensor.shape)}")
-                if kind not in (("F16", "BF16", "F32", "F64") if tensor.is_floating_point() else ("I64",)):
-                    raise ValueError(f"{name} is of type {kind}")
+        found = read_header(path)
+        if names := sorted(wanted.keys() ^ found.keys()):
+            raise ValueError(f"{'missing' if names[0] in wanted else 'unknown'} {_shown(names[0])}")
+        for name, tensor in wanted.items():
+            shape, kind = found[name]
+            if shape != list(tensor.shape):
+                raise ValueError(f"size mismatch of {name}: {shape} instead of {list(tensor.shape)}")
+            if kind not in (("F16", "BF16", "F32", "F64") if tensor.is_floating_point() else ("I64",)):
+                raise ValueError(f"{name} is of type {kind}")
         tensors = safetensors.torch.load_file(path)
         for name, tensor in tensors.items():
             if tensor.is_floating_point():

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 
 def has_fast_bf16() -> bool:
@@ -59,3 +60,16 @@ class _Windows(torch.autograd.Function):
                 padded[:, y : y + 2 * side : 2, x : x + side] += gradient[:, :, :, y, x * pair : (x + 1) * pair]
         padded = padded.view(count, 2 * side + 2, 2 * side + 2, pair // 2)
         return padded[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+
+
+class Uninitialised(TorchFunctionMode):
+    """Leaves out the functions of torch.nn.init, for a network whose weights come from a file.
+
+    On the meta device, drawing weights would import PyTorch's compiler, which takes a second.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)

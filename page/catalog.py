@@ -11,21 +11,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
 from huggingface_hub import ModelCard
 
 from models.history import History, load_history
 from models.index import read_index
+from models.loading import CONFIG_FILE, WEIGHTS_FILE, read_config, read_header
 
 from . import labels
+from .values import number
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT / "weights"
 
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+CARD_FILE = "README.md"
 
-# The most bytes of config.json, of the list of tensors in the weights, and of a card: ours have 1, 3 and 15 kB.
-MOST_CONFIG_BYTES, MOST_HEADER_BYTES, MOST_CARD_BYTES = 100_000, 1_000_000, 200_000
+# What people saw the main directions change: {"weights": the SHA-256 of the weights, "names": ["Hair: dark to fair"]}.
+DIRECTIONS_FILE = "directions.json"
+
+# The most bytes of a card, and of directions.json: our cards have 15 kB.
+MOST_BYTES = 200_000
 
 # The browser reads weights in parts, and checks the blocks that hold them.
 BLOCK_BYTES = 2**18
@@ -47,6 +51,7 @@ class ShownModel:
         history: its training. None where there is none, or none came in time. It is never that of the bundled model,
             which would show faces that this model never made.
         areas: how well its attributes work, for those that were measured.
+        directions: names of its first main directions, which a visitor can move a face along.
         faces_from: the data set that it learned from, as its card tells.
     """
 
@@ -65,6 +70,7 @@ class ShownModel:
     shapes: Mapping[str, list[int]]
     history: History | None
     areas: Mapping[str, float]
+    directions: tuple[str, ...]
     faces_from: str | None
 
     @property
@@ -85,79 +91,66 @@ def describe(folder: Path, origin: str) -> ShownModel:
     Raises:
         ValueError: config.json or the weights are missing or damaged, in a sentence.
     """
-    config, shapes = _read_config(folder / CONFIG_FILE), _read_shapes(folder / WEIGHTS_FILE)
-    kind = str(config.get("model_type"))
+    config = read_config(folder / CONFIG_FILE, "the model")
+
+    def value(name: str, least: float, most: float, default: int | None = None, whole: bool = False) -> float:
+        return number(config.get(name, default), f"{name} in the model's {CONFIG_FILE}", least, most, whole)
+
+    def size(name: str, default: int | None = None) -> int:
+        return int(value(name, 0, 100_000, default, whole=True))
+
+    try:
+        shapes = {name: shape for name, (shape, _) in read_header(folder / WEIGHTS_FILE).items()}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the model's {WEIGHTS_FILE} is missing or damaged") from error
     try:
         history = load_history(folder)
     except ValueError as error:  # A model is worth showing without it.
         history, origin = None, f"{origin}, without its history: {error}"
+    kind = str(config.get("model_type"))
     return ShownModel(
         folder=folder,
         origin=origin,
         kind=kind,
         architecture=kind + "-affine" * (config.get("affine") is True),
-        latent_size=_size(config, "latent_size"),
-        discrete_size=_size(config, "discrete_size", 0),
+        latent_size=size("latent_size"),
+        discrete_size=size("discrete_size", 0),
         attributes=_attributes(config),
-        prior_mean=_number(config, "prior_mean"),
-        prior_variance=_number(config, "prior_variance"),
-        components=_size(config, "components", 0),
+        prior_mean=value("prior_mean", -1e6, 1e6),
+        prior_variance=value("prior_variance", 0, 1e6),
+        components=size("components", 0),
         encodes=any(name.startswith("encoder.") for name in shapes),
-        encoding_steps=_size(config, "encoding_steps", 0),
+        encoding_steps=size("encoding_steps", 0),
         shapes=shapes,
         history=history,
         areas=labels.read_areas(folder / labels.ATTRIBUTES_FILE),
+        directions=_directions(folder),
         faces_from=_data_set(folder / CARD_FILE),
     )
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    config = None
-    if path.is_file() and path.stat().st_size <= MOST_CONFIG_BYTES:
-        with suppress(ValueError, RecursionError):
-            config = json.loads(path.read_bytes().decode("utf-8-sig"))
-    if not isinstance(config, dict):
-        raise ValueError(f"its {CONFIG_FILE} is missing or damaged")
-    return config
-
-
-def _read_shapes(path: Path) -> dict[str, list[int]]:
-    """The shape of each tensor in a file of weights, by its name."""
-    try:
-        with open(path, "rb") as file:
-            if int.from_bytes(file.read(8), "little") > MOST_HEADER_BYTES:
-                raise ValueError("its header is too long")
-        with safetensors.safe_open(path, "numpy") as weights:
-            return {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
-    except (OSError, ValueError, OverflowError, safetensors.SafetensorError) as error:
-        raise ValueError(f"its {WEIGHTS_FILE} is missing or damaged") from error
-
-
-def _size(config: dict[str, Any], name: str, default: int | None = None) -> int:
-    value = config.get(name, default)
-    if type(value) is not int or not 0 <= value <= 100_000:
-        raise ValueError(f"its {CONFIG_FILE} has no whole number from 0 to 100,000 as {name}")
-    return value
-
-
-def _number(config: dict[str, Any], name: str) -> float:
-    value: Any = config.get(name)
-    if type(value) not in (int, float) or not -1e6 < value < 1e6:
-        raise ValueError(f"its {CONFIG_FILE} has no number from -1,000,000 to 1,000,000 as {name}")
-    return float(value)
 
 
 def _attributes(config: dict[str, Any]) -> tuple[str, ...]:
     names = config.get("attributes") or []
     if not isinstance(names, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in names):
-        raise ValueError(f"its {CONFIG_FILE} has no list of names, of at most 100 characters each, as attributes")
+        raise ValueError(f"attributes in the model's {CONFIG_FILE} are no list of names of at most 100 characters each")
     return tuple(names)
+
+
+def _directions(folder: Path) -> tuple[str, ...]:
+    """The names that directions.json gives, where it is of these weights."""
+    path = folder / DIRECTIONS_FILE
+    with suppress(Exception):  # A stranger's file, of any types.
+        if path.stat().st_size <= MOST_BYTES:
+            match json.loads(path.read_bytes()):
+                case {"weights": digest, "names": [*names]} if digest == hashes(folder / WEIGHTS_FILE).whole:
+                    return tuple(name for name in names if isinstance(name, str) and 0 < len(name) <= 100)
+    return ()
 
 
 def _data_set(path: Path) -> str | None:
     """The data set that a card names, where that is the name of a data set."""
     try:
-        if path.stat().st_size > MOST_CARD_BYTES:
+        if path.stat().st_size > MOST_BYTES:
             return None
         data = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
         for name in data.get("datasets") or []:
@@ -223,7 +216,8 @@ def with_attributes() -> list[str]:
 
 def attributes_of(name: str) -> list[str]:
     """The attributes that a model knows, those that work best first."""
-    return labels.best_first(labels.names_of(load(name)), load(name).areas)
+    areas = load(name).areas
+    return sorted(labels.names_of(load(name)), key=lambda attribute: -areas.get(attribute, -1))
 
 
 def directions() -> list[str]:

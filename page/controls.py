@@ -19,7 +19,8 @@ GONE = "This photograph is not here, or no longer: uploads are kept for an hour.
 
 @dataclass(frozen=True)
 class Control:
-    """
+    """A setting of the page.
+
     Attributes:
         name: in links.
         label: the words beside it.
@@ -65,8 +66,6 @@ class Number(Control):
         return values.number(value, what, self.least, self.most, whole=self.step == 1)
 
     def component(self) -> Component:
-        if self.most - self.least > 1000:  # More than a slider has places.
-            return gr.Number(self.value, label=self.label, precision=0, minimum=self.least, maximum=self.most)
         return gr.Slider(self.least, self.most, self.value, step=self.step, label=self.label)
 
 

@@ -5,8 +5,8 @@ sentence for whoever sent it.
 """
 
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 from models.alignment import Aligned, align
 from models.images import IMAGE_SIZE, from_pil, open_image
 
-from .catalog import MODELS, autoencoders
+from .catalog import autoencoders
 from .networks import decode, encode, load
 from .pictures import SMOOTH_STEPS, pixels_of
 from .recipe import MODEL_KEY, RECIPE_KEY, Recipe, sample
@@ -42,11 +42,7 @@ def generate(model: str, seed: int, count: int, temperature: float, bits: str = 
 def flip_bit(
     model: str, seed: int, count: int, temperature: float, bits: str, bit: int, attributes: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The faces of `generate` with one bit at -1, and at +1.
-
-    Args:
-        bit: its number, from 1.
-    """
+    """The faces of `generate` with one bit, counted from 1, at -1, and at +1."""
     network = load(model)
     if not network.discrete_size:
         raise ValueError(f"The {model} has no bits.")
@@ -59,13 +55,7 @@ def flip_bit(
 
 
 class Walk(NamedTuple):
-    """A walk between two faces.
-
-    Attributes:
-        faces: from the first to the last.
-        smooth_faces: the same walk in steps small enough to be watched.
-        notes: on the photographs at its ends, such as that no face was found.
-    """
+    """A walk between two faces, the same in steps small enough to be watched, and notes on the photographs at its ends."""
 
     faces: np.ndarray
     smooth_faces: np.ndarray
@@ -102,31 +92,16 @@ def interpolate(
 
 def _latent_of(model: str, path: str) -> tuple[torch.Tensor, str]:
     """The latent of a picture: its own, where it is a face that this model drew on this page; else encoded."""
-    seen = see(path)
-    if seen.drawn and seen.drawn[0] == model:
-        return seen.drawn[1].latent(load(model)), "drawn by this model, so that its latent is known."
-    if model not in seen.latents:
+    image, aligned, latents = see(path, {model}.intersection(autoencoders()))
+    if recipe := _recipe_of(image, model):
+        return recipe.latent(load(model)), "drawn by this model, so that its latent is known."
+    if not latents:
         raise ValueError(f"The {model} has no encoder, so it cannot start from a photograph: choose an autoencoder.")
-    return seen.latents[model][0], seen.aligned.note
+    return latents[model][0], aligned.note
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A photograph as the networks see it.
-
-    Attributes:
-        aligned: 64 x 64, in CelebA's framing.
-        latents: (1, latent_size) of each autoencoder, by its name.
-        drawn: the model and the recipe, where it is a face that was drawn on this page.
-    """
-
-    aligned: Aligned
-    latents: dict[str, torch.Tensor]
-    drawn: tuple[str, Recipe] | None
-
-
-def see(path: str) -> Seen:
-    """Bring a photograph to CelebA's framing, and encode it with each autoencoder."""
+def see(path: str, models: Iterable[str]) -> tuple[Image.Image, Aligned, dict[str, torch.Tensor]]:
+    """A photograph, the face in it in CelebA's framing, and its latents (1, latent_size) by each of some autoencoders."""
     if not _here.acquire(blocking=False):
         raise ValueError(BUSY)
     try:
@@ -134,25 +109,19 @@ def see(path: str) -> Seen:
             image = open_image(path, least_side=PHOTO_SIDE)
             aligned = align(image)
             x = from_pil(aligned.image)
-            return Seen(aligned, {name: encode(name, x) for name in autoencoders()}, _drawn(image))
+            return image, aligned, {name: encode(name, x) for name in models}
     finally:
         _here.release()
 
 
-def _drawn(image: Image.Image) -> tuple[str, Recipe] | None:
-    """The model and the recipe that a picture names, if it is the face that they draw, enlarged or not."""
-    model = image.info.get(MODEL_KEY)
-    if model in MODELS and image.width == image.height:
+def _recipe_of(image: Image.Image, model: str) -> Recipe | None:
+    """The recipe that a picture names, if it is the face that this model draws by it, enlarged or not."""
+    if image.info.get(MODEL_KEY) == model and image.width == image.height:
         with suppress(ValueError):
             recipe = Recipe.parse(image.info.get(RECIPE_KEY, ""))
             face = decode(model, recipe.latent(load(model))[None])[0]
             shown = pixels_of(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
             # The text is whatever its sender wrote, and the models may be others than they were.
             if np.abs(face.astype(int) - shown).mean() <= MOST_DIFFERENCE:
-                return model, recipe
+                return recipe
     return None
-
-
-def out_of_distribution(model: str, mean: float, seed: int, count: int) -> np.ndarray:
-    """Faces from the prior moved to another mean, the noise held fixed. Of a GAN's latent the continuous half moves."""
-    return decode(model, load(model).sample_latent(count, seed=seed, mean=mean))

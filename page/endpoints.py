@@ -4,11 +4,9 @@ The docstrings of endpoints are what the page's API documentation and a language
 """
 
 import functools
-import hashlib
 import inspect
-import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,8 @@ import gradio as gr
 import numpy as np
 from gradio.utils import get_upload_folder
 
-from . import labels, pictures
-from .catalog import MODELS, load, with_attributes
+from . import pictures
+from .catalog import MODELS
 from .controls import Choice, Control, Number
 from .recipe import MAX_SEED
 
@@ -81,7 +79,8 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Tab:
-    """
+    """A tab of the page.
+
     Attributes:
         name: in links.
         title: on its button.
@@ -103,7 +102,8 @@ class Tab:
 
 
 def model_choice(first: str = "attribute-gan") -> Choice:
-    """
+    """The control that chooses a model.
+
     Args:
         first: the folder of the model that is shown first.
     """
@@ -134,29 +134,11 @@ def png(pixels: np.ndarray, **text: str) -> str:
 
 
 def file(content: bytes, name: str) -> str:
-    """The path of a file with this content, which is whole whenever it is read.
+    """The path of a file with this content, which no other call writes or reads.
 
-    Gradio would write it in place, while others who were given the same faces read it.
+    Gradio would give the same content one path, and write it in place while others read it.
     """
-    path = Path(get_upload_folder(), hashlib.sha256(content).hexdigest(), name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
-            file.write(content)
-            file.close()
-            os.replace(file.name, path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+    path = Path(get_upload_folder(), secrets.token_hex(16), name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
     return str(path)
-
-
-def in_its_words(model: str, attributes: str) -> str:
-    """A line of attributes in the model's own words.
-
-    Raises:
-        ValueError: the model has none of that name, or none at all.
-    """
-    if attributes and model not in with_attributes():
-        knowing = " or the ".join(map(within_a_sentence, with_attributes())) or "a model that does"
-        raise ValueError(f"The {within_a_sentence(model)} knows no attributes: choose the {knowing}.")
-    return labels.write(labels.read(attributes, load(model)))

@@ -6,8 +6,7 @@ quoted as in CSV.
 
 import csv
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -50,22 +49,13 @@ def names_of(model: "FaceModel | ShownModel") -> list[str]:
 
 
 def read_areas(path: Path) -> dict[str, float]:
-    """How well each attribute works, 0 to 1, as attributes.json tells: the area under the ROC curve with which a
-    regression trained on real faces tells generated faces that were asked for the attribute from others. Attributes
-    without such a number are left out."""
+    """How well each attribute works, 0 to 1, where attributes.json tells: the area under the ROC curve of a regression,
+    trained on real faces, that separates generated faces with the attribute from those without it."""
     with suppress(Exception):  # A stranger's file, of any types and depths; without it the order is the model's own.
         if path.stat().st_size <= MOST_BYTES:
-            found = json.loads(path.read_bytes())
-            areas = {
-                name: about["area"] for name, about in found.items() if isinstance(about, dict) and "area" in about
-            }
+            areas = {name: about.get("area") for name, about in json.loads(path.read_bytes()).items()}
             return {name: float(area) for name, area in areas.items() if type(area) in (int, float) and 0 <= area <= 1}
     return {}
-
-
-def best_first(names: Iterable[str], areas: Mapping[str, float]) -> list[str]:
-    """Names by their areas, the largest first; those without one last, in their own order."""
-    return sorted(names, key=lambda name: -areas.get(name, -math.inf))
 
 
 def line(value: Any, what: str) -> str:
@@ -80,8 +70,6 @@ def line(value: Any, what: str) -> str:
             value = json.loads(value)
     if isinstance(value, Mapping):
         value = write({name: _number(name, 2.0 * it - 1 if isinstance(it, bool) else it) for name, it in value.items()})
-    elif not isinstance(value, (str, type(None))):
-        raise ValueError(f"{what} cannot be {quoted(value)}: write a line such as Smiling, no Eyeglasses.")
     return text(value, what, MOST_CHARACTERS)
 
 

@@ -44,7 +44,8 @@ class Recipe:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """
+        """The recipe that a line of text holds.
+
         Raises:
             ValueError: with a sentence for whoever wrote the text.
         """
@@ -68,7 +69,7 @@ class Recipe:
         return text + (f" attributes={self.attributes}" if self.attributes else "")
 
     def latent(self, model: "FaceModel") -> "torch.Tensor":
-        """(latent_size,)"""
+        """The latent of this face, (latent_size,)."""
         return sample(model, self.seed, self.face, self.temperature, self.bits, self.attributes)[-1]
 
     def metadata(self, model: str) -> dict[str, str]:

@@ -36,7 +36,8 @@ def face_share(model: str, mean: float) -> float | None:
 
 
 def history(model: str) -> History:
-    """
+    """How a model was trained.
+
     Raises:
         ValueError: the model came without a history of its training.
     """

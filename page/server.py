@@ -46,6 +46,9 @@ FORM_BYTES = 2**16
 MOST_HELD_BYTES = 256 * 2**20
 BODY_SECONDS, STALL_SECONDS = 120.0, 15.0
 
+# A file is sent in parts of this size. One waits in memory for each client that reads slowly.
+PART_BYTES = 2**18
+
 # Requests at a time, besides /health. Connections; idle ones are closed sooner if there are more. Seconds until an idle
 # connection is closed. A browser has up to six connections.
 MOST_REQUESTS, MOST_CONNECTIONS, IDLE_SECONDS = 256, 512, 15.0
@@ -170,14 +173,16 @@ class Gate:
             await self.app(scope, receive, send)
             return
         answer = Answer(send, f"frame-ancestors {self.frames}")
+        # Responses name their file, and `Answer` reads it.
+        scope["extensions"] = {**scope.get("extensions", {}), "http.response.pathsend": {}}
         self.requests += 1
         # A file without a name: it goes with this process, however that ends.
         with SpooledTemporaryFile(2**16, dir=os.environ.get("GRADIO_TEMP_DIR")) as body:
             try:
                 self._check(scope)
                 size = await self._read(scope, receive, body)
-                if _is_upload(scope) and _own_folder:
-                    await anyio.to_thread.run_sync(tidy, _own_folder, MOST_KEPT_BYTES - size)
+                if _is_upload(scope):
+                    await _make_room(size)
                 await self.app(scope, _replay(body, size, receive), answer)
             except Refused as refused:
                 await refused.response(scope, receive, answer)
@@ -223,15 +228,10 @@ class Gate:
             ClientDisconnect: it breaks off.
         """
         most = MOST_UPLOAD_BYTES + FORM_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
-        size, kept, more = 0, 0, True
+        size, kept, parts = 0, 0, Request(scope, receive).stream()  # The last part is empty.
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                while more and size <= 10 * most:
-                    message = await asyncio.wait_for(receive(), STALL_SECONDS)
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnect
-                    content = message.get("body", b"")
-                    more = message.get("more_body", False)
+                while size <= 10 * most and (content := await asyncio.wait_for(anext(parts), STALL_SECONDS)):
                     size += len(content)
                     if size <= most:
                         if self.held + len(content) > MOST_HELD_BYTES:
@@ -251,7 +251,8 @@ class Gate:
 
 
 class Answer:
-    """Sends an answer: with the policy on frames, and a failure as a sentence, unless the page has said so itself."""
+    """Sends an answer with the policy on frames, reads the file that it names, and tells a failure in a sentence, unless
+    the page has done so itself."""
 
     def __init__(self, send: Send, policy: str):
         self.content_type: str | None = None  # Of an answer that has begun.
@@ -266,15 +267,29 @@ class Answer:
                 self._failed = message["status"]
             else:
                 await self._begin(message)
-        elif not self._failed:
-            await self._send(message)
-        else:
+        elif self._failed:
             self._content = (self._content + message.get("body", b""))[:MOST_REQUEST_BYTES]
             if not message.get("more_body"):
                 response = _failure(self._failed, self._content)
                 start = {"type": "http.response.start", "status": self._failed, "headers": response.raw_headers}
                 await self._begin(start)
                 await self._send({"type": "http.response.body", "body": response.body})
+        elif message["type"] == "http.response.pathsend":
+            await self._send_file(message["path"])
+        else:
+            await self._send(message)
+
+    async def _send_file(self, path: str) -> None:
+        """Starlette would hand a file to a thread and back to open it, to read each 64 kB and to close it.
+
+        While many ask, that takes most of the time of an answer.
+        """
+        with open(path, "rb") as file:  # noqa: ASYNC230
+            more = True
+            while more:
+                content = file.read(PART_BYTES)
+                more = len(content) == PART_BYTES
+                await self._send({"type": "http.response.body", "body": content, "more_body": more})
 
     async def _begin(self, start: Message) -> None:
         MutableHeaders(scope=start).append("Content-Security-Policy", self._policy)
@@ -369,11 +384,14 @@ _PREFIX, _LOCK = "latent-faces-", "alive.lock"
 # The folder of this process, once it has one.
 _own_folder: Path | None = None
 
+# Bytes in that folder when it was looked at last, and of the uploads since.
+_kept = 0
+
 
 def own_temporary_folder() -> Path:
-    """Make a folder of this process alone, and have gradio keep its temporary files there.
+    """Make a folder of this process alone, and have gradio keep its temporary files there. A thread keeps it tidy.
 
-    It is removed when the process ends. If the process is killed, the next one that starts removes it.
+    It is removed when the process ends. If the process is killed, another that starts or runs removes it.
 
     Raises:
         SystemExit: there is no folder that can be written.
@@ -404,9 +422,24 @@ def own_temporary_folder() -> Path:
         remove()
         os._exit(128 + signal.SIGTERM)
 
+    def keep_tidy() -> None:
+        while True:
+            time.sleep(TIDY_EVERY_SECONDS)
+            tidy(folder)
+            remove_abandoned(folder.parent)
+
     atexit.register(remove)
     signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=keep_tidy, name="temporary files", daemon=True).start()
     return folder
+
+
+async def _make_room(size: int) -> None:
+    """Before an upload is kept. There may be tens of thousands of files, so they are looked at when it is needed."""
+    global _kept
+    if _own_folder and _kept + size > MOST_KEPT_BYTES:
+        await anyio.to_thread.run_sync(tidy, _own_folder, MOST_KEPT_BYTES - size)
+    _kept += size
 
 
 def remove_abandoned(parent: Path) -> None:
@@ -420,38 +453,28 @@ def remove_abandoned(parent: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep_tidy(folder: Path) -> None:
-    """From now on, remove what nobody needs from the folder of this process and from those beside it."""
-
-    def look() -> None:
-        while True:
-            time.sleep(TIDY_EVERY_SECONDS)
-            tidy(folder)
-            remove_abandoned(folder.parent)
-
-    threading.Thread(target=look, name="temporary files", daemon=True).start()
-
-
 def tidy(folder: Path, most: int | None = None) -> None:
     """Remove files that came over an hour ago, others, the oldest first, until the rest have at most `most` bytes
     (500 MB), and folders that have been empty for an hour."""
-    files, total = list[tuple[float, int, Path]](), 0
+    global _kept
+    files, total = list[tuple[float, int, str]](), 0
     most, end = MOST_KEPT_BYTES if most is None else most, time.time() - TEMPORARY_SECONDS
     for parent, folders, names in os.walk(folder, topdown=False):
-        for path in (Path(parent, name) for name in [*names, *folders] if name != _LOCK):
+        for path in (os.path.join(parent, name) for name in [*names, *folders] if name != _LOCK):
             with suppress(OSError):  # Removed meanwhile, or a folder that is not empty.
-                about = path.lstat()
+                about = os.lstat(path)
                 if not stat.S_ISDIR(about.st_mode):
                     files.append((about.st_ctime, about.st_size, path))
                     total += about.st_size
                 elif about.st_ctime < end:
-                    path.rmdir()
+                    os.rmdir(path)
     for since, size, path in sorted(files):
         if since >= end and total <= most:
-            return
+            break
         with suppress(OSError):
-            path.unlink()
+            os.unlink(path)
         total -= size
+    _kept = total
 
 
 class ShortLog:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route
@@ -278,13 +279,13 @@ def routes() -> list[BaseRoute]:
     return [Route(f"/{beginning}{{rest:path}}", partial(_answer, beginning)) for beginning in beginnings]
 
 
-def _answer(beginning: str, request: Request) -> Response:
+async def _answer(beginning: str, request: Request) -> Response:
     place = beginning + request.path_params["rest"]
     file = files().get(place)
     if file is None or (file.version and file.version != request.query_params.get("v")):
         return PlainTextResponse("There is no such file, or no longer: load the page anew.", 404, ASK_AGAIN)
     try:
-        content = file.content if isinstance(file.content, Path) else file.content()
+        content = file.content if isinstance(file.content, Path) else await run_in_threadpool(file.content)
         return _response(request, place, content, FOR_EVER if file.version else ASK_AGAIN)
     except ValueError as error:
         return PlainTextResponse(str(error), 404, ASK_AGAIN)

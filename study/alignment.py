@@ -3,7 +3,6 @@
 import itertools
 import math
 import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -33,9 +32,6 @@ from train.settings import DataSettings, Range, TrainingError, command_line, run
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)
-
-# Of photographs to be timed; the last has 12 megapixels.
-SIDES = (256, 1024, 3464)
 
 TILTS = ((0, 15), (15, 30), (30, 45), (45, 135), (135, 180))
 
@@ -121,18 +117,6 @@ def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str,
     }
 
 
-def seconds(images: list[torch.Tensor], side: int, degrees: int) -> float:
-    """Median processor time to align a square photograph of each face, turned counter-clockwise by some degrees."""
-    generator, taken = np.random.default_rng(0), []
-    for pixels in images:
-        picture, _ = hide(pixels, 0, generator)
-        photograph = to_pil(normalise(picture))[0].resize((side, side)).rotate(degrees)
-        began = time.process_time()
-        align(photograph)
-        taken.append(time.process_time() - began)
-    return statistics.median(taken)
-
-
 def print_landmarks(points: np.ndarray) -> None:
     """Medians, deviations and weights of landmarks (n, 5, 2)."""
     median = np.median(points, axis=0)
@@ -166,11 +150,6 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"\n{len(hidden)} faces hidden in pictures, tilted by {tilts[0]} to {tilts[1]} degrees:")
         for name, value in recover(hidden, tilts).items():
             print(f"{name:<23} {value:7.3f}")
-    print(f"\nProcessor seconds, with {torch.get_num_threads()} threads:")
-    print(f"{'pixels':<12} {'upright':>11} {'sideways':>11} {'upside down':>11}")
-    for side in SIDES:
-        columns = (f"{seconds(hidden[:10], side, degrees):11.2f}" for degrees in (0, 90, 180))
-        print(f"{f'{side} x {side}':<12}", *columns)
 
 
 if __name__ == "__main__":

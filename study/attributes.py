@@ -89,7 +89,7 @@ def measure(
         others: the mean size of the other attributes' shifts, of those with a classifier that works.
         most_moved, most: the other attribute that shifts most, and its shift; None where there is no other.
         identity: the distance by face features from a face with the attribute to the same face without it, divided by
-            that of two different generated faces; None without face features.
+            the mean distance of two different generated faces; None without face features.
     """
     see = lambda images: torch.cat([extract(images, network) for network in networks], dim=1)
     z = model.sample_latent(latents, seed=seed)

@@ -39,7 +39,7 @@ class BenchSettings:
     """How often each speed is measured. The median is printed."""
 
     faces: int = 2048
-    """Pictures to read, drawn as JPEGs of CelebA's size. They repeat after 2,048. Training sees the first 512."""
+    """Pictures to read, drawn as JPEGs of CelebA's size. Training sees the first 512."""
 
     weights: Path = Path("weights")
     """The folder of the models that decode."""
@@ -88,22 +88,19 @@ def data_speeds(folder: Path, encoded: list[bytes]) -> list[float]:
 
 
 def draw_pictures(folder: Path, count: int) -> list[bytes]:
-    """Write a data set of smooth random pictures in the Hub's layout. Returns those that differ, as JPEGs."""
+    """Write a data set of smooth random pictures in the Hub's layout. Returns them as JPEGs."""
     random = np.random.default_rng(0)
-    distinct = []
-    for _ in range(min(count, 2048)):
+    pictures = []
+    for _ in range(count):
         picture = Image.fromarray(random.integers(0, 256, (8, 7, 3), dtype=np.uint8)).resize(PICTURE_SIZE)
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=90)
-        distinct.append(buffer.getvalue())
+        pictures.append(buffer.getvalue())
     datasets.disable_progress_bars()
-    shards = -(-count // 10_000)
-    for shard in range(shards):
-        numbers = range(shard * 10_000, min(count, (shard + 1) * 10_000))
-        rows = {"image": [{"bytes": distinct[number % len(distinct)], "path": None} for number in numbers]}
-        path = folder / f"data/train-{shard:05}-of-{shards:05}.parquet"
-        datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Image()})).to_parquet(path)
-    return distinct
+    rows = {"image": [{"bytes": picture, "path": None} for picture in pictures]}
+    path = folder / "data/train-00000-of-00001.parquet"
+    datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Image()})).to_parquet(path)
+    return pictures
 
 
 def main(arguments: list[str] | None = None) -> None:

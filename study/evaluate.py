@@ -118,7 +118,7 @@ def evaluate_attributes(models: dict[str, FaceModel], real: RealFaces, settings:
 
 def describe(result: dict[str, Any]) -> str:
     """The tables of a result: faces against training faces, and against held-out ones; reconstructions; latents."""
-    told = []
+    tables = []
     for kind, parts in (("generated", ("generated", "held_out")), ("reconstructed", ("reconstructed",))):
         columns = scores.of(kind)
         rows = []
@@ -126,14 +126,14 @@ def describe(result: dict[str, Any]) -> str:
             cells = [shown(result[part + by].get(name), f".{max(2, its.digits)}f") for name, its in columns.items()]
             rows.append([PARTS[part] + (", by face features" if by else ""), *cells])
         if rows:
-            told.append(table(["", *(score.heading for score in columns.values())], rows))
+            tables.append(table(["", *(score.heading for score in columns.values())], rows))
     if "latents" in result:
         moments = result["latents"]
         prior = result["prior"] | {"skewness": 0, "kurtosis": 3}
         names = [name.removeprefix("latent_") for name in moments]
         measured = ["latents of held-out faces", *(f"{value:.2f}" for value in moments.values())]
-        told.append(table(["", *names], [measured, ["prior", *(f"{prior[name]:g}" for name in names)]]))
-    return "\n\n".join(told)
+        tables.append(table(["", *names], [measured, ["prior", *(f"{prior[name]:g}" for name in names)]]))
+    return "\n\n".join(tables)
 
 
 def main(arguments: list[str] | None = None) -> None:

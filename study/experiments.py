@@ -13,7 +13,6 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from models import FaceModel
-from models.alignment import FACE_PROBABILITY
 from models.images import denormalise, normalise
 from train.losses import latent_moments
 
@@ -54,14 +53,14 @@ def run(
     Args:
         draws: faces at each mean, and of each latent whose numbers are moved one by one.
     """
-    detect = face_detector()
-    if detect is None:
+    has_face = face_detector()
+    if has_face is None:
         print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
     autoencoders = {name: model for name, model in models.items() if model.encodes}
     reported = {name: model for name, model in autoencoders.items() if model.model_type in REPORTED}
     with_bits = {name: model for name, model in models.items() if model.discrete_size}
     few = replace(settings, seeds=min(settings.seeds, 3))
-    curve = lambda model: out_of_distribution(model, real, settings, draws, detect)
+    curve = lambda model: out_of_distribution(model, real, settings, draws, has_face)
     yield "scores", {name: evaluate(model, real, settings) for name, model in models.items()}
     yield "out-of-distribution", {name: curve(model) for name, model in models.items()}
     yield "densities", {name: densities(model, real, few) for name, model in reported.items()}
@@ -77,7 +76,7 @@ def out_of_distribution(
     real: RealFaces,
     settings: EvaluationSettings,
     count: int,
-    detect: Callable[[torch.Tensor], torch.Tensor] | None,
+    has_face: Callable[[torch.Tensor], torch.Tensor] | None,
     means: tuple[float, ...] = MEANS,
 ) -> list[dict[str, Any]]:
     """What becomes of `count` faces, with the same noise, as the mean of their latents moves away from the prior's.
@@ -98,7 +97,7 @@ def out_of_distribution(
                 "mean": mean,
                 "pixel_diversity": scores.diversity(images),
                 "kernel_distance": scores.kernel_distance(seen, references),
-                "face_share": None if detect is None else (detect(images) > FACE_PROBABILITY).float().mean().item(),
+                "face_share": None if has_face is None else has_face(images).float().mean().item(),
                 "clipped": (x.abs() > 0.99).float().mean().item(),
                 "frozen_units": frozen,
             }

@@ -6,6 +6,7 @@ None of the networks here may be part of a training loss: a network cannot score
 import contextlib
 import functools
 import importlib.metadata
+import importlib.util
 import io
 import os
 from collections.abc import Callable
@@ -14,11 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 import tyro
-from PIL import Image
 from torch import nn
 from torch_fidelity.utils import create_feature_extractor
 
-from models.alignment import load_detector
+from models.alignment import detect
 from train.settings import TrainingError
 
 
@@ -175,21 +175,14 @@ def _device() -> str:
 
 
 def face_detector() -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """A function from images (n, 3, 64, 64) uint8 to the probability of a face in each, (n,), 0 where none is found. None
-    if facenet-pytorch is not installed."""
-    try:
-        # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
-        network = load_detector(min_face_size=40, device=_device())
-    except ImportError:
+    """A function from images (n, 3, 64, 64) uint8 to whether a face is found in each, (n,) bool. None if facenet-pytorch
+    is not installed."""
+    if importlib.util.find_spec("facenet_pytorch") is None:
         return None
 
-    @torch.inference_mode()
-    def detect(images: torch.Tensor) -> torch.Tensor:
-        faces = [
-            Image.fromarray(image.permute(1, 2, 0).numpy()).resize((160, 160), Image.Resampling.BICUBIC)
-            for image in images.cpu()
-        ]
-        _, probabilities = network.detect(faces)
-        return torch.tensor([max((p for p in found if p is not None), default=0.0) for found in probabilities])
+    def has_face(images: torch.Tensor) -> torch.Tensor:
+        # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
+        enlarged = F.interpolate(images, (160, 160), mode="bicubic", antialias=True)
+        return torch.tensor([bool(detect(image[None], min_face_size=40)) for image in enlarged])
 
-    return detect
+    return has_face

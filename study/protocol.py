@@ -47,7 +47,7 @@ class EvaluationSettings(DataSettings):
     installed, all is measured by age-resnet too, which was trained on faces."""
 
     training_faces: Annotated[int, Range(20, 10_000_000)] = 8000
-    """Training faces that regressions learn attributes from, at most."""
+    """Training faces that attributes, PCA and densities are learned from, at most."""
 
     @property
     def networks(self) -> dict[str, str]:

@@ -51,9 +51,6 @@ class ReportSettings(EvaluationSettings):
     draws: Annotated[int, Range(2, 100_000)] = 100
     """Faces at each mean of the out-of-distribution curves, and of each latent whose numbers are moved one by one."""
 
-    training_faces: int = 8000
-    """Training faces that attributes, PCA and densities are learned from, and copies looked for among, at most."""
-
     measure: bool = True
     """Measure, or only fill in the tables from results/*.json, as after a sweep."""
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from models.base import FaceModel
 from train import autoencoder, gan
 from train.losses import latent_moments
-from train.record import Record, write_whole
+from train.record import write_whole
 from train.settings import Range, TrainingError, command_line, run_command
 
 from . import experiments, scores
@@ -132,39 +132,22 @@ def train(kind: Kind, seed: int, settings: SweepSettings) -> None:
     if settings.limit is not None:
         words += ["--limit", str(settings.limit)]
     if (folder / "checkpoint.pt").exists():
-        check_limit(folder, settings)
         words.append("--resume")
     MAINS[kind.command]([*words, *kind.arguments])
 
 
-def check_limit(run: Path, settings: SweepSettings) -> None:
-    """
-    Raises:
-        TrainingError: the run in a folder was trained on more or fewer faces than this sweep.
-    """
-    limit = Record(run).description["settings"].get("limit")
-    if limit != settings.limit:
-        raise TrainingError(
-            f"--output {settings.folder}: {run.name} there was trained with --limit {limit}, not with "
-            f"{settings.limit}: give the same, or another folder"
-        )
-
-
 def trained(kind: Kind, epoch: int, settings: SweepSettings) -> dict[int, Path]:
     """The models of a kind after an epoch that are there, by seed."""
-    models = {}
-    for model in settings.folder.glob(f"{kind.name}-seed*/snapshots/epoch-{epoch:04d}"):
-        run = model.parent.parent
-        check_limit(run, settings)
-        models[int(run.name.removeprefix(f"{kind.name}-seed"))] = model
-    return dict(sorted(models.items()))
+    models = settings.folder.glob(f"{kind.name}-seed*/snapshots/epoch-{epoch:04d}")
+    by_seed = {int(model.parent.parent.name.rpartition("-seed")[2]): model for model in models}
+    return dict(sorted(by_seed.items()))
 
 
 def score(settings: SweepSettings) -> dict[str, Any]:
     """Scores of every model that is there, by kind and number of epochs, a run for each seed.
 
     Raises:
-        TrainingError: there is none, or one of another sweep.
+        TrainingError: there is none.
     """
     there = [(kind, epoch, trained(kind, epoch, settings)) for kind in KINDS for epoch in settings.epochs(kind, 0)]
     if not any(models for _, _, models in there):
@@ -178,8 +161,8 @@ def score(settings: SweepSettings) -> dict[str, Any]:
             rows.append({"name": kind.name, "epochs": epoch, "arguments": kind.arguments, "runs": runs})
             distances = ", ".join(f"{run['kernel_distance']:.1f}" for run in runs)
             print(f"{kind.name}, {epoch} epochs: kernel distance {distances}", flush=True)
-    data = {"limit": settings.limit, "data": settings.data_note or Path(settings.dataset).name}
-    return {"protocol": its.protocol(real) | data, "rows": rows}
+    data = settings.data_note or Path(settings.dataset).name
+    return {"protocol": its.protocol(real) | {"data": data}, "rows": rows}
 
 
 def score_model(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:

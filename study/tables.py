@@ -190,8 +190,8 @@ def named_attributes(results: Results, titles: Titles) -> str:
         cells = []
         for model, by_grade in grades.items():
             areas = its["models"][model]
-            told = [f"{attributes.name_of(name)} {areas[name]['area']['mean']:.2f}" for name in by_grade[grade]]
-            cells.append(f"{len(told)}: {', '.join(told)}" if told else "0")
+            listed = [f"{attributes.name_of(name)} {areas[name]['area']['mean']:.2f}" for name in by_grade[grade]]
+            cells.append(f"{len(listed)}: {', '.join(listed)}" if listed else "0")
         rows.append([grade, *cells])
     head = [f"{its['kinds'][name]} of {titles[name]}" for name in grades]
     return some(["area under the ROC curve", *head], rows)

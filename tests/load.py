@@ -35,7 +35,7 @@ FACES = 16
 @dataclass(frozen=True)
 class Settings:
     clients: Annotated[int, tyro.conf.arg(help="How many ask at the same time.")] = 20
-    minutes: Annotated[int, tyro.conf.arg(help="For how long.")] = 3
+    minutes: Annotated[float, tyro.conf.arg(help="For how long.")] = 3
 
 
 class Busy(Exception):
@@ -100,15 +100,16 @@ async def faces(client: httpx.AsyncClient, seed: int) -> None:
         (await client.get(item["image"]["url"])).raise_for_status()
 
 
-def watch(url: str) -> list[float]:
-    """Ask for the health of the page four times a second, for a minute: the seconds until each answer.
+def watch(url: str, end: float) -> list[float]:
+    """Ask for the health of the page four times a second, until a time of the system's clock: the seconds until each
+    answer.
 
     In a process of its own, since in the clients' an answer would also wait for their work.
     """
     seconds = []
-    end = time.monotonic() + 60
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-        while (start := time.monotonic()) < end:
+        while time.time() < end:
+            start = time.monotonic()
             client.get("/health").raise_for_status()
             seconds.append(time.monotonic() - start)
             time.sleep(0.25)
@@ -152,13 +153,13 @@ def percentiles(seconds: list[float], parts: int) -> tuple[float, float, float]:
 
 
 async def soak(settings: Settings, page: Served) -> None:
-    minutes = [Minute() for _ in range(settings.minutes)]
-    began = time.monotonic()
+    minutes = [Minute() for _ in range(math.ceil(settings.minutes))]
+    began, began_by_the_clock = time.monotonic(), time.time()
     done = lambda: time.monotonic() - began >= 60 * settings.minutes
 
     async def timed(client: httpx.AsyncClient, kind: str, ask: Ask, seed: int) -> None:
         start = time.monotonic()
-        minute = minutes[min(int((start - began) / 60), settings.minutes - 1)]
+        minute = minutes[min(int((start - began) / 60), len(minutes) - 1)]
         try:
             await ask(client, seed)
             minute.seconds[kind].append(time.monotonic() - start)
@@ -176,8 +177,9 @@ async def soak(settings: Settings, page: Served) -> None:
 
     async def watch_all() -> None:
         with ProcessPoolExecutor(1) as pool:
-            for minute in minutes:
-                health = asyncio.get_running_loop().run_in_executor(pool, watch, page.url)
+            for number, minute in enumerate(minutes, start=1):
+                end = began_by_the_clock + 60 * min(number, settings.minutes)
+                health = asyncio.get_running_loop().run_in_executor(pool, watch, page.url, end)
                 minute.seconds["health"] = await health
                 minute.megabytes = page.megabytes
 

@@ -9,6 +9,7 @@ first drawing of nine faces, once its network is ready, and of later ones. Then,
 two seconds, the milliseconds from each position of the pointer that was answered to its picture on screen.
 """
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -119,6 +120,9 @@ def drag(page: Page, box: list[float]) -> tuple[list[float], float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        "python -m tests.measure_feel", description="Print how fast the page feels in Chromium."
+    ).parse_args()
     with (
         serving() as served,
         tempfile.TemporaryDirectory() as folder,

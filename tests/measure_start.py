@@ -1,13 +1,13 @@
 """How long the page takes to start with the Hub there and in all the ways it can be away.
 
-    python -m tests.measure_start [starts]
+    python -m tests.measure_start
 
-Prints a table of the seconds from `python app.py` to the first answer and of the memory that it has by then, the median
-of so many starts (3), and where the GAN's weights came from. The first row is an empty page of gradio's.
+Prints a table of the seconds from `python app.py` to the first answer, the memory that it has by then, and where the
+GAN's weights came from. The first row is an empty page of gradio's.
 """
 
+import argparse
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
@@ -29,7 +29,10 @@ def start(environment: dict[str, str], folder: Path = REPOSITORY) -> tuple[float
         return page.seconds, megabytes, origin
 
 
-def main(starts: int = 3) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser("tests.measure_start", description="Print how long the page takes to start.")
+    parser.add_argument("starts", nargs="?", type=int, default=3, help="of each row, which shows their median (3)")
+    starts = parser.parse_args().starts
     print("| Hub | cache | seconds | MB | GAN's weights |\n|---|---|---|---|---|")
 
     def row(label: str, cache: str, environment: dict[str, str], folder: Path = REPOSITORY) -> None:
@@ -59,4 +62,4 @@ def main(starts: int = 3) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

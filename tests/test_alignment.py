@@ -1,7 +1,6 @@
 """Photographs in CelebA's framing. The faces in them are the bundled GAN's, which learned that framing."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -67,6 +66,7 @@ def test_a_face_is_turned_upright_and_framed(faces, degrees):
     off = [abs((found.angle + degrees + 180) % 360 - 180) for found in aligned]
     assert np.median(off) < 3
     assert np.median([distance(found.image) for found in aligned]) < 1.2
+    assert f"turned upright by {round(abs(aligned[0].angle))} degrees and framed" in aligned[0].note or degrees == 0
     # Of real faces too a few are missed, or taken for faces the wrong way round.
     assert sum(found.faces == 1 and angle < 10 for found, angle in zip(aligned, off, strict=True)) >= len(faces) - 1
     assert np.median([difference(found.image, face) for found, face in zip(aligned, faces, strict=True)]) < 30
@@ -142,27 +142,6 @@ def test_a_picture_of_the_models_own_size_is_taken_as_it_is(faces):
     assert "as it is" in found.note and found.faces == 0
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "I;16"])
-def test_every_mode(faces, mode):
-    picture = photograph((faces[0], 200, 20, (50, 30)), size=(400, 300))
-    if mode == "I;16":
-        picture = Image.fromarray(np.asarray(picture.convert("L"), dtype=np.uint16) * 257)
-    else:
-        picture = picture.convert(mode)
-    assert picture.mode == mode
-    found = align(picture)
-    assert found.image.mode == "RGB" and found.faces == 1 and abs(found.angle + 20) < 5
-    assert difference(found.image.convert("L"), faces[0].convert("L")) < 40
-
-
-def test_threads_do_not_disturb_each_other(faces):
-    pictures = [photograph((face, 150, 15, (50, 30)), size=(300, 260)) for face in faces[:3]]
-    expected = [align(picture) for picture in pictures]
-    with ThreadPoolExecutor(len(pictures)) as threads:
-        for found, alone in zip(threads.map(align, pictures), expected, strict=True):
-            assert difference(found.image, alone.image) == 0 and found.note == alone.note
-
-
 def test_the_frame_is_filled_with_the_edge():
     """The right half of the frame lies beyond the picture, where its last column goes on."""
     pixels = torch.zeros(1, 3, 100, 100, dtype=torch.uint8)
@@ -171,24 +150,20 @@ def test_the_frame_is_filled_with_the_edge():
     assert (frame[..., :100] == 0).all() and (frame[..., 130:] == 200).all()
     # And all of it where the frame misses the picture.
     assert (cut(pixels, Similarity(1, -1000)) == 200).all()
-
-
-def test_the_frame_does_not_end_early():
-    """Where two frames overlap they are alike, up to their edges: what lies beyond an edge counts in the filters."""
+    # Where two frames overlap they are alike, up to their edges: what lies beyond an edge counts in the filters.
     pixels = torch.randint(0, 256, (1, 3, 600, 600), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    left = cut(pixels, Similarity(0.25, -25.1 - 25.1j))
-    right = cut(pixels, Similarity(0.25, -41.1 - 25.1j))
+    left, right = cut(pixels, Similarity(0.25, -25.1 - 25.1j)), cut(pixels, Similarity(0.25, -41.1 - 25.1j))
     assert (left[..., 64:].int() - right[..., :-64].int()).abs().max() <= 1
 
 
-@pytest.mark.parametrize("angle", [0, 10, 45])
-def test_the_frame_is_antialiased(angle):
+def test_the_frame_is_antialiased():
     """One-pixel stripes average out to grey, also at an angle."""
-    pixels = torch.zeros(1, 3, 2000, 2000, dtype=torch.uint8)
+    pixels = torch.zeros(1, 3, 1000, 1000, dtype=torch.uint8)
     pixels[..., ::2] = 255
-    factor = 64 / 1200 * np.exp(1j * np.radians(angle))
-    frame = cut(pixels, Similarity(factor, 32 + 32j - factor * (1000 + 1000j)))
-    assert (frame.float() - 127.5).abs().max() < 20
+    for angle in (0, 10, 45):
+        factor = 64 / 600 * np.exp(1j * np.radians(angle))
+        frame = cut(pixels, Similarity(factor, 32 + 32j - factor * (500 + 500j)))
+        assert (frame.float() - 127.5).abs().max() < 20
 
 
 def test_the_frame_lies_where_the_map_says():
@@ -200,19 +175,6 @@ def test_the_frame_lies_where_the_map_says():
     y, x = np.mgrid[:FRAME_SIZE, :FRAME_SIZE] + 0.5
     centre = ((x + 1j * y) * frame).sum() / frame.sum() * 64 / FRAME_SIZE
     assert abs(centre - to_frame(250 + 120j)) < 0.05
-
-
-@pytest.mark.parametrize(
-    ("faces", "angle", "note"),
-    [
-        (1, 1.4, "A face was found and framed as in CelebA."),
-        (1, -12.3, "A face was found, turned upright by 12 degrees and framed as in CelebA."),
-        (2, 0, "Two faces were found: this is the larger one, framed as in CelebA."),
-        (3, 90, "3 faces were found: this is the largest, turned upright by 90 degrees and framed as in CelebA."),
-    ],
-)
-def test_the_note_is_a_sentence(faces, angle, note):
-    assert alignment._describe(faces, angle) == note
 
 
 def test_a_similarity_is_fitted_inverted_and_composed():

@@ -12,7 +12,6 @@ from train.settings import TrainingError
 
 
 def test_the_framing_is_measured_and_found_again(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(alignment, "SIDES", (64,))
     monkeypatch.setattr(alignment, "TILTS", alignment.TILTS[:1])
     for number, face in enumerate(Generator.from_pretrained(WEIGHTS / "gan").generate(12, seed=0)):
         face.save(tmp_path / f"{number:02d}.png")

@@ -17,12 +17,9 @@ from urllib.parse import urlencode
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from models import load
-from models.images import denormalise
-from tests.conftest import WEIGHTS
+from page import drawing
 from tests.in_browser import pixels_of
 
 RIGHT = "\ue014"  # The arrow's key (WebDriver, 17.4.2).
@@ -195,18 +192,10 @@ GRID = "#tab-generate .crowd canvas"
 MOST_APART = 1
 
 
-def drawn(folder: str, count: int, seed: int, **moved: float) -> np.ndarray:
-    """A model's faces as the library draws them, (n, 64, 64, 3)."""
-    model = load(WEIGHTS / folder)
-    with torch.inference_mode():
-        images = model.decode(model.sample_latent(count, seed, **moved))
-    return denormalise(images).permute(0, 2, 3, 1).numpy().astype(int)
-
-
 def test_it_draws_what_the_library_draws_and_the_address_leads_back_to_it(browser, url):
     browser.goto(f"{url}?{urlencode({'tab': 'generate', 'model': 'Attribute GAN', 'seed': 7, 'faces': 4})}")
     browser.wait_until_drawn()
-    assert np.abs(browser.shown(GRID) - drawn("attribute-gan", 4, 7)).max() <= MOST_APART
+    assert np.abs(browser.shown(GRID) - drawing.generate("Attribute GAN", 7, 4, 1.0)).max() <= MOST_APART
     colours = "['color', 'backgroundColor'].map((of) => getComputedStyle(document.querySelector('.latent-faces'))[of])"
     text, ground = (re.findall(r"[\d.]+", colour) for colour in browser.run(colours))
     assert sum(map(float, ground[:3])) < 200 < sum(map(float, text[:3]))  # It is dark.
@@ -214,7 +203,7 @@ def test_it_draws_what_the_library_draws_and_the_address_leads_back_to_it(browse
     browser.click("Another")
     browser.wait_until_drawn()
     others, seed = browser.shown(GRID), browser.run("latentFaces.opened.settings.seed")
-    assert np.abs(others - drawn("attribute-gan", 4, seed)).max() <= MOST_APART
+    assert np.abs(others - drawing.generate("Attribute GAN", seed, 4, 1.0)).max() <= MOST_APART
     browser.wait(f"location.search.includes('seed={seed}&')")
     browser.goto(browser.run("location.href"))
     browser.wait_until_drawn()
@@ -236,7 +225,7 @@ def test_the_slider_moves_the_faces(browser, url):
     browser.wait_until_drawn()
     mean = browser.run("latentFaces.opened.settings.mean")
     assert mean > 0
-    assert np.abs(browser.shown(".model canvas") - drawn("gan", 3, 0, mean=mean)).max() <= MOST_APART
+    assert np.abs(browser.shown(".model canvas") - drawing.out_of_distribution("GAN", mean, 0, 3)).max() <= MOST_APART
 
 
 def test_a_photograph_is_found_and_encoded(browser, url):

@@ -1,13 +1,13 @@
 """What strangers send to a page that is public, and that it neither suffers from nor keeps."""
 
 import asyncio
+import json
 import socket
 import tempfile
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -58,7 +58,7 @@ def files(folder: Path) -> set[Path]:
 
 
 def connected(client: httpx.Client, sent: bytes) -> socket.socket:
-    connection = socket.create_connection((client.base_url.host, client.base_url.port))
+    connection = socket.create_connection((client.base_url.host, client.base_url.port), timeout=30)
     connection.sendall(sent)
     return connection
 
@@ -184,54 +184,19 @@ def test_connections_over_which_nothing_is_asked_silence_nobody(client, sent):
             connection.close()
 
 
-class Clock:
-    """An event loop whose time does not pass by itself."""
-
-    def __init__(self):
-        self.later = []
-
-    def time(self) -> float:
-        return 0.0
-
-    def call_later(self, _: float, function, *arguments) -> None:
-        self.later.append((function, arguments))
-
-    def tick(self) -> None:
-        due, self.later = self.later, []
-        for function, arguments in due:
-            function(*arguments)
-
-
-class Connection:
-    """As much of uvicorn's protocol, and of its transport, as is watched."""
-
-    def __init__(self, clock: Clock):
-        self.loop, self.connections, self.cycle, self.transport, self.closed = clock, set(), None, self, False
-
-    def connection_made(self, _) -> None:
-        pass
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-
-def test_an_idle_connection_is_closed_and_a_used_one_is_not():
-    running = SimpleNamespace(config=SimpleNamespace(http_protocol_class=Connection))
-    server.guard_connections(running)
-    clock = Clock()
-    idle, busy = (running.config.http_protocol_class(clock) for _ in range(2))
-    for connection in (idle, busy):
-        connection.connection_made(connection)
-    busy.cycle = SimpleNamespace(response_complete=False)
-    clock.tick()
-    clock.tick()
-    assert idle.closed and not busy.closed, "its answer takes long"
-    busy.cycle.response_complete = True
-    clock.tick()
-    assert busy.closed, "it has been idle since it was answered"
+def test_an_idle_connection_is_closed_and_a_used_one_is_not(url, held, monkeypatch):
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.2)
+    goes_on = held("generate")
+    body = json.dumps(QUESTION).encode()
+    head = f"POST /gradio_api/run/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\nConnection: close\r\n\r\n"
+    with httpx.Client(base_url=url) as program:
+        idle, used = connected(program, b""), connected(program, head.encode() + body)
+    with idle, used:
+        assert idle.recv(1) == b"", "it was not closed"
+        time.sleep(0.6)  # The answer takes long.
+        goes_on.set()
+        assert used.makefile("rb").read().startswith(b"HTTP/1.1 200 OK")
 
 
 def test_requests_that_do_not_end_leave_health_answered(client):

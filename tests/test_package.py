@@ -1,4 +1,4 @@
-"""The library as other code gets it: installed under its own name, compiled, exported, through torch.hub."""
+"""The library as other code gets it: installed under its own name, type-checked, through torch.hub."""
 
 import importlib
 import importlib.metadata
@@ -12,12 +12,11 @@ import venv
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
-from models import Discriminator, Generator, PerceptualAutoencoder, load
+from models import Autoencoder, Generator, load
 from models.index import read_index
 from tests.conftest import WEIGHTS, draw_face
 from train.settings import Settings
@@ -69,47 +68,45 @@ def installed(tmp_path_factory) -> Path:
     return folder
 
 
-def run_elsewhere(installed: Path, folder: Path, code: str) -> None:
-    """Run code in a folder of its own, without a Hub, with the package and what it needs only."""
-    block = f"import sys; sys.modules.update(dict.fromkeys({NOT_NEEDED!r})); sys.path.insert(0, {str(installed)!r})"
-    (folder / "script.py").write_text(f"{block}\n{code}")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "-P", "script.py"], check=True, cwd=folder, env=environment, timeout=300)
+# What the package is asked for first: names and files without PyTorch, then models, without a compiler that takes seconds.
+# A folder wins over the bundled model of its name.
+FIRST = f"""
+import latent_faces
+from latent_faces.history import load_history
+from latent_faces.index import bundled
+assert {{"load", "Generator", "PerceptualAutoencoder", "interpolate"}} <= {{*dir(latent_faces)}}
+assert "torch" not in sys.modules and not hasattr(latent_faces, "nothing")
+from latent_faces import *
+assert load("autoencoder").latent_size == 10 and not Generator(10, 5, 4).encodes
+assert [*bundled()] == {[*read_index(WEIGHTS)]!r}
+for name, folder in bundled().items():
+    assert len(load(folder).generate(1, seed=0)) == 1 and (name == "autoencoder" or load(name).latent_size == 100)
+    assert load_history(folder).epochs > 1 and (folder / "README.md").is_file()
+assert not sys.modules.keys() & {{"torch._dynamo", "torch._inductor", "sympy"}}
+"""
 
-
-def test_readmes_lines_run_in_another_project(installed, tmp_path):
-    draw_face(0, (200, 300)).save(tmp_path / "photograph.jpg")
-    check = """
+README = """
 assert (len(faces), len(path), len(far)) == (16, 11, 16)
 assert reconstruction.shape == older.shape == (1, 3, 64, 64)
+from PIL import Image
+display = lambda face: isinstance(face, Image.Image) or exit("no picture")
 """
-    run_elsewhere(installed, tmp_path, readme_code() + check)
+
+
+def test_the_package_readmes_lines_and_the_notebook_run_in_another_project(installed, tmp_path):
+    """In a folder of its own, without a Hub, with the package and what it needs only."""
+    draw_face(0, (200, 300)).save(tmp_path / "photograph.jpg")
+    Autoencoder(10, 5, (4, 4, 4)).save_pretrained(tmp_path / "autoencoder")
+    cells = notebook_code()
+    assert len(cells) == 10
+    block = f"import sys; sys.modules.update(dict.fromkeys({NOT_NEEDED!r})); sys.path.insert(0, {str(installed)!r})"
+    (tmp_path / "script.py").write_text("\n".join([block, FIRST, readme_code(), README, *cells]))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-P", "script.py"], check=True, cwd=tmp_path, env=environment, timeout=300)
     faces = [Image.open(tmp_path / name) for name in ("face.png", "between.png")]
     assert [face.size for face in faces] == [(64, 64)] * 2
     (drawn,) = load(WEIGHTS / "attribute-gan").generate(1, seed=0, attributes={"Smiling": True, "Eyeglasses": False})
     assert np.abs(np.asarray(faces[0]).astype(int) - np.asarray(drawn)).max() <= 1
-
-
-def test_a_folder_wins_over_the_bundled_model_of_its_name(installed, tmp_path):
-    """And all names are there, without PyTorch for what reads files only, and without a compiler that takes seconds."""
-    Generator(10, 5, 4).save_pretrained(tmp_path / "gan")
-    run_elsewhere(
-        installed,
-        tmp_path,
-        f"""
-import latent_faces
-from latent_faces.history import load_history
-from latent_faces.index import bundled
-assert "torch" not in sys.modules
-from latent_faces import AttributeDiscriminator, Autoencoder, FaceModel, interpolate, load
-assert load("gan").latent_size == 10 and not hasattr(latent_faces, "nothing")
-assert [*bundled()] == {[*read_index(WEIGHTS)]!r}
-for name, folder in bundled().items():
-    assert len(load(folder).generate(1, seed=0)) == 1 and (name == "gan" or load(name).latent_size == 100)
-    assert load_history(folder).epochs > 1 and (folder / "README.md").is_file()
-assert not sys.modules.keys() & {{"torch._dynamo", "torch._inductor", "sympy"}}
-""",
-    )
 
 
 def test_a_model_folder_beside_the_bundled_ones_comes_last_by_its_own_name(tmp_path):
@@ -118,13 +115,6 @@ def test_a_model_folder_beside_the_bundled_ones_comes_last_by_its_own_name(tmp_p
         Generator(10, 5, 4).save_pretrained(tmp_path / name)
     (tmp_path / "notes").mkdir()
     assert [*read_index(tmp_path).items()] == [("one", "First"), ("mine", "mine")]
-
-
-def test_the_notebook_runs(installed, tmp_path):
-    cells = notebook_code()
-    assert len(cells) == 10
-    display = "from PIL import Image; display = lambda face: isinstance(face, Image.Image) or exit('no picture')\n"
-    run_elsewhere(installed, tmp_path, display + "\n".join(cells))
 
 
 @pytest.mark.parametrize(
@@ -180,34 +170,6 @@ def test_the_package_is_the_library_and_its_models_and_says_so(installed):
     assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"latent_faces"}
     files = lambda folder: {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files(installed / "latent_faces/weights") == files(WEIGHTS)
-
-
-MODELS = {
-    "discriminator": lambda: Discriminator(4),
-    "encoding steps": lambda: PerceptualAutoencoder(10, (4,) * 4, (4,) * 5, 2).eval().with_encoding_steps(1),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # That tracing is old, and that shapes are checked as it goes.
-@pytest.mark.parametrize("name", MODELS)
-def test_models_are_traced_exported_and_compiled(name, tmp_path):
-    """What is made of them takes other numbers of pictures than it was made with."""
-    torch.manual_seed(0)
-    model, x = MODELS[name]().eval(), torch.randn(3, 3, 64, 64)
-    more = torch.cat([x, -x])
-    with torch.inference_mode():
-        expected = model(more)
-    traced = torch.jit.trace(model, x)
-    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
-    # The compiler's front end, without the C++ compiler that a machine may lack.
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    for other in (traced, exported.module(), compiled):
-        torch.testing.assert_close(other(more), expected, atol=1e-5, rtol=0)
-    torch.onnx.export(exported, (x,), tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (y,) = session.run(None, {session.get_inputs()[0].name: more.numpy()})
-    torch.testing.assert_close(torch.tensor(y), expected, atol=1e-5, rtol=0)
 
 
 # A project that has a package called `models` itself, before and after it asks for ours.

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import re
 import sys
 import types
@@ -15,9 +14,8 @@ import torch
 from PIL import Image
 
 import app
-from models import AttributeGenerator, PerceptualAutoencoder
-from models.index import repository_name
-from page import controls, drawing, labels, networks, pictures, records
+from models import AttributeGenerator
+from page import catalog, controls, drawing, labels, networks, pictures, records
 from page.catalog import load_models
 from page.recipe import Recipe, sample
 from study import scores
@@ -55,11 +53,6 @@ def test_what_is_no_recipe_is_told(text, words):
 def test_a_line_of_attributes_is_read_and_written(line, values):
     assert labels.read(line, model_of(*shared_cases.NAMES)) == values
     assert labels.read(labels.write(values), model_of(*shared_cases.NAMES)) == values
-
-
-@pytest.mark.parametrize("item", shared_cases.NO_ITEMS)
-def test_what_sets_no_attribute_is_refused(item):
-    refused(labels.read, item, model_of(*shared_cases.NAMES))
 
 
 @pytest.mark.parametrize("bits, words", shared_cases.TEN_BITS)
@@ -100,18 +93,16 @@ def test_a_mapping_is_as_good_as_a_line():
 @pytest.mark.parametrize(
     "value, words",
     [
+        *((item, "") for item in shared_cases.NO_ITEMS),
         ("Smilling", 'There is no attribute "Smilling": the closest are "Smiling"'),
         ("Smiling=2", 'The attribute "Smiling" cannot be 2: choose a number from -1 to 1.'),
         ("Smiling=nan", "cannot be NaN"),
-        ({"Smiling": "yes"}, 'cannot be "yes"'),
         ({"Smiling": [1]}, "cannot be a list"),
-        ({"Smiling": 10**400}, "cannot be a number that large"),
-        (["Smiling"], "The attributes cannot be a list: write a line such as Smiling, no Eyeglasses."),
+        (["Smiling"], "The attributes cannot be a list: write one line of text, of at most 10,000 characters."),
         (10_001 * "a", "at most 10,000 characters"),
         ({"\ud800": True}, "one line of text"),
         ('{"a":' * 5000, "There is no attribute|at most 10,000"),
         (9_000 * '"', "There is no attribute"),
-        (5000 * "a,", "There is no attribute"),
     ],
 )
 def test_what_is_no_attribute_is_told_in_a_sentence(value, words):
@@ -144,48 +135,12 @@ def test_whatever_a_strangers_measurements_are_none_of_it_is_believed(tmp_path, 
     assert labels.read_areas(tmp_path / "attributes.json") == {}
 
 
-def test_what_works_best_comes_first(tmp_path):
+def test_what_works_best_comes_first(tmp_path, monkeypatch):
     model_of(*shared_cases.NAMES[:4]).save_pretrained(tmp_path / "gan")
     areas = {"Young": {"area": 0.9}, "Smiling": {"area": 0.97, "moves": 3}, "Unknown": {"area": 1}}
     (tmp_path / "gan/attributes.json").write_text(json.dumps(areas))
-    loaded = load_models(["gan"], tmp_path)["gan"]
-    order = labels.best_first(labels.names_of(loaded), loaded.areas)
-    assert order == ["Smiling", "Young", "No_Beard", "5_o_Clock_Shadow"]
-
-
-@pytest.fixture
-def offered(hub, tmp_path):
-    """A function that puts a model on the Hub in the place of a bundled one, and loads what a page would show."""
-    model_of(*shared_cases.NAMES).save_pretrained(tmp_path / "bundled/gan")
-
-    def load_what_is_shown(model: AttributeGenerator, measured: bytes = b""):
-        model.save_pretrained(tmp_path / "there")
-        (tmp_path / "there/attributes.json").write_bytes(measured)
-        hub.add_folder("model", repository_name("tester", "gan"), tmp_path / "there")
-        return load_models(["gan"], tmp_path / "bundled", "tester")["gan"]
-
-    return load_what_is_shown
-
-
-def test_a_model_of_the_hub_brings_its_own_attributes(offered):
-    loaded = offered(model_of("Bald", "Hat"), b'{"Bald": {"area": 0.75}, "Hat": {"area": [1]}}')
-    assert loaded.attributes == ("Bald", "Hat") and loaded.areas == {"Bald": 0.75}
-    assert "tester/latent-faces-gan" in loaded.origin
-
-
-def test_a_model_of_the_hub_without_attributes_does_not_take_the_place_of_one_with_some(offered):
-    loaded = offered(model_of())
-    assert loaded.attributes == tuple(shared_cases.NAMES)
-    assert "0 attributes" in loaded.origin
-
-
-def test_directions_that_are_no_numbers_are_refused():
-    names = shared_cases.NAMES
-    model = PerceptualAutoencoder(12, (4, 4, 4, 4), (4, 4, 4, 4, 4), components=2, attributes=names).eval()
-    networks.check_draws(model)
-    model.directions[1, 3] = math.inf
-    with pytest.raises(ValueError, match="attributes are no numbers"):
-        networks.check_draws(model)
+    monkeypatch.setattr(catalog, "load_all", lambda: load_models(["gan"], tmp_path))
+    assert catalog.attributes_of("gan") == ["Smiling", "Young", "No_Beard", "5_o_Clock_Shadow"]
 
 
 def test_people_read_words():

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-import time
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +11,6 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from models import Autoencoder
-from models.index import repository_name
 from page import catalog, networks
 from page import hub as page_hub
 from page.catalog import ShownModel, load_models
@@ -52,41 +49,43 @@ def epochs_shown(loaded: ShownModel) -> int:
 # A Hub that is there.
 
 
-def test_a_model_comes_from_the_hub_with_its_own_history(hub, published, shown):
+def test_a_model_comes_from_the_hub_with_its_own_history_and_scores(hub, published, shown):
+    (published / "attributes.json").write_text('{"Smiling": {"area": 0.75}}')
+    hub.add_folder("model", GAN_ID, published)
     first = hub.repository("model", GAN_ID).commits[0].sha
     loaded = shown()
     assert loaded.origin == f"{GAN_ID} at {first[:7]}" and loaded.latent_size == 10 and epochs_shown(loaded) == 3
+    assert loaded.areas == {"Smiling": 0.75}
     before = len(hub.requests)
     assert epochs_shown(shown()) == 3
     assert not any("epochs.webp" in path for _, path in hub.requests[before:]), "it is cached"
-    assert shown(of="nobody").origin == "bundled (nobody/latent-faces-gan: there is no such model on the Hub)"
+    assert (
+        "bundled (nobody/latent-faces-gan: there is no nobody/latent-faces-gan on the Hub" in shown(of="nobody").origin
+    )
     # What was pushed since is shown, unless a commit is asked for.
     small_generator(latent_size=11).push_to_hub(GAN_ID)
     assert shown().latent_size == 11 and shown(of=f"tester@{first}").latent_size == 10
     assert "has no revision v9" in shown(of="tester@v9").origin
     hub.fault = "refuse"
     away = shown(of=f"tester@{first}")
-    assert away.latent_size == 10 and "cached" in away.origin and epochs_shown(away) == 3
+    assert away.latent_size == 10 and epochs_shown(away) == 3
 
 
-def test_an_expired_token_is_told_of(hub, published, shown, refused, monkeypatch):
+def test_an_expired_token_is_told_of_and_public_models_need_none(hub, published, shown, refused, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", REVOKED_TOKEN)
+    with pytest.warns(UserWarning, match="the token for the Hub is invalid or has expired"):
+        assert shown().origin.startswith(f"{GAN_ID} at ")
+    hub.repository("model", GAN_ID).private = True
     assert "the token for the Hub is invalid or has expired" in refused()
-    monkeypatch.setenv("HF_TOKEN", "a-token-that-is-valid")
-    assert shown().origin.startswith(f"{GAN_ID} at ")
-    monkeypatch.setenv("HF_TOKEN", REVOKED_TOKEN)
-    assert shown().origin.endswith(", cached (the token is invalid)")
 
 
 @pytest.mark.parametrize(
     "name, how",
     [
-        ("training.json", "none"),
         ("training.json", "damaged"),
         ("training.json", "hang"),
-        ("training.json", "503"),
         ("epochs.webp", "none"),
-        ("epochs.webp", "close"),
+        ("epochs.webp", "503"),
         ("epochs.webp", "damaged"),
     ],
 )
@@ -132,40 +131,42 @@ def take_away(monkeypatch, hub, how: str) -> None:
 def test_a_hub_that_is_away_is_asked_once_and_what_is_cached_is_shown(hub, published, shown, refused, monkeypatch, how):
     with monkeypatch.context() as patch:
         take_away(patch, hub, how)
-        assert "the Hub is away" in refused()
+        assert "the Hub cannot be asked" in refused()
     hub.fault = None
     assert shown().latent_size == 10
     take_away(monkeypatch, hub, how)
-    assert shown().latent_size == 10 and shown().origin.endswith(", cached (the Hub is away)")
+    assert shown().latent_size == 10 and shown().history is not None
 
 
 def test_files_that_are_too_large_are_not_received(hub, published, refused, monkeypatch):
-    monkeypatch.setitem(page_hub.NEEDED, "model.safetensors", 1000)
-    assert "bytes, and the page takes at most 1,000" in refused()
+    monkeypatch.setattr(page_hub, "MOST_BYTES", 1000)
+    assert "bytes in one file are more than the page takes, 1,000" in refused()
     assert not [*Path(constants.HF_HUB_CACHE).rglob("model.safetensors")]
 
 
 def test_a_file_that_goes_on_after_its_size_is_not_received(hub, published, shown, refused):
     for name in ("config.json", "model.safetensors"):
         hub.fault = Fault("endless", name)
-        assert f"its {name} goes on after" in refused()
+        assert "a file goes on after its" in refused()
         assert hub.sent_in_vain < 200_000_000
     # Of what a model may do without, it is left out.
     hub.fault = Fault("endless", "training.json")
     loaded = shown()
-    assert loaded.latent_size == 10 and loaded.history is None and "training.json goes on after" in loaded.origin
+    assert loaded.latent_size == 10 and loaded.history is None and "a file goes on after its" in loaded.origin
 
 
 def test_all_that_a_hub_sends_has_one_deadline(hub, published, refused, monkeypatch):
     monkeypatch.setattr(page_hub, "DEADLINE", 0.3)
     hub.fault = Fault("hang", "GET")
-    assert "it took more than" in refused()
+    assert "it took too long" in refused()
     hub.fault = None
-    with pytest.raises(ValueError, match="its files took more than"):
-        page_hub._fetch(GAN_ID, "training.json", None, end=time.monotonic())
+    monkeypatch.setattr(page_hub, "DEADLINE", 0)
+    bar = page_hub._Limit(total=100)
+    with pytest.raises(TimeoutError):
+        bar.update(10)
 
 
-@pytest.mark.parametrize("fault", [None, "503", "close"])
+@pytest.mark.parametrize("fault", [None, "503"])
 def test_no_password_of_an_address_is_shown(hub, published, refused, monkeypatch, fault):
     where = hub.url.removeprefix("http://") if fault else "127.0.0.1:1"
     template = f"http://somebody:hunter2%40@{where}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -177,81 +178,57 @@ def test_no_password_of_an_address_is_shown(hub, published, refused, monkeypatch
 
 # Files of strangers.
 
-CONFIGS = {
-    "nothing": b"",
-    "no JSON": b"{",
-    "null": b"null",
-    "a list": b"[]",
-    "not UTF-8": b"\xff\xfe\x00",
-    "deep": b"[" * 50_000,
-    "huge numbers": b'{"latent_size": 1' + b"0" * 5000 + b"}",
-    "not a number": b'{"latent_size": NaN, "discrete_size": 5, "hidden_size": 4}',
-    "infinite": b'{"latent_size": 1e999, "discrete_size": 5, "hidden_size": 4}',
-    "a word": b'{"latent_size": "ten", "discrete_size": 5, "hidden_size": 4}',
-    "true": b'{"latent_size": true, "discrete_size": 5, "hidden_size": 4}',
-    "larger than memory": b'{"latent_size": 1000000000, "discrete_size": 5, "hidden_size": 1000000000}',
-    "negative": b'{"latent_size": -10, "discrete_size": 5, "hidden_size": 4}',
-    "many keys": json.dumps({f"![](http://elsewhere/{number})": number for number in range(2000)}).encode(),
-    "long": b"{" + b" " * 200_000 + b"}",
-}
 
-
-@pytest.mark.parametrize("content", CONFIGS.values(), ids=CONFIGS)
-def test_a_damaged_config_is_a_reason(tmp_path, small_models, content):
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (b"{", "config.json in the model is damaged"),
+        (b"[" * 50_000, "config.json in the model is damaged"),
+        (b"{" + b" " * 200_000 + b"}", "config.json in the model has 200,002 bytes"),
+        *((json.dumps({"latent_size": value}).encode(), "latent_size") for value in ("ten", True, -1, 10**9)),
+        (b'{"latent_size": NaN}', "latent_size"),
+        (b'{"latent_size": 9, "prior_mean": "0"}', "prior_mean"),
+        (b'{"latent_size": 9, "prior_mean": 0, "prior_variance": 1e7}', "prior_variance"),
+        (b'{"latent_size": 9, "prior_mean": 0}', "prior_variance"),
+        *(
+            (json.dumps({"latent_size": 9, "attributes": names}).encode(), "attributes in the model's config.json")
+            for names in ("Smiling", ["Smiling", ""], ["x" * 101])
+        ),
+    ],
+)
+def test_values_that_no_model_has_are_named(tmp_path, small_models, config, words):
     folder = shutil.copytree(small_models / "published", tmp_path / "model")
-    (folder / "config.json").write_bytes(content)
-    with pytest.raises(ValueError, match="^its config.json ") as told:
+    (folder / "config.json").write_bytes(config)
+    with pytest.raises(ValueError, match=f"^{words}") as told:
         catalog.describe(folder, "")
     assert len(str(told.value)) < 200
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    "spoil, words",
     [
-        ({"prior_mean": "0"}, "prior_mean"),
-        ({"prior_variance": 1e7}, "prior_variance"),
-        ({"prior_variance": None}, "prior_variance"),
-        ({"latent_size": 100_001}, "latent_size"),
-        ({"latent_size": -1}, "latent_size"),
-        ({"attributes": "Smiling"}, "attributes"),
-        ({"attributes": ["Smiling", ""]}, "attributes"),
-        ({"attributes": ["x" * 101]}, "attributes"),
+        (lambda tensors: {f"x.{name}": tensor for name, tensor in tensors.items()}, "weights lack layers.0.0.weight"),
+        (lambda tensors: {**tensors, "layers.3.bias": torch.full((3,), torch.nan)}, "no numbers, in layers.3.bias"),
+        (lambda tensors: b"not safetensors", "model.safetensors is missing or damaged"),
+        (lambda tensors: (2**40).to_bytes(8, "little") + b"{}", "model.safetensors is missing or damaged"),
+        (lambda tensors: None, "holds no model.safetensors"),
     ],
 )
-def test_values_that_no_model_has_are_named(tmp_path, small_models, changes, words):
-    folder = shutil.copytree(small_models / "published", tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    with pytest.raises(ValueError, match=f"^its config.json has .* as {words}$"):
-        catalog.describe(folder, "")
-
-
-def test_what_is_damaged_on_the_hub_is_refused_with_the_reason(hub, published, refused):
-    weights, config = published / "model.safetensors", published / "config.json"
-    good_weights, good_config = load_file(weights), config.read_text()
-
-    def now() -> str:
-        hub.add_folder("model", GAN_ID, published)
-        return refused()
-
-    save_file({name.replace("layers", "blocks"): value for name, value in good_weights.items()}, weights)
-    assert "its weights lack layers.0.0.weight" in now()
-    save_file({**good_weights, "layers.3.bias": torch.tensor([0.0, torch.nan, 0.0])}, weights)
-    assert "no numbers, in layers.3.bias" in now()
-    for content in (b"not safetensors", (2**40).to_bytes(8, "little") + b"{}"):
-        weights.write_bytes(content)
-        assert "its model.safetensors is missing or damaged" in now()
-    save_file(good_weights, weights)
-    config.write_text("{")
-    assert "its config.json is missing or damaged" in now()
-    config.write_text(good_config)
-    weights.rename(published / "pytorch_model.bin")
-    assert "it lacks config.json or model.safetensors" in now()
+def test_damaged_weights_of_the_hub_are_refused_with_the_reason(hub, published, refused, spoil, words):
+    path = published / "model.safetensors"
+    spoilt = spoil(load_file(path))
+    path.unlink()
+    if isinstance(spoilt, dict):
+        save_file(spoilt, path)
+    elif spoilt:
+        path.write_bytes(spoilt)
+    hub.add_folder("model", GAN_ID, published)
+    assert words in refused()
 
 
 def test_wrong_bytes_are_fetched_again(hub, published, shown, refused):
     hub.fault = Fault("corrupt", "safetensors")
-    assert "its model.safetensors is not what the Hub announced" in refused() and hub.fault.seen == 2
+    assert "model.safetensors is damaged" in refused() and hub.fault.seen == 2
     hub.fault = None
     assert shown().latent_size == 10, "though the damaged file is cached by now"
 
@@ -260,7 +237,7 @@ class Panic(BaseException):
     """As libraries that are written in Rust raise."""
 
 
-@pytest.mark.parametrize("error", [RecursionError(), MemoryError(), Panic("x" * 1000), SystemExit(3)])
+@pytest.mark.parametrize("error", [Panic("x" * 1000), SystemExit(3)])
 def test_whatever_goes_wrong_is_a_reason(published, refused, monkeypatch, error):
     def fail(*_):
         raise error
@@ -270,20 +247,22 @@ def test_whatever_goes_wrong_is_a_reason(published, refused, monkeypatch, error)
 
 
 @pytest.mark.parametrize(
-    "name, other, reason",
+    "changes, what",
     [
-        ("gan", lambda: Autoencoder(latent_size=12, hidden_size=4), "of the kind autoencoder, not generator"),
-        ("gan", partial(small_generator, discrete_size=0), "it has 0 bits, and the bundled model 5"),
-        ("autoencoder", lambda: Autoencoder(latent_size=11, hidden_size=4), "its latents have 11 numbers"),
+        ({"kind": "generator"}, "kind: generator instead of autoencoder"),
+        ({"discrete_size": 5}, "bits"),
+        ({"attributes": ("Smiling",)}, "attributes"),
+        ({"latent_size": 11}, "latent size: 11 instead of 12"),
     ],
 )
-def test_a_model_that_the_tabs_cannot_show_is_refused(hub, refused, tmp_path, name, other, reason):
-    other().save_pretrained(tmp_path / "other")
-    hub.add_folder("model", repository_name("tester", name), tmp_path / "other")
-    assert reason in refused(name)
+def test_a_model_that_the_tabs_cannot_show_is_refused(small_models, changes, what):
+    like = catalog.describe(small_models / "bundled/autoencoder", "")
+    page_hub.check_fits(like, like)
+    with pytest.raises(ValueError, match=f"differs from the bundled model in {what}"):
+        page_hub.check_fits(replace(like, **changes), like)
 
 
-def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_path, monkeypatch):
+def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_path, monkeypatch, request):
     """Finite each, and too large for what follows."""
     model = small_generator()
     for parameter in model.parameters():
@@ -292,5 +271,6 @@ def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_pat
     loaded = load_models(["gan"], tmp_path)["gan"]
     monkeypatch.setattr(catalog, "load_all", lambda: {"GAN": loaded})
     networks.load.cache_clear()
+    request.addfinalizer(networks.load.cache_clear)
     with pytest.raises(ValueError, match="^The GAN cannot be used here, since what it draws are no pictures.$"):
-        networks.load("GAN")
+        networks.decode("GAN", model.sample_latent(2, seed=0))

@@ -1,12 +1,9 @@
 """The report: tables that are the results', a text whose figures are the tables', and cards."""
 
 import copy
-import importlib
 import json
 import re
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +17,7 @@ from study.evaluate import describe
 from study.protocol import BY_FACE
 from study.scores import SCORES, Score
 from tests.conftest import WEIGHTS
-from tests.quick_features import means, see_quickly
+from tests.quick_features import see_quickly
 from train.settings import TrainingError
 
 DOCS = WEIGHTS.parent / "docs"
@@ -121,18 +118,17 @@ def test_results_of_other_weights_or_of_another_protocol_are_named(results, tmp_
 # Tables.
 
 
-def test_scores_stand_where_their_names_say(results, monkeypatch):
+def test_scores_stand_where_their_names_say(results):
     scores = results["scores"]["gan"]
     scores["held_out"] = {name: {"mean": 7.0 + n, "interval": 0.25} for n, name in enumerate(scores["held_out"])}
     scores["held_out" + BY_FACE]["frechet_distance"] = {"mean": 1.234, "interval": None}
-    monkeypatch.setitem(SCORES, "new", Score("new", max))
     table = tables.TABLES["held-out"](results, TITLES)
     assert cells(table, "") == [
-        *["Frechet distance ↓", "kernel distance ↓", "precision ↑", "recall ↑", "density ↑", "coverage ↑", "new ↑"],
+        *["Frechet distance ↓", "kernel distance ↓", "precision ↑", "recall ↑", "density ↑", "coverage ↑"],
         "Frechet distance by face features ↓",
     ]
     row = cells(table, "GAN")
-    assert row[:3] == ["7 ± 0", "8.0 ± 0.2", "9.00 ± 0.25"] and row[-2:] == ["", "1.2"]  # The new one is not measured.
+    assert row[:3] == ["7 ± 0", "8.0 ± 0.2", "9.00 ± 0.25"] and row[-1] == "1.2"
 
 
 def test_what_was_not_measured_is_not_in_the_tables(results):
@@ -160,38 +156,17 @@ def test_runs_of_the_sweep_stand_by_kind_and_by_seed(results):
     def run(seed, above, below, **more):
         return {"seed": seed, "diversity_above": above, "diversity_below": below, "kernel_distance": seed + 5.04} | more
 
-    rows = [
-        {"name": "mmd-1", "epochs": 63, "runs": [run(0, 1, 2, psnr=20), run(1, 2, 1, psnr=21.5)]},
-        {"name": "variance-4", "epochs": 63, "runs": [run(0, 1, 2, psnr=1), run(1, 1, 2, psnr=1)]},
-        {"name": "plain", "epochs": 63, "runs": [run(0, 2, 1, psnr=1)]},
-        {"name": "gan-50+50", "epochs": 50, "runs": [run(0, 2, 1), run(1, 2, 1)]},
-    ]
-    results["sweep"] = {"rows": rows}
-    del results["sweep-quick"]
+    mmd = {"name": "mmd-1", "epochs": 63, "runs": [run(0, 1, 2, psnr=20), run(1, 2, 1, psnr=21.5)]}
+    plain = {"name": "plain", "epochs": 63, "runs": [run(0, 2, 1, psnr=1)]}
+    gan = {"name": "gan-50+50", "epochs": 50, "runs": [run(0, 2, 1), run(1, 2, 1)]}
+    results |= {"sweep": {"rows": [mmd, plain, gan]}, "sweep-quick": {"rows": []}}
     assert cells(tables.TABLES["sweep-autoencoder"](results, TITLES), "mmd-1") == ["63", "5.0, 6.0", "20.00, 21.50"]
     assert tables.TABLES["sweep-gan"](results, TITLES).splitlines()[2:] == ["| gan-50+50 | 50 | 5.0, 6.0 |"]
     sides = tables.TABLES["sides"](results, TITLES)
-    assert cells(sides, "0") == ["2 of 2"] and cells(sides, "1") == ["1 of 2"]
-
-
-def test_attributes_are_grouped_by_how_well_they_work(results):
-    figure = lambda area: {"area": {"mean": area, "interval": 0.01}}
-    results["named-attributes"] |= {
-        "classifiers": {name: figure(0.9) for name in ("Wearing_Hat", "Male", "Bald")},
-        "models": {"attribute-gan": {"Wearing_Hat": figure(0.92), "Male": figure(0.95), "Mustache": None}},
-        "kinds": {"attribute-gan": "bits"},
-    }
-    table = tables.TABLES["named-attributes"](results, TITLES)
-    assert cells(table, "area under the ROC curve") == ["bits of Attribute GAN"]
-    assert cells(table, "told apart") == ["2: male 0.95, wearing hat 0.92"] and cells(table, "works") == ["0"]
+    assert cells(sides, "0") == ["1 of 1"] and cells(sides, "1") == ["0 of 1"]
 
 
 # The command.
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    make_quick(monkeypatch)
 
 
 def make_quick(patch):
@@ -262,14 +237,20 @@ def test_the_scores_are_on_the_cards(measured):
 
 
 @pytest.fixture
-def anew(measured, tmp_path, monkeypatch, quick):
+def anew(measured, tmp_path, monkeypatch):
     """The same once more, and in it."""
+    make_quick(monkeypatch)
     shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_one_model_is_measured_anew_and_the_others_keep_their_figures(anew, celeba):
+def test_one_model_is_measured_anew_with_a_new_metric_and_the_others_keep_their_figures(anew, celeba, monkeypatch):
+    """A metric is a function and an entry: CONTRIBUTING's recipe. It is shown in tables and on cards."""
+    farthest = Score("farthest", lambda one, other: torch.cdist(one, other).max().item(), "Nobody 2026", digits=3)
+    monkeypatch.setitem(SCORES, "farthest", farthest)
+    worst = Score("worst", lambda one, other: (one - other).abs().amax(1), of="reconstructed", lower_is_better=True)
+    monkeypatch.setitem(SCORES, "worst", worst)
     before = read(anew)
     model = load("weights/plain")
     with torch.no_grad():
@@ -279,15 +260,23 @@ def test_one_model_is_measured_anew_and_the_others_keep_their_figures(anew, cele
     (anew / "docs/results/scores.json").write_text(json.dumps(before["scores"]))
     with pytest.raises(TrainingError, match="the figures of plain are of other weights: measure it, with --only plain"):
         report.main([*arguments(celeba), "--no-measure"])
-    report.main([*arguments(celeba), "--only", "plain"])
+    report.main([*arguments(celeba), "--only", "plain", "--cards"])
     after = read(anew)
     for name in ("scores", "bits", "out-of-distribution"):
         assert after[name]["named"] == before[name]["named"]
     assert after["named-attributes"]["models"] == before["named-attributes"]["models"]
-    assert after["scores"]["plain"]["generated"] != before["scores"]["plain"]["generated"]
-    assert "no longer measured" not in after["scores"]["plain"]
+    plain = after["scores"]["plain"]
+    frechet = [its["scores"]["plain"]["generated"]["frechet_distance"] for its in (before, after)]
+    assert frechet[0] != frechet[1] and "no longer measured" not in plain
     digests = [its["scores"]["protocol"]["weights"] for its in (before, after)]
     assert digests[0]["named"] == digests[1]["named"] and digests[0]["plain"] != digests[1]["plain"]
+
+    page, card = (anew / "docs/report.md").read_text(), ModelCard.load("weights/plain/README.md")
+    distance = f"{plain['generated']['farthest']['mean']:.3f}"
+    assert f" {distance} |" in page and "farthest: Nobody 2026" in page
+    for text in (page, card.text):
+        assert "| farthest ↑ |" in text and "| worst ↓ |" in text
+    assert {"farthest", "held_out_farthest", "worst"} <= {entry.metric_type for entry in card.data.eval_results}
 
     for wrong, message in (
         (
@@ -328,53 +317,3 @@ def test_what_the_page_or_the_results_lack_is_the_commands_error(anew, celeba):
 def test_what_cannot_be_measured_is_said(wrong, message, celeba, anew):
     with pytest.raises(TrainingError, match=message):
         report.main([*arguments(celeba), *wrong])
-
-
-# CONTRIBUTING.md's recipe.
-
-
-@pytest.fixture
-def copied_study(tmp_path, monkeypatch):
-    """A copy of the folder `study`, which is imported in its place."""
-    ours = lambda: {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "study"}
-    before = ours()
-    shutil.copytree(WEIGHTS.parent / "study", tmp_path / "study")
-    for name in before:
-        del sys.modules[name]
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path / "study"
-    for name in ours():
-        del sys.modules[name]
-    sys.modules.update(before)
-
-
-def test_a_metric_is_a_function_and_an_entry(copied_study, measured, celeba, monkeypatch, capsys):
-    """It is computed, printed, and shown in the report's tables and on cards."""
-    path = copied_study / "scores.py"
-    functions, entries = path.read_text().split("SCORES = {\n")
-    functions += "def farthest(generated, real):\n    return torch.cdist(generated, real).max().item()\n\n\n"
-    functions += "def worst(reconstruction, images):\n    return (reconstruction - images).abs().amax(1)\n\n\n"
-    new = '    "farthest": Score("farthest", farthest, "Nobody 2026", lower_is_better=True),\n'
-    new += '    "worst": Score("worst", worst, of="reconstructed", digits=0),\n'
-    path.write_text(functions + "SCORES = {\n" + new + entries)
-
-    experiments, report, evaluate, features = (
-        importlib.import_module(f"study.{name}") for name in ("experiments", "report", "evaluate", "features")
-    )
-    assert experiments.__file__.startswith(str(copied_study))
-    shutil.copytree(measured, copied_study.parent, dirs_exist_ok=True)
-    monkeypatch.chdir(copied_study.parent)
-    monkeypatch.setattr(features, "_extractor", lambda name: lambda images: means(images, name))
-    monkeypatch.setattr(experiments, "face_detector", lambda: None)
-    monkeypatch.setattr(experiments.out_of_distribution, "__defaults__", ((-100, -3, 0, 100),))
-    report.main([*arguments(celeba), "--only", "plain", "--cards"])
-    result = read(copied_study.parent)["scores"]["plain"]
-    distance, worst = result["generated"]["farthest"]["mean"], result["reconstructed"]["worst"]["mean"]
-    assert distance > 1 and worst > 0
-    page, card = Path("docs/report.md").read_text(), ModelCard.load("weights/plain/README.md")
-    assert f"| Plain autoencoder | {distance:.2f} |" in page and f"| Plain autoencoder | {worst:.0f} ± " in page
-    assert "farthest ↓" in page and "worst ↑" in page and "farthest: Nobody 2026" in page
-    assert {"farthest", "held_out_farthest", "worst"} <= {entry.metric_type for entry in card.data.eval_results}
-    assert "| farthest ↓ |" in card.text and "| worst ↑ |" in card.text
-    evaluate.main(["weights/plain", *arguments(celeba)[:-6], "--held-out", "8", "--held-out-split", "valid"])
-    assert "| farthest ↓ |" in capsys.readouterr().out

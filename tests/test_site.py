@@ -64,12 +64,6 @@ def test_every_control_is_described_and_takes_its_own_value(told):
             assert told_of["label"] and told_of["kind"] in ("number", "choice", "text", "attributes", "photograph")
 
 
-def test_a_spaces_links_have_a_picture_with_a_whole_address(monkeypatch, show):
-    monkeypatch.setenv("SPACE_HOST", "somebody-faces.hf.space")
-    show(catalog.load_all())
-    assert 'property="og:image" content="https://somebody-faces.hf.space/front/first/card.jpg"' in site.index()
-
-
 def test_cards_and_the_report_are_there_to_be_read(client, told):
     texts = {model["card"]: WEIGHTS / model["folder"] / "README.md" for model in told["models"]}
     texts[told["links"]["report"]] = WEIGHTS.parent / "docs/report.md"
@@ -273,13 +267,6 @@ def test_a_page_for_people_and_one_for_programs(client):
     assert page.headers["Content-Type"].startswith("text/html") and page.headers["Cache-Control"] == "no-cache"
     assert client.get("/", headers={"If-None-Match": page.headers["ETag"]}).status_code == 304
     assert "gradio_config" in client.get("/?view=api").text
-
-
-def test_scripts_are_scripts_and_sheets_are_sheets(client):
-    """Else browsers refuse them."""
-    for path in [*site.FRONT.rglob("*.js"), *site.FRONT.rglob("*.css")]:
-        kind = client.get(f"/front/{path.relative_to(site.FRONT)}").headers["Content-Type"].partition(";")[0]
-        assert kind in {".js": ("text/javascript", "application/javascript"), ".css": ("text/css",)}[path.suffix]
 
 
 def written(folder: Path) -> set[str]:

@@ -28,8 +28,9 @@ const here = (file) => new URL(file, import.meta.url);
 export class Decoder extends EventTarget {
   #turn = Promise.resolve(); // Comes when the next network may load.
   #bytes = new Map(); // Of all that is loaded, by name: {done, total}
-  #networks = new Map(); // By name: {network, opened: a promise of its pool, isOpen, complaint}
-  #promised = new Map(); // Pools, and what files tell of networks.
+  #networks = new Map(); // By name: {network, opened: a promise, isOpen, complaint}
+  #promised = new Map(); // What workers run networks with, and what files tell of networks.
+  #pool = new Pool();
   #faces = new Map();
   #unable = globalThis.WebAssembly ? "" : unable("has no WebAssembly");
 
@@ -70,15 +71,15 @@ export class Decoder extends EventTarget {
     const found = new Map(keys.map((key) => [key, this.#faces.get(key)]));
     const missing = keys.flatMap((key, i) => (found.get(key) ? [] : [i]));
     if (missing.length) {
-      const pool = await this.#open(model);
+      await this.#open(model);
       const decodePart = async (part) => {
         const latents = new Float32Array(part.length * size);
         part.forEach((i, to) => latents.set(rows[i], to * size));
-        const { pixels } = await pool.ask(model.name, { z: latents, count: part.length }, signal);
+        const { pixels } = await this.#pool.ask(model.name, { z: latents, count: part.length }, signal);
         part.forEach((i, at) => found.set(keys[i], pixels.subarray(at * FACE_BYTES, (at + 1) * FACE_BYTES)));
       };
       // As many parts for each worker.
-      const workers = pool.size(model.name);
+      const workers = this.#pool.size(model.name);
       const share = Math.ceil(missing.length / (Math.ceil(missing.length / (MOST * workers)) * workers));
       const step = Math.max(share, FEWEST[model.kind] ?? FEWEST_OTHERS);
       const parts = [];
@@ -100,12 +101,12 @@ export class Decoder extends EventTarget {
   }
 
   /** What a graph answers to inputs by their names, each {data: Float32Array, shape}: outputs in the same form. */
-  async run(graph, inputs, signal = null) {
-    const pool = await this.#open(graph);
-    return (await pool.ask(graph.name, { inputs }, signal)).outputs;
+  async run(graph, inputs) {
+    await this.#open(graph);
+    return (await this.#pool.ask(graph.name, { inputs })).outputs;
   }
 
-  // A promise of the pool that runs a network.
+  // A promise of the time when a worker can run a network.
   #open(network) {
     const known = this.#networks.get(network.name);
     if (known && !known.complaint) return known.opened;
@@ -122,65 +123,61 @@ export class Decoder extends EventTarget {
 
   async #load(network) {
     if (this.#unable) throw new Error(this.#unable);
-    const { name, graph, weights, about, latentSize } = network;
-    if (!graph) {
-      const [pool, [layers, tensors]] = await Promise.all([
-        this.#pool("kernel"),
-        this.#described(network, "kernel/decoders.json", about.architecture, tensorsOf),
-      ]);
-      pool.add(name, { layers, tensors, latentSize });
-      await pool.ask(name);
-      return pool;
-    }
-    const [pool, { bytes }, [shapes, tensors]] = await Promise.all([
-      this.#pool("graphs"),
-      fetched(here(`graphs/${graph}.onnx`)),
-      weights ? this.#described(network, "graphs/shapes.json", graph, Object.keys) : [{}, new Map()],
+    const { name, graph, about, latentSize } = network;
+    const [runtime, { told, tensors }, file] = await Promise.all([
+      once(this.#promised, graph ? "graphs" : "kernel", () => (graph ? this.#graphs() : this.#kernel())),
+      graph
+        ? this.#described(network, "graphs/shapes.json", graph, Object.keys)
+        : this.#described(network, "kernel/decoders.json", about.architecture, tensorsOf),
+      graph && fetched(here(`graphs/${graph}.onnx`)),
     ]);
-    for (const [tensor, wanted] of Object.entries(shapes)) {
-      const { shape } = tensors.get(tensor);
-      if (`${shape}` === `${wanted}`) continue;
-      const sizes = `${tensor} is ${shape.join(" x ")} and not ${wanted.join(" x ")}`;
-      throw new Error(`The ${name} has other sizes than the graph that a browser runs: ${sizes}.`);
+    if (graph && Object.entries(told).some(([tensor, shape]) => `${tensors.get(tensor).shape}` !== `${shape}`)) {
+      throw new Error(`The ${name} has other sizes than the graph that a browser runs.`);
     }
-    pool.add(name, { graph: bytes, tensors });
-    return pool;
+    const opening = graph ? { graph: file.bytes } : { layers: told, latentSize };
+    this.#pool.add(name, { runtime, tensors, ...opening });
+    await this.#pool.ask(name);
   }
 
-  // What a file tells of a network, and the tensors that it names.
+  // What a file tells of a network, and the tensors that it names; nothing of a graph that has its own.
   async #described({ name, weights }, file, key, namesIn) {
-    const told = await once(this.#promised, file, async () =>
+    if (!weights) return { told: {}, tensors: new Map() };
+    const all = await once(this.#promised, file, async () =>
       JSON.parse(new TextDecoder().decode((await fetched(here(file))).bytes)),
     );
-    if (!Object.hasOwn(told, key)) throw new Error(`The ${name} has layers that a browser cannot compute.`);
-    const load = () => weights.tensors(namesIn(told[key]), (...bytes) => this.#count(name, ...bytes));
+    if (!Object.hasOwn(all, key)) throw new Error(`The ${name} has layers that a browser cannot compute.`);
+    const load = () => weights.tensors(namesIn(all[key]), (...bytes) => this.#count(name, ...bytes));
     const loaded = this.#turn.then(load);
     const isOver = () => Promise.race([loaded.catch(() => {}), new Promise((resolve) => setTimeout(resolve, LONG))]);
     this.#turn = this.#turn.then(isOver);
-    return [told[key], await loaded];
+    return { told: all[key], tensors: await loaded };
   }
 
-  // The workers of a kind, with what they run.
-  #pool(kind) {
-    return once(this.#promised, kind, () => (kind === "graphs" ? this.#openGraphs() : this.#openKernel()));
-  }
-
-  async #openKernel() {
+  // The compiled kernel.
+  async #kernel() {
     const progress = (...bytes) => this.#count("", ...bytes);
     for (const file of ["kernel-relaxed.wasm", "kernel.wasm"]) {
       const { bytes } = await fetched(here(`kernel/${file}`), { progress });
-      if (WebAssembly.validate(bytes)) return new Pool("kernel/worker.js", await WebAssembly.compile(bytes));
+      if (WebAssembly.validate(bytes)) return WebAssembly.compile(bytes);
     }
     throw new Error((this.#unable = unable("is too old")));
   }
 
-  async #openGraphs() {
+  // ONNX Runtime as two Blobs, which workers share.
+  async #graphs() {
     if (!globalThis.DecompressionStream) throw new Error("This browser is too old to look at photographs.");
     const progress = (...bytes) => this.#count("graphs", ...bytes);
-    const { bytes } = await fetched(here("vendor/ort-wasm-simd-threaded.wasm.gz"), { progress });
+    const [script, { bytes }] = await Promise.all([
+      fetched(here("vendor/ort.wasm.bundle.min.js")),
+      fetched(here("vendor/ort-wasm-simd-threaded.wasm.gz"), { progress }),
+    ]);
+    const binary = new Blob([bytes]);
     // Some servers declare it compressed, and the browser has it whole.
-    const unpacked = () => new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Pool("worker.js", bytes[0] === 0x1f ? await new Response(unpacked()).arrayBuffer() : bytes.buffer);
+    const unpacked = () => new Response(binary.stream().pipeThrough(new DecompressionStream("gzip"))).blob();
+    return {
+      script: new Blob([script.bytes], { type: "text/javascript" }),
+      binary: bytes[0] === 0x1f ? await unpacked() : binary,
+    };
   }
 
   #count(name, done, total) {

@@ -29,9 +29,9 @@ export const shown = (number) => `${number}`.replace("-", "−");
 export const foreign = (text) => h("bdi", text);
 
 export function download(content, name) {
-  const address = typeof content === "string" ? content : URL.createObjectURL(content);
+  const address = URL.createObjectURL(content);
   h("a", { href: address, download: name }).click();
-  if (content !== address) setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 // Whether a text could be put on the clipboard.

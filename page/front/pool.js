@@ -1,23 +1,18 @@
-// Workers that run networks, one request at a time each. The first run of a network in a worker takes up to a hundred times
-// as long as the next. So only workers that have run it get requests, and the others are made ready one by one while
-// nothing is asked.
+// Workers that run networks, one question at a time each. The first run of a network in a worker takes up to a hundred times
+// as long as the next. So only workers that have run it are asked, and the others are made ready one by one while nothing
+// is asked.
 
 // Milliseconds without a request before another worker is made ready.
 const IDLE = 300;
 
 export class Pool {
-  #script;
-  #runtime;
   #workers = [];
-  #most;
   #openings = new Map(); // What a worker needs to run each network, by its name, the last that was asked at the end.
   #requests = [];
   #timer;
+  #most;
 
-  /** `script` is a worker's file; `runtime` what it is sent first. */
-  constructor(script, runtime) {
-    this.#script = new URL(script, import.meta.url);
-    this.#runtime = runtime;
+  constructor() {
     const isPhone = matchMedia("(pointer: coarse)").matches && (navigator.deviceMemory ?? 4) <= 4;
     this.#most = isPhone ? 1 : Math.max(1, Math.min(4, navigator.hardwareConcurrency ?? 1));
   }
@@ -57,7 +52,7 @@ export class Pool {
   // An idle worker that knows a network, or any where none knows it.
   #workerFor(name) {
     const knowing = this.#workers.filter((worker) => worker.names.has(name));
-    if (!this.#workers.length) this.#workers.push(new NetworkWorker(this.#script, this.#runtime));
+    if (!this.#workers.length) this.#workers.push(new NetworkWorker());
     return (knowing.length ? knowing : this.#workers).find((worker) => !worker.isBusy);
   }
 
@@ -67,7 +62,12 @@ export class Pool {
     this.#openings.delete(name);
     this.#openings.set(name, opening);
     const answer = await worker.ask(name, opening, question);
-    if (answer.isLost) this.#dismiss(worker);
+    if (answer.isLost) {
+      // No more workers than those that are left will do. The next request finds a new one where none is left.
+      worker.worker.terminate();
+      this.#workers = this.#workers.filter((other) => other !== worker);
+      this.#most = this.#workers.length;
+    }
     if (answer.isLost && this.#workers.length) this.#requests.unshift(request);
     else if (answer.complaint) reject(new Error(answer.complaint));
     else resolve(answer);
@@ -80,18 +80,11 @@ export class Pool {
     const lacking = (worker) => names.find((name) => !worker.names.has(name));
     let worker = this.#workers.find(lacking);
     if (!worker && this.#workers.length && this.#workers.length < this.#most) {
-      worker = new NetworkWorker(this.#script, this.#runtime);
+      worker = new NetworkWorker();
       this.#workers.push(worker);
     }
     const ignore = () => {};
     if (worker) this.#run(worker, { name: lacking(worker), question: null, resolve: ignore, reject: ignore });
-  }
-
-  // No more workers than those that are left will do. The next request finds a new one where none is left.
-  #dismiss(worker) {
-    worker.worker.terminate();
-    this.#workers = this.#workers.filter((other) => other !== worker);
-    this.#most = this.#workers.length;
   }
 }
 
@@ -99,9 +92,8 @@ class NetworkWorker {
   isBusy = false;
   names = new Set(); // Of the networks that it has opened, or is opening.
 
-  constructor(script, runtime) {
-    this.worker = new Worker(script, { type: "module" });
-    this.worker.postMessage({ runtime });
+  constructor() {
+    this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     const complaint = "This browser cannot run what draws the faces.";
     this.lost = new Promise((resolve) => (this.worker.onerror = () => resolve({ complaint, isLost: true })));
   }

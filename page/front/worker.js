@@ -1,36 +1,52 @@
-// Runs graphs for pool.js, one question at a time, with ONNX Runtime in one thread.
+// Runs networks for pool.js, one question at a time.
 
-import * as ort from "./vendor/ort.wasm.bundle.min.js";
+import { openDecoder } from "./kernel/decoder.js";
 import { float32 } from "./weights.js";
 
-ort.env.wasm.numThreads = 1;
+// Faces that a decoder draws before it is asked, since browsers compile what is used into something faster.
+const FACES = 8;
 
-const sessions = new Map();
+const networks = new Map(); // Functions from a question to its answer.
 
-// First {runtime}: the bytes of its WebAssembly. Then {name, opening: {graph, tensors}, question}: the first message about
-// a graph brings what opens it along. A question is {inputs}, its answer {outputs}: each by its name, {data, shape}.
-onmessage = async ({ data: { runtime, name, opening, question } }) => {
-  if (runtime) {
-    ort.env.wasm.wasmBinary = runtime;
-    return;
-  }
+// The first message about a network brings its opening along, and need not bring a question.
+onmessage = async ({ data: { name, opening, question } }) => {
   try {
-    if (opening) sessions.set(name, await open(opening));
-    if (!question) return postMessage({});
-    const inputs = mapped(question.inputs, ({ data, shape }) => new ort.Tensor("float32", data, shape));
-    const outputs = await sessions.get(name).run(inputs);
-    postMessage({ outputs: mapped(outputs, ({ data, dims }) => ({ data, shape: [...dims] })) });
+    if (opening) networks.set(name, await (opening.graph ? openGraph(opening) : openModel(opening)));
+    const answer = question ? await networks.get(name)(question) : {};
+    postMessage(answer, answer.pixels ? [answer.pixels.buffer] : []);
   } catch (error) {
     const complaint = String(error?.message ?? error);
-    postMessage({ complaint, isMemory: error instanceof RangeError || /memory|alloc/i.test(complaint) });
+    const isMemory = error instanceof RangeError || error instanceof WebAssembly.RuntimeError;
+    postMessage({ complaint, isMemory: isMemory || /memory|alloc/i.test(complaint) });
   }
 };
 
-async function open({ graph, tensors }) {
+// A question is {z, count}, its answer {pixels}. The runtime is the compiled kernel.
+async function openModel({ runtime, layers, tensors, latentSize }) {
+  const decode = await openDecoder(runtime, layers, tensors);
+  decode(new Float32Array(FACES * latentSize), FACES);
+  return ({ z, count }) => ({ pixels: decode(z, count) });
+}
+
+let ort = null; // ONNX Runtime, once a graph is opened.
+
+// A question is {inputs}, its answer {outputs}: each by its name, {data, shape}.
+async function openGraph({ runtime, graph, tensors }) {
+  ort ??= await started(runtime);
   const externalData = [...tensors].map(([path, tensor]) => ({ path, data: new Uint8Array(float32(tensor).buffer) }));
   const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], externalData });
   ort.env.wasm.wasmBinary = undefined; // It runs by now, and its code need not be held twice.
-  return session;
+  return async ({ inputs }) => {
+    const outputs = await session.run(mapped(inputs, ({ data, shape }) => new ort.Tensor("float32", data, shape)));
+    return { outputs: mapped(outputs, ({ data, dims }) => ({ data, shape: [...dims] })) };
+  };
+}
+
+// The runtime is two Blobs.
+async function started({ script, binary }) {
+  const ort = await import(URL.createObjectURL(script));
+  Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: await binary.arrayBuffer() });
+  return ort;
 }
 
 const mapped = (object, change) =>

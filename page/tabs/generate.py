@@ -6,7 +6,7 @@ import numpy as np
 from .. import labels, pictures
 from ..catalog import MODELS, load
 from ..controls import Attributes, Number, Text
-from ..endpoints import Endpoint, Tab, gallery, in_its_words, model_choice, png, seed
+from ..endpoints import Endpoint, Tab, gallery, model_choice, png, seed
 from ..recipe import MAX_FACES, MAX_TEMPERATURE, Recipe
 
 
@@ -59,7 +59,7 @@ def generate(
     """
     from .. import drawing
 
-    attributes = in_its_words(model, attributes)
+    attributes = labels.write(labels.read(attributes, load(model)))  # In the model's own words.
     faces = drawing.generate(model, seed, count, temperature, bits, attributes)
     files = [
         png(face, **Recipe(seed, number, temperature, bits, attributes).metadata(model))
@@ -88,7 +88,7 @@ def flip_bit(
     """
     from .. import drawing
 
-    off, on = drawing.flip_bit(model, seed, count, temperature, bits, bit, in_its_words(model, attributes))
+    off, on = drawing.flip_bit(model, seed, count, temperature, bits, bit, attributes)
     change = round(float(np.abs(on.astype(int) - off).mean()), 2)
     names = load(model).attributes
     name = labels.title(names[bit - 1]) if bit <= len(names) else f"bit {bit}"

@@ -50,11 +50,11 @@ def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
         share of pictures this far in which a detector found a face, as measured before on these models (null where
         it was not).
     """
-    from .. import drawing
+    from .. import networks
 
     galleries, numbers = [], {}
     for name in MODELS:
-        faces = drawing.out_of_distribution(name, mean, seed, count)
+        faces = networks.decode(name, networks.load(name).sample_latent(count, seed=seed, mean=mean))
         galleries.append(list(map(png, faces)))
         prior, share = load(name), face_share(name, mean)
         numbers[name] = {

@@ -44,13 +44,13 @@ def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str
     if attributes and not knowing:
         raise ValueError("No autoencoder here knows attributes: leave them out.")
     moves = {name: labels.read(attributes, load(name)) for name in knowing}
-    seen = drawing.see(image)
-    crop = pictures.pixels_of(seen.aligned.image)
-    faces = {name: networks.decode(name, z)[0] for name, z in seen.latents.items()}
+    _, aligned, latents = drawing.see(image, autoencoders())
+    crop = pictures.pixels_of(aligned.image)
+    faces = {name: networks.decode(name, z)[0] for name, z in latents.items()}
     psnr = {name: round(pictures.psnr(face, crop), 2) for name, face in faces.items()}
     shown = [(png(crop), "What the networks see")]
     shown += [(png(face), f"{name}: {psnr[name]:.1f} dB") for name, face in faces.items()]
     for name, values in moves.items():
-        z = networks.load(name).with_attributes(seen.latents[name], values)
+        z = networks.load(name).with_attributes(latents[name], values)
         shown.append((png(networks.decode(name, z)[0]), f"{name}, moved: {labels.write(values)}"))
-    return shown, {"faces": seen.aligned.faces, "note": seen.aligned.note, "psnr": psnr}
+    return shown, {"faces": aligned.faces, "note": aligned.note, "psnr": psnr}

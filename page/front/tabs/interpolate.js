@@ -12,6 +12,8 @@ import { Faces, Film, SIDE, canvas, countOf, faceOf, facesOf, isStill, join, pai
 const MAP = 5;
 const BEYOND = 0.5 / (MAP - 1);
 const KEY_STEP = 0.05;
+// Where the pin is first, shares of the way from A to B and to C.
+const CENTRE = [0.5, 0.5];
 
 export default class Interpolate extends Tab {
   constructor(page, about) {
@@ -39,7 +41,7 @@ export default class Interpolate extends Tab {
     const [a, b, c] = this.ends.map(({ element }) => element);
     this.found = canvas("The face at the pin");
     this.plane = this.planeOf();
-    this.tell([0.5, 0.5]);
+    this.tell(CENTRE);
     this.element.append(
       h("div.morph", [
         h("div.portrait", [
@@ -147,24 +149,43 @@ export default class Interpolate extends Tab {
     this.discrete.hidden = !model.discreteSize;
     for (const { folded } of this.ends) if (folded) folded.hidden = !model.encodes;
     const notes = [];
-    const came = Object.keys(this.photographs).length ? null : await this.first("morph", signal);
-    const corners = came ? null : await this.latents(notes);
+    const isChanged = Object.keys(this.photographs).length > 0 || `${this.at}` !== `${CENTRE}`;
+    const came = isChanged ? null : await this.first("morph", signal);
+    const corners = came ? [] : await this.latents(notes);
     signal.throwIfAborted();
-    this.corners = corners;
-    const paths = () =>
-      [this.smooth, steps].map((count) => model.interpolate(corners[0], corners[1], count, way, discrete));
-    const pixels = came ?? (await this.page.decoder.decode(model, join([...paths(), ...corners]), signal));
+    const [a, b] = corners;
+    const decode = (latents) => this.page.decoder.decode(model, join(latents), signal);
+    const key = came ? "came along" : `${[model.name, steps, way, discrete]} ${join(corners)}`;
+    if (key !== this.drawn) {
+      const paths = () => [this.smooth, steps].map((count) => model.interpolate(a, b, count, way, discrete));
+      this.show(came ?? (await decode([...paths(), ...corners])), steps);
+      this.drawn = key;
+    }
+    this.notes.textContent = notes.join(" ");
+    const map = came && facesOf(came, this.smooth + steps + this.ends.length, MAP * MAP);
+    paint(this.found, came ? faceOf(map, (MAP * MAP - 1) / 2) : await decode([mixture(corners, this.at)]));
+    if (this.isAskedAgain || this.mapped === key) return; // The faces of a newer request go first.
+    const shares = Array.from({ length: MAP }, (_, i) => i / (MAP - 1));
+    const points = shares.toReversed().flatMap((v) => shares.map((u) => [u, v]));
+    this.showMap(map ?? (await decode(points.map((point) => mixture(corners, point)))));
+    this.mapped = key;
+  }
+
+  // The film, the strip and the ends.
+  show(pixels, steps) {
     this.path.columns = steps;
-    const nameOf = (index) => `Picture ${index + 1} of ${steps} from A to B, ${model.name}`;
+    const nameOf = (index) => `Picture ${index + 1} of ${steps} from A to B, ${this.model.name}`;
     this.path.show(facesOf(pixels, this.smooth, steps), nameOf);
     const isArrival = !this.film.pixels;
     this.film.show(facesOf(pixels, 0, this.smooth), isArrival ? this.smooth / 2 : this.film.at);
     if (isArrival && !isStill()) this.film.play();
-    const after = this.smooth + steps;
-    this.ends.forEach(({ face }, index) => paint(face, faceOf(pixels, after + index)));
-    this.notes.textContent = notes.join(" ");
-    if (came) this.showFirstMap(facesOf(pixels, after + this.ends.length, MAP * MAP));
-    else await this.drawMap(signal);
+    this.ends.forEach(({ face }, index) => paint(face, faceOf(pixels, this.smooth + steps + index)));
+  }
+
+  showMap(pixels) {
+    for (let i = 0; i < countOf(pixels); i++) {
+      paint(this.map, faceOf(pixels, i), (i % MAP) * SIDE, Math.floor(i / MAP) * SIDE);
+    }
   }
 
   // The scrubber, the strip and the button say where the film is.
@@ -187,42 +208,6 @@ export default class Interpolate extends Tab {
     this.leave(Math.round((index / (this.path.cells.length - 1)) * (this.smooth - 1)));
     this.path.chosen = index;
     paint(this.film.canvas, faceOf(this.path.pixels, index));
-  }
-
-  // Latents of the plane; bits pass through all values between.
-  point(u, v) {
-    const [a, b, c] = this.corners;
-    return a.map((value, i) => value + u * (b[i] - value) + v * (c[i] - value));
-  }
-
-  async drawMap(signal) {
-    const key = `${this.model.name} ${join(this.corners)}`;
-    await this.drawPin(signal);
-    if (this.isAskedAgain || this.mapped === key) return; // The faces of a newer request go first.
-    const shares = Array.from({ length: MAP }, (_, i) => i / (MAP - 1));
-    const points = shares.toReversed().flatMap((v) => shares.map((u) => this.point(u, v)));
-    this.showMap(await this.page.decoder.decode(this.model, join(points), signal), key);
-  }
-
-  showMap(pixels, key) {
-    for (let i = 0; i < countOf(pixels); i++) {
-      paint(this.map, faceOf(pixels, i), (i % MAP) * SIDE, Math.floor(i / MAP) * SIDE);
-    }
-    this.mapped = key;
-  }
-
-  // The map that came along, with the pin in its middle.
-  showFirstMap(pixels) {
-    this.showMap(pixels, "came along");
-    this.tell([0.5, 0.5]);
-    paint(this.found, faceOf(pixels, (MAP * MAP - 1) / 2));
-  }
-
-  async drawPin(signal) {
-    this.corners ??= await this.latents();
-    const { at } = this;
-    const pixels = await this.page.decoder.decode(this.model, this.point(...at), signal);
-    if (at === this.at) paint(this.found, pixels);
   }
 
   wander(event) {
@@ -248,17 +233,9 @@ export default class Interpolate extends Tab {
     this.moveTo(to.map(within));
   }
 
-  // The pin alone, while nothing else is drawn; its last place counts.
-  async moveTo(to) {
-    this.tell(to);
-    if (this.isMoving || !this.mapped) return;
-    this.isMoving = true;
-    let drawn;
-    while (drawn !== this.at) {
-      drawn = this.at;
-      await this.drawPin().catch(() => {});
-    }
-    this.isMoving = false;
+  moveTo(at) {
+    this.tell(at);
+    this.redraw();
   }
 
   // Say where the pin is.
@@ -276,6 +253,9 @@ export default class Interpolate extends Tab {
     download(await gif(film.pixels, film.milliseconds), `${name.slice(0, 80)}.gif`);
   }
 }
+
+// A latent of the plane through three; bits pass through all values between.
+const mixture = ([a, b, c], [u, v]) => a.map((value, i) => value + u * (b[i] - value) + v * (c[i] - value));
 
 const position = (u, v) => {
   const share = (value) => `${(100 * (value + BEYOND)) / (1 + 2 * BEYOND)}%`;

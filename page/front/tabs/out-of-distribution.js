@@ -34,7 +34,6 @@ export default class OutOfDistribution extends Tab {
     };
     this.fields.mean = slider({ ...mean, scale, class: "hero" }, (value) => this.set({ mean: value }));
     this.rows = new Map();
-    this.sentence = h("p.sentence", { "aria-live": "polite" });
     this.list = h("div.rows");
     this.key = h("p.note", [
       h("span.key.blue", "Variety"),
@@ -63,7 +62,6 @@ export default class OutOfDistribution extends Tab {
           this.compare,
         ]),
       ]),
-      this.sentence,
       this.list,
       fold("Model, seed, how many", h("div.controls", [this.field("models"), this.field("seed"), this.field("faces")])),
       fold(
@@ -104,14 +102,13 @@ export default class OutOfDistribution extends Tab {
     }
     const came = await this.first("apart", signal);
     if (!came) this.page.decoder.want(this.models);
-    const draws = await Promise.all(this.models.map((model) => this.drawModel(model, came, signal)));
-    this.sentence.textContent = inWords(mean, draws);
+    await Promise.all(this.models.map((model) => this.drawModel(model, came, signal)));
     this.list.dataset.mean = mean;
   }
 
   async drawModel(model, came, signal) {
     const { mean, seed, faces: count } = this.settings;
-    const { faces, chart, numbers } = this.row(model);
+    const { faces, chart, numbers, verdict } = this.row(model);
     const pixels = came ?? (await this.faces(model, mean, { seed, count, signal }));
     faces.columns = Math.min(count, 8);
     faces.show(pixels, (index) => `Face ${index + 1} by the ${model.said} at mean ${mean}`);
@@ -124,9 +121,14 @@ export default class OutOfDistribution extends Tab {
       `variety ${variety.toFixed(0)}`,
       ...(detected === null ? [] : [`faces detected ${Math.round(100 * detected)} %`]),
     ].join(" · ");
-    if (distance <= NEAR) return { model, isNear: true };
-    const usual = diversity(await this.faces(model, model.priorMean, { seed, count, signal }));
-    return { model, isCollapsed: variety < COLLAPSED * usual };
+    const usual = () => this.faces(model, model.priorMean, { seed, count, signal });
+    const isCollapsed = distance > NEAR && variety < COLLAPSED * diversity(await usual());
+    const what = isCollapsed
+      ? "has collapsed: whatever the face, it is nearly one picture"
+      : distance > NEAR
+        ? "is far from what training saw, and its faces still differ"
+        : "is near what training saw";
+    verdict.textContent = `The ${model.said} ${what}.`;
   }
 
   async faces(model, mean, { seed, count, signal }) {
@@ -137,11 +139,11 @@ export default class OutOfDistribution extends Tab {
   row(model) {
     if (!this.rows.has(model)) {
       const faces = new Faces();
-      const numbers = h("p.numbers");
+      const [verdict, numbers] = [h("p", { "aria-live": "polite" }), h("p")];
       const chart = chartOf(model, this.page.about.means.ticks, this.most);
       const head = h("header", [h("h3", model.name), h("p.prior", model.about.prior)]);
-      const element = h("article.model", [head, faces.element, chart.element, numbers]);
-      this.rows.set(model, { element, faces, chart, numbers });
+      const element = h("article.model", [head, faces.element, chart.element, h("div.numbers", [verdict, numbers])]);
+      this.rows.set(model, { element, faces, chart, numbers, verdict });
     }
     return this.rows.get(model);
   }
@@ -174,31 +176,4 @@ function measuredFaces({ about }, mean) {
   if (after <= 0) return points.at(after).face_share;
   const [a, b] = [points[after - 1], points[after]];
   return a.face_share + ((b.face_share - a.face_share) * (mean - a.mean)) / (b.mean - a.mean);
-}
-
-// One sentence on what is seen at a mean: which models' faces vary there, and which have collapsed.
-function inWords(mean, draws) {
-  const told = (some, one, many) => {
-    const names = some.map(({ model }) => `the ${model.said}`);
-    const listed = names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
-    const short = names.length > 3 ? `${inLetters(names.length)} models` : listed;
-    return some.length ? [`${short} ${some.length === 1 ? one : many}`] : [];
-  };
-  const near = draws.filter(({ isNear }) => isNear);
-  const collapsed = draws.filter(({ isCollapsed }) => isCollapsed);
-  const others = draws.filter((drawn) => !near.includes(drawn) && !collapsed.includes(drawn));
-  const parts = [
-    ...told(near, "is near what training saw", "are near what training saw"),
-    ...told(
-      others,
-      "is far from what training saw, and its faces still differ",
-      "are far from what training saw, and their faces still differ",
-    ),
-    ...told(
-      collapsed,
-      "has collapsed: whatever the face, it is nearly one picture",
-      "have collapsed: whatever the face, it is nearly one picture",
-    ),
-  ];
-  return `At ${shown(mean)}, ${parts.join("; ")}.`;
 }
