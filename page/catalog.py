@@ -1,11 +1,9 @@
 """The models that the page shows. Their files are read once, without PyTorch."""
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,10 +23,7 @@ WEIGHTS = ROOT / "weights"
 
 CARD_FILE = "README.md"
 
-# What people saw the main directions change: {"weights": the SHA-256 of the weights, "names": ["Hair: dark to fair"]}.
-DIRECTIONS_FILE = "directions.json"
-
-# The most bytes of a card, and of directions.json: our cards have 15 kB.
+# The most bytes of a card: ours have 15 kB.
 MOST_BYTES = 200_000
 
 # The browser reads weights in parts, and checks the blocks that hold them.
@@ -51,7 +46,6 @@ class ShownModel:
         history: its training. None where there is none, or none came in time. It is never that of the bundled model,
             which would show faces that this model never made.
         areas: how well its attributes work, for those that were measured.
-        directions: names of its first main directions, which a visitor can move a face along.
         faces_from: the data set that it learned from, as its card tells.
     """
 
@@ -70,7 +64,6 @@ class ShownModel:
     shapes: Mapping[str, list[int]]
     history: History | None
     areas: Mapping[str, float]
-    directions: tuple[str, ...]
     faces_from: str | None
 
     @property
@@ -124,7 +117,6 @@ def describe(folder: Path, origin: str) -> ShownModel:
         shapes=shapes,
         history=history,
         areas=labels.read_areas(folder / labels.ATTRIBUTES_FILE),
-        directions=_directions(folder),
         faces_from=_data_set(folder / CARD_FILE),
     )
 
@@ -134,17 +126,6 @@ def _attributes(config: dict[str, Any]) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in names):
         raise ValueError(f"attributes in the model's {CONFIG_FILE} are no list of names of at most 100 characters each")
     return tuple(names)
-
-
-def _directions(folder: Path) -> tuple[str, ...]:
-    """The names that directions.json gives, where it is of these weights."""
-    path = folder / DIRECTIONS_FILE
-    with suppress(Exception):  # A stranger's file, of any types.
-        if path.stat().st_size <= MOST_BYTES:
-            match json.loads(path.read_bytes()):
-                case {"weights": digest, "names": [*names]} if digest == hashes(folder / WEIGHTS_FILE).whole:
-                    return tuple(name for name in names if isinstance(name, str) and 0 < len(name) <= 100)
-    return ()
 
 
 def _data_set(path: Path) -> str | None:

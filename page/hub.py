@@ -25,7 +25,7 @@ from models.hub import one_line
 from models.index import repository_name
 from models.loading import CONFIG_FILE, WEIGHTS_FILE, find
 
-from .catalog import CARD_FILE, DIRECTIONS_FILE, ROOT, ShownModel, describe
+from .catalog import CARD_FILE, ROOT, ShownModel, describe
 from .labels import ATTRIBUTES_FILE
 
 # A Hub that is there answers a request for a file's headers in a fraction of a second.
@@ -34,7 +34,7 @@ PROBE_SECONDS = 2.0
 # For all files of all models, 45 MB; the page starts after it. And for those of a model that may be missing.
 DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
 
-EXTRAS = (ATTRIBUTES_FILE, DIRECTIONS_FILE, CARD_FILE, TRAINING_FILE, EPOCHS_FILE)
+EXTRAS = (ATTRIBUTES_FILE, CARD_FILE, TRAINING_FILE, EPOCHS_FILE)
 
 # The most bytes of a file: several times what our largest has. Whoever reads the smaller ones has limits of their own.
 MOST_BYTES = 100_000_000
