@@ -16,10 +16,10 @@ import torch
 
 from models import Autoencoder, load
 from tests.test_train import COMMANDS
-from train import adversary, distributed
+from train import distributed
 from train.attribute_gan import AttributeGANSettings
 from train.generators import AttributeGANTrainer
-from train.losses import mmd, pixel_loss
+from train.losses import PENALTY_EVERY, mmd, pixel_loss
 from train.settings import TrainingError
 
 REPOSITORY = Path(__file__).parent.parent
@@ -116,7 +116,7 @@ def test_two_processes_have_the_gradients_of_one_attribute_gan():
         trainer.begin_epoch(1)
         for optimizer in (trainer.generator_optimizer, trainer.discriminator_optimizer):
             optimizer.step = lambda: None
-        losses = trainer.step(share(images), adversary.PENALTY_EVERY, share(labels))
+        losses = trainer.step(share(images), PENALTY_EVERY, share(labels))
         networks = trainer.generator, trainer.discriminator
         losses = {name: distributed.average(loss).item() for name, loss in losses.items()}
         return losses, [parameter.grad for network in networks for parameter in network.parameters()]

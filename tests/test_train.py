@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from models import AttributeDiscriminator, AttributeGenerator, Generator, PerceptualAutoencoder, load
 from models.history import load_history
 from tests.conftest import WEIGHTS
-from train import adversary, attribute_gan, autoencoder, autoencoders, gan, perceptual_autoencoder
+from train import attribute_gan, autoencoder, autoencoders, gan, perceptual_autoencoder
 from train.autoencoders import AutoencoderTrainer, PerceptualAutoencoderTrainer
 from train.gan import GANSettings
 from train.generators import AttributeGANTrainer, GANTrainer
@@ -60,8 +60,8 @@ BUNDLED = {
 def make_adversary_small(patch: pytest.MonkeyPatch) -> None:
     """A discriminator of few channels, with a head start so short that models learn from it in these short runs."""
     patch.setattr(autoencoders, "AttributeDiscriminator", lambda: AttributeDiscriminator(0, 4))
-    patch.setattr(adversary, "HEAD_START", 2)
-    patch.setattr(adversary, "PENALTY_EVERY", 2)
+    patch.setattr("train.losses.HEAD_START", 2)
+    patch.setattr("train.losses.PENALTY_EVERY", 2)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,8 +14,7 @@ from torch import nn
 from models import AttributeDiscriminator, Generator, PerceptualAutoencoder
 from models.images import crop, normalise
 from tests.conftest import draw_face
-from train import adversary, autoencoders, gan, loop, pictures
-from train.adversary import Attributes, Averages, draw_warps, judge, warp
+from train import autoencoders, gan, loop, record
 from train.attribute_gan import AttributeGANSettings
 from train.autoencoder import AutoencoderSettings
 from train.autoencoders import (
@@ -28,7 +27,8 @@ from train.autoencoders import (
 from train.data import Batch
 from train.gan import GANSettings
 from train.generators import AttributeGANTrainer, GANTrainer, Shares
-from train.losses import PerceptualDistance
+from train.loop import Averages
+from train.losses import PENALTY_EVERY, Attributes, PerceptualDistance, draw_warps, judge, warp
 from train.perceptual_autoencoder import PerceptualAutoencoderSettings
 
 # Its weights take a second to load.
@@ -49,13 +49,13 @@ def images(pixels) -> torch.Tensor:
 
 def gan_trainer(**settings) -> GANTrainer:
     return GANTrainer(
-        GANSettings(**{**SMALL, "hidden_size": 4, "discrete_size": 5, "learning_rate": 0.002, **settings})
+        GANSettings(**{**SMALL, "hidden_size": 4, "discrete_size": 5, "learning_rate": 0.002, **settings}), None
     )
 
 
 def autoencoder_trainer(pixels: torch.Tensor, **settings) -> AutoencoderTrainer:
     settings = {**SMALL, "hidden_size": 16, "epochs": 4, **settings}
-    return AutoencoderTrainer(AutoencoderSettings(**settings), held_out=pixels, faces=InMemory(pixels))
+    return AutoencoderTrainer(AutoencoderSettings(**settings), InMemory(pixels), pixels)
 
 
 class InMemory:
@@ -88,7 +88,7 @@ def attribute_gan_trainer(pixels: torch.Tensor, **settings) -> AttributeGANTrain
 def perceptual_trainer(pixels: torch.Tensor, **settings) -> PerceptualAutoencoderTrainer:
     small = {"encoder_channels": (4,) * 4, "channels": (4,) * 5, "components": 2, "epochs": 4}
     settings = PerceptualAutoencoderSettings(**{**SMALL, **small, **settings})
-    return PerceptualAutoencoderTrainer(settings, pixels, InMemory(pixels))
+    return PerceptualAutoencoderTrainer(settings, InMemory(pixels), pixels)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,7 +145,7 @@ def test_a_trained_generator_waits_for_its_discriminator_and_then_learns_slowly(
     it, then all."""
     arguments = [pixels] * (build is not gan_trainer)
     build(*arguments).generator.save_pretrained(tmp_path)
-    monkeypatch.setattr(adversary, "HEAD_START", 2)
+    monkeypatch.setattr("train.losses.HEAD_START", 2)
     trainer = build(*arguments, start_from=str(tmp_path), learning_rate=0.001)
     trainer.begin_epoch(1)
     labels, moved = InMemory(images).labels(slice(None)).float(), []
@@ -267,7 +267,7 @@ def test_the_penalty_is_half_the_squared_slope_at_real_and_generated_faces_and_m
         judge(discriminator, told, step, images, made)
         return torch.cat([parameter.grad.flatten() for parameter in discriminator.parameters()])
 
-    added = gradient(3.0, adversary.PENALTY_EVERY) - gradient(0.0, adversary.PENALTY_EVERY)
+    added = gradient(3.0, PENALTY_EVERY) - gradient(0.0, PENALTY_EVERY)
     assert torch.equal(gradient(3.0, 1), gradient(0.0, 1))
     discriminator.zero_grad()
     for shown in (images, made):
@@ -276,7 +276,7 @@ def test_the_penalty_is_half_the_squared_slope_at_real_and_generated_faces_and_m
         (3.0 / 2 * slope.square().sum((1, 2, 3)).mean()).backward()
     every_step = [parameter.grad for parameter in discriminator.parameters()]
     expected = torch.cat([(torch.zeros(1) if grad is None else grad).flatten() for grad in every_step])
-    torch.testing.assert_close(added, adversary.PENALTY_EVERY * expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(added, PENALTY_EVERY * expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_generator_is_asked_for_what_is_told_alone_and_the_more_the_rarer(images):
@@ -431,7 +431,7 @@ def test_a_perceptual_autoencoder_learns_both_distances(pixels, images):
 def small_adversary(monkeypatch):
     """A discriminator of few channels, from which models learn soon and fast."""
     monkeypatch.setattr(autoencoders, "AttributeDiscriminator", lambda: AttributeDiscriminator(0, 8))
-    monkeypatch.setattr(adversary, "HEAD_START", 1)
+    monkeypatch.setattr("train.losses.HEAD_START", 1)
     monkeypatch.setattr(autoencoders, "ADVERSARIAL_RATE", 0.003)
 
 
@@ -457,7 +457,7 @@ def test_a_perceptual_autoencoder_goes_through_three_phases(pixels, images, smal
 
 
 def test_draws_become_what_the_discriminator_learned_to_call_real(pixels, images, small_adversary, monkeypatch):
-    monkeypatch.setattr(adversary, "HEAD_START", 30)
+    monkeypatch.setattr("train.losses.HEAD_START", 30)
     trainer = adversarial_trainer(pixels, pixel_weight=0.0)
     model = trainer.autoencoder
 
@@ -535,7 +535,7 @@ def test_real_and_generated_faces_are_warped_alike(pixels, images, monkeypatch):
     trainer = attribute_gan_trainer(pixels, penalty=0.0, warped=1.0)
     discriminator = trainer.parts()["discriminator"]
     warped, seen, judge = [], [], discriminator.forward
-    monkeypatch.setattr(adversary, "warp", lambda x, by: warped.append((x, by)) or warp(x, by))
+    monkeypatch.setattr("train.losses.warp", lambda x, by: warped.append((x, by)) or warp(x, by))
     monkeypatch.setattr(discriminator, "forward", lambda x, known: seen.append(x) or judge(x, known))
     trained(trainer, images, 1)
     (real, by), (made, by_too) = warped
@@ -731,7 +731,7 @@ def test_a_run_sees_every_face_once_an_epoch_shuffled_and_mirrored_anew(celeba, 
 
 def test_a_grid_is_read_row_by_row(tmp_path):
     greys = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0, 1.5])[:, None, None, None].expand(-1, 3, 64, 64)
-    pictures.save_grid(greys, tmp_path / "grid.png", columns=3)
+    record.save_grid(greys, tmp_path / "grid.png", columns=3)
     grid = np.asarray(Image.open(tmp_path / "grid.png").convert("L"))
     assert grid.shape == (2 * 66 + 2, 3 * 66 + 2)
     assert grid[[34, 34, 34, 100, 100, 100], [34, 100, 166] * 2].tolist() == [0, 64, 128, 191, 255, 255]
@@ -743,7 +743,7 @@ def test_a_loss_curve_shows_the_losses_over_the_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
     steps = [{"step": 1, "generator_loss": 3.0, "discriminator_loss": 1.0, "images_seen": 8}]
     steps += [{"step": 4, "generator_loss": 2.0, "discriminator_loss": 1.5, "images_seen": 16}]
-    pictures.save_loss_curve([*steps, {"step": 4, "seconds": 9.0}], tmp_path / "loss.png")
+    record.save_loss_curve([*steps, {"step": 4, "seconds": 9.0}], tmp_path / "loss.png")
     (axes,) = figures[0].axes
     curves = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
     assert curves == {"generator": ([1, 4], [3.0, 2.0]), "discriminator": ([1, 4], [1.0, 1.5])}

@@ -24,11 +24,11 @@ from filelock import FileLock, Timeout
 from models.images import IMAGE_SIZE, resize_and_crop
 
 from . import distributed
-from .folder import SPLIT_NAMES, Picture, canonical
+from .folder import SPLIT_NAMES, Picture, UnknownSplit, canonical
 from .labels import most_damaged
 from .record import write_whole
 from .settings import DataSettings, Settings, TrainingError, printable
-from .source import Source, UnknownSplit, find_source
+from .source import Source, find_source
 
 FACE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 FACE_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE

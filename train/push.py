@@ -13,7 +13,6 @@ import tyro
 
 from models.index import MODEL_FILES
 
-from .record import Record
 from .settings import Settings, TrainingError, command_line, run_command
 
 
@@ -81,6 +80,7 @@ def push(folder: Path, repository: str, private: bool = False, branch: str | Non
     from models.hub import one_line
 
     from .card import document
+    from .record import Record
 
     folder = folder.expanduser()
     if not folder.is_dir():

@@ -34,7 +34,7 @@ from models.history import load_history
 from models.loading import one_line
 
 from . import distributed
-from .card import check_kind, document, write_card
+from .card import document, write_card
 from .data import Faces
 from .record import Record, write_whole
 from .settings import Settings, TrainingError
@@ -89,7 +89,6 @@ class Run:
     """
 
     def __init__(self, kind: str, settings: Settings):
-        check_kind(kind)
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
         self.record, self.epochs_before = Record(self.folder), settings.epochs
         self._before: dict[str, Any] = {}
