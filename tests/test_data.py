@@ -29,8 +29,9 @@ from tests.grey import (
 )
 from train import data, distributed, gan, source
 from train.data import FACE_BYTES, Faces, open_faces, open_held_out, open_split
+from train.folder import UnknownSplit
 from train.settings import DataSettings, TrainingError
-from train.source import TableSource, UnknownSplit, find_source
+from train.source import TableSource, find_source
 
 
 def expected(number: int) -> torch.Tensor:
@@ -167,7 +168,9 @@ def test_a_sample_is_of_all_faces_and_so_are_their_labels(tmp_path, monkeypatch)
 # What happens to it.
 
 
-@pytest.mark.parametrize("harm", ["cut", "half a row more", "short", "gone", "flipped bit", "other checksum"])
+@pytest.mark.parametrize(
+    "harm", ["cut", "half a row more", "short", "gone", "flipped bit", "other checksum", "no JSON", "other JSON"]
+)
 def test_a_cache_that_was_cut_or_damaged_is_completed_with_the_same_labels(harm, tmp_path, monkeypatch, capsys):
     """What the integers mean is seen in the first rows; those where the fill goes on are 2, 1, 1 and 1."""
     monkeypatch.setattr(data, "CHUNK", 4)
@@ -185,9 +188,8 @@ def test_a_cache_that_was_cut_or_damaged_is_completed_with_the_same_labels(harm,
     if harm == "gone":
         path.unlink()
     state = json.loads(faces._state_path.read_text())
-    if harm == "other checksum":
-        state["chunks"][0][0] += 1
-        faces._state_path.write_text(json.dumps(state))
+    state["chunks"][0][0] += harm == "other checksum"
+    faces._state_path.write_text({"no JSON": "\0\0", "other JSON": "[]"}.get(harm, json.dumps(state)))
     capsys.readouterr()
     if harm == "flipped bit":
         with opened(tmp_path, limit=7) as faces:  # Nothing is wrong with these.
@@ -210,16 +212,6 @@ def test_a_fill_that_was_cut_at_the_very_end_keeps_its_labels(tmp_path):
     for limit in (8, None):
         with opened(tmp_path, limit=limit) as faces:
             assert corresponds(faces.batch(slice(None))) and faces.label_names == ("Odd", "High")
-
-
-@pytest.mark.parametrize("state", ["\0\0", "[]", '{"count": 20}'])
-def test_a_state_that_is_none_is_no_state(state, tmp_path):
-    write_table(tmp_path / "mine/train.parquet", range(8), **ATTRIBUTES)
-    with opened(tmp_path) as faces:
-        len(faces)
-    faces._state_path.write_text(state)
-    with opened(tmp_path) as faces:
-        assert not faces.is_cached and corresponds(faces.batch(slice(None))) and len(faces) == 8
 
 
 def test_a_cache_that_cannot_be_written_or_is_being_filled_is_one_sentence(tmp_path, monkeypatch):

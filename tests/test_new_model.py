@@ -116,16 +116,10 @@ def test_a_new_kind_of_model_is_two_files_a_card_an_import_and_a_title(tmp_path)
     pictures.mkdir()
     for number, pixels in enumerate(np.random.default_rng(0).integers(0, 255, (8, 8, 8, 3), np.uint8)):
         Image.fromarray(pixels).resize((64, 64)).save(pictures / f"{number}.png")
-    train = ["-m", "train.grey_gan", "--dataset", str(pictures), "--epochs", "1", "--batch-size", "4", "--passes", "1"]
-
-    refused = subprocess.run(
-        [sys.executable, *train], cwd=tree, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (refused.returncode, "train/card.md makes no card of a grey_gan" in refused.stderr) == (1, True)
-
     card = tree / "train/card.md"
     card.write_text(card.read_text().replace("{% endif -%}", CARD))
-    run(tree, *train)
+    words = ["--dataset", str(pictures), "--epochs", "1", "--batch-size", "4", "--passes", "1"]
+    run(tree, "-m", "train.grey_gan", *words)
     shutil.copytree(tree / "runs/grey-gan/model", tree / "weights/grey-gan")
     titles = tree / "weights/index.json"
     titles.write_text(json.dumps({**json.loads(titles.read_text()), "grey-gan": "Grey GAN"}))

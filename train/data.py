@@ -13,7 +13,6 @@ import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Self, cast
 
@@ -24,6 +23,7 @@ from filelock import FileLock, Timeout
 from models.images import IMAGE_SIZE, resize_and_crop
 
 from . import distributed
+from .distributed import say
 from .folder import SPLIT_NAMES, Picture, UnknownSplit, canonical
 from .labels import most_damaged
 from .record import write_whole
@@ -298,7 +298,7 @@ class Faces:
                 rows.seek(before.count * state.row_bytes)
                 if zlib.crc32(rows.read(chunk.faces * state.row_bytes)) != chunk.checksum:
                     if self._filler is not None:
-                        print(f"The cache {self._folder} is damaged from face {before.count} on, and is filled again.")
+                        say(f"The cache {self._folder} is damaged from face {before.count} on, and is filled again.")
                     return before
                 self._checked += 1
         return state
@@ -314,29 +314,24 @@ class Faces:
     # Filling.
 
     def _fill(self) -> None:
+        failure: Exception
         try:
-            with self._writing():
-                self._folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(self._folder / "lock", timeout=0):
-                    with self._changed:
-                        self._state = self._read_state()
-                    self._append_stream()
-        except Exception as error:
-            with self._changed:
-                self._failure = error
-                self._changed.notify_all()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._folder / "lock", timeout=0):
+                with self._changed:
+                    self._state = self._read_state()
+                self._append_stream()
+            return
         except Timeout:
-            raise TrainingError(
-                f"another process is filling the cache {self._folder}: start again when it is done"
-            ) from None
+            failure = TrainingError(f"another process is filling the cache {self._folder}: start again when it is done")
         except OSError as error:
             reason = error.strerror or error
-            raise TrainingError(f"--cache-dir: the cache {self._folder} cannot be written: {reason}") from error
+            failure = TrainingError(f"--cache-dir: the cache {self._folder} cannot be written: {reason}")
+        except Exception as error:
+            failure = error
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
 
     def _append_stream(self) -> None:
         pictures = self.source.pictures(self._state.pictures)
@@ -396,9 +391,9 @@ class Faces:
         """Tell of damaged pictures, and raise TrainingError if there are too many of them."""
         told = len(self._state.skipped)
         for number, (name, reason) in enumerate(skipped, told + 1):
-            if number <= TOLD and distributed.is_main():
+            if number <= TOLD:
                 more = "; further ones are counted only" if number == TOLD else ""
-                print(f"{name} cannot be read and is left out: {reason}{more}", flush=True)
+                say(f"{name} cannot be read and is left out: {reason}{more}")
         most = most_damaged(self.source.size or self._state.pictures + CHUNK)
         if told + len(skipped) > most:
             name, reason = skipped[-1]
@@ -449,14 +444,13 @@ def open_faces(settings: Settings, skip: int = 0, labels_for: str | None = None)
             "table, a file list_attr_celeba.csv beside the pictures, or class folders below the folder of their split, "
             "as in train/cat/1.jpg and train/dog/2.jpg"
         )
-    if distributed.is_main():
-        if faces.source.description:
-            print(f"{settings.dataset} holds {faces.source.description}.")
-        if faces.skipped and faces.is_cached:  # Otherwise they are told as they come.
-            names = ", ".join(name for name, _ in faces.skipped[:3])
-            print(f"{len(faces.skipped)} that cannot be read are left out: {names}{' ...' * (len(faces.skipped) > 3)}")
-        print(_describe_labels(faces.label_names, faces.label_note))
-        print(f"Seen of each picture: {describe_crop(faces.crop)}{'' if settings.crop else ' (--crop sets it)'}.")
+    if faces.source.description:
+        say(f"{settings.dataset} holds {faces.source.description}.")
+    if faces.skipped and faces.is_cached:  # Otherwise they are told as they come.
+        names = ", ".join(name for name, _ in faces.skipped[:3])
+        say(f"{len(faces.skipped)} that cannot be read are left out: {names}{' ...' * (len(faces.skipped) > 3)}")
+    say(_describe_labels(faces.label_names, faces.label_note))
+    say(f"Seen of each picture: {describe_crop(faces.crop)}{'' if settings.crop else ' (--crop sets it)'}.")
     return faces
 
 
@@ -484,8 +478,8 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
             continue
         if len(found.faces) < 2:
             raise TrainingError(f"split {name!r} of {settings.dataset} holds 1 face: two are the least to be held out")
-        if name != split and distributed.is_main():
-            print(f"{reason}: faces of {name!r} are held out.")
+        if name != split:
+            say(f"{reason}: faces of {name!r} are held out.")
         return found
     # Counted, not by `size_if_known`: damaged pictures would make a resumed run hold out other faces.
     with open_split(settings, settings.split, 10 * count) as faces:
@@ -493,9 +487,8 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
         held_out = min(count, max(2, available // 10))
         if available < held_out + 2:
             raise TrainingError(f"{settings.dataset} holds {available} faces: 4 are the least, 2 of them held out")
-        if distributed.is_main():
-            share = "" if held_out == count else f", a tenth of {available},"
-            print(f"{reason}: the first {held_out} faces{share} of {settings.split!r} are held out.")
+        share = "" if held_out == count else f", a tenth of {available},"
+        say(f"{reason}: the first {held_out} faces{share} of {settings.split!r} are held out.")
         return HeldOut(faces[:held_out], settings.split, faces.crop, held_out)
 
 

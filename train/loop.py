@@ -239,9 +239,8 @@ def _finish(trainer: Trainer, faces: Faces, run: Run) -> None:
         ) from error
     if signal_number:
         raise Interrupted(f"stopped at step {position.step}, which is saved; go on with --resume", 128 + signal_number)
-    if distributed.is_main():
-        epochs = "1 epoch is" if position.epoch == 2 else f"{position.epoch - 1} epochs are"
-        print(f"{epochs} done; the model is in {run.folder / 'model'}.")
+    epochs = "1 epoch is" if position.epoch == 2 else f"{position.epoch - 1} epochs are"
+    distributed.say(f"{epochs} done; the model is in {run.folder / 'model'}.")
 
 
 def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:

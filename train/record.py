@@ -30,20 +30,8 @@ ANIMATION_QUALITY = 90
 # Pixels around every face of a grid.
 PADDING = 2
 
-# What run.json holds; the first three are always there.
-_DESCRIPTION: dict[str, type | tuple[type, ...]] = {
-    "kind": str,
-    "command": str,
-    "settings": dict,
-    "precision": str,
-    "machine": str,
-    "torch": str,
-    "commit": (str, type(None)),
-    "dataset": str,
-    "first_faces": int,
-    "labels": list,
-    "epochs_before": list,
-}
+# What a run is resumed from, in run.json; the first three are always there.
+_DESCRIPTION = {"kind": str, "command": str, "settings": dict, "labels": list, "epochs_before": list}
 
 
 class Record:

@@ -239,10 +239,9 @@ class Run:
         try:
             return self.record.description
         except TrainingError:
-            description = self._read_checkpoint().get("description") if self.has_checkpoint else None
-            if description is None:  # Early checkpoints held no copy.
+            if not self.has_checkpoint:
                 raise
-            return description
+            return self._read_checkpoint()["description"]
 
     def _read_checkpoint(self) -> dict[str, Any]:
         try:
@@ -252,7 +251,7 @@ class Run:
                     raise ValueError(f"the checksum of {damaged} is wrong")
             checkpoint = torch.load(self._checkpoint_path, map_location="cpu", weights_only=True)
             position = asdict(Position(**checkpoint["position"]))
-            if min(position.values()) < 0 or not isinstance(checkpoint["state"], dict):
+            if min(position.values()) < 0 or not {"state", "description"} <= checkpoint.keys():
                 raise ValueError("it describes no state of a run")
             return checkpoint
         except OSError:

@@ -201,22 +201,11 @@ class Settings(DataSettings):
     resume: bool = False
     """Go on from the checkpoint in the output folder, as if never stopped."""
 
-    # A run may be resumed with other values of these: they do not change what it computes.
-    FREE = (
-        "output",
-        "average",
-        "epochs",
-        "keep_epochs",
-        "cache_dir",
-        "data_note",
-        "device",
-        "license",
-        "push_to_hub",
-        "resume",
-    )
-
     # A card's command leaves these out: they concern this machine, the Hub or the card itself.
     UNTOLD = ("output", "cache_dir", "data_note", "keep_epochs", "license", "push_to_hub", "resume")
+
+    # A run may be resumed with other values of these: they do not change what it computes.
+    FREE = (*UNTOLD, "average", "device", "epochs")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,10 +34,10 @@ from huggingface_hub.errors import (
 
 from models.images import IMAGE_SIZE
 
-from . import distributed
+from .distributed import say
 from .folder import Folder, Picture, choose, describe_left_out, extensions, files_below, fingerprint, scan
 from .labels import MOST_CLASSES, Labels, column_of, plain
-from .settings import DataSettings, TrainingError, printable
+from .settings import DataSettings, TrainingError
 
 # Seconds that the Hub, or a server of pictures, has to answer. Without a limit the client gives up after minutes.
 HUB_TIMEOUT = 10
@@ -180,9 +180,9 @@ class TableSource(Source):
         if not found:
             raise TrainingError(f"--dataset {self.dataset}: no column holds images; it has {', '.join(features)}")
         column = "image" if "image" in found else found[0]
-        if column != "image" and distributed.is_main():
+        if column != "image":
             others = f"; {', '.join(found[1:])} may hold images too" if len(found) > 1 else ""
-            print(printable(f"The images are taken from column {column!r} of {self.dataset}{others}."))
+            say(f"The images are taken from column {column!r} of {self.dataset}{others}.")
         return column
 
     def _find_labels(self, labels: Labels, candidates: list["_Candidate"], head: pa.Table) -> None:
@@ -192,8 +192,8 @@ class TableSource(Source):
         counts = {candidate: Counter(candidate.values(head)) for candidate in candidates}
         known = {one: column_of(one.name, count, is_whole, one.classes) for one, count in counts.items()}
         if unclear := [candidate for candidate, column in known.items() if column is None]:
-            if self.folder is None and distributed.is_main():
-                print(f"Columns of {self.dataset} that may name classes are read first, of all rows.", flush=True)
+            if self.folder is None:
+                say(f"Columns of {self.dataset} that may name classes are read first, of all rows.")
             counts = {candidate: Counter() for candidate in unclear}
             for table in _tables(self._rows(sorted({candidate.column for candidate in unclear}))):
                 for candidate, count in counts.items():
@@ -253,8 +253,7 @@ class TableSource(Source):
             if "Config name is missing" in str(error):
                 names = datasets.get_dataset_config_names(where, revision=revision)
                 self._configuration = names[0]
-                if distributed.is_main():
-                    print(printable(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken."))
+                say(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken.")
             elif chosen:  # A reader that does not choose columns.
                 self._reads_all_columns = True
             else:
@@ -288,7 +287,7 @@ def find_source(settings: DataSettings, split: str) -> Source:
             raise TrainingError(
                 f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached"
             ) from error
-        print(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
+        say(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
     return TableSource(settings, split, cast(str, commit))  # Of a single data set the Hub tells it.
 
 
