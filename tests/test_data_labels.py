@@ -85,7 +85,7 @@ def test_columns_of_which_the_meaning_is_plain_are_labels(tmp_path, monkeypatch)
         for name, (*_, names, _) in COLUMNS.items():
             found[name] = (faces.label_names[place : place + len(names)], rows[:, place : place + len(names)].tolist())
             place += len(names)
-    assert place == len(faces.label_names) and rows.dtype == torch.int8 and faces.label_note == ""
+    assert place == len(faces.label_names) and rows.dtype == torch.int8 and faces.state.label_note == ""
     for name, (*_, names, labels) in COLUMNS.items():
         assert found[name] == (names, [[1 if label else -1 for label in labels(number)] for number in range(12)]), name
 
@@ -142,15 +142,6 @@ def test_a_picture_without_labels_among_labelled_ones_is_named(feature, value, r
     assert numbers(batch.pixels) == [0, 1, 2, 3, 4, 6, 7]
     assert corresponds(data.Batch(batch.pixels, batch.labels[:, 1:]))
     assert f"row 5 cannot be read and is left out: Column 'column' {reason}" in capsys.readouterr().out
-
-
-def test_integers_that_turn_out_to_be_no_bits_are_told_with_their_column(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "ROWS", 4)
-    kind = (Value("int64"), lambda number: number % 2 + number // 9)
-    write_table(tmp_path / "mine/train.parquet", range(40), kind=kind)
-    with pytest.raises(TrainingError, match="more than 10 pictures .* Column 'kind' holds") as caught:
-        opened(tmp_path)
-    assert "\n" not in str(caught.value)
 
 
 def test_several_splits_bring_the_labels_that_all_have_and_so_do_data_sets_that_were_saved_to_disk(tmp_path):

@@ -15,9 +15,10 @@ import torch
 
 from models import load
 from models.history import load_history
-from tests.test_train import COMMANDS, SMALL_GAN, assert_same_run, losses, make_adversary_small
+from tests.test_train import SMALL_GAN, assert_same_run, losses
 from train import gan, loop, record
 from train.card import document
+from train.generators import GANTrainer
 from train.record import Record
 from train.settings import TrainingError, run_command
 
@@ -25,13 +26,6 @@ from train.settings import TrainingError, run_command
 LINUX = pytest.mark.skipif(
     sys.platform != "linux" or torch.cuda.is_available(), reason="forks, looks into /proc and limits the sizes of files"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_adversary():
-    with pytest.MonkeyPatch.context() as patch:
-        make_adversary_small(patch)
-        yield
 
 
 def in_a_process(function, *arguments) -> int:
@@ -42,21 +36,19 @@ def in_a_process(function, *arguments) -> int:
     return process.exitcode
 
 
-def run_until_killed(name: str, moment: str | int, words: list[str]) -> None:
-    """Run a command, and kill this process at one moment, with no chance to tidy up.
+def run_until_killed(moment: str | int, words: list[str]) -> None:
+    """Train a GAN, and kill this process at one moment, with no chance to tidy up.
 
     Args:
         moment: "fsync" or "replace" of the second checkpoint, half of which is on disk then, or the number of a step; in
             that case every step before it has left a checkpoint.
     """
     patch = pytest.MonkeyPatch()
-    make_adversary_small(patch)
-    main, trainer, _ = COMMANDS[name]
     die = lambda: os.kill(os.getpid(), signal.SIGKILL)
     if isinstance(moment, int):
-        step = trainer.step
+        step = GANTrainer.step
         last = lambda self, images, number, labels: die() if number == moment else step(self, images, number, labels)
-        patch.setattr(trainer, "step", last)
+        patch.setattr(GANTrainer, "step", last)
         patch.setattr(loop, "SECONDS_PER_CHECKPOINT", 0)
     else:
         real, calls = getattr(os, moment), []
@@ -71,29 +63,18 @@ def run_until_killed(name: str, moment: str | int, words: list[str]) -> None:
             return real(*arguments)
 
         patch.setattr(record.os, moment, doomed)
-    main(words)
+    gan.main(words)
 
 
 @LINUX
-@pytest.mark.parametrize(
-    "name, epochs, moments",
-    [
-        ("gan", 4, ("fsync", "replace", 15)),
-        # Before the attributes' prior is fitted; at the full learning rate; while it falls.
-        pytest.param("attribute gan", 4, (3, 9, 20), marks=pytest.mark.slow),
-        # In each phase: perceptual distance, pixels, discriminator.
-        pytest.param("perceptual", 3, (3, 9, 15), marks=pytest.mark.slow),
-    ],
-)
-def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(name, epochs, moments, arguments, tmp_path):
-    main, _, own = COMMANDS[name]
-    main(arguments(own, "straight", epochs))
-    words = arguments(own, "killed", epochs)
-    for number, moment in enumerate(moments):
-        assert in_a_process(run_until_killed, name, moment, [*words, *["--resume"] * (number > 0)]) == -signal.SIGKILL
-        if isinstance(moment, int):
-            assert torch.load(tmp_path / "killed/checkpoint.pt")["position"]["step"] == moment
-    main([*words, "--resume"])
+def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(arguments, tmp_path):
+    gan.main(arguments(SMALL_GAN, "straight", 4))
+    words = arguments(SMALL_GAN, "killed", 4)
+    for moment in ("fsync", "replace", 15):
+        resumed = [*words, *["--resume"] * (moment != "fsync")]
+        assert in_a_process(run_until_killed, moment, resumed) == -signal.SIGKILL
+    assert torch.load(tmp_path / "killed/checkpoint.pt")["position"]["step"] == 15
+    gan.main([*words, "--resume"])
     assert_same_run(tmp_path / "straight", tmp_path / "killed")
 
 
@@ -101,14 +82,14 @@ def run_as_a_command(words: list[str], told: Path, size_limit: int | None = None
     """As `python -m train.gan` would, with standard error in a file, and a limit on files' sizes or SIGTERM in a step."""
     import resource
 
-    step = COMMANDS["gan"][1].step
+    step = GANTrainer.step
 
     def terminated(self, images, number, labels):
         if number == terminated_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, images, number, labels)
 
-    pytest.MonkeyPatch().setattr(COMMANDS["gan"][1], "step", terminated)
+    pytest.MonkeyPatch().setattr(GANTrainer, "step", terminated)
     sys.argv[1:] = words
     os.dup2(os.open(told, os.O_CREAT | os.O_WRONLY), sys.stderr.fileno())
     if size_limit:
