@@ -376,7 +376,7 @@ def _label_by_attributes(pictures: list[Picture], file: File) -> tuple[list[Pict
     def labelled(picture: Picture) -> Picture:
         place = place_of.get(_stem(picture.name))
         if place is None or place in problems:
-            return picture._replace(problem=problems.get(place, missing))
+            return picture._replace(problem=missing if place is None else problems[place])
         return picture._replace(labels=read[place])
 
     return list(map(labelled, pictures)), labels.names, labels.note
