@@ -346,11 +346,6 @@ def test_another_model_to_start_from_is_refused(before, new, tmp_path):
 # What can be wrong.
 
 
-def test_too_few_faces_for_a_batch_say_so(arguments):
-    own = ["--batch-size", "64", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
-    assert "48 faces" in error(gan.main, arguments(own))
-
-
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(finished, arguments, monkeypatch):
     run = finished("plain")
     before = (run / "checkpoint.pt").read_bytes()
@@ -420,11 +415,17 @@ def test_an_impossible_setting_is_named(name, wrong, limits, arguments, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_more_labels_than_bits_and_more_components_than_faces_are_told(arguments):
-    told = error(attribute_gan.main, arguments([*SMALL, *CHANNELS, "--discrete-size", "0"]))
-    assert told.startswith("--discrete-size is 0")
-    told = error(perceptual_autoencoder.main, arguments([*SMALL_PERCEPTUAL, "--components", "49"], epochs=1))
-    assert told == "--components is 49: there are 48 faces only"
+@pytest.mark.parametrize(
+    "name, wrong, message",
+    [
+        ("gan", "--batch-size 64", "holds 48 faces in split 'train', fewer than one batch"),
+        ("attribute gan", "--discrete-size 0", "--discrete-size is 0"),
+        ("perceptual", "--components 49", "--components is 49: there are 48 faces only"),
+    ],
+)
+def test_settings_that_do_not_fit_the_faces_are_told(name, wrong, message, arguments):
+    main, _, own = COMMANDS[name]
+    assert message in error(main, arguments([*own, *wrong.split()], epochs=1))
 
 
 # Where it runs.

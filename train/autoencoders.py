@@ -257,7 +257,7 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         losses = {"pixel_loss": pixel_loss(reconstruction, images)}
         if self.distance is None or self.phase != "perceptual":
             return losses, losses["pixel_loss"]
-        # The distance costs most of a step, so it is that of half of the batch, which is in random order.
+        # The distance costs most of a step, so half of the batch is compared. The batch is in random order.
         some = slice(max(1, len(images) // 2))
         with self.settings.autocast:
             losses["perceptual_loss"] = self.distance(reconstruction[some], images[some])
@@ -329,7 +329,7 @@ def fit_mixture(model: PerceptualAutoencoder, z: torch.Tensor, seed: int) -> Non
     components = len(model.mixture_logits)
     if len(z) < components:
         raise TrainingError(f"--components is {components}: there are {len(z)} faces only")
-    # float32 halves the time. Variances are about 1; `reg_covar` keeps those of small components away from 0.
+    # float32 halves the time. Variances are about 1; `reg_covar` keeps small components' variances away from 0.
     mixture = GaussianMixture(components, reg_covar=1e-2, tol=1e-2, random_state=seed % 2**32)
     mixture.fit(z.cpu().float().numpy())
     model.mixture_logits.copy_(torch.from_numpy(np.log(mixture.weights_ + 1e-12)))

@@ -29,7 +29,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 def find_device(name: str) -> torch.device:
     """The device of this name, or for "auto" the best there is: CUDA, then MPS, then the CPU.
 
-    Of several GPUs, each process gets another.
+    With several GPUs, each process gets one of its own.
 
     Raises:
         TrainingError: this machine has no such device.

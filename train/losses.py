@@ -39,7 +39,7 @@ _TURN, _SHIFT, _STRETCH = 0.15, 0.06, 0.12
 
 
 def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of calling real faces real, plus that of calling generated faces generated."""
+    """Binary cross-entropy of calling real faces real, plus binary cross-entropy of calling generated faces generated."""
     # -log sigmoid(l) = softplus(-l), and -log(1 - sigmoid(l)) = softplus(l).
     return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
 
@@ -126,7 +126,7 @@ def judge(
     if attributes:
         labels, wanted, told, importance, weight = attributes
         asked = F.binary_cross_entropy_with_logits(made_attributes, (wanted + 1) / 2, reduction="none")
-        # With several processes, the mean of their losses is to be the loss of the whole batch.
+        # With several processes, the mean of their losses must be the loss of the whole batch.
         entries = distributed.total(told.sum().float()).clamp(min=1) / distributed.size()
         losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, (labels + 1) / 2)
         losses["shown_attribute_loss"] = (asked * importance * told).sum() / entries
@@ -158,7 +158,7 @@ def draw_warps(count: int, share: float, seed: tuple[int, int]) -> torch.Tensor:
     Args:
         share: how many of the pictures are warped. Up to some 0.8, a generator does not learn to make warped pictures,
             because it sees enough real ones as they are (Karras et al. 2020, arXiv:2006.06676).
-        seed: that of the run, and the step.
+        seed: the run's seed, and the step.
     """
     random = np.random.default_rng([*seed, _WARP_STREAM])
     angle, right, down, size = random.standard_normal((4, count)) * [[_TURN], [_SHIFT * 2], [_SHIFT * 2], [_STRETCH]]
@@ -209,7 +209,7 @@ def mmd(z: torch.Tensor, prior: torch.Tensor, variance: float) -> torch.Tensor:
 
 
 def moments(z: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
-    """Squared distances of the first four moments of latents (n, latent_size) from those of N(mean, variance).
+    """Squared distances of the first four moments of latents (n, latent_size) from the moments of N(mean, variance).
 
     The latents are standardised by the prior first, so that the moments of the prior are 0, 1, 0 and 3. Each squared
     distance is divided by the variance of that sample moment under the prior (1, 2, 15, 96), so that all four weigh the

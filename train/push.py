@@ -84,7 +84,7 @@ def push(folder: Path, repository: str, private: bool = False, branch: str | Non
 
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise TrainingError(f"{folder} is no folder: give that of a run or of a model")
+        raise TrainingError(f"{folder} is no folder: give the folder of a run or of a model")
     is_model = (folder / "config.json").is_file()
     if not (is_model or (folder / "model").is_dir()):
         raise TrainingError(f"{folder} holds no model yet: a run has one after its first epoch")

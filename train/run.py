@@ -78,7 +78,7 @@ class Run:
 
     Args:
         kind: the command's name, such as "gan".
-        settings: of the command. With `resume` they must be those of the run in the folder.
+        settings: the command's. With `resume` they must equal the settings of the run in the folder.
 
     Attributes:
         settings: as the run goes on with them, the number of passes chosen.
@@ -139,7 +139,7 @@ class Run:
         """Write run.json. In a resumed run it is written anew, with the settings that may differ as they are now.
 
         Args:
-            labels: those of the data set that the model is made for.
+            labels: names of the data set's labels that the model is made for.
 
         Raises:
             TrainingError: the run began with other labels, or with other faces from another data set.

@@ -46,7 +46,7 @@ class Interrupted(Exception):
 
 
 def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
-    """Settings from a command's arguments. None means no arguments, as in a notebook: those of its process are not ours."""
+    """Settings from a command's arguments. None means no arguments: in a notebook, sys.argv belongs to its kernel."""
     return tyro.cli(kind, args=arguments or (), prog=f"python -m {module}", description=description)
 
 
@@ -63,7 +63,7 @@ class Range(NamedTuple):
     most: float
 
     def takes(self, value: float) -> bool:
-        return self.least <= value <= self.most  # Which NaN is not.
+        return self.least <= value <= self.most  # False for NaN.
 
     def __str__(self) -> str:
         return f"between {self.least:,} and {self.most:,}"
@@ -72,7 +72,7 @@ class Range(NamedTuple):
 class Checked:
     """A dataclass of settings that is checked against the ranges in the types of its fields.
 
-    Of a tuple each number is checked. None is always right.
+    In a tuple, each number is checked. None is always right.
 
     Raises:
         TrainingError: a setting is outside its range.

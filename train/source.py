@@ -288,7 +288,7 @@ def find_source(settings: DataSettings, split: str) -> Source:
                 f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached"
             ) from error
         say(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
-    return TableSource(settings, split, cast(str, commit))  # Of a single data set the Hub tells it.
+    return TableSource(settings, split, cast(str, commit))  # The Hub tells it when asked for one data set.
 
 
 def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
@@ -298,7 +298,7 @@ def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
     are_tables = _was_saved_to_disk(folder) or any(_is_table_of_images(folder / file.name) for file in tables)
     if not are_tables and (found := scan(folder, files, left_out, split)):
         return FolderSource(settings, split, found)
-    if tables:  # Of images, of texts that name them, or damaged: then the error names them.
+    if tables:  # They hold images, or texts that name images, or they are damaged and the error names them.
         return TableSource(settings, split, fingerprint(files))
     raise TrainingError(
         f"--dataset {settings.dataset} holds no pictures (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, in zip files too) "
@@ -320,7 +320,7 @@ def _is_table_of_images(path: Path) -> bool:
     try:
         features = datasets.Features.from_arrow_schema(pq.read_schema(path))
     except (OSError, ValueError, pa.ArrowException):
-        return False  # Whoever reads it says what is wrong with it.
+        return False  # The reader of the table says later what is wrong with it.
     return any(map(_holds_bytes, features.values()))
 
 
@@ -364,7 +364,7 @@ class _Candidate(NamedTuple):
     @classmethod
     def of(cls, column: str, field: str | None, feature: Any) -> Self | None:
         """The candidate, or None where the type can be no label's."""
-        feature = getattr(feature, "feature", feature)  # Of a list.
+        feature = getattr(feature, "feature", feature)  # The type of a list's members.
         if isinstance(feature, datasets.ClassLabel):
             return cls(column, field, tuple(feature.names or ()))
         plain_types = ("bool", "int", "uint", "float", "string", "large_string")
@@ -433,5 +433,5 @@ def _last_cached_revision(settings: DataSettings, split: str) -> str | None:
             if {**identity, "revision": ""} == wanted and settings.revision in (None, identity["revision"]):
                 return identity["revision"]
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # Of another version, or damaged.
+            continue  # It is from another version, or damaged.
     return None
