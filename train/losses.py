@@ -39,7 +39,7 @@ _TURN, _SHIFT, _STRETCH = 0.15, 0.06, 0.12
 
 
 def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of calling real faces real, plus binary cross-entropy of calling generated faces generated."""
+    """Binary cross-entropy of calling real faces real, plus that of calling generated ones generated."""
     # -log sigmoid(l) = softplus(-l), and -log(1 - sigmoid(l)) = softplus(l).
     return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
 
