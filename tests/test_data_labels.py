@@ -200,14 +200,15 @@ def test_names_of_an_attribute_file_may_hold_its_separator_and_a_change_of_it_ma
 
 def test_a_picture_that_has_no_attributes_is_named(tmp_path, capsys):
     save_all(tmp_path / "mine", [f"{number:06}" for number in range(8)])
-    lines = LINES.replace("000002.jpg -1", "x -1").replace("5.jpg 1", "5.jpg")
+    lines = LINES.replace("000002.jpg -1", "x -1").replace("5.jpg 1", "5.jpg").replace("6.jpg -1", "6.jpg ?")
     (tmp_path / "mine/list_attr_celeba.txt").write_text("8\nOdd High\n" + lines)
     with opened(tmp_path) as faces:
         batch = faces.batch(slice(None))
-    assert corresponds(batch) and sorted(numbers(batch.pixels)) == [0, 1, 3, 4, 6, 7]
+    assert corresponds(batch) and sorted(numbers(batch.pixels)) == [0, 1, 3, 4, 7]
     out = capsys.readouterr().out
     for name in ("000002.png", "000005.png"):
         assert f"{name} cannot be read and is left out: list_attr_celeba.txt has no line of it" in out
+    assert "000006.png cannot be read and is left out: Column 'Odd' says nothing of it." in out
 
 
 @pytest.mark.parametrize(
@@ -240,6 +241,7 @@ def test_pictures_in_folders_of_classes_are_labelled_by_them(tmp_path):
             assert faces.label_names == ("cat", "dog")
         found = dict(zip(numbers(batch.pixels), batch.labels.tolist()))
         assert found == {number: [1, -1] if kinds[number] == "cat" else [-1, 1] for number in its}
+        assert "train" not in split or set(numbers(batch.pixels)[:3]) == {0, 1, 2}, "in the order of the splits"
 
 
 def test_folders_of_classes_in_a_zip_file_are_labels_and_their_names_printable(tmp_path):
