@@ -62,7 +62,7 @@ COLUMNS = {
         ("c", "g", "s"),
         lambda n: [n < 4, 3 < n < 8, n > 7],
     ),
-    "words": (Value("large_string"), lambda n: "rbg"[n // 4], ("b", "g", "r"), lambda n: [3 < n < 8, n > 7, n < 4]),
+    "words": (Value("large_string"), lambda n: "rkt"[n // 4], ("k", "r", "t"), lambda n: [3 < n < 8, n < 4, n > 7]),
     "two words": (STRING, lambda n: "mf"[n % 2], ("m",), lambda n: [n % 2 == 0]),
     "lists": (List(STRING), lambda n: ["a"] * (n % 2) + ["b"] * (n > 5), ("a", "b"), lambda n: [n % 2, n > 5]),
     "lists of classes": (

@@ -68,8 +68,8 @@ def run_until_killed(moment: str | int, words: list[str]) -> None:
 
 @LINUX
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(arguments, tmp_path):
-    gan.main(arguments(SMALL_GAN, "straight", 4))
-    words = arguments(SMALL_GAN, "killed", 4)
+    gan.main(arguments(SMALL_GAN, "straight", 3))
+    words = arguments(SMALL_GAN, "killed", 3)
     for moment in ("fsync", "replace", 15):
         resumed = [*words, *["--resume"] * (moment != "fsync")]
         assert in_a_process(run_until_killed, moment, resumed) == -signal.SIGKILL
