@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from models.base import FaceModel
-from train.pictures import save_grid
+from train.record import save_grid
 
 from .experiments import REPORTED
 from .protocol import decode

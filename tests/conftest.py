@@ -1,5 +1,6 @@
 """Small drawn faces instead of CelebA, and no way out of this machine."""
 
+import functools
 import io
 import os
 import shutil
@@ -105,6 +106,43 @@ def celeba(tmp_path_factory) -> Path:
     write_parquet(folder / "data/train-00001-of-00002.parquet", range(24, 48), "JPEG")
     write_parquet(folder / "data/valid-00000-of-00001.parquet", range(48, 64))
     return folder
+
+
+@pytest.fixture(scope="session")
+def straight(celeba, tmp_path_factory):
+    """The folder of a run that nothing disturbed, by its name in `COMMANDS`; it is where the command puts it by itself."""
+    from tests.test_train import BUNDLED, COMMANDS, epochs_of, make_adversary_small
+
+    root, cache = tmp_path_factory.mktemp("straight"), tmp_path_factory.getbasetemp() / "faces"
+
+    @functools.cache
+    def run(name: str) -> Path:
+        main, _, own = COMMANDS[name]
+        with pytest.MonkeyPatch.context() as patch:
+            make_adversary_small(patch)
+            patch.chdir(root)
+            main([*own, "--dataset", str(celeba), "--cache-dir", str(cache), "--epochs", str(epochs_of(name))])
+        return root / "runs" / BUNDLED[name][0]
+
+    return run
+
+
+@pytest.fixture
+def finished(straight, tmp_path):
+    """A copy of a run that is done, to go on from and to damage."""
+    return lambda name="gan", output="run": shutil.copytree(straight(name), tmp_path / output)
+
+
+@pytest.fixture
+def arguments(celeba, tmp_path, tmp_path_factory):
+    """Of a small run: a model's own arguments, then data, epochs and folder."""
+    cache = tmp_path_factory.getbasetemp() / "faces"
+
+    def build(own: list[str], output: str = "run", epochs: int = 2) -> list[str]:
+        folders = ["--dataset", str(celeba), "--cache-dir", str(cache), "--output", str(tmp_path / output)]
+        return [*own, *folders, "--epochs", str(epochs)]
+
+    return build
 
 
 @pytest.fixture(scope="session")

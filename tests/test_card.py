@@ -8,7 +8,7 @@ from jinja2 import DictLoader
 
 from models import Autoencoder, Generator
 from tests.conftest import write_parquet
-from train import attribute_gan, autoencoder, card, gan
+from train import card, gan
 from train.record import Record
 from train.settings import TrainingError
 
@@ -116,42 +116,33 @@ def test_a_note_stays_within_its_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "template, lacking",
-    [(None, "title, summary, latent"), ('{% extends "card.md" %}{% block title %}{% endblock %}', "summary")],
+    "there, instead, missing",
+    [('kind == "gan"', 'kind == "bird"', "'title' is undefined"), ("set loss", "set loose", "'loss' is undefined")],
 )
-def test_a_kind_without_a_card_is_refused_before_it_is_trained(template, lacking, tmp_path, monkeypatch):
-    loader = card._TEMPLATES.loader
-    templates = {"card.md": loader.get_source(card._TEMPLATES, "card.md")[0]}
-    if template:
-        templates["gan.md"] = template
-    monkeypatch.setattr(card, "_TEMPLATES", card._TEMPLATES.overlay(loader=DictLoader(templates)))
+def test_a_kind_without_a_card_is_refused_before_it_is_trained(there, instead, missing, tmp_path, monkeypatch):
+    template = card._TEMPLATES.loader.get_source(card._TEMPLATES, "card.md")[0].replace(there, instead, 1)
+    monkeypatch.setattr(card, "_TEMPLATES", card._TEMPLATES.overlay(loader=DictLoader({"card.md": template})))
     write_parquet(tmp_path / "data/train-00000-of-00001.parquet", range(4))
     run = tmp_path / "run"
-    with pytest.raises(TrainingError, match=f"train/cards/gan.md lacks what the card of a gan says: {lacking}"):
+    with pytest.raises(TrainingError, match=f"train/card.md makes no card of a gan: {missing}"):
         gan.main(["--dataset", str(tmp_path), "--cache-dir", str(tmp_path / "cache"), "--output", str(run)])
-    assert not run.exists()
+    assert not (run / "metrics.jsonl").exists()
 
 
-@pytest.mark.parametrize("command", ["attribute_gan", "autoencoder"])
-def test_a_card_names_no_folder_of_the_machine(command, tmp_path):
+@pytest.mark.parametrize(
+    "name, command",
+    [
+        ("attribute gan", "python -m train.attribute_gan --dataset path/to/celeba0 --batch-size 8"),
+        ("shifted", "python -m train.autoencoder --dataset path/to/celeba0 --batch-size 8"),
+    ],
+)
+def test_a_card_names_no_folder_of_the_machine(name, command, straight, celeba):
     """And gives the command that trains the model anew."""
-    data = tmp_path / "secret/photographs"
-    write_parquet(data / "data/train-00000-of-00001.parquet", range(8))
-    write_parquet(data / "data/valid-00000-of-00001.parquet", range(8, 12))
-    settings = ["--batch-size", "8", "--latent-size", "10", "--epochs", "1", "--passes", "1", "--hidden-size", "8"]
-    settings.append("--no-flip")
-    main, own = {
-        "attribute_gan": (attribute_gan.main, "--discrete-size 5 --channels 4 4 4 4 4"),
-        "autoencoder": (autoencoder.main, "--prior-mean -3 --held-out 4"),
-    }[command]
-    folders = ["--output", str(tmp_path / "secret/run"), f"--cache-dir={tmp_path}/secret/cache"]
-    main(["--dataset", f"{data}/", *settings, *own.split(), *folders])
-    model = tmp_path / "secret/run/model"
+    model = straight(name) / "model"
     for path in model.iterdir():
-        assert b"secret" not in path.read_bytes() and str(tmp_path).encode() not in path.read_bytes(), path.name
-    text = (model / "README.md").read_text()
-    given = next(line for line in text.splitlines() if line.startswith("python -m"))
-    assert given.startswith(f"python -m train.{command} ")
-    for setting in ("--dataset path/to/photographs", "--batch-size 8", "--epochs 1", "--no-flip", own.split(" --")[0]):
-        assert setting in given
-    assert "--output" not in given and "--cache-dir" not in given and "--seed" not in given
+        assert str(celeba.parent).encode() not in path.read_bytes(), path.name
+    (told,) = [line for line in (model / "README.md").read_text().splitlines() if line.startswith("python -m")]
+    assert told.startswith(command)
+    its = {"attribute gan": "--channels 4 4 4 4 4", "shifted": "--prior-mean -3 --prior-variance 2"}[name]
+    assert its in told and "--epochs 2" in told
+    assert not any(word in told for word in ("--output", "--cache-dir", "--seed"))

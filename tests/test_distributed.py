@@ -1,7 +1,6 @@
 """Two processes train as one does."""
 
 import copy
-import json
 import multiprocessing
 import os
 import socket
@@ -9,16 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from models import Autoencoder, load
-from tests.test_train import COMMANDS
-from train import adversary, distributed
-from train.attribute_gan import AttributeGANSettings
-from train.generators import AttributeGANTrainer
+from tests.test_train import COMMANDS, losses
+from train import distributed
 from train.losses import mmd, pixel_loss
 from train.settings import TrainingError
 
@@ -53,11 +49,6 @@ def in_two_processes(work: Callable[[], None]) -> None:
     assert [one.exitcode for one in processes] == [0, 0]
 
 
-def same_gradients(gradients: list[torch.Tensor], whole: list[torch.Tensor]) -> None:
-    for gradient, expected in zip(gradients, whole, strict=True):
-        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
-
-
 def test_two_processes_have_the_gradients_of_one_autoencoder():
     """With batch normalisation and the matching loss over the whole batch, and halves that are not alike."""
     torch.manual_seed(0)
@@ -78,18 +69,12 @@ def test_two_processes_have_the_gradients_of_one_autoencoder():
         with distributed.joined(torch.device("cpu"), 16):
             rank = distributed.rank()
             assert distributed.gather(torch.full((1, 2), float(rank))).tolist() == [[0, 0], [1, 1]]
-            assert distributed.batch(distributed.mine(torch.arange(6)[:, None])).flatten().tolist() == [
-                0,
-                1,
-                2,
-                3,
-                4,
-                5,
-            ]
+            batch = torch.arange(6)[:, None]
+            assert torch.equal(distributed.batch(distributed.mine(batch)), batch)
             assert distributed.any_of(rank * 3, torch.device("cpu")) == 3 and distributed.from_main(rank) == 0
             assert distributed.is_main() == distributed.is_first_here() == (rank == 0)
             distributed.synchronise_batches(together)
-            same_gradients(gradients(together, distributed.mine(images)), expected)
+            torch.testing.assert_close(gradients(together, distributed.mine(images)), expected, rtol=1e-3, atol=1e-5)
             for statistic, whole in zip(together.buffers(), alone.buffers(), strict=True):
                 torch.testing.assert_close(statistic, whole)
             with torch.no_grad():
@@ -100,40 +85,6 @@ def test_two_processes_have_the_gradients_of_one_autoencoder():
                 assert torch.equal(one, other)
 
     in_two_processes(work)
-
-
-def test_two_processes_have_the_gradients_of_one_attribute_gan():
-    """The gradients of both networks, in a step with a penalty, where attributes of the whole batch are exchanged."""
-    settings = AttributeGANSettings(
-        batch_size=16, latent_size=10, discrete_size=5, hidden_size=8, channels=(8,) * 5, precision="fp32",
-        device="cpu", told=0.4, warped=0.5,
-    )  # fmt: skip
-    torch.manual_seed(1)
-    images, labels = torch.rand(16, 3, 64, 64) * 2 - 1, torch.randn(16, 3).sign()
-
-    def gradients(share=lambda rows: rows):
-        trainer = AttributeGANTrainer(settings, SimpleNamespace(label_names=("Smiling", "Hat", "Young")))
-        trainer.begin_epoch(1)
-        for optimizer in (trainer.generator_optimizer, trainer.discriminator_optimizer):
-            optimizer.step = lambda: None
-        losses = trainer.step(share(images), adversary.PENALTY_EVERY, share(labels))
-        networks = trainer.generator, trainer.discriminator
-        losses = {name: distributed.average(loss).item() for name, loss in losses.items()}
-        return losses, [parameter.grad for network in networks for parameter in network.parameters()]
-
-    expected_losses, expected = gradients()
-
-    def work():
-        with distributed.joined(torch.device("cpu"), 16):
-            losses, together = gradients(distributed.mine)
-            assert losses == pytest.approx(expected_losses, abs=1e-4)
-            same_gradients(together, expected)
-
-    in_two_processes(work)
-
-
-def losses(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from study import figures
-from train.pictures import PADDING
+from train.record import PADDING
 
 TITLES = {"gan": "GAN", "plain": "Plain", "fifth": "Fifth"}
 

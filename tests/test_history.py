@@ -14,8 +14,7 @@ from PIL import Image
 from models import history
 from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
 from train.card import MAX_POINTS, write_history
-from train.pictures import save_grid
-from train.record import Record
+from train.record import Record, save_grid
 
 
 def colour(epoch: int, face: int) -> tuple[int, int, int]:

@@ -15,9 +15,10 @@ import torch
 
 from models import load
 from models.history import load_history
-from tests.test_train import COMMANDS, SMALL_GAN, assert_same_run, losses, make_adversary_small
+from tests.test_train import SMALL_GAN, assert_same_run, losses
 from train import gan, loop, record
 from train.card import document
+from train.generators import GANTrainer
 from train.record import Record
 from train.settings import TrainingError, run_command
 
@@ -25,13 +26,6 @@ from train.settings import TrainingError, run_command
 LINUX = pytest.mark.skipif(
     sys.platform != "linux" or torch.cuda.is_available(), reason="forks, looks into /proc and limits the sizes of files"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_adversary():
-    with pytest.MonkeyPatch.context() as patch:
-        make_adversary_small(patch)
-        yield
 
 
 def in_a_process(function, *arguments) -> int:
@@ -42,37 +36,19 @@ def in_a_process(function, *arguments) -> int:
     return process.exitcode
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def arguments(celeba, cache, tmp_path):
-    """Of a small run: a model's own arguments, then epochs and folders."""
-
-    def build(epochs: int, output: str = "run", own: list[str] = SMALL_GAN) -> list[str]:
-        folders = ["--dataset", str(celeba), "--cache-dir", str(cache), "--output", str(tmp_path / output)]
-        return [*own, *folders, "--epochs", str(epochs)]
-
-    return build
-
-
-def run_until_killed(name: str, moment: str | int, words: list[str]) -> None:
-    """Run a command, and kill this process at one moment, with no chance to tidy up.
+def run_until_killed(moment: str | int, words: list[str]) -> None:
+    """Train a GAN, and kill this process at one moment, with no chance to tidy up.
 
     Args:
         moment: "fsync" or "replace" of the second checkpoint, half of which is on disk then, or the number of a step; in
             that case every step before it has left a checkpoint.
     """
     patch = pytest.MonkeyPatch()
-    make_adversary_small(patch)
-    main, trainer, _ = COMMANDS[name]
     die = lambda: os.kill(os.getpid(), signal.SIGKILL)
     if isinstance(moment, int):
-        step = trainer.step
+        step = GANTrainer.step
         last = lambda self, images, number, labels: die() if number == moment else step(self, images, number, labels)
-        patch.setattr(trainer, "step", last)
+        patch.setattr(GANTrainer, "step", last)
         patch.setattr(loop, "SECONDS_PER_CHECKPOINT", 0)
     else:
         real, calls = getattr(os, moment), []
@@ -87,29 +63,18 @@ def run_until_killed(name: str, moment: str | int, words: list[str]) -> None:
             return real(*arguments)
 
         patch.setattr(record.os, moment, doomed)
-    main(words)
+    gan.main(words)
 
 
 @LINUX
-@pytest.mark.parametrize(
-    "name, epochs, moments",
-    [
-        ("gan", 4, ("fsync", "replace", 15)),
-        # Before the attributes' prior is fitted; at the full learning rate; while it falls.
-        pytest.param("attribute gan", 4, (3, 9, 20), marks=pytest.mark.slow),
-        # In each phase: perceptual distance, pixels, discriminator.
-        pytest.param("perceptual", 3, (3, 9, 15), marks=pytest.mark.slow),
-    ],
-)
-def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(name, epochs, moments, arguments, tmp_path):
-    main, _, own = COMMANDS[name]
-    main(arguments(epochs, "straight", own))
-    words = arguments(epochs, "killed", own)
-    for number, moment in enumerate(moments):
-        assert in_a_process(run_until_killed, name, moment, [*words, *["--resume"] * (number > 0)]) == -signal.SIGKILL
-        if isinstance(moment, int):
-            assert torch.load(tmp_path / "killed/checkpoint.pt")["position"]["step"] == moment
-    main([*words, "--resume"])
+def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(arguments, tmp_path):
+    gan.main(arguments(SMALL_GAN, "straight", 3))
+    words = arguments(SMALL_GAN, "killed", 3)
+    for moment in ("fsync", "replace", 15):
+        resumed = [*words, *["--resume"] * (moment != "fsync")]
+        assert in_a_process(run_until_killed, moment, resumed) == -signal.SIGKILL
+    assert torch.load(tmp_path / "killed/checkpoint.pt")["position"]["step"] == 15
+    gan.main([*words, "--resume"])
     assert_same_run(tmp_path / "straight", tmp_path / "killed")
 
 
@@ -117,14 +82,14 @@ def run_as_a_command(words: list[str], told: Path, size_limit: int | None = None
     """As `python -m train.gan` would, with standard error in a file, and a limit on files' sizes or SIGTERM in a step."""
     import resource
 
-    step = COMMANDS["gan"][1].step
+    step = GANTrainer.step
 
     def terminated(self, images, number, labels):
         if number == terminated_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, images, number, labels)
 
-    pytest.MonkeyPatch().setattr(COMMANDS["gan"][1], "step", terminated)
+    pytest.MonkeyPatch().setattr(GANTrainer, "step", terminated)
     sys.argv[1:] = words
     os.dup2(os.open(told, os.O_CREAT | os.O_WRONLY), sys.stderr.fileno())
     if size_limit:
@@ -134,29 +99,20 @@ def run_as_a_command(words: list[str], told: Path, size_limit: int | None = None
 
 @LINUX
 def test_sigterm_saves_and_says_how_to_go_on(arguments, tmp_path):
-    assert in_a_process(run_as_a_command, arguments(2), tmp_path / "told", None, 3) == 128 + 15
+    assert in_a_process(run_as_a_command, arguments(SMALL_GAN, epochs=2), tmp_path / "told", None, 3) == 128 + 15
     told = (tmp_path / "told").read_text()
     assert "stopped at step 4" in told and "--resume" in told and "Traceback" not in told
     assert torch.load(tmp_path / "run/checkpoint.pt")["position"]["step"] == 4
 
 
-@pytest.fixture(scope="module")
-def done(celeba, cache, tmp_path_factory) -> Path:
-    """The folder of a run that is done, to copy and to damage."""
-    run = tmp_path_factory.mktemp("done") / "run"
-    folders = ["--dataset", str(celeba), "--cache-dir", str(cache), "--output", str(run)]
-    gan.main([*SMALL_GAN, *folders, "--epochs", "2"])
-    return run
-
-
 @pytest.fixture
-def run(done, tmp_path) -> Path:
-    return shutil.copytree(done, tmp_path / "run")
+def run(finished) -> Path:
+    return finished("gan")
 
 
 @LINUX
 def test_a_disk_that_takes_no_more_ends_in_a_sentence_and_keeps_the_checkpoint(run, arguments, tmp_path):
-    before, resumed = (run / "checkpoint.pt").read_bytes(), [*arguments(3), "--resume"]
+    before, resumed = (run / "checkpoint.pt").read_bytes(), [*arguments(SMALL_GAN, epochs=3), "--resume"]
     assert in_a_process(run_as_a_command, resumed, tmp_path / "told", len(before) // 2) == 1
     told = (tmp_path / "told").read_text()
     assert "error: cannot write" in told and "File too large" in told and "Traceback" not in told
@@ -183,18 +139,18 @@ def test_a_disk_that_is_full_when_the_weights_are_written_costs_nothing(run, arg
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", save_file)
         with pytest.raises(TrainingError, match="cannot write to .*File too large.* checkpoint is kept.* --resume"):
-            gan.main([*arguments(3), "--resume"])
+            gan.main([*arguments(SMALL_GAN, epochs=3), "--resume"])
         with pytest.raises(TrainingError, match="cannot write to .*File too large.* nothing is saved as yet"):
-            gan.main(arguments(1, "other"))
+            gan.main(arguments(SMALL_GAN, "other", 1))
     assert {path: path.read_bytes() for path in kept} == kept and not (run / "model.tmp").exists()
-    gan.main([*arguments(3), "--resume"])
-    gan.main(arguments(1, "other"))
+    gan.main([*arguments(SMALL_GAN, epochs=3), "--resume"])
+    gan.main(arguments(SMALL_GAN, "other", 1))
 
 
 def test_an_output_that_cannot_be_made_is_named(arguments, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="--output"):
-        gan.main(arguments(1, "file/run"))
+        gan.main(arguments(SMALL_GAN, "file/run", 1))
 
 
 @pytest.mark.parametrize("rank", [1, 3])
@@ -208,20 +164,19 @@ def test_a_flipped_bit_of_a_checkpoint_is_noticed(rank, run, arguments):
     content[content.index(value, tensor.header_offset) + len(value) // 2] ^= 16
     path.write_bytes(content)
     with pytest.raises(TrainingError, match="checkpoint.pt is damaged.* checksum"):
-        gan.main([*arguments(3), "--resume"])
+        gan.main([*arguments(SMALL_GAN, epochs=3), "--resume"])
 
 
-def test_an_early_runs_checkpoint_resumes(run, arguments):
-    """It held no description, and its run.json had less in it and settings that are gone."""
-    checkpoint = torch.load(run / "checkpoint.pt")
-    torch.save({"kind": "gan", "position": checkpoint["position"], "state": checkpoint["state"]}, run / "checkpoint.pt")
+def test_a_run_of_an_earlier_version_resumes(run, arguments):
+    """Its run.json has less in it than now, and settings that are gone."""
     described = json.loads((run / "run.json").read_text())
     early = {
         name: described[name] for name in ("kind", "command", "settings", "precision", "machine", "torch", "commit")
     }
     early["settings"] |= {"image_column": "image", "compile": True}
+    del early["settings"]["keep_epochs"]
     (run / "run.json").write_text(json.dumps(early))
-    gan.main([*arguments(3), "--resume"])
+    gan.main([*arguments(SMALL_GAN, epochs=3), "--resume"])
     assert losses(run)[-1]["epoch"] == 3
 
 
@@ -275,7 +230,7 @@ def test_a_damaged_file_of_a_run_is_rebuilt_or_told_in_a_sentence(file, damage, 
     elif file != "checkpoint.pt":
         assert refused is None
     for epochs in (2, 3) if file.startswith("model/") else (3,):
-        refused = told(gan.main, [*arguments(epochs), "--resume"])
+        refused = told(gan.main, [*arguments(SMALL_GAN, epochs=epochs), "--resume"])
         assert (refused is not None) == (file == "checkpoint.pt"), refused
     if file != "checkpoint.pt":
         assert load(run / "model").latent_size == 10 and len(losses(run)) > 0

@@ -44,9 +44,10 @@ class AttributeGANSettings(GANSettings):
 
 def main(arguments: list[str] | None = None) -> None:
     settings = command_line(AttributeGANSettings, "train.attribute_gan", __doc__, arguments)
-    from .generators import AttributeGANTrainer, train_generator
+    from .generators import AttributeGANTrainer
+    from .loop import train
 
-    train_generator("attribute_gan", settings, lambda faces: AttributeGANTrainer(settings, faces))
+    train("attribute_gan", settings, AttributeGANTrainer)
 
 
 if __name__ == "__main__":

@@ -67,9 +67,10 @@ class AutoencoderSettings(ReconstructionSettings):
 
 def main(arguments: list[str] | None = None) -> None:
     settings = command_line(AutoencoderSettings, "train.autoencoder", __doc__, arguments)
-    from .autoencoders import AutoencoderTrainer, train_autoencoder
+    from .autoencoders import AutoencoderTrainer
+    from .loop import train
 
-    train_autoencoder("autoencoder", settings, AutoencoderTrainer)
+    train("autoencoder", settings, AutoencoderTrainer)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,14 +12,11 @@ from models import AttributeDiscriminator, Autoencoder, FaceModel, PerceptualAut
 from models.images import normalise
 
 from . import distributed
-from .adversary import Averages, judge, slow_start
-from .data import Faces, open_faces, open_held_out
+from .data import Faces
 from .distributed import has_fast_bf16
-from .loop import Trainer, placed, seeded, start, train
-from .losses import PerceptualDistance, latent_moments, mmd, moments, pixel_loss, psnr
-from .pictures import Grid
-from .push import pushed_after
-from .run import Run
+from .loop import Averages, Trainer, placed, seeded, start
+from .losses import PerceptualDistance, judge, latent_moments, mmd, moments, pixel_loss, psnr, slow_start
+from .record import Grid
 from .settings import TrainingError
 
 # How many faces' latents whiten a model: for a covariance of 100 numbers, twenty faces a number.
@@ -43,20 +38,16 @@ PRIOR_MEAN, PRIOR_VARIANCE = 0.0, 2.0
 
 
 class ReconstructionTrainer(Trainer):
-    """Trains a network that has `encoder`, `decoder`, `encode` and `decode`.
+    """Trains a network that has `encoder`, `decoder`, `encode` and `decode`."""
 
-    Args:
-        held_out: (n, 3, 64, 64) uint8 faces that training does not see.
-        faces: the training faces.
-    """
+    needs_held_out = True
 
-    settings: Any  # A class derived from ReconstructionSettings.
-
-    def __init__(self, settings: Any, held_out: torch.Tensor, faces: Faces):
+    def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None):
         self.settings, self.faces = settings, faces
-        self.held_out = normalise(held_out.to(settings.torch_device))
+        self.held_out = normalise(cast(torch.Tensor, held_out).to(settings.torch_device))
         with seeded(settings.seed):
             self.autoencoder: Any = placed(start(self.build(), settings), settings)
+        self.kept = self.autoencoder
 
         # Faces vary a lot along few directions and a little along many, and Adam learns these one after the other. Muon
         # (Jordan et al. 2024, kellerjordan.github.io/posts/muon) makes the same step in every direction of a matrix. It
@@ -194,10 +185,10 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
     After each epoch a prior and directions are fitted to the latents.
     """
 
-    def __init__(self, settings: Any, held_out: torch.Tensor, faces: Faces):
+    def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None):
         self.labels = faces.label_names
         self.distance = PerceptualDistance().to(settings.torch_device) if settings.perceptual_weight else None
-        super().__init__(settings, held_out, faces)
+        super().__init__(settings, faces, held_out)
         with seeded(settings.seed):
             self.discriminator: Any = placed(AttributeDiscriminator(), settings)
         self.averages = Averages(self.autoencoder)
@@ -266,7 +257,7 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         losses = {"pixel_loss": pixel_loss(reconstruction, images)}
         if self.distance is None or self.phase != "perceptual":
             return losses, losses["pixel_loss"]
-        # The distance costs most of a step, so it is that of half of the batch, which is in random order.
+        # The distance costs most of a step, so half of the batch is compared. The batch is in random order.
         some = slice(max(1, len(images) // 2))
         with self.settings.autocast:
             losses["perceptual_loss"] = self.distance(reconstruction[some], images[some])
@@ -338,7 +329,7 @@ def fit_mixture(model: PerceptualAutoencoder, z: torch.Tensor, seed: int) -> Non
     components = len(model.mixture_logits)
     if len(z) < components:
         raise TrainingError(f"--components is {components}: there are {len(z)} faces only")
-    # float32 halves the time. Variances are about 1; `reg_covar` keeps those of small components away from 0.
+    # float32 halves the time. Variances are about 1; `reg_covar` keeps small components' variances away from 0.
     mixture = GaussianMixture(components, reg_covar=1e-2, tol=1e-2, random_state=seed % 2**32)
     mixture.fit(z.cpu().float().numpy())
     model.mixture_logits.copy_(torch.from_numpy(np.log(mixture.weights_ + 1e-12)))
@@ -403,25 +394,3 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
         product = factor @ product
         gram = factor @ gram @ factor
     return product @ matrix
-
-
-def train_autoencoder(
-    kind: str, settings: Any, trainer: Callable[[Any, torch.Tensor, Faces], ReconstructionTrainer]
-) -> None:
-    """Run a training command.
-
-    Args:
-        kind: the command's name, "autoencoder" or "perceptual_autoencoder".
-        trainer: makes the trainer from settings, held-out faces (n, 3, 64, 64) uint8, and the training faces.
-    """
-    with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
-        held_out = open_held_out(settings, settings.held_out_split, settings.held_out)
-        # The record and the card tell which faces were held out.
-        settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
-        with open_faces(settings, held_out.skip) as faces, Run(kind, settings) as run:
-            if faces.crop != held_out.crop:
-                raise TrainingError(
-                    f"the splits {settings.split!r} and {held_out.split!r} hold pictures of different sizes, and would "
-                    "be cropped differently: give --crop"
-                )
-            train(trainer(settings, held_out.faces, faces), faces, run)

@@ -1,33 +1,34 @@
 """What a run writes beside its model: the card (README.md), and the history of the training (training.json, epochs.webp).
 
-What a kind of model says in its card is its template in cards/. `models/history.py` reads the history.
+card.md is the template of all cards. `models/history.py` reads the history.
 """
 
 import json
 import math
 import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from PIL import Image
 
 from models import FaceModel, load
 from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
 
-from . import pictures
-from .record import Record, write_whole
+from .record import Record, read_faces, save_animation, write_whole
 from .settings import TrainingError
 
 CELEBA_LICENSE = "other", "celeba-non-commercial-research", "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
-# card.md, and a template for each kind, which says what is its own. One that names what is not there is an error.
-_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).with_name("cards")), undefined=StrictUndefined)
+# A template that names what is not there is an error.
+_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
 _TEMPLATES.filters["one_line"] = lambda text: " ".join(text.split())
+
+# What is wrong with a template, or with a run.json that it is filled in from.
+_UNWRITABLE = (KeyError, TypeError, ValueError, AttributeError, TemplateError)
 
 # The most points of a loss curve: more than a page has room to tell apart.
 MAX_POINTS = 300
@@ -66,24 +67,22 @@ def write_card(record: Record, model: FaceModel, folder: Path, location: str) ->
         raise TrainingError(f"{record.folder / 'metrics.jsonl'} tells of no finished epoch")
     try:
         card = _card(description, epochs[-1], model, location, has_animation=(folder / EPOCHS_FILE).is_file())
-    except (KeyError, TypeError, ValueError, AttributeError, TemplateError) as error:
+    except _UNWRITABLE as error:
         raise TrainingError(f"{record.folder / 'run.json'} is damaged: no card can be written from it") from error
     # A file's name may hold bytes that are no UTF-8.
     (folder / "README.md").write_bytes(str(card).encode("utf-8", "backslashreplace"))
 
 
-def check_kind(kind: str) -> None:
-    """Make sure, before anything is trained, that a card of this kind can be written.
+def check_card(description: dict[str, Any], model: FaceModel) -> None:
+    """Make sure, before a model is trained, that its card can be written.
 
     Raises:
-        TrainingError: the template of the kind is missing, or leaves out a part of the card.
+        TrainingError: card.md does not know this kind of model, or leaves out a part of its card.
     """
-    parts = _TEMPLATES.get_template("card.md").blocks
-    filled: set[str] = set()
-    with suppress(TemplateNotFound):
-        filled = set(_TEMPLATES.get_template(f"{kind}.md").blocks)
-    if missing := ", ".join(part for part in parts if part not in filled):
-        raise TrainingError(f"train/cards/{kind}.md lacks what the card of a {kind} says: {missing}")
+    try:
+        _card(description, {"epoch": 0, "images_seen": 0, "seconds": 0.0}, model, "user/name", has_animation=False)
+    except _UNWRITABLE as error:
+        raise TrainingError(f"train/card.md makes no card of a {description['kind']}: {error}") from error
 
 
 def _card(
@@ -117,7 +116,8 @@ def _card(
                 metric_value=round(epoch["held_out_psnr"], 3),
             )
         ]
-    text = _TEMPLATES.get_template(f"{description['kind']}.md").render(
+    text = _TEMPLATES.get_template("card.md").render(
+        kind=description["kind"],
         card_data=data.to_yaml(),
         model=model,
         class_name=type(model).__name__,
@@ -130,7 +130,7 @@ def _card(
         run=description,
         animation=EPOCHS_FILE if has_animation else None,
     )
-    return ModelCard(text)
+    return ModelCard(text.lstrip())
 
 
 def write_history(record: Record, folder: Path) -> None:
@@ -145,7 +145,7 @@ def write_history(record: Record, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".history-") as name:
             written = Path(name)
             write_whole(written / TRAINING_FILE, json.dumps(training, allow_nan=False) + "\n")
-            pictures.save_animation(frames, written / EPOCHS_FILE)
+            save_animation(frames, written / EPOCHS_FILE)
             load_history(written).faces_after(1)
             for file in (TRAINING_FILE, EPOCHS_FILE):
                 os.replace(written / file, folder / file)
@@ -163,7 +163,7 @@ def _history(record: Record) -> tuple[dict[str, Any], list[Image.Image]]:
     epochs = [line for line in metrics if "seconds" in line]
     if not epochs or [line["epoch"] for line in epochs] != [*range(1, len(epochs) + 1)]:
         raise ValueError(f"{record.folder / 'metrics.jsonl'} does not tell of every epoch")
-    frames = [pictures.read_faces(record.picture_path("samples", line["epoch"])) for line in epochs]
+    frames = [read_faces(record.picture_path("samples", line["epoch"])) for line in epochs]
     steps = [line for line in metrics if "seconds" not in line and line["step"] <= epochs[-1]["step"]]
     if not steps:
         raise ValueError(f"{record.folder / 'metrics.jsonl'} tells of no step")

@@ -13,7 +13,6 @@ import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Self, cast
 
@@ -24,11 +23,12 @@ from filelock import FileLock, Timeout
 from models.images import IMAGE_SIZE, resize_and_crop
 
 from . import distributed
-from .folder import SPLIT_NAMES, Picture, canonical
+from .distributed import say
+from .folder import SPLIT_NAMES, Picture, UnknownSplit, canonical
 from .labels import most_damaged
 from .record import write_whole
 from .settings import DataSettings, Settings, TrainingError, printable
-from .source import Source, UnknownSplit, find_source
+from .source import Source, find_source
 
 FACE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 FACE_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
@@ -126,6 +126,9 @@ class Faces:
         skip: leave out the first `skip` of those.
         fill: fill the cache where faces are missing; otherwise wait for another process of this machine to do it.
 
+    Attributes:
+        state: what the cache holds so far.
+
     Raises:
         TrainingError: here, or from any method that waits: the source cannot be read, too much of it is damaged,
             another process is filling the same cache, or the cache cannot be written.
@@ -141,8 +144,8 @@ class Faces:
         self._failure: Exception | None = None
         self._filler: threading.Thread | None = None
         self._checked = 0  # So many chunks, from the first on, were found undamaged.
-        self._state = self._read_state()
-        self._crop = source.crop or self._state.crop
+        self.state = self._read_state()
+        self._crop = source.crop or self.state.crop
         if fill and not self._is_enough():
             self._filler = threading.Thread(target=self._fill, name="faces", daemon=True)
             self._filler.start()
@@ -163,56 +166,45 @@ class Faces:
     def crop(self) -> float:
         """The share of the shorter side of each picture that is seen; waits for the first face."""
         self.wait_for(1)
-        return cast(float, self._state.crop)  # None only where there are no faces at all.
+        return cast(float, self.state.crop)  # None only where there are no faces at all.
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels that every face has, none where the data set has none; waits for the first face."""
         self.wait_for(1)
-        return self._state.label_names
-
-    @property
-    def label_note(self) -> str:
-        """Why there are no labels, or which columns of the data set are none; waits for the first face."""
-        self.wait_for(1)
-        return self._state.label_note
+        return self.state.label_names
 
     @property
     def is_cached(self) -> bool:
         """Whether all of them were there before."""
         return self._filler is None
 
-    @property
-    def skipped(self) -> list[tuple[str, str]]:
-        """The damaged pictures so far: the name of each, and what is wrong with it."""
-        return self._state.skipped
-
     def size_if_known(self) -> int | None:
         """How many there are or, while the stream runs, how many there will be by the data set's own account."""
         with self._changed:
             if self._is_enough():
-                return self._available(self._state.count)
-            expected = self._state.expected
-            return None if expected is None else self._available(expected - len(self._state.skipped))
+                return self._available(self.state.count)
+            expected = self.state.expected
+            return None if expected is None else self._available(expected - len(self.state.skipped))
 
     def wait_for(self, count: int | None) -> int:
         """Wait until `count` faces have come (None: all of them), or the stream ends; returns how many have."""
         with self._changed:
-            while not self._is_enough() and (count is None or self._available(self._state.count) < count):
+            while not self._is_enough() and (count is None or self._available(self.state.count) < count):
                 if self._failure is not None:
                     raise self._failure
                 # With a timeout, since a wait without one would keep Ctrl-C waiting too.
                 self._changed.wait(timeout=0.2)
                 if self._filler is None:
-                    self._state = self._read_state()
-            return self._available(self._state.count)
+                    self.state = self._read_state()
+            return self._available(self.state.count)
 
     def batch(self, index: slice | np.ndarray) -> Batch:
         """Some of the faces that have come, and their labels; a slice without an end waits for all."""
         if isinstance(index, slice) and index.stop is None:
             self.wait_for(None)
         with self._changed:
-            state = self._state
+            state = self.state
             end = self.skip + self._available(state.count)
         if end > max(self.skip, len(self._rows)):
             self._rows = np.memmap(self._rows_path, np.uint8, mode="r", shape=(state.count, state.row_bytes))
@@ -270,7 +262,7 @@ class Faces:
         return max(0, min(count, self.limit or count) - self.skip)
 
     def _is_enough(self) -> bool:
-        return self._state.complete or (self.limit is not None and self._state.count >= self.limit)
+        return self.state.complete or (self.limit is not None and self.state.count >= self.limit)
 
     # The state on disk.
 
@@ -298,7 +290,7 @@ class Faces:
                 rows.seek(before.count * state.row_bytes)
                 if zlib.crc32(rows.read(chunk.faces * state.row_bytes)) != chunk.checksum:
                     if self._filler is not None:
-                        print(f"The cache {self._folder} is damaged from face {before.count} on, and is filled again.")
+                        say(f"The cache {self._folder} is damaged from face {before.count} on, and is filled again.")
                     return before
                 self._checked += 1
         return state
@@ -308,50 +300,45 @@ class Faces:
         described["checksum"] = _checksum(described)
         write_whole(self._state_path, json.dumps(described))
         with self._changed:
-            self._state = state
+            self.state = state
             self._changed.notify_all()
 
     # Filling.
 
     def _fill(self) -> None:
+        failure: Exception
         try:
-            with self._writing():
-                self._folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(self._folder / "lock", timeout=0):
-                    with self._changed:
-                        self._state = self._read_state()
-                    self._append_stream()
-        except Exception as error:
-            with self._changed:
-                self._failure = error
-                self._changed.notify_all()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._folder / "lock", timeout=0):
+                with self._changed:
+                    self.state = self._read_state()
+                self._append_stream()
+            return
         except Timeout:
-            raise TrainingError(
-                f"another process is filling the cache {self._folder}: start again when it is done"
-            ) from None
+            failure = TrainingError(f"another process is filling the cache {self._folder}: start again when it is done")
         except OSError as error:
             reason = error.strerror or error
-            raise TrainingError(f"--cache-dir: the cache {self._folder} cannot be written: {reason}") from error
+            failure = TrainingError(f"--cache-dir: the cache {self._folder} cannot be written: {reason}")
+        except Exception as error:
+            failure = error
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
 
     def _append_stream(self) -> None:
-        pictures = self.source.pictures(self._state.pictures)
+        pictures = self.source.pictures(self.state.pictures)
         # Whatever follows the rows of the state was half written, or is damaged, and is overwritten.
         with (
             open(self._rows_path, "r+b" if self._rows_path.exists() else "w+b") as file,
             ThreadPoolExecutor(1) as decoder,
         ):
-            file.seek(self._state.count * self._state.row_bytes)
-            batch = self._read(pictures, CHUNK if self.limit is None else self.limit - self._state.count)
+            file.seek(self.state.count * self.state.row_bytes)
+            batch = self._read(pictures, CHUNK if self.limit is None else self.limit - self.state.count)
             while not self._stop.is_set() and not self._is_enough():
                 # One thread decodes, while this one reads what follows. Small pictures are decoded in such short turns
                 # that more threads would wait for the interpreter's lock.
                 decoding = decoder.submit(self._decode, batch)
-                left = CHUNK if self.limit is None else self.limit - self._state.count - len(batch)
+                left = CHUNK if self.limit is None else self.limit - self.state.count - len(batch)
                 following = self._read(pictures, left)
                 rows, skipped = decoding.result()
                 self._check_skipped(skipped)
@@ -394,12 +381,12 @@ class Faces:
 
     def _check_skipped(self, skipped: list[tuple[str, str]]) -> None:
         """Tell of damaged pictures, and raise TrainingError if there are too many of them."""
-        told = len(self._state.skipped)
+        told = len(self.state.skipped)
         for number, (name, reason) in enumerate(skipped, told + 1):
-            if number <= TOLD and distributed.is_main():
+            if number <= TOLD:
                 more = "; further ones are counted only" if number == TOLD else ""
-                print(f"{name} cannot be read and is left out: {reason}{more}", flush=True)
-        most = most_damaged(self.source.size or self._state.pictures + CHUNK)
+                say(f"{name} cannot be read and is left out: {reason}{more}")
+        most = most_damaged(self.source.size or self.state.pictures + CHUNK)
         if told + len(skipped) > most:
             name, reason = skipped[-1]
             raise TrainingError(
@@ -408,7 +395,7 @@ class Faces:
             )
 
     def _extended(self, chunk: Chunk, complete: bool) -> State:
-        state, source = self._state, self.source
+        state, source = self.state, self.source
         if chunk.pictures:  # Only then does the source know of labels.
             state = replace(state, label_names=source.label_names, label_note=source.label_note)
         expected = source.size or state.expected
@@ -445,18 +432,19 @@ def open_faces(settings: Settings, skip: int = 0, labels_for: str | None = None)
     if labels_for and not faces.label_names:
         faces.__exit__()
         raise TrainingError(
-            f"{labels_for} needs labels, and {settings.dataset} has none: {faces.label_note}. Labels are columns of a "
+            f"{labels_for} needs labels, and {settings.dataset} has none: {faces.state.label_note}. Labels are columns of a "
             "table, a file list_attr_celeba.csv beside the pictures, or class folders below the folder of their split, "
             "as in train/cat/1.jpg and train/dog/2.jpg"
         )
-    if distributed.is_main():
-        if faces.source.description:
-            print(f"{settings.dataset} holds {faces.source.description}.")
-        if faces.skipped and faces.is_cached:  # Otherwise they are told as they come.
-            names = ", ".join(name for name, _ in faces.skipped[:3])
-            print(f"{len(faces.skipped)} that cannot be read are left out: {names}{' ...' * (len(faces.skipped) > 3)}")
-        print(_describe_labels(faces.label_names, faces.label_note))
-        print(f"Seen of each picture: {describe_crop(faces.crop)}{'' if settings.crop else ' (--crop sets it)'}.")
+    if faces.source.description:
+        say(f"{settings.dataset} holds {faces.source.description}.")
+    if faces.state.skipped and faces.is_cached:  # Otherwise they are told as they come.
+        names = ", ".join(name for name, _ in faces.state.skipped[:3])
+        say(
+            f"{len(faces.state.skipped)} that cannot be read are left out: {names}{' ...' * (len(faces.state.skipped) > 3)}"
+        )
+    say(_describe_labels(faces.label_names, faces.state.label_note))
+    say(f"Seen of each picture: {describe_crop(faces.crop)}{'' if settings.crop else ' (--crop sets it)'}.")
     return faces
 
 
@@ -484,8 +472,8 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
             continue
         if len(found.faces) < 2:
             raise TrainingError(f"split {name!r} of {settings.dataset} holds 1 face: two are the least to be held out")
-        if name != split and distributed.is_main():
-            print(f"{reason}: faces of {name!r} are held out.")
+        if name != split:
+            say(f"{reason}: faces of {name!r} are held out.")
         return found
     # Counted, not by `size_if_known`: damaged pictures would make a resumed run hold out other faces.
     with open_split(settings, settings.split, 10 * count) as faces:
@@ -493,9 +481,8 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
         held_out = min(count, max(2, available // 10))
         if available < held_out + 2:
             raise TrainingError(f"{settings.dataset} holds {available} faces: 4 are the least, 2 of them held out")
-        if distributed.is_main():
-            share = "" if held_out == count else f", a tenth of {available},"
-            print(f"{reason}: the first {held_out} faces{share} of {settings.split!r} are held out.")
+        share = "" if held_out == count else f", a tenth of {available},"
+        say(f"{reason}: the first {held_out} faces{share} of {settings.split!r} are held out.")
         return HeldOut(faces[:held_out], settings.split, faces.crop, held_out)
 
 
@@ -518,7 +505,7 @@ def open_split(settings: DataSettings, split: str, limit: int | None = None, ski
     faces = Faces(find_source(settings, split), limit and limit + skip, skip, distributed.is_first_here())
     try:
         if not faces.wait_for(1) and not skip:
-            damaged = [f"{name}: {reason}" for name, reason in faces.skipped[:1]]
+            damaged = [f"{name}: {reason}" for name, reason in faces.state.skipped[:1]]
             reason = f"holds no picture that can be read: {damaged[0]}" if damaged else "is empty"
             raise TrainingError(f"split {split!r} of {settings.dataset} {reason}")
     except BaseException:

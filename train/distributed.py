@@ -20,7 +20,7 @@ from torch import nn
 from models import speed
 from models.attribute_gan import BatchDeviation
 
-from .settings import TrainingError
+from .settings import TrainingError, printable
 
 # Options of glibc's mallopt: sizes from which memory is given back to the system, and asked of it each time.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -29,7 +29,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 def find_device(name: str) -> torch.device:
     """The device of this name, or for "auto" the best there is: CUDA, then MPS, then the CPU.
 
-    Of several GPUs, each process gets another.
+    With several GPUs, each process gets one of its own.
 
     Raises:
         TrainingError: this machine has no such device.
@@ -95,6 +95,12 @@ def size() -> int:
 def is_main() -> bool:
     """Whether this is the process that logs, draws, saves and pushes."""
     return rank() == 0
+
+
+def say(line: str) -> None:
+    """Print a line, once for all processes."""
+    if is_main():
+        print(printable(line), flush=True)
 
 
 def is_first_here() -> bool:

@@ -14,7 +14,6 @@ import statistics
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, cast
 
@@ -54,6 +53,10 @@ ATTRIBUTE_FILES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 
 # Places of these files on CelebA's own site: beside the pictures' folder, or in folders beside it.
 _PLACES = ("", "Eval", "Anno")
+
+
+class UnknownSplit(TrainingError):
+    """The data set has no split of that name."""
 
 
 class Picture(NamedTuple):
@@ -106,40 +109,51 @@ class File(NamedTuple):
         return PurePosixPath(self.name).suffix.lower()
 
 
-@dataclass
-class Folder:
-    """What a folder holds.
+class Folder(NamedTuple):
+    """Some splits of a folder.
 
     Attributes:
-        left_out: how many files of each kind are no pictures.
+        pictures: in an order that has nothing to do with their names.
+        label_names: names of the labels that each picture has.
+        note: why there are no labels, or which columns are none.
         fingerprint: changes when a picture is added, removed, rewritten or moved, or a list of splits or attributes is.
-        splits: pictures by split, in an order that has nothing to do with their names.
-        label_names: names of the labels by split, for splits whose pictures have labels.
-        notes: why there are no labels, or which columns are none, by split.
+        description: what the whole folder holds, in a few words.
     """
 
-    left_out: Counter[str]
+    pictures: list[Picture]
+    label_names: tuple[str, ...]
+    note: str
     fingerprint: str
-    splits: dict[str, list[Picture]] = field(default_factory=dict)
-    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
+    description: str
 
-    def describe(self) -> str:
-        counts = {split: len(pictures) for split, pictures in self.splits.items()}
-        parts = "" if counts.keys() <= {"train"} else f" ({', '.join(f'{s} {n:,}' for s, n in counts.items())})"
-        plural = "" if sum(counts.values()) == 1 else "s"
-        return f"{sum(counts.values()):,} picture{plural}{parts}{self.describe_left_out()}"
 
-    def describe_left_out(self) -> str:
-        common = self.left_out.most_common(8)
-        if rest := len(self.left_out) - len(common):
-            common.append((f"of {rest} other kinds", self.left_out.total() - sum(count for _, count in common)))
-        return "; left out: " + ", ".join(f"{count:,} {kind}" for kind, count in common) if common else ""
+def describe_left_out(left_out: Counter[str]) -> str:
+    common = left_out.most_common(8)
+    if rest := len(left_out) - len(common):
+        common.append((f"of {rest} other kinds", left_out.total() - sum(count for _, count in common)))
+    return "; left out: " + ", ".join(f"{count:,} {kind}" for kind, count in common) if common else ""
 
 
 def canonical(split: str) -> str:
     """One name for all names of a split: "valid" for "validation"."""
     return _SPLITS.get(split.lower(), split)
+
+
+def choose(split: str, available: list[str], dataset: str) -> list[str]:
+    """The splits that are meant, by their own names or by others of the same meaning: "train+valid" is both.
+
+    Raises:
+        UnknownSplit: one of them is not available.
+    """
+    if split == "all":
+        return available
+    chosen = []
+    for name in split.split("+"):
+        alike = [other for other in available if canonical(other) == canonical(name)]
+        if name not in available and len(alike) != 1:
+            raise UnknownSplit(f"{dataset} has no split {name!r}; it has {', '.join(available)}")
+        chosen.append(name if name in available else alike[0])
+    return list(dict.fromkeys(chosen))
 
 
 @functools.cache
@@ -191,8 +205,8 @@ def _file(name: str, path: Path) -> File:
     return File(name, (status.st_size, status.st_mtime_ns), path)
 
 
-def scan(folder: Path, files: list[File], left_out: Counter[str]) -> Folder:
-    """The pictures among the files of a folder, by split, with their labels.
+def scan(folder: Path, files: list[File], left_out: Counter[str], split: str) -> Folder | None:
+    """The pictures among the files of a folder that are of the wanted splits, with their labels; None without pictures.
 
     CelebA's own list of splits says what is train, valid and test, if it is among the files or beside a folder of
     CelebA's own naming. Otherwise folders of these names do, and all other pictures are train.
@@ -204,6 +218,7 @@ def scan(folder: Path, files: list[File], left_out: Counter[str]) -> Folder:
     their names, which is as good as random, and keeps its order when a picture is added or removed.
 
     Raises:
+        UnknownSplit: the folder has no such split.
         TrainingError: a list cannot be read, or holds no splits or attributes.
     """
     files = list(_with_those_in_zips(files, left_out))
@@ -218,17 +233,26 @@ def scan(folder: Path, files: list[File], left_out: Counter[str]) -> Folder:
         split_of = {file.name: _split_by_folders(file.name) for file in found}
     else:
         split_of = _split_by_list([file.name for file in found], partition, left_out)
-    result = Folder(left_out, fingerprint([*found, *filter(None, lists)]))
-    for split in SPLIT_NAMES:
-        if its := [Picture(file.name, file.content) for file in found if split_of.get(file.name) == split]:
-            result.splits[split] = its
+    splits: dict[str, list[Picture]] = {name: [] for name in SPLIT_NAMES}
+    for file in found:
+        if file.name in split_of:
+            splits[split_of[file.name]].append(Picture(file.name, file.content))
+    splits = {name: pictures for name, pictures in splits.items() if pictures}
+    if not splits:
+        return None
+    chosen = choose(split, list(splits), str(folder))
+    pictures = list(itertools.chain.from_iterable(splits[name] for name in chosen))
     if attributes is not None:
-        _label_by_attributes(result, attributes)
+        pictures, names, note = _label_by_attributes(pictures, attributes)
     elif partition is None:
-        _label_by_classes(result)
+        pictures, names, note = _label_by_classes(pictures, splits, chosen)
     else:
-        result.notes = dict.fromkeys(result.splits, f"there is no {ATTRIBUTE_FILES[0]} beside {partition.name}")
-    return result
+        names, note = (), f"there is no {ATTRIBUTE_FILES[0]} beside {partition.name}"
+    total = sum(map(len, splits.values()))
+    parts = ", ".join(f"{name} {len(its):,}" for name, its in splits.items())
+    description = f"{total:,} picture{'s' * (total != 1)}{f' ({parts})' * (list(splits) != ['train'])}"
+    stamp = fingerprint([*found, *filter(None, lists)])
+    return Folder(pictures, names, note, stamp, description + describe_left_out(left_out))
 
 
 def fingerprint(files: list[File]) -> str:
@@ -328,7 +352,8 @@ def _split_by_list(names: list[str], file: File, left_out: Counter[str]) -> dict
     return {name: partition[stem] for stem, name in chosen.items()}
 
 
-def _label_by_attributes(found: Folder, file: File) -> None:
+def _label_by_attributes(pictures: list[Picture], file: File) -> tuple[list[Picture], tuple[str, ...], str]:
+    """The pictures with the labels of a list of attributes, their names, and which columns are none."""
     remedy = "restore it, or move it away"
     header, *rows = [row for row in _read_rows(file) if len(row) > 1 or not row[0].isdecimal()] or [[]]
     width = statistics.mode(map(len, rows)) if rows else 0
@@ -346,36 +371,46 @@ def _label_by_attributes(found: Folder, file: File) -> None:
         raise TrainingError(f"{file.name} has no labels: {labels.note}: {remedy}")
     read, problems = labels.read(values, len(rows))
     place_of = {_stem(row[0]): place for place, row in enumerate(rows)}
-    listed = PurePosixPath(file.name).name
-    for split, pictures in found.splits.items():
-        found.label_names[split], found.notes[split] = labels.names, labels.note
-        for number, picture in enumerate(pictures):
-            place = place_of.get(_stem(picture.name))
-            problem = f"{listed} has no line of it, or a damaged one." if place is None else problems.get(place)
-            its = NO_LABELS if problem else read[cast(int, place)]
-            pictures[number] = picture._replace(labels=its, problem=problem)
+    missing = f"{PurePosixPath(file.name).name} has no line of it, or a damaged one."
+
+    def labelled(picture: Picture) -> Picture:
+        place = place_of.get(_stem(picture.name))
+        if place is None or place in problems:
+            return picture._replace(problem=missing if place is None else problems[place])
+        return picture._replace(labels=read[place])
+
+    return list(map(labelled, pictures)), labels.names, labels.note
 
 
-def _label_by_classes(found: Folder) -> None:
+def _label_by_classes(
+    pictures: list[Picture], splits: dict[str, list[Picture]], chosen: list[str]
+) -> tuple[list[Picture], tuple[str, ...], str]:
+    """The pictures of the chosen splits with the labels of their folders, their names, or why these are no classes."""
     names: list[str] = []
-    for split, pictures in found.splits.items():
-        classes = [_class_folder(picture.name) for picture in pictures]
-        if reason := _no_classes(split, pictures, classes, names):
-            found.notes[split] = reason
-            continue
-        names = names or sorted({name for name in classes if name is not None})
-        found.label_names[split] = tuple(map(printable, names))
-        labels = dict(zip(names, np.eye(len(names), dtype=np.int8) * 2 - 1))
-        found.splits[split] = [
-            picture._replace(labels=labels[name]) for picture, name in zip(pictures, classes) if name is not None
-        ]
+    reasons: dict[str, str] = {}
+    for split, its in splits.items():
+        classes = {picture.name: _class_folder(picture.name) for picture in its}
+        if reason := _no_classes(split, classes, names):
+            reasons[split] = f"{split}: {reason}" if len(chosen) > 1 else reason
+        else:
+            names = names or sorted({name for name in classes.values() if name is not None})
+    if notes := [reasons[split] for split in chosen if split in reasons]:
+        return pictures, (), "; ".join(notes)
+    labels = dict(zip(names, np.eye(len(names), dtype=np.int8) * 2 - 1))
+    labelled = [picture._replace(labels=labels[str(_class_folder(picture.name))]) for picture in pictures]
+    return labelled, tuple(map(printable, names)), ""
 
 
-def _no_classes(split: str, pictures: list[Picture], classes: list[str | None], known: list[str]) -> str | None:
-    """Why the folders of a split are no classes, None if they are; `known` are the classes of a split before it."""
-    here = {name for name in classes if name is not None}
-    outside = [picture.name for picture, name in zip(pictures, classes) if name is None]
-    if len(outside) == len(pictures):
+def _no_classes(split: str, classes: dict[str, str | None], known: list[str]) -> str | None:
+    """Why the folders of a split are no classes, None if they are.
+
+    Args:
+        classes: the class folder of each picture.
+        known: the classes of a split before it.
+    """
+    here = {name for name in classes.values() if name is not None}
+    outside = [picture for picture, name in classes.items() if name is None]
+    if not here:
         folders = sorted({PurePosixPath(name).parts[0] for name in outside if "/" in name})
         move = (
             f": if {' and '.join(folders[:2])} are classes, move them into a folder {split}" if len(folders) > 1 else ""

@@ -37,9 +37,10 @@ class GANSettings(Settings):
 
 def main(arguments: list[str] | None = None) -> None:
     settings = command_line(GANSettings, "train.gan", __doc__, arguments)
-    from .generators import GANTrainer, train_generator
+    from .generators import GANTrainer
+    from .loop import train
 
-    train_generator("gan", settings, lambda faces: GANTrainer(settings))
+    train("gan", settings, GANTrainer)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The trainers of both GANs."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,10 @@ from models import AttributeDiscriminator, AttributeGenerator, Discriminator, Fa
 from models.latents import sample_bits, sample_normal
 
 from . import distributed
-from .adversary import Attributes, Averages, judge, slow_start
-from .data import Faces, open_faces
-from .loop import Trainer, placed, seeded, start, train
-from .losses import discriminator_loss, generator_loss
-from .pictures import Grid
-from .push import pushed_after
-from .run import Run
+from .data import Faces
+from .loop import Averages, Trainer, placed, seeded, start
+from .losses import Attributes, discriminator_loss, generator_loss, judge, slow_start
+from .record import Grid
 from .settings import AVERAGES, TrainingError
 
 # The random stream of (seed, step) that chooses the attributes that are told. Others draw latents and mirror faces.
@@ -31,11 +27,10 @@ _SHARE_RATE = 0.001
 class GANTrainer(Trainer):
     """Generator against discriminator: each step updates both once."""
 
-    settings: Any  # GANSettings, or a class derived from it.
     adam_betas = 0.5, 0.999  # The report's.
 
-    def __init__(self, settings: Any):
-        self.settings = settings
+    def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None):
+        self.settings, self.faces = settings, faces
         with seeded(settings.seed):
             generator, discriminator = self.build()
         self.generator: Any = placed(start(generator, settings), settings)
@@ -110,19 +105,19 @@ class GANTrainer(Trainer):
 class AttributeGANTrainer(GANTrainer):
     """Generator against discriminator, both updated from one pass of the faces through the discriminator.
 
-    Args:
-        faces: the training faces. Each of their labels becomes a bit of the latent.
+    Each label of the training faces becomes a bit of the latent.
     """
 
+    needs_labels = True
     adam_betas = 0.5, 0.99
 
-    def __init__(self, settings: Any, faces: Faces):
-        self.faces, self.labels = faces, faces.label_names
+    def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None):
+        self.labels = faces.label_names
         if len(self.labels) > settings.discrete_size:
             raise TrainingError(
                 f"--discrete-size is {settings.discrete_size}: {settings.dataset} has {len(self.labels)} labels, a bit each"
             )
-        super().__init__(settings)
+        super().__init__(settings, faces)
         self.shares = Shares(len(self.labels)).to(settings.torch_device)
         self.prior_is_fitted = False
 
@@ -228,19 +223,3 @@ def fit_attributes(model: AttributeGenerator, rows: torch.Tensor) -> None:
             bias = regression.intercept_[0]
             model.attribute_weight[i, :i] = torch.from_numpy(regression.coef_[0])
         model.attribute_bias[i] = float(bias)
-
-
-def train_generator(kind: str, settings: Any, build: Callable[[Faces], GANTrainer]) -> None:
-    """Run a training command.
-
-    Args:
-        kind: the command's name, "gan" or "attribute_gan".
-        build: makes the trainer from the training faces.
-    """
-    with (
-        distributed.joined(settings.torch_device, settings.batch_size),
-        pushed_after(settings),
-        open_faces(settings, labels_for="train.attribute_gan" if kind == "attribute_gan" else None) as faces,
-        Run(kind, settings) as run,
-    ):
-        train(build(faces), faces, run)

@@ -8,12 +8,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from models import load
@@ -21,11 +23,13 @@ from models.base import FaceModel
 from models.images import normalise
 from models.loading import one_line
 
-from . import distributed, pictures
-from .data import Batch, Faces
-from .distributed import keep_freed_memory
+from . import distributed
+from .card import check_card
+from .data import Batch, Faces, open_faces, open_held_out
+from .push import pushed_after
+from .record import Grid, save_grid, save_loss_curve
 from .run import Position, Run
-from .settings import Interrupted, Settings, TrainingError
+from .settings import AVERAGES, Interrupted, Settings, TrainingError
 
 # Losses stay on the device and are read together, because reading one makes the CPU wait for the GPU. Where steps are
 # slow or few, losses are read every second.
@@ -41,13 +45,24 @@ _FLIP_STREAM = 1
 class Trainer(ABC):
     """What is trained, and what one step of training does.
 
-    Attributes:
+    Args:
         settings: of the run.
+        faces: the training faces.
+        held_out: (n, 3, 64, 64) uint8 faces that training does not see; None where the class needs none.
+
+    Attributes:
+        needs_labels: whether it can do nothing without labels.
+        needs_held_out: whether it measures faces that training does not see.
         labels: names of the data set's labels that the model is made for.
     """
 
-    settings: Settings
+    needs_labels: ClassVar[bool] = False
+    needs_held_out: ClassVar[bool] = False
+    settings: Any  # The command's own class.
     labels: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None): ...
 
     @abstractmethod
     def parts(self) -> dict[str, Any]:
@@ -76,12 +91,61 @@ class Trainer(ABC):
         """
 
     @abstractmethod
-    def end_epoch(self) -> tuple[dict[str, float], dict[str, pictures.Grid]]:
+    def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         """The measurements after an epoch, and its pictures by the name of their series; one of these is "samples"."""
 
     @abstractmethod
     def model(self) -> FaceModel:
-        """The model that the run keeps, in eval mode."""
+        """The model that the run keeps, in eval mode from the end of the first epoch on."""
+
+
+class Averages(nn.Module):
+    """Averages of a network's weights over its training so far, one for each width in `AVERAGES`.
+
+    An average weighs the weights after step s by a power of s (Karras et al. 2024, arXiv:2312.02696). So it remembers the
+    same share of a training, however long that is.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.each = nn.ModuleList(
+            AveragedModel(network, multi_avg_fn=_power_average(width), use_buffers=True) for width in AVERAGES
+        ).requires_grad_(False)
+        for averaged in self.each:  # On the CPU, since it is read at every step and that would wait for a GPU.
+            averaged.n_averaged = averaged.n_averaged.cpu()
+        self.eval()
+
+    def begin(self, network: nn.Module) -> None:
+        """Begin anew from the network's weights as they are."""
+        for averaged in self.each:
+            averaged.module.load_state_dict(network.state_dict())
+            averaged.n_averaged.zero_()
+
+    def update(self, network: nn.Module) -> None:
+        """Add the network's weights after another step."""
+        for averaged in self.each:
+            averaged.update_parameters(network)
+
+    def model(self, width: float) -> Any:
+        """The network with the averaged weights of one of the widths in `AVERAGES`, in eval mode."""
+        return self.each[AVERAGES.index(width)].module
+
+
+def _power_average(width: float) -> Any:
+    # Steps s up to t, weighed by s ** p, have the standard deviation t * sqrt((p + 1) / ((p + 2)^2 (p + 3))). It is
+    # t * width where p is the largest root of this cubic.
+    power = np.roots([1, 7, 16 - width**-2, 12 - width**-2]).real.max()
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], weights: list[torch.Tensor], updates: torch.Tensor) -> None:
+        kept = (1 - 1 / (int(updates) + 1)) ** (power + 1)
+        for average, weight in zip(averages, weights):
+            if average.is_floating_point():
+                average.lerp_(weight, 1 - kept)
+            else:  # Batch normalisation's count of batches.
+                average.copy_(weight)
+
+    return update
 
 
 @contextmanager
@@ -128,17 +192,38 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
     return model
 
 
-def train(trainer: Trainer, faces: Faces, run: Run) -> None:
-    """Train from wherever the run stands to its last epoch, and write the training's history beside the model.
+def train(kind: str, settings: Any, trainer: type[Trainer]) -> None:
+    """Run a training command: train from wherever the run stands to its last epoch, and push the model if asked to.
 
     A run that is done is not trained further. Its history is written anew, and so is its model if that is gone or damaged.
 
+    Args:
+        kind: the command's name, such as "gan".
+
     Raises:
         Interrupted: a signal stopped the run; its state is saved.
-        TrainingError: there are too few faces for one batch, or other faces than the run began with; a loss is not
-            finite; the folder cannot be written; or memory is too small.
+        TrainingError: the faces cannot be read, there are too few for one batch, or they are not those that the run began
+            with; a loss is not finite; the folder cannot be written; or memory is too small.
     """
-    keep_freed_memory()
+    distributed.keep_freed_memory()
+    with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
+        held_out = None
+        if trainer.needs_held_out:
+            held_out = open_held_out(settings, settings.held_out_split, settings.held_out)
+            # The record and the card tell which faces were held out.
+            settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
+        labels_for = f"train.{kind}" if trainer.needs_labels else None
+        with open_faces(settings, held_out.skip if held_out else 0, labels_for) as faces, Run(kind, settings) as run:
+            if held_out and faces.crop != held_out.crop:
+                raise TrainingError(
+                    f"the splits {settings.split!r} and {held_out.split!r} hold pictures of different sizes, and would "
+                    "be cropped differently: give --crop"
+                )
+            _finish(trainer(settings, faces, held_out.faces if held_out else None), faces, run)
+
+
+def _finish(trainer: Trainer, faces: Faces, run: Run) -> None:
+    """Train to the last epoch, and write the training's history beside the model."""
     try:
         position, signal_number = _train(trainer, faces, run)
         run.document()
@@ -154,15 +239,15 @@ def train(trainer: Trainer, faces: Faces, run: Run) -> None:
         ) from error
     if signal_number:
         raise Interrupted(f"stopped at step {position.step}, which is saved; go on with --resume", 128 + signal_number)
-    if distributed.is_main():
-        epochs = "1 epoch is" if position.epoch == 2 else f"{position.epoch - 1} epochs are"
-        print(f"{epochs} done; the model is in {run.folder / 'model'}.")
+    epochs = "1 epoch is" if position.epoch == 2 else f"{position.epoch - 1} epochs are"
+    distributed.say(f"{epochs} done; the model is in {run.folder / 'model'}.")
 
 
 def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
     """Where the run stands at the end, and the number of the signal that stopped it, 0 if none did."""
     if distributed.is_main():
         run.begin(faces, trainer.labels)
+        check_card(run.record.description, trainer.model())
     run.settings = settings = distributed.from_main(run.settings)
     position = _restore(trainer, run)
     if distributed.is_main():
@@ -218,7 +303,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
             if distributed.is_main():
                 measured = _draw(trainer, run, position.epoch)
                 run.record.append([{**position.label(), "seconds": round(position.seconds, 3), **measured}])
-                pictures.save_loss_curve(run.record.metrics(), run.folder / "loss.png")
+                save_loss_curve(run.record.metrics(), run.folder / "loss.png")
                 run.export(trainer.model(), position.epoch, faces.crop)
             position.epoch, position.batch = position.epoch + 1, 0
             save()
@@ -256,7 +341,7 @@ def _draw(trainer: Trainer, run: Run, epoch: int) -> dict[str, float]:
     for series, grid in grids.items():
         path = run.record.picture_path(series, epoch)
         path.parent.mkdir(exist_ok=True)
-        pictures.save_grid(grid.faces, path, grid.columns)
+        save_grid(grid.faces, path, grid.columns)
     return measured
 
 

@@ -1,15 +1,20 @@
-"""Losses, each a scalar, and measurements of latents and reconstructions.
+"""Losses, each a scalar; a discriminator's gradients, with warps of the faces it sees; and measurements.
 
 Everything is computed in float32, even where the networks run in bfloat16.
 """
 
 import warnings
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models import AttributeDiscriminator
+
+from . import distributed
 from .settings import TrainingError
 
 # Scales of the inverse multiquadratic kernels, from the code of the Wasserstein autoencoder (Tolstikhin et al. 2018,
@@ -18,9 +23,23 @@ MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 NORMAL_KURTOSIS = 3.0
 
+# The gradient penalty costs as much as a step, so it is computed every 16 steps only, and weighs 16 times as much (lazy
+# regularisation: Karras et al. 2020, arXiv:1912.04958).
+PENALTY_EVERY = 16
+
+# A new discriminator learns alone for this many steps before a trained network learns from it; over as many steps again
+# the network's learning rate rises to its full value. From a discriminator that knows little, a good generator unlearns.
+HEAD_START = 1000
+
+# The random stream of (seed, step) that warps faces. Other streams draw latents, mirror faces and choose attributes.
+_WARP_STREAM = 5
+
+# Standard deviations of the angle in radians, of the shift as a share of the picture, and of the logarithm of the size.
+_TURN, _SHIFT, _STRETCH = 0.15, 0.06, 0.12
+
 
 def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of calling real faces real, plus that of calling generated faces generated."""
+    """Binary cross-entropy of calling real faces real, plus that of calling generated ones generated."""
     # -log sigmoid(l) = softplus(-l), and -log(1 - sigmoid(l)) = softplus(l).
     return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
 
@@ -44,6 +63,119 @@ def gradient_penalty(discriminate: Callable[[torch.Tensor], torch.Tensor], image
     images = images.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminate(images).sum(), images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
+
+
+class Attributes(NamedTuple):
+    """The attributes of a batch of pairs, each of a real and a generated face.
+
+    Attributes:
+        labels: (n, k), -1 or +1, the attributes of the real faces.
+        wanted: (n, k), -1 or +1, the attributes that the generated faces were asked for.
+        told: (n, k) bool, which attributes the discriminator is told. The two faces of a pair agree in these, so that
+            nothing but their looks tells them apart.
+        importance: (n, k), how much each wanted attribute counts in the generator's loss.
+        weight: the weight of both attribute losses: of the discriminator, to recognise attributes, and of the generator,
+            to show those that are told.
+    """
+
+    labels: torch.Tensor
+    wanted: torch.Tensor
+    told: torch.Tensor
+    importance: torch.Tensor
+    weight: float
+
+
+def judge(
+    discriminator: AttributeDiscriminator,
+    settings: Any,
+    step: int,
+    images: torch.Tensor,
+    made: torch.Tensor,
+    attributes: Attributes | None = None,
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Compute the discriminator's gradients and, in the same pass, the gradient at the generated faces.
+
+    The loss compares each real face with a generated one (Jolicoeur-Martineau 2019, arXiv:1807.00734). With gradient
+    penalties at both, training converges and keeps variety (Huang et al. 2024, arXiv:2501.05441).
+
+    Args:
+        settings: of the run: `seed`, `autocast`, `penalty` and `warped`.
+        images, made: real and generated faces (n, 3, 64, 64) in [-1, 1]; with several processes, the share of this one.
+        attributes: None where the data set has no labels.
+
+    Returns:
+        The losses by name, the generated faces as the discriminator saw them, and the gradient of the generator's loss at
+        those.
+    """
+    seen = made
+    if settings.warped:
+        count = len(images) * distributed.size()
+        warps = distributed.mine(draw_warps(count, settings.warped, (settings.seed, step))).to(images.device)
+        images, seen = warp(images, warps), warp(made, warps)
+    # A leaf: the generator has a loss of its own, and its gradient is taken at these pictures.
+    shown = seen.detach().float().requires_grad_(True)
+    known = attributes and attributes.labels * attributes.told
+    with settings.autocast:
+        real_logits, real_attributes = discriminator(images, known)
+        made_logits, made_attributes = discriminator(shown, known)
+    losses = {
+        "generator_loss": relativistic_loss(made_logits, real_logits),
+        "discriminator_loss": relativistic_loss(real_logits, made_logits),
+    }
+    generator_loss, discriminator_loss = losses.values()
+    if attributes:
+        labels, wanted, told, importance, weight = attributes
+        asked = F.binary_cross_entropy_with_logits(made_attributes, (wanted + 1) / 2, reduction="none")
+        # With several processes, the mean of their losses must be the loss of the whole batch.
+        entries = distributed.total(told.sum().float()).clamp(min=1) / distributed.size()
+        losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, (labels + 1) / 2)
+        losses["shown_attribute_loss"] = (asked * importance * told).sum() / entries
+        discriminator_loss = discriminator_loss + weight * losses["attribute_loss"]
+        generator_loss = generator_loss + weight * losses["shown_attribute_loss"]
+
+    (gradient,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
+    discriminator.zero_grad(set_to_none=True)
+    discriminator_loss.backward()
+    if settings.penalty and step % PENALTY_EVERY == 0:
+        weight = settings.penalty / 2 * PENALTY_EVERY
+        for pictures in (images, shown):
+            with settings.autocast:
+                penalty = gradient_penalty(lambda x: discriminator(x, known)[0], pictures)
+            (weight * penalty).backward()
+    distributed.average_gradients(discriminator)
+    return {name: value.detach() for name, value in losses.items()}, seen, gradient.to(seen.dtype)
+
+
+def slow_start(step: int) -> float:
+    """The share of its learning rate at which a trained network learns from a new discriminator, 0 to 1, by the number of
+    steps that the discriminator has learned."""
+    return min(1.0, max(0.0, (step - HEAD_START + 1) / HEAD_START))
+
+
+def draw_warps(count: int, share: float, seed: tuple[int, int]) -> torch.Tensor:
+    """Affine maps (count, 2, 3) from the pixels of a warped picture to the places they are taken from, on the CPU.
+
+    Args:
+        share: how many of the pictures are warped. Up to some 0.8, a generator does not learn to make warped pictures,
+            because it sees enough real ones as they are (Karras et al. 2020, arXiv:2006.06676).
+        seed: the run's seed, and the step.
+    """
+    random = np.random.default_rng([*seed, _WARP_STREAM])
+    angle, right, down, size = random.standard_normal((4, count)) * [[_TURN], [_SHIFT * 2], [_SHIFT * 2], [_STRETCH]]
+    scale = np.exp(size)
+    warps = np.array([
+        [scale * np.cos(angle), -scale * np.sin(angle), right],
+        [scale * np.sin(angle), scale * np.cos(angle), down],
+    ])  # fmt: skip
+    chosen = random.random(count) < share
+    warps = np.where(chosen, warps, np.eye(2, 3)[:, :, None])
+    return torch.from_numpy(warps.transpose(2, 0, 1).astype(np.float32))
+
+
+def warp(images: torch.Tensor, warps: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, 64, 64) warped by maps (n, 2, 3); what lies beyond an edge is mirrored."""
+    grid = F.affine_grid(warps, list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
 
 
 def pixel_loss(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -77,7 +209,7 @@ def mmd(z: torch.Tensor, prior: torch.Tensor, variance: float) -> torch.Tensor:
 
 
 def moments(z: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
-    """Squared distances of the first four moments of latents (n, latent_size) from those of N(mean, variance).
+    """Squared distances of the first four moments of latents (n, latent_size) from the moments of N(mean, variance).
 
     The latents are standardised by the prior first, so that the moments of the prior are 0, 1, 0 and 3. Each squared
     distance is divided by the variance of that sample moment under the prior (1, 2, 15, 96), so that all four weigh the

@@ -80,9 +80,10 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
 
 def main(arguments: list[str] | None = None) -> None:
     settings = command_line(PerceptualAutoencoderSettings, "train.perceptual_autoencoder", __doc__, arguments)
-    from .autoencoders import PerceptualAutoencoderTrainer, train_autoencoder
+    from .autoencoders import PerceptualAutoencoderTrainer
+    from .loop import train
 
-    train_autoencoder("perceptual_autoencoder", settings, PerceptualAutoencoderTrainer)
+    train("perceptual_autoencoder", settings, PerceptualAutoencoderTrainer)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import tyro
 
 from models.index import MODEL_FILES
 
-from .record import Record
 from .settings import Settings, TrainingError, command_line, run_command
 
 
@@ -81,10 +80,11 @@ def push(folder: Path, repository: str, private: bool = False, branch: str | Non
     from models.hub import one_line
 
     from .card import document
+    from .record import Record
 
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise TrainingError(f"{folder} is no folder: give that of a run or of a model")
+        raise TrainingError(f"{folder} is no folder: give the folder of a run or of a model")
     is_model = (folder / "config.json").is_file()
     if not (is_model or (folder / "model").is_dir()):
         raise TrainingError(f"{folder} holds no model yet: a run has one after its first epoch")

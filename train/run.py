@@ -34,7 +34,7 @@ from models.history import load_history
 from models.loading import one_line
 
 from . import distributed
-from .card import check_kind, document, write_card
+from .card import document, write_card
 from .data import Faces
 from .record import Record, write_whole
 from .settings import Settings, TrainingError
@@ -78,7 +78,7 @@ class Run:
 
     Args:
         kind: the command's name, such as "gan".
-        settings: of the command. With `resume` they must be those of the run in the folder.
+        settings: the command's. With `resume` they must equal the settings of the run in the folder.
 
     Attributes:
         settings: as the run goes on with them, the number of passes chosen.
@@ -89,7 +89,6 @@ class Run:
     """
 
     def __init__(self, kind: str, settings: Settings):
-        check_kind(kind)
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
         self.record, self.epochs_before = Record(self.folder), settings.epochs
         self._before: dict[str, Any] = {}
@@ -140,7 +139,7 @@ class Run:
         """Write run.json. In a resumed run it is written anew, with the settings that may differ as they are now.
 
         Args:
-            labels: those of the data set that the model is made for.
+            labels: names of the data set's labels that the model is made for.
 
         Raises:
             TrainingError: the run began with other labels, or with other faces from another data set.
@@ -240,10 +239,9 @@ class Run:
         try:
             return self.record.description
         except TrainingError:
-            description = self._read_checkpoint().get("description") if self.has_checkpoint else None
-            if description is None:  # Early checkpoints held no copy.
+            if not self.has_checkpoint:
                 raise
-            return description
+            return self._read_checkpoint()["description"]
 
     def _read_checkpoint(self) -> dict[str, Any]:
         try:
@@ -253,7 +251,7 @@ class Run:
                     raise ValueError(f"the checksum of {damaged} is wrong")
             checkpoint = torch.load(self._checkpoint_path, map_location="cpu", weights_only=True)
             position = asdict(Position(**checkpoint["position"]))
-            if min(position.values()) < 0 or not isinstance(checkpoint["state"], dict):
+            if min(position.values()) < 0 or not {"state", "description"} <= checkpoint.keys():
                 raise ValueError("it describes no state of a run")
             return checkpoint
         except OSError:

@@ -46,7 +46,7 @@ class Interrupted(Exception):
 
 
 def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
-    """Settings from a command's arguments. None means no arguments, as in a notebook: those of its process are not ours."""
+    """Settings from a command's arguments. None means no arguments: in a notebook, sys.argv belongs to its kernel."""
     return tyro.cli(kind, args=arguments or (), prog=f"python -m {module}", description=description)
 
 
@@ -63,7 +63,7 @@ class Range(NamedTuple):
     most: float
 
     def takes(self, value: float) -> bool:
-        return self.least <= value <= self.most  # Which NaN is not.
+        return self.least <= value <= self.most  # False for NaN.
 
     def __str__(self) -> str:
         return f"between {self.least:,} and {self.most:,}"
@@ -72,7 +72,7 @@ class Range(NamedTuple):
 class Checked:
     """A dataclass of settings that is checked against the ranges in the types of its fields.
 
-    Of a tuple each number is checked. None is always right.
+    In a tuple, each number is checked. None is always right.
 
     Raises:
         TrainingError: a setting is outside its range.
@@ -201,22 +201,11 @@ class Settings(DataSettings):
     resume: bool = False
     """Go on from the checkpoint in the output folder, as if never stopped."""
 
-    # A run may be resumed with other values of these: they do not change what it computes.
-    FREE = (
-        "output",
-        "average",
-        "epochs",
-        "keep_epochs",
-        "cache_dir",
-        "data_note",
-        "device",
-        "license",
-        "push_to_hub",
-        "resume",
-    )
-
     # A card's command leaves these out: they concern this machine, the Hub or the card itself.
     UNTOLD = ("output", "cache_dir", "data_note", "keep_epochs", "license", "push_to_hub", "resume")
+
+    # A run may be resumed with other values of these: they do not change what it computes.
+    FREE = (*UNTOLD, "average", "device", "epochs")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,10 +34,10 @@ from huggingface_hub.errors import (
 
 from models.images import IMAGE_SIZE
 
-from . import distributed
-from .folder import Folder, Picture, canonical, extensions, files_below, fingerprint, scan
-from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
-from .settings import DataSettings, TrainingError, printable
+from .distributed import say
+from .folder import Folder, Picture, choose, describe_left_out, extensions, files_below, fingerprint, scan
+from .labels import MOST_CLASSES, Labels, column_of, plain
+from .settings import DataSettings, TrainingError
 
 # Seconds that the Hub, or a server of pictures, has to answer. Without a limit the client gives up after minutes.
 HUB_TIMEOUT = 10
@@ -55,10 +55,6 @@ MOST_NAME = 500
 
 # Bytes of a picture that is fetched from an address, some 50 megapixels, and pictures fetched at the same time.
 MOST_FETCHED, FETCHED_AT_ONCE = 100 * 2**20, 16
-
-
-class UnknownSplit(TrainingError):
-    """The data set has no split of that name."""
 
 
 class Source(ABC):
@@ -111,19 +107,10 @@ class Source(ABC):
 class FolderSource(Source):
     """Picture files."""
 
-    def __init__(self, settings: DataSettings, split: str, folder: Folder):
-        super().__init__(settings, split, folder.fingerprint)
-        self.description = folder.describe()
-        names = _choose(split, list(folder.splits), self.dataset)
-        self._pictures = list(itertools.chain.from_iterable(folder.splits[name] for name in names))
-        self.size = len(self._pictures)
-        notes = [f"{name}: {note}" if len(names) > 1 else note for name in names if (note := folder.notes.get(name))]
-        self.label_note = "; ".join(dict.fromkeys(notes))
-        labelled = {folder.label_names.get(name, ()) for name in names}
-        if len(labelled) == 1:
-            (self.label_names,) = labelled
-        else:  # Where some have none, all have none.
-            self._pictures = [picture._replace(labels=NO_LABELS) for picture in self._pictures]
+    def __init__(self, settings: DataSettings, split: str, found: Folder):
+        super().__init__(settings, split, found.fingerprint)
+        self._pictures, self.size = found.pictures, len(found.pictures)
+        self.label_names, self.label_note, self.description = found.label_names, found.note, found.description
 
     def pictures(self, start: int = 0) -> Iterator[Picture]:
         return iter(self._pictures[start:])
@@ -193,9 +180,9 @@ class TableSource(Source):
         if not found:
             raise TrainingError(f"--dataset {self.dataset}: no column holds images; it has {', '.join(features)}")
         column = "image" if "image" in found else found[0]
-        if column != "image" and distributed.is_main():
+        if column != "image":
             others = f"; {', '.join(found[1:])} may hold images too" if len(found) > 1 else ""
-            print(printable(f"The images are taken from column {column!r} of {self.dataset}{others}."))
+            say(f"The images are taken from column {column!r} of {self.dataset}{others}.")
         return column
 
     def _find_labels(self, labels: Labels, candidates: list["_Candidate"], head: pa.Table) -> None:
@@ -205,8 +192,8 @@ class TableSource(Source):
         counts = {candidate: Counter(candidate.values(head)) for candidate in candidates}
         known = {one: column_of(one.name, count, is_whole, one.classes) for one, count in counts.items()}
         if unclear := [candidate for candidate, column in known.items() if column is None]:
-            if self.folder is None and distributed.is_main():
-                print(f"Columns of {self.dataset} that may name classes are read first, of all rows.", flush=True)
+            if self.folder is None:
+                say(f"Columns of {self.dataset} that may name classes are read first, of all rows.")
             counts = {candidate: Counter() for candidate in unclear}
             for table in _tables(self._rows(sorted({candidate.column for candidate in unclear}))):
                 for candidate, count in counts.items():
@@ -246,7 +233,7 @@ class TableSource(Source):
             splits = self._stream(columns)
             infos = next(iter(splits.values())).info.splits or {}
             sizes = {name: infos[name].num_examples if name in infos else None for name in splits}
-        names = _choose(self.split, list(splits), self.dataset)
+        names = choose(self.split, list(splits), self.dataset)
         counts = [size for name in names if (size := sizes[name])]
         self.size = sum(counts) if len(counts) == len(names) else None
         return [_with_features(splits[name]) for name in names]
@@ -266,8 +253,7 @@ class TableSource(Source):
             if "Config name is missing" in str(error):
                 names = datasets.get_dataset_config_names(where, revision=revision)
                 self._configuration = names[0]
-                if distributed.is_main():
-                    print(printable(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken."))
+                say(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken.")
             elif chosen:  # A reader that does not choose columns.
                 self._reads_all_columns = True
             else:
@@ -301,37 +287,23 @@ def find_source(settings: DataSettings, split: str) -> Source:
             raise TrainingError(
                 f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached"
             ) from error
-        print(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
-    return TableSource(settings, split, cast(str, commit))  # Of a single data set the Hub tells it.
+        say(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
+    return TableSource(settings, split, cast(str, commit))  # The Hub tells it when asked for one data set.
 
 
 def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
     left_out: Counter[str] = Counter()
     files = list(files_below(folder, left_out))
     tables = [file for file in files if file.extension in TABLE_EXTENSIONS]
-    if not _was_saved_to_disk(folder) and not any(_is_table_of_images(folder / file.name) for file in tables):
-        found = scan(folder, files, left_out)
-        if found.splits:
-            return FolderSource(settings, split, found)
-    if tables:  # Of images, of texts that name them, or damaged: then the error names them.
+    are_tables = _was_saved_to_disk(folder) or any(_is_table_of_images(folder / file.name) for file in tables)
+    if not are_tables and (found := scan(folder, files, left_out, split)):
+        return FolderSource(settings, split, found)
+    if tables:  # They hold images, or texts that name images, or they are damaged and the error names them.
         return TableSource(settings, split, fingerprint(files))
     raise TrainingError(
         f"--dataset {settings.dataset} holds no pictures (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, in zip files too) "
-        f"and no parquet or arrow files{found.describe_left_out()}"
+        f"and no parquet or arrow files{describe_left_out(left_out)}"
     )
-
-
-def _choose(split: str, available: list[str], dataset: str) -> list[str]:
-    """The splits that are meant, by their own names or by others of the same meaning."""
-    if split == "all":
-        return available
-    chosen = []
-    for name in split.split("+"):
-        alike = [other for other in available if canonical(other) == canonical(name)]
-        if name not in available and len(alike) != 1:
-            raise UnknownSplit(f"{dataset} has no split {name!r}; it has {', '.join(available)}")
-        chosen.append(name if name in available else alike[0])
-    return list(dict.fromkeys(chosen))
 
 
 def _was_saved_to_disk(folder: Path) -> bool:
@@ -348,7 +320,7 @@ def _is_table_of_images(path: Path) -> bool:
     try:
         features = datasets.Features.from_arrow_schema(pq.read_schema(path))
     except (OSError, ValueError, pa.ArrowException):
-        return False  # Whoever reads it says what is wrong with it.
+        return False  # The reader of the table says later what is wrong with it.
     return any(map(_holds_bytes, features.values()))
 
 
@@ -392,7 +364,7 @@ class _Candidate(NamedTuple):
     @classmethod
     def of(cls, column: str, field: str | None, feature: Any) -> Self | None:
         """The candidate, or None where the type can be no label's."""
-        feature = getattr(feature, "feature", feature)  # Of a list.
+        feature = getattr(feature, "feature", feature)  # The type of a list's members.
         if isinstance(feature, datasets.ClassLabel):
             return cls(column, field, tuple(feature.names or ()))
         plain_types = ("bool", "int", "uint", "float", "string", "large_string")
@@ -461,5 +433,5 @@ def _last_cached_revision(settings: DataSettings, split: str) -> str | None:
             if {**identity, "revision": ""} == wanted and settings.revision in (None, identity["revision"]):
                 return identity["revision"]
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # Of another version, or damaged.
+            continue  # It is from another version, or damaged.
     return None
