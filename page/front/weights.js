@@ -143,8 +143,22 @@ export function float32({ type, bytes }) {
   const { buffer } = bytes.slice(); // Aligned, which a part of a file is not.
   if (type === "F32") return new Float32Array(buffer);
   if (type === "F64") return new Float32Array(new Float64Array(buffer));
-  if (type === "F16") return new Float32Array(new Float16Array(buffer));
-  return new Float32Array(Uint32Array.from(new Uint16Array(buffer), (word) => word << 16).buffer);
+  const words = new Uint16Array(buffer);
+  if (type === "BF16") return new Float32Array(Uint32Array.from(words, (word) => word << 16).buffer);
+  halves ??= Float32Array.from({ length: 65536 }, (_, word) => half(word));
+  const numbers = new Float32Array(words.length);
+  for (let i = 0; i < words.length; i++) numbers[i] = halves[words[i]];
+  return numbers;
+}
+
+// Browsers before 2025 have no Float16Array.
+let halves = null;
+
+function half(word) {
+  const exponent = (word >> 10) & 31;
+  const fraction = word & 1023;
+  const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
+  return (word >> 15 ? -1 : 1) * (exponent < 31 ? size : fraction ? NaN : Infinity);
 }
 
 // There is no Cache Storage without a secure context, nor where the visitor forbids it, and it may be full.
