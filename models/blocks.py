@@ -77,7 +77,7 @@ def error_and_gradient(
             case nn.Tanh():
                 gradient = gradient * (1 - y.square())
             case nn.ReLU():
-                gradient = gradient * (y > 0)
+                gradient = torch.where(y > 0, gradient, 0.0)  # Faster than a product, where it is exported.
             case nn.BatchNorm2d() | nn.SyncBatchNorm():
                 scale = layer.weight / (layer.running_var + layer.eps).sqrt()
                 gradient = gradient * scale[:, None, None]

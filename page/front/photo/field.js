@@ -4,7 +4,7 @@ import { button, h } from "../dom.js";
 import { once } from "../fetched.js";
 import { textsOf } from "../png.js";
 import { complaint, latentOf, readRecipe } from "../values.js";
-import { SIDE } from "../views.js";
+import { SIDE, difference } from "../views.js";
 import { align, find, framed, track } from "./alignment.js";
 import { encode } from "./encoding.js";
 import { middle, open, snapshot } from "./pictures.js";
@@ -62,9 +62,8 @@ async function drawnHere(page, file, picture) {
     await model.ready();
     const z = latentOf(model, readRecipe(recipe ?? ""));
     const face = await page.decoder.decode(model, z);
-    const { data } = middle(picture, SIDE);
-    const difference = data.reduce((sum, value, i) => sum + Math.abs(value - face[i]), 0) / (3 * SIDE * SIDE);
-    return difference <= MOST_DIFFERENCE ? { face, model: name, recipe, z } : null;
+    const { mean } = difference(middle(picture, SIDE).data, face, 1);
+    return mean <= MOST_DIFFERENCE ? { face, model: name, recipe, z } : null;
   } catch {
     return null; // Whatever somebody wrote there, it is a picture all the same.
   }
