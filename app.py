@@ -68,6 +68,8 @@ class Page(gr.Blocks):
 
         Gradio would look for every face on the disk, twice, while it answers nobody else: for 16 faces 10 ms.
         """
+        if len(block_fn.outputs) == 1:  # Then there is no tuple around it.
+            predictions = [predictions]
         answer = list[Any]()
         for block, value in zip(block_fn.outputs, predictions, strict=True):
             match block:
