@@ -664,13 +664,6 @@ def test_a_run_sees_every_face_once_an_epoch_shuffled_and_mirrored_anew(celeba, 
 # Pictures.
 
 
-def test_the_first_sixteen_faces_of_a_grid_are_read_without_what_is_between_them(pixels, images, tmp_path):
-    record.save_grid(images, tmp_path / "grid.png")
-    sheet = np.asarray(record.read_faces(tmp_path / "grid.png"))
-    faces = sheet.reshape(2, 64, 8, 64, 3).swapaxes(1, 2).reshape(16, 64, 64, 3)
-    assert np.array_equal(faces, pixels.permute(0, 2, 3, 1).numpy())
-
-
 def test_a_grid_is_read_row_by_row(tmp_path):
     greys = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0, 1.5])[:, None, None, None].expand(-1, 3, 64, 64)
     record.save_grid(greys, tmp_path / "grid.png", columns=3)
