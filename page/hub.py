@@ -28,8 +28,8 @@ from models.loading import CONFIG_FILE, WEIGHTS_FILE, find
 from .catalog import CARD_FILE, ROOT, ShownModel, describe
 from .labels import ATTRIBUTES_FILE
 
-# A Hub that is there answers a request for a file's headers in a fraction of a second.
-PROBE_SECONDS = 2.0
+# A Hub that is there answers a request for a file's headers in a fraction of a second; a name may not even resolve.
+PROBE_SECONDS, PROBE_DEADLINE = 2.0, 3.0
 
 # For all files of all models, 45 MB; the page starts after it. And for those of a model that may be missing.
 DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
@@ -75,13 +75,16 @@ def _pull(repository: str, revision: str | None, like: ShownModel) -> ShownModel
     Args:
         like: the model in whose place it would be shown.
     """
-    look = partial(find, repository, revision, None, False, PROBE_SECONDS, cache_dir=None, tqdm_class=_Limit)
-    file = look(force_download=False)
+    look = partial(find, repository, revision, None, timeout=PROBE_SECONDS, cache_dir=None, tqdm_class=_Limit)
+    try:
+        file = _in_thread(partial(look, offline=False, force_download=False)).result(PROBE_DEADLINE)
+    except TimeoutError:
+        file = look(offline=True, force_download=False)
     folder, note = file(CONFIG_FILE).parent, ""
     try:
         file(WEIGHTS_FILE)
     except ValueError:  # It may be damaged in the cache.
-        look(force_download=True)(WEIGHTS_FILE)
+        look(offline=False, force_download=True)(WEIGHTS_FILE)
 
     def fetch_extras() -> None:
         for name in EXTRAS:

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -117,17 +119,22 @@ def test_a_model_is_shown_without_its_history_if_need_be(hub, published, shown, 
 def take_away(monkeypatch, hub, how: str) -> None:
     """Take the Hub away; whoever waits to ask it again fails."""
     monkeypatch.setattr(page_hub, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(page_hub, "DEADLINE", 2)
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=pytest.fail))
     if how == "dns":
         address = "http://hub.invalid/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+    elif how == "slow dns":
+        resolve = socket.getaddrinfo
+        monkeypatch.setattr(page_hub, "PROBE_DEADLINE", 0.3)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **how: Event().wait(3) or resolve(*address, **how))
     elif how == "offline":
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     else:
         hub.fault = how
 
 
-@pytest.mark.parametrize("how", ["refuse", "503", "hang", "close", "dns", "offline"])
+@pytest.mark.parametrize("how", ["refuse", "503", "hang", "close", "dns", "slow dns", "offline"])
 def test_a_hub_that_is_away_is_asked_once_and_what_is_cached_is_shown(hub, published, shown, refused, monkeypatch, how):
     with monkeypatch.context() as patch:
         take_away(patch, hub, how)
