@@ -43,8 +43,8 @@ def difference(a: Image.Image, b: Image.Image) -> float:
 
 @pytest.fixture(scope="module")
 def faces() -> list[Image.Image]:
-    """Five 64 x 64 faces in the framing, the best of 16."""
-    return sorted(Generator.from_pretrained(BUNDLED / "gan").generate(16, seed=0), key=distance)[:5]
+    """Five 64 x 64 faces in the framing, the best of 64."""
+    return sorted(Generator.from_pretrained(BUNDLED / "gan").generate(64, seed=0), key=distance)[:5]
 
 
 def photograph(*placed: tuple[Image.Image, int, float, tuple[int, int]], size: tuple[int, int]) -> Image.Image:

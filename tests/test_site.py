@@ -45,14 +45,20 @@ def show(monkeypatch, forget):
 def test_links_call_what_visitors_set_by_these_names(told):
     names = {tab["name"]: [control["name"] for control in tab["controls"]] for tab in told["tabs"]}
     directions = names.pop("reconstruct")
+    moves = [f"direction.{number}" for number in range(1, 7)]
     assert names == {
         "out-of-distribution": ["mean", "seed", "faces", "models"],
-        "generate": ["model", "seed", "faces", "temperature", "bits", "face", "bit", "attributes"],
+        "generate": ["model", "seed", "faces", "temperature", "bits", "face", "bit", "attributes", *moves],
         "interpolate": ["model", "a", "b", "c", "steps", "way", "discrete", "image_a", "image_b"],
         "training": ["model", "epoch"],
     }
     known = json.loads((WEIGHTS / "perceptual-autoencoder/config.json").read_text())["attributes"]
     assert directions[-1] == "image" and sorted(directions[:-1]) == sorted(f"attribute.{name}" for name in known)
+
+
+def test_the_bundled_models_main_directions_have_names_and_no_others(told):
+    assert [len(model["directions"]) for model in told["models"]] == 6 * [6]
+    assert json.loads(site.DIRECTIONS.read_text()).keys() == {model["weights"]["hash"] for model in told["models"]}
 
 
 def test_every_control_is_described_and_takes_its_own_value(told):
