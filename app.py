@@ -119,8 +119,8 @@ def launch(page: Page, **options: Any) -> Any:
         bound = "0.0.0.0"  # By way of a tunnel, under a name that is made up at the start.
     limits = server.limits(bound)
     limits["app_kwargs"]["routes"].append(site.home())
-    # Threads that wait for each other: with gradio's 40, some wait twice as long as others.
-    limits["max_threads"] = 4 * (os.cpu_count() or 1)
+    # With more threads than these, gradio's are 40, the server's own has to wait for its turn, and so does everybody.
+    limits["max_threads"] = 2 * (os.cpu_count() or 1)
     # Gradio keeps the components' values of so many sessions; nothing here needs them.
     limits["state_session_capacity"] = 50
     launched = page.launch(**{**limits, **options, "prevent_thread_lock": True})
