@@ -1,5 +1,6 @@
 """What every model can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self
@@ -50,6 +51,14 @@ class PretrainedModel(
     def config(self) -> dict[str, Any]:
         """The constructor's arguments that make this model, as config.json holds them."""
         return dict(self._hub_mixin_config or {})  # type: ignore[arg-type]
+
+    def _reconfigured(self, **arguments: Any) -> Self:
+        """A copy in which some of the constructor's arguments, and the attributes of their names, have other values."""
+        model = copy.deepcopy(self)
+        model._hub_mixin_config = {**self.config, **arguments}
+        for name, value in arguments.items():
+            setattr(model, name, value)
+        return model
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, *, config: dict[str, Any] | None = None, **options: Any
@@ -263,6 +272,19 @@ class FaceModel(PretrainedModel):
         if self.discrete_size:
             z = torch.cat([z, self._sample_bits(count, seed)], dim=1)
         return z.to(self.device)
+
+    def with_prior_variance(self, variance: float) -> Self:
+        """A copy that draws latents with another variance by default. It decodes each latent to the same face.
+
+        Raises:
+            ValueError: the variance is not more than 0 and less than 1e6.
+        """
+        check_prior(self.prior_mean, variance)
+        return self._reconfigured(prior_variance=float(variance))
+
+    def with_encoding_steps(self, steps: int) -> Self:
+        """A copy in which `encode` takes so many steps towards an image, where the model can take some."""
+        raise NotImplementedError(f"{type(self).__name__} takes no encoding steps")
 
     def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
         return latents.sample_bits(count, self.discrete_size, seed)

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import nn
 
 from . import latents
-from .base import FaceModel, Seed, check_prior, check_sizes
+from .base import FaceModel, Seed, check_sizes
 from .blocks import error_and_gradient, falling, half_squares, rising
 
 # Each takes two to three times as long as decoding.
@@ -151,26 +151,12 @@ class PerceptualAutoencoder(FaceModel):
         return ((z - self.prior_mean) * stretch + float(mean)).to(self.device)
 
     def with_prior_variance(self, variance: float) -> Self:
-        """A copy that draws latents with another variance by default, and has directions as much longer or shorter. It
-        decodes each latent to the same face.
-
-        Raises:
-            ValueError: the variance is not more than 0 and less than 1e6.
-        """
-        check_prior(self.prior_mean, variance)
-        model = self._reconfigured(prior_variance=float(variance))
+        """As of `FaceModel`. Directions are stretched as draws are."""
+        model = super().with_prior_variance(variance)
         stretch = (model.prior_variance / self.prior_variance) ** 0.5
         model.mixture_means.sub_(self.prior_mean).mul_(stretch).add_(self.prior_mean)
         model.mixture_roots.mul_(stretch)
         model.directions.mul_(stretch)
-        return model
-
-    def _reconfigured(self, **arguments: Any) -> Self:
-        """A copy in which some of the constructor's arguments, and the attributes of their names, have other values."""
-        model = copy.deepcopy(self)
-        model._hub_mixin_config = {**self.config, **arguments}
-        for name, value in arguments.items():
-            setattr(model, name, value)
         return model
 
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:

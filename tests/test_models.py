@@ -257,17 +257,23 @@ def test_latents_are_drawn_from_the_mixture():
             mixture().sample_latent(3, **wrong)
 
 
-def test_another_prior_variance_is_that_of_draws_and_directions_and_nothing_else(tmp_path):
-    model = mixture().eval()
-    model.directions.uniform_(1, 2)
+@pytest.mark.parametrize("name", FACE_MODELS)
+def test_another_prior_variance_is_that_of_draws_and_nothing_else(name, tmp_path):
+    model = mixture().eval() if name == "perceptual-autoencoder" else TINY[name]().eval()
+    if name == "perceptual-autoencoder":
+        model.directions.uniform_(1, 2)
     model.with_prior_variance(9).save_pretrained(tmp_path)
-    wider = load(tmp_path)
-    assert wider.prior_variance == 9 and model.prior_variance == 4
-    z = model.sample_latent(50, seed=1)
-    torch.testing.assert_close(wider.sample_latent(50, seed=1), 5 + 3 / 2 * (z - 5))
-    torch.testing.assert_close(wider.sample_latent(50, seed=1, variance=4), z)
+    wider, size = load(tmp_path), model.continuous_size
+    assert wider.prior_variance == 9 and model.prior_variance != 9
+    z, far = model.sample_latent(50, seed=1), wider.sample_latent(50, seed=1)
+    stretch = 3 / model.prior_variance**0.5
+    expected = model.prior_mean + stretch * (z[:, :size] - model.prior_mean)
+    torch.testing.assert_close(far[:, :size], expected)
+    assert torch.equal(z[:, size:], far[:, size:])
+    torch.testing.assert_close(wider.sample_latent(50, seed=1, variance=model.prior_variance), z)
     assert torch.equal(wider.decode(z), model.decode(z))
-    torch.testing.assert_close(wider.directions, 3 / 2 * model.directions)
+    if name == "perceptual-autoencoder":
+        torch.testing.assert_close(wider.directions, stretch * model.directions)
     with pytest.raises(ValueError, match="prior_variance is 0"):
         model.with_prior_variance(0)
 

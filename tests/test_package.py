@@ -153,6 +153,7 @@ import torch
 assert_type(older, torch.Tensor)
 assert_type(gan(gan.sample_latent(1)), torch.Tensor)
 assert_type(reconstruction, torch.Tensor)
+assert_type(ae.with_encoding_steps(8).with_prior_variance(1)(reconstruction), torch.Tensor)
 """
     type_check(python, readme_code() + types, tmp_path)
 
