@@ -77,8 +77,8 @@ export default class Generate extends Tab {
     this.found = new Map(); // Promises of each model's directions, by its name.
     this.sliders = h("div.directions");
     const note =
-      "The directions in which this network’s latent changes a face most. The network found them, people gave them " +
-      "names. 1 is a standard deviation of the latents.";
+      "Along these directions of its latent the network’s first layer changes most. Nobody taught them. Those with a clear " +
+      "effect have a name. 1 is a standard deviation.";
     const reset = () => this.set(this.unmoved);
     return fold("Move the chosen face", h("p.note", note), this.sliders, h("div.actions", button("Reset", reset)));
   }
