@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import constants, try_to_load_from_cache
 from tqdm import tqdm
 
 from models.history import EPOCHS_FILE, TRAINING_FILE
@@ -27,6 +27,9 @@ from models.loading import CONFIG_FILE, WEIGHTS_FILE, find
 
 from .catalog import CARD_FILE, ROOT, ShownModel, describe
 from .labels import ATTRIBUTES_FILE
+
+# The Hub's client would first ask the Hub for a list of agents, to tell it which one runs it: three seconds where it hangs.
+constants.HF_HUB_DISABLE_TELEMETRY = True
 
 # A Hub that is there answers a request for a file's headers in a fraction of a second; a name may not even resolve.
 PROBE_SECONDS, PROBE_DEADLINE = 2.0, 3.0
