@@ -62,6 +62,8 @@ def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownMode
     for name, own in bundled.items():
         try:
             shown[name] = pulls[name].result(max(0.0, end - time.monotonic()))
+        except KeyboardInterrupt:  # Of whoever starts the page.
+            raise
         except BaseException as error:  # A stranger's files can raise anything, even the panics of libraries in Rust.
             shown[name] = replace(own, origin=f"{own.origin} ({repositories[name]}: {_reason(error)})")
     return shown
