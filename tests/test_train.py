@@ -446,14 +446,13 @@ class WithoutDouble(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            sources = [value for value in args if isinstance(value, torch.Tensor)]
-            if function is torch.Tensor.cpu:
-                result = result.clone()
-            if function is torch.Tensor.cpu or any(getattr(source, "on_cpu", False) for source in sources):
+        sources = [value for value in args if isinstance(value, torch.Tensor)]
+        if function is torch.Tensor.cpu or any(getattr(source, "on_cpu", False) for source in sources):
+            result = result.clone() if function is torch.Tensor.cpu else result
+            if isinstance(result, torch.Tensor):
                 result.on_cpu = True
-            elif result.dtype == torch.float64 and sources:
-                raise TypeError("the MPS framework doesn't support float64")
+        elif sources and getattr(result, "dtype", None) == torch.float64:
+            raise TypeError("the MPS framework doesn't support float64")
         return result
 
 
