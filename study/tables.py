@@ -2,7 +2,8 @@
 folders' names, and returns Markdown. Models that were not measured have no row."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -206,23 +207,16 @@ def swept(results: Results) -> list[dict[str, Any]]:
     return [row for name in SWEEPS if name in results for row in results[name]["rows"]]
 
 
-def sweep_gan(results: Results, titles: Titles) -> str:
-    return _sweep(results, {"kernel_distance": ".1f"}, encodes=False)
-
-
-def sweep_autoencoder(results: Results, titles: Titles) -> str:
-    return _sweep(results, {"kernel_distance": ".1f", "psnr": ".2f"}, encodes=True)
-
-
-def _sweep(results: Results, columns: dict[str, str], encodes: bool) -> str:
-    """A row for each kind of run, with a value for each seed. `columns` has what is shown, and how."""
+def sweep(command: Literal["gan", "autoencoder"], results: Results, titles: Titles) -> str:
+    """A row for each kind of run, with a value for each seed."""
+    columns = {"kernel_distance": ".1f"} | ({"psnr": ".2f"} if command == "autoencoder" else {})
     rows = [
         [row["name"], str(row["epochs"])]
         + [", ".join(shown(run[key], form) for run in row["runs"]) for key, form in columns.items()]
         for row in swept(results)
-        if ("psnr" in row["runs"][0]) == encodes
+        if ("psnr" in row["runs"][0]) == (command == "autoencoder")
     ]
-    return some(["autoencoder" if encodes else "gan", "epochs", *(SCORES[key].heading for key in columns)], rows)
+    return some([command, "epochs", *(SCORES[key].heading for key in columns)], rows)
 
 
 def sides(results: Results, titles: Titles) -> str:
@@ -252,8 +246,8 @@ def adam(results: Results, titles: Titles) -> str:
 # By the name in the page's mark.
 TABLES: dict[str, Callable[[Results, Titles], str]] = {
     "protocol": protocol,
-    "generated": lambda results, titles: generated("generated", results, titles),
-    "held-out": lambda results, titles: generated("held_out", results, titles),
+    "generated": partial(generated, "generated"),
+    "held-out": partial(generated, "held_out"),
     "reconstructed": reconstructed,
     "survival": survival,
     "sharpness": sharpness,
@@ -262,8 +256,8 @@ TABLES: dict[str, Callable[[Results, Titles], str]] = {
     "densities": densities,
     "adam": adam,
     "bits": bits,
-    "sweep-gan": sweep_gan,
-    "sweep-autoencoder": sweep_autoencoder,
+    "sweep-gan": partial(sweep, "gan"),
+    "sweep-autoencoder": partial(sweep, "autoencoder"),
     "copies": copies,
     "named-attributes": named_attributes,
 }
