@@ -11,17 +11,10 @@ from train.settings import TrainingError
 TIMED = ("GAN", "autoencoder", "small", "large")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (["--rounds", "0"], "--rounds is 0"),
-        (["--faces", "100"], "--faces is 100: it must be between 128"),
-        (["--weights", "nowhere"], "--weights nowhere: its index.json, the list of models, cannot be read"),
-    ],
-)
-def test_what_cannot_be_timed_is_said(wrong, message):
-    with pytest.raises(TrainingError, match=message):
-        bench.main(wrong)
+@pytest.mark.parametrize("flag, value", [("--rounds", "0"), ("--faces", "100"), ("--weights", "nowhere")])
+def test_what_cannot_be_timed_is_said(flag, value):
+    with pytest.raises(TrainingError, match=f"{flag} (is )?{value}: it"):
+        bench.main([flag, value])
 
 
 @pytest.mark.slow

@@ -48,17 +48,6 @@ def test_mmd_agrees_with_the_sum_over_pairs():
     assert mmd(z, prior, 2.0).item() == pytest.approx(expected.item(), abs=1e-4)
 
 
-@pytest.mark.parametrize("loss", [lambda z: mmd(z, normal(256, 1), 2.0), lambda z: moments(z, 0.0, 2.0)])
-@pytest.mark.parametrize("wrong", [{"mean": 0.5}, {"mean": -3}, {"variance": 1.0}, {"variance": 4.0}])
-def test_a_wrong_mean_or_variance_costs_and_its_gradient_mends_it(loss, wrong):
-    z = normal(256, 0, **wrong).requires_grad_()
-    right = loss(normal(256, 0)).item()
-    value = loss(z)
-    value.backward()
-    assert value.item() > right + 1e-3
-    assert loss(z.detach() - 1e-2 * z.grad / z.grad.abs().max()).item() < value.item()
-
-
 def test_moments_weigh_alike_and_see_the_kurtosis():
     assert 4096 * moments(normal(4096, 0), 0.0, 2.0).item() == pytest.approx(4, abs=0.8)  # 1 each, for a mean of 4096.
     uniform = (torch.rand(4096, 100, generator=torch.Generator().manual_seed(0)) - 0.5) * (12 * 2) ** 0.5

@@ -462,6 +462,5 @@ def test_training_without_float64(name, arguments, tmp_path):
     with WithoutDouble():
         with pytest.raises(TypeError, match="float64"):
             torch.ones(3).double()
-        assert torch.ones(3).cpu().double().sum().item() == 3
         main(arguments(own, epochs=1))
     assert (tmp_path / "run/model/model.safetensors").is_file()
