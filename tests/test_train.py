@@ -433,8 +433,9 @@ def test_settings_that_do_not_fit_the_faces_are_told(name, wrong, message, argum
 # Where it runs.
 
 
-def test_training_in_a_thread(arguments, tmp_path):
-    """As in a notebook or a server, where signals are not its affair."""
+def test_training_in_a_thread(arguments, tmp_path, monkeypatch):
+    """As in a notebook or a server, where signals are not its affair, and on a cluster that sets WORLD_SIZE alone."""
+    monkeypatch.setenv("WORLD_SIZE", "1")
     handler = signal.getsignal(signal.SIGINT)
     with ThreadPoolExecutor(1) as thread:
         thread.submit(gan.main, arguments(SMALL_GAN, epochs=1)).result()
