@@ -22,7 +22,7 @@ def test_the_framing_is_measured_and_found_again(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     for name, (x, y) in zip(("left eye", "right eye", "nose"), LANDMARKS[:3], strict=True):
         measured = re.search(rf"{name} +([\d.]+) +([\d.]+)", printed)
-        assert abs(float(measured[1]) - x) < 2 and abs(float(measured[2]) - y) < 2
+        assert abs(float(measured[1]) - x) < 1.5 and abs(float(measured[2]) - y) < 1.5
     upright = printed.partition("2 faces hidden in pictures, tilted by 0 to 15 degrees:")[2]
     value = lambda name: float(re.search(rf"{name} +([\d.]+)", upright)[1])
     assert value("found") == 1 and value("degrees off") < 5
