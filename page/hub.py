@@ -144,6 +144,8 @@ def check_fits(found: ShownModel, like: ShownModel) -> None:
     layers = json.loads(DECODERS.read_text(encoding="utf-8")).get(found.architecture, [])
     if missing := [layer["name"] for layer in layers if f"{layer['name']}.weight" not in found.shapes]:
         raise ValueError(f"its weights lack {missing[0]}.weight")
+    if layers and found.latent_size not in found.shapes[f"{layers[0]['name']}.weight"]:
+        raise ValueError(f"its weights take no latents of {found.latent_size} numbers, which its config.json tells")
     with safetensors.safe_open(found.folder / WEIGHTS_FILE, "numpy") as weights:
         for name in found.shapes:
             # NumPy has no bfloat16; of what comes so, each browser finds out by itself.

@@ -7,14 +7,12 @@ GRADIO_TEMP_DIR        where uploads and answers lie while they are needed
 
 import asyncio
 import atexit
-import ctypes
 import importlib.util
 import ipaddress
 import json
 import os
 import shutil
 import signal
-import stat
 import sys
 import tempfile
 import threading
@@ -49,9 +47,12 @@ BODY_SECONDS, STALL_SECONDS = 120.0, 15.0
 # A file is sent in parts of this size. One waits in memory for each client that reads slowly.
 PART_BYTES = 2**18
 
-# Requests at a time, besides /health. Connections; idle ones are closed sooner if there are more. Seconds until an idle
-# connection is closed. A browser has up to six connections.
-MOST_REQUESTS, MOST_CONNECTIONS, IDLE_SECONDS = 256, 512, 15.0
+# Requests at a time, besides /health; programs, some of which listen for long, may have half of them. Connections; idle
+# ones are closed sooner if there are more. A browser has up to six.
+MOST_REQUESTS, MOST_CONNECTIONS = 256, 512
+
+# Seconds until a connection is closed that is idle, or that does not take what it was sent: up to `PART_BYTES`.
+IDLE_SECONDS, UNREAD_SECONDS = 15.0, 60.0
 
 # Calls of an endpoint that wait in gradio's queue. On two slow cores an answer takes 0.3 s.
 MOST_WAITING = 16
@@ -76,21 +77,6 @@ FAILURES = {
     500: "Something went wrong in the page itself.",
     503: BUSY,
 }
-
-# glibc's M_MMAP_THRESHOLD: blocks from this size on are given back to the system when they are freed.
-_M_MMAP_THRESHOLD = -3
-
-
-def give_back_freed_memory() -> None:
-    """Have this process give back the memory of large pictures, on Linux.
-
-    When the first large block is freed, glibc raises the threshold and keeps the next. Pillow decodes into blocks of
-    16 MB: after eight pictures of 30 megapixels at once, 1.2 GB stayed. Networks compute in smaller blocks.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(_M_MMAP_THRESHOLD, 2**23)
 
 
 def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
@@ -135,7 +121,8 @@ def allowed_hosts(bound: str) -> list[str]:
     """
     listed = os.environ.get("LATENT_FACES_HOSTS") or os.environ.get("SPACE_HOST")
     if listed:
-        return ["localhost", *(host.strip().lower() for host in listed.split(",") if host.strip())]
+        # People write addresses too, such as https://faces.example/.
+        return ["localhost", *(_host_name(host.strip().rpartition("://")[2]) for host in listed.split(","))]
     address = _address(bound.strip("[]"))
     is_loopback = address.is_loopback if address else bound == "localhost"
     return ["localhost", "*.localhost"] if is_loopback else ["*"]
@@ -191,7 +178,7 @@ class Gate:
             except Exception as error:  # Gradio's own, which would close the connection.
                 print(f"{type(error).__name__}: {error}", file=sys.stderr)
                 if answer.content_type is None:
-                    status = 404 if type(error).__name__ == "FnIndexInferError" else 500
+                    status = {"FnIndexInferError": 404, "TypeError": 400}.get(type(error).__name__, 500)
                     await _failure(status)(scope, receive, answer)
                 elif answer.content_type.startswith("text/event-stream"):  # Its last event told of the error.
                     await answer({"type": "http.response.body", "body": b""})
@@ -214,7 +201,8 @@ class Gate:
         # At other addresses gradio keeps files of forms that broke off.
         if headers.get("content-type", "").lower().startswith("multipart/") and not _is_upload(scope):
             raise Refused(PlainTextResponse("Files are taken at /gradio_api/upload only.", 415))
-        if self.requests > MOST_REQUESTS and scope["path"] != "/health":
+        most = MOST_REQUESTS // 2 if "/gradio_api/" in scope["path"] else MOST_REQUESTS
+        if self.requests > most and scope["path"] != "/health":
             raise Refused(_failure(503))
 
     async def _read(self, scope: Scope, receive: Receive, body: SpooledTemporaryFile) -> int:
@@ -228,7 +216,7 @@ class Gate:
             ClientDisconnect: it breaks off.
         """
         most = MOST_UPLOAD_BYTES + FORM_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
-        size, kept, parts = 0, 0, Request(scope, receive).stream()  # The last part is empty.
+        size, parts = 0, Request(scope, receive).stream()  # The last part is empty.
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while size <= 10 * most and (content := await asyncio.wait_for(anext(parts), STALL_SECONDS)):
@@ -236,14 +224,13 @@ class Gate:
                     if size <= most:
                         if self.held + len(content) > MOST_HELD_BYTES:
                             raise Refused(_failure(503))
-                        kept += len(content)
-                        self.held += len(content)
                         body.write(content)
+                        self.held += len(content)
         except TimeoutError:
             sentence = "This took too long to arrive."
             raise Refused(PlainTextResponse(sentence, 408, {"Connection": "close"})) from None
         finally:
-            self.held -= kept
+            self.held -= body.tell()
         if size > most:
             raise Refused(PlainTextResponse(f"This is too large: at most {most // 2**20} MB are taken.", 413))
         body.seek(0)
@@ -343,11 +330,11 @@ def _replay(body: SpooledTemporaryFile, size: int, receive: Receive) -> Receive:
 
 
 def guard_connections(running: Any) -> None:
-    """Have a server close idle connections, at once where there are too many.
+    """Have a server close idle connections, at once where there are too many, and those that do not take their answers.
 
     Args:
-        running: a uvicorn.Server. It closes those that were used before, but waits for ever for a first request, and
-            takes connections until the process has no descriptors left, not even for a file.
+        running: a uvicorn.Server. It closes those that were used before, but waits for ever for a first request or a
+            slow reader, and takes connections until the process has no descriptors left, not even for a file.
     """
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limit.
         import resource
@@ -364,6 +351,14 @@ def guard_connections(running: Any) -> None:
             if len(self.connections) > MOST_CONNECTIONS:
                 idle = [other for other in self.connections if other.is_idle]
                 min(idle, key=lambda other: other.since).transport.abort()  # This one is among them.
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.gives_up = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.gives_up.cancel()
 
         @property
         def is_idle(self) -> bool:
@@ -454,27 +449,22 @@ def remove_abandoned(parent: Path) -> None:
 
 
 def tidy(folder: Path, most: int | None = None) -> None:
-    """Remove files that came over an hour ago, others, the oldest first, until the rest have at most `most` bytes
-    (500 MB), and folders that have been empty for an hour."""
+    """Remove what came over an hour ago, then the oldest, until the rest has at most `most` bytes (500 MB)."""
     global _kept
-    files, total = list[tuple[float, int, str]](), 0
     most, end = MOST_KEPT_BYTES if most is None else most, time.time() - TEMPORARY_SECONDS
-    for parent, folders, names in os.walk(folder, topdown=False):
-        for path in (os.path.join(parent, name) for name in [*names, *folders] if name != _LOCK):
-            with suppress(OSError):  # Removed meanwhile, or a folder that is not empty.
-                about = os.lstat(path)
-                if not stat.S_ISDIR(about.st_mode):
-                    files.append((about.st_ctime, about.st_size, path))
-                    total += about.st_size
-                elif about.st_ctime < end:
-                    os.rmdir(path)
-    for since, size, path in sorted(files):
-        if since >= end and total <= most:
+    kept = list[tuple[float, int, Path]]()
+    # Of each upload and each answer, a folder; and files of forms that gradio could not read.
+    for path in {*folder.iterdir()} - {folder / _LOCK}:
+        with suppress(OSError):  # Removed meanwhile.
+            size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+            kept.append((path.stat().st_ctime, size, path))
+    _kept = sum(size for _, size, _ in kept)
+    for since, size, path in sorted(kept):
+        if since >= end and _kept <= most:
             break
         with suppress(OSError):
-            os.unlink(path)
-        total -= size
-    _kept = total
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _kept -= size
 
 
 class ShortLog:

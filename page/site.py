@@ -341,6 +341,8 @@ def write(folder: Path) -> None:
     is_free = not folder.exists() or (folder.is_dir() and (before or not any(folder.iterdir())))
     if folder.is_symlink() or not is_free:
         raise ValueError(f"{folder} was not written by this command: name a folder that is new or empty")
+    if folder.resolve().is_relative_to(FRONT.parent):
+        raise ValueError(f"{folder} is among the page's own files: name another folder")
     files = static_files()
     for place in (WRITTEN, *files):
         if not is_within(folder, place):

@@ -2,7 +2,10 @@
 
 import json
 import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 
@@ -17,7 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from models.images import from_pil
-from page import catalog, networks
+from page import catalog, endpoints, networks
 from page.recipe import MODEL_KEY, RECIPE_KEY, Recipe
 from tests.conftest import WEIGHTS, draw_face, encode
 from tests.markup import MARKUP
@@ -356,6 +359,59 @@ def test_an_upload_that_has_been_removed_is_asked_for_again(url, functions):
     Path(path).unlink()
     with pytest.raises(gr.Error, match="is not here, or no longer: uploads are kept for an hour. Choose it again."):
         functions["reconstruct"]({"path": path, "meta": {"_type": "gradio.FileData"}}, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("photograph", ""),
+        ("moved", ""),
+        ("endless", "at most 30 MB"),
+        ("nothing", "at most 30 MB"),
+        ("around", "at most"),
+    ],
+)
+def test_a_picture_at_an_address_is_fetched_if_it_is_small_enough(client, monkeypatch, path, words):
+    """Of this machine under a public name."""
+
+    async def find(name: str) -> str:
+        assert name == "pictures.example"
+        return "127.0.0.1"
+
+    monkeypatch.setattr(endpoints, "async_validate_url", find)
+    with serving_pictures() as port:
+        image = handle_file(f"http://pictures.example:{port}/{path}")
+        if words:
+            with pytest.raises(AppError, match=words):
+                client.predict(image, api_name="/reconstruct")
+        else:
+            assert len(client.predict(image, api_name="/reconstruct")[0]) > 1
+
+
+@contextmanager
+def serving_pictures():
+    """A stranger's server; gives its port."""
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response({"/moved": 302, "/around": 302, "/nothing": 404}.get(self.path, 200))
+            self.send_header("Location", "/photograph" if self.path == "/moved" else "/around")
+            self.end_headers()
+            self.wfile.write(encode(draw_face(1), "PNG"))
+            with suppress(ConnectionError):
+                while self.path == "/endless":
+                    self.wfile.write(bytes(2**20))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        yield stranger.server_port
+        stranger.shutdown()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "nowhere.invalid"])
+def test_nothing_of_this_network_is_fetched(client, host):
+    with pytest.raises(AppError, match="must be a public address"):
+        client.predict(handle_file(f"http://{host}:1/face.png"), api_name="/reconstruct")
 
 
 def upload(tmp_path, name: str, content: bytes):
