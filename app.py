@@ -22,6 +22,8 @@ for name in [name for name in os.environ if name.lower() in ("http_proxy", "http
 from page import server
 
 if __name__ == "__main__":
+    if not (port := os.environ.get("GRADIO_SERVER_PORT", "7860")).isdecimal():
+        sys.exit(f"GRADIO_SERVER_PORT cannot be {port!r}: write a number, such as 7860.")
     server.own_temporary_folder()
 
 import gradio as gr
@@ -90,6 +92,8 @@ def launch(page: Page, **options: Any) -> Any:
     limits["app_kwargs"]["routes"].append(site.home())
     # With more threads than these, gradio's are 40, the server's own has to wait for its turn, and so does everybody.
     limits["max_threads"] = 2 * (os.cpu_count() or 1)
+    # Gradio describes all components anew for each of so many sessions; nothing here needs that.
+    limits["state_session_capacity"] = 50
     launched = page.launch(**{**limits, **options, "prevent_thread_lock": True})
     server.guard_connections(page.server)
     if not options.get("prevent_thread_lock"):

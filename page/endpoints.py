@@ -146,8 +146,7 @@ def seed(first: int | None = None) -> Number:
     return Number("seed", "Seed", 0, least=0, most=MAX_SEED, first=first)
 
 
-def gallery(label: str) -> gr.Gallery:
-    return gr.Gallery(label=label, format="png", interactive=False)
+gallery = functools.partial(gr.Gallery, format="png", interactive=False)
 
 
 def png(pixels: np.ndarray, caption: str | None = None, **text: str) -> dict[str, Any]:
@@ -189,13 +188,13 @@ async def fetched(sent: Any) -> Any:
     return sent
 
 
-async def _content_at(url: str) -> bytes:
+async def _content_at(url: str, hops: int = 5) -> bytes:
     # It asks the machine that was looked up: another look might lead to one of this network.
     transport = AsyncSecureTransport(await async_validate_url(httpx.URL(url).host))
     plain = {"Accept-Encoding": "identity"}
     async with httpx.AsyncClient(transport=transport, headers=plain) as client, client.stream("GET", url) as answer:
-        if answer.has_redirect_location:
-            return await _content_at(str(httpx.URL(url).join(answer.headers["Location"])))
+        if answer.has_redirect_location and hops:
+            return await _content_at(str(httpx.URL(url).join(answer.headers["Location"])), hops - 1)
         answer.raise_for_status()
         content = bytearray()
         async for part in answer.aiter_raw():

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -44,8 +44,6 @@ MOST_BYTES = 100_000_000
 
 # The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
 DECODERS = ROOT / "page/front/kernel/decoders.json"
-
-Result = TypeVar("Result")
 
 
 def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownModel]:
@@ -153,10 +151,10 @@ def check_fits(found: ShownModel, like: ShownModel) -> None:
                 raise ValueError(f"its weights hold values that are no numbers, in {name[:60]}")
 
 
-def _in_thread(function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+def _in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
     """Start a function that may never return in a daemon thread; an executor's threads would be waited for when the
     process ends."""
-    future: Future[Result] = Future()
+    future = Future[Any]()
 
     def run() -> None:
         try:

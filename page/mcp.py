@@ -41,7 +41,7 @@ def _side_by_side(gallery: list[dict[str, Any]]) -> bytes:
             faces.append(pictures.pixels_of(face))
     blank = [np.full_like(faces[0], 255)] * (-len(faces) % min(COLUMNS, len(faces)))
     rows = np.stack([*faces, *blank]).reshape(-1, min(COLUMNS, len(faces)), *faces[0].shape)
-    sheet = np.concatenate([pictures.side_by_side(row) for row in rows])
+    sheet = np.concatenate([np.hstack(row) for row in rows])
     return pictures.png(sheet.repeat(SCALE, 0).repeat(SCALE, 1))
 
 

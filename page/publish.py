@@ -15,6 +15,7 @@ import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, RepoCard
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects
+from yaml import YAMLError
 
 from models.hub import check_can_push, one_line, without_password
 from models.index import MODEL_FILES, read_index, repository_name
@@ -174,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--static", action="store_true", help="files only: a page that needs no server")
     try:
         print(publish(**vars(parser.parse_args(arguments))))
-    except (ValueError, OSError, RuntimeError, httpx2.HTTPError) as error:
+    except (ValueError, OSError, RuntimeError, YAMLError, httpx2.HTTPError) as error:
         sys.exit(f"error: {one_line(error)}")
 
 

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 from filelock import FileLock, Timeout
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -92,7 +93,7 @@ def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
         from . import mcp
 
         mcp.install()
-    frames = os.environ.get("LATENT_FACES_FRAMES", FRAMES)
+    frames = " ".join(os.environ.get("LATENT_FACES_FRAMES", FRAMES).split())  # It may be on several lines.
     return {
         "app_kwargs": {
             "middleware": [Middleware(Gate, allowed_hosts(bound), frames)],
@@ -134,13 +135,6 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return None
 
 
-class Refused(Exception):
-    """A request is not let through, and is answered with this response."""
-
-    def __init__(self, response: Response):
-        self.response = response
-
-
 class Gate:
     """ASGI middleware that lets through what the page's own visitors and programs ask.
 
@@ -171,8 +165,9 @@ class Gate:
                 if _is_upload(scope):
                     await _make_room(size)
                 await self.app(scope, _replay(body, size, receive), answer)
-            except Refused as refused:
-                await refused.response(scope, receive, answer)
+            except HTTPException as refused:
+                response = PlainTextResponse(refused.detail, refused.status_code, refused.headers)
+                await (_failure(503) if refused.status_code == 503 else response)(scope, receive, answer)
             except ClientDisconnect:
                 pass
             except Exception as error:  # Gradio's own, which would close the connection.
@@ -188,22 +183,22 @@ class Gate:
     def _check(self, scope: Scope) -> None:
         """
         Raises:
-            Refused: its headers show that the request is not for this page, or there are too many requests.
+            HTTPException: its headers show that the request is not for this page, or there are too many requests.
         """
         headers = Headers(scope=scope)
         host = headers.get("host", "localhost")  # Only probes of this machine itself name none.
         name = _host_name(host)
         if not _address(name) and not any(fnmatch(name, pattern) for pattern in self.hosts):
             sentence = "The page does not answer to this name. Whoever runs it can add it to LATENT_FACES_HOSTS."
-            raise Refused(PlainTextResponse(sentence, 400))
+            raise HTTPException(400, sentence)
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _is_of_another_site(headers, host):
-            raise Refused(PlainTextResponse("The page takes nothing from the pages of other sites.", 403))
+            raise HTTPException(403, "The page takes nothing from the pages of other sites.")
         # At other addresses gradio keeps files of forms that broke off.
         if headers.get("content-type", "").lower().startswith("multipart/") and not _is_upload(scope):
-            raise Refused(PlainTextResponse("Files are taken at /gradio_api/upload only.", 415))
+            raise HTTPException(415, "Files are taken at /gradio_api/upload only.")
         most = MOST_REQUESTS // 2 if "/gradio_api/" in scope["path"] else MOST_REQUESTS
         if self.requests > most and scope["path"] != "/health":
-            raise Refused(_failure(503))
+            raise HTTPException(503)
 
     async def _read(self, scope: Scope, receive: Receive, body: SpooledTemporaryFile) -> int:
         """Read a request's body to its end; returns its size.
@@ -212,27 +207,27 @@ class Gate:
         as much is not read.
 
         Raises:
-            Refused: it is too large or takes too long.
+            HTTPException: it is too large or takes too long.
             ClientDisconnect: it breaks off.
         """
         most = MOST_UPLOAD_BYTES + FORM_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
-        size, parts = 0, Request(scope, receive).stream()  # The last part is empty.
+        size, kept, parts = 0, 0, Request(scope, receive).stream()  # The last part is empty.
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while size <= 10 * most and (content := await asyncio.wait_for(anext(parts), STALL_SECONDS)):
                     size += len(content)
                     if size <= most:
                         if self.held + len(content) > MOST_HELD_BYTES:
-                            raise Refused(_failure(503))
-                        body.write(content)
+                            raise HTTPException(503)
+                        kept += len(content)
                         self.held += len(content)
+                        body.write(content)
         except TimeoutError:
-            sentence = "This took too long to arrive."
-            raise Refused(PlainTextResponse(sentence, 408, {"Connection": "close"})) from None
+            raise HTTPException(408, "This took too long to arrive.", {"Connection": "close"}) from None
         finally:
-            self.held -= body.tell()
+            self.held -= kept
         if size > most:
-            raise Refused(PlainTextResponse(f"This is too large: at most {most // 2**20} MB are taken.", 413))
+            raise HTTPException(413, f"This is too large: at most {most // 2**20} MB are taken.")
         body.seek(0)
         return size
 

@@ -181,11 +181,9 @@ def sheet(name: str) -> bytes:
     with _one_at_a_time:  # Of many epochs it takes seconds and 150 MB.
         if name not in _sheets:
             history = records.history(name)
-            rows = (
-                pictures.side_by_side(np.stack([*map(pictures.pixels_of, faces)]))
-                for faces in history.faces_of(_shown(history.epochs))
-            )
-            _sheets[name] = pictures.webp(np.concatenate([*rows]))
+            epochs = history.faces_of(_shown(history.epochs))
+            rows = [np.hstack([*map(pictures.pixels_of, faces)]) for faces in epochs]
+            _sheets[name] = pictures.webp(np.concatenate(rows))
         return _sheets[name]
 
 
@@ -337,11 +335,15 @@ def write(folder: Path) -> None:
         ValueError: it is another folder, or a file or link of somebody's is where a file of the page would be.
     """
     list_of_files = folder / WRITTEN
-    before = set(list_of_files.read_text(encoding="utf-8").splitlines()) if list_of_files.is_file() else set[str]()
+    before = (
+        set(list_of_files.read_text(encoding="utf-8", errors="replace").splitlines())
+        if list_of_files.is_file()
+        else set[str]()
+    )
     is_free = not folder.exists() or (folder.is_dir() and (before or not any(folder.iterdir())))
     if folder.is_symlink() or not is_free:
         raise ValueError(f"{folder} was not written by this command: name a folder that is new or empty")
-    if folder.resolve().is_relative_to(FRONT.parent):
+    if any(folder.resolve().is_relative_to(own) for own in (FRONT, EXAMPLES)):
         raise ValueError(f"{folder} is among the page's own files: name another folder")
     files = static_files()
     for place in (WRITTEN, *files):

@@ -352,6 +352,8 @@ def test_only_files_of_the_page_are_served_and_written(tmp_path, monkeypatch, fe
     assert client.get("/front/main.js").status_code == 200
     for name in (*secrets, "linked.js"):
         assert client.get(f"/front/{name}").status_code == 404
+    with pytest.raises(ValueError, match="is among the page's own files"):
+        site.write(front / "site")
     site.write(tmp_path / "site")
     assert "front/main.js" in written(tmp_path / "site") and "front/linked.js" not in written(tmp_path / "site")
     assert not any((tmp_path / "site" / name).read_bytes() == b"secret" for name in written(tmp_path / "site"))
