@@ -12,7 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # After every answer gradio makes a table of all answers so far, for a monitoring page that is off here.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
-# At its start the page asks itself whether it is there: never by way of a proxy.
+# When the page starts, gradio asks its address whether it answers: never through a proxy.
 ask_this_machine_directly()
 for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
     if os.environ[name].startswith("socks") and not importlib.util.find_spec("socksio"):
@@ -87,10 +87,10 @@ def launch(page: Page, **options: Any) -> Any:
     """Gradio's `launch`, with the page at its address and the limits of a public one, unless `options` say otherwise."""
     bound = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     if options.get("share") or os.environ.get("GRADIO_SHARE", "").lower() == "true":
-        bound = "0.0.0.0"  # By way of a tunnel, under a name that is made up at the start.
+        bound = "0.0.0.0"  # A tunnel leads to it, under a name that is made up at the start.
     limits = server.limits(bound)
     limits["app_kwargs"]["routes"].append(site.home())
-    # With more threads than these, gradio's are 40, the server's own has to wait for its turn, and so does everybody.
+    # Gradio's 40 threads would keep the server's own thread waiting, and with it every visitor.
     limits["max_threads"] = 2 * (os.cpu_count() or 1)
     # Gradio describes all components anew for each of so many sessions; nothing here needs that.
     limits["state_session_capacity"] = 50

@@ -39,12 +39,12 @@ class ShownModel:
 
     Attributes:
         folder: where its files are.
-        origin: where they came from, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
+        origin: where they came from, such as "user/latent-faces-gan at 0123456". It may hold a stranger's words.
         kind: its class, as config.json names it.
         architecture: models that share it are computed by the same graph in the browser.
         shapes: the shape of each tensor of its weights, by name.
-        history: its training. None where there is none, or none came in time. It is never that of the bundled model,
-            which would show faces that this model never made.
+        history: how it was trained; None if the model came without. The bundled model's history does not take its
+            place, since another model made the faces in it.
         areas: how well its attributes work, for those that were measured.
         faces_from: the data set that it learned from, as its card tells.
     """

@@ -6,6 +6,7 @@ The docstrings of endpoints are what the page's API documentation and a language
 import asyncio
 import functools
 import inspect
+import ipaddress
 import mimetypes
 import secrets
 import sys
@@ -20,13 +21,13 @@ import numpy as np
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from gradio_client.utils import encode_file_path
-from safehttpx import AsyncSecureTransport, async_validate_url
+from safehttpx import AsyncSecureTransport
 
 from . import pictures
 from .catalog import MODELS
 from .controls import Choice, Control, Number
 from .recipe import MAX_SEED
-from .server import BUSY, MOST_UPLOAD_BYTES
+from .server import BUSY, MOST_UPLOAD_BYTES, make_room
 from .values import quoted
 
 # Seconds in which a picture at an address must arrive, and how many may be on their way.
@@ -45,7 +46,7 @@ class Endpoint:
     It returns galleries and files as `png` and `file` below make them, and numbers as JSON has them.
 
     Attributes:
-        controls: of its arguments, in their order.
+        controls: one for each argument, in their order.
         outputs: makes the gradio component of each result, by the result's name.
         at_once: how many calls run at a time, while others wait in the queue; None for all.
     """
@@ -180,18 +181,20 @@ async def fetched(sent: Any) -> Any:
                 raise ValueError(BUSY)
             try:
                 async with _fetching, asyncio.timeout(FETCH_SECONDS):
-                    return file(await _content_at(url), "photograph")
-            except Exception as error:  # Whatever a stranger's server makes of it.
-                most = f"{MOST_UPLOAD_BYTES // 2**20} MB within {FETCH_SECONDS:g} seconds"
-                sentence = f"There is no picture to fetch at {quoted(url)}: it must be a public address that sends at most {most}."
-                raise ValueError(sentence) from error
+                    content = await _content_at(url)
+                await make_room(len(content))
+                return file(content, "photograph")
+            except Exception as error:  # A stranger's server can cause any.
+                most = f"at most {MOST_UPLOAD_BYTES // 2**20} MB within {FETCH_SECONDS:g} seconds"
+                raise ValueError(f"{quoted(url)} cannot be fetched: it must be public, and send {most}.") from error
     return sent
 
 
 async def _content_at(url: str, hops: int = 5) -> bytes:
-    # It asks the machine that was looked up: another look might lead to one of this network.
-    transport = AsyncSecureTransport(await async_validate_url(httpx.URL(url).host))
-    plain = {"Accept-Encoding": "identity"}
+    found = await asyncio.get_running_loop().getaddrinfo(httpx.URL(url).host, None)
+    public = [address[0] for *_, address in found if ipaddress.ip_address(address[0]).is_global]
+    # The transport asks the machine that was looked up: another look might lead to one of this network.
+    transport, plain = AsyncSecureTransport(public[0]), {"Accept-Encoding": "identity"}
     async with httpx.AsyncClient(transport=transport, headers=plain) as client, client.stream("GET", url) as answer:
         if answer.has_redirect_location and hops:
             return await _content_at(str(httpx.URL(url).join(answer.headers["Location"])), hops - 1)

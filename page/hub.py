@@ -39,7 +39,7 @@ DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
 
 EXTRAS = (ATTRIBUTES_FILE, CARD_FILE, TRAINING_FILE, EPOCHS_FILE)
 
-# The most bytes of a file: several times what our largest has. Whoever reads the smaller ones has limits of their own.
+# The most bytes of a file: several times what our largest has. The code that reads small files has lower limits.
 MOST_BYTES = 100_000_000
 
 # The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
@@ -68,7 +68,7 @@ def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownMode
 
 
 def _reason(error: BaseException) -> str:
-    """It is shown at the foot of the page."""
+    """Why a model of the Hub is not shown, as the foot of the page tells it."""
     return "it took too long" if isinstance(error, TimeoutError) else one_line(error)[:200].rstrip(".")
 
 

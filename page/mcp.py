@@ -11,7 +11,7 @@ from PIL import Image
 
 from . import pictures
 
-# Of the faces in a row of a picture, and by how much each pixel is enlarged.
+# How many faces a row of the picture has, and how much each pixel is enlarged.
 COLUMNS, SCALE = 8, 2
 
 

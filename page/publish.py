@@ -22,7 +22,7 @@ from models.index import MODEL_FILES, read_index, repository_name
 
 CHECKOUT = Path(__file__).parent.parent
 
-# A Space gets these and what the browser runs, of both only what git tracks.
+# A Space gets these files and those that the browser runs, if git tracks them.
 SPACE_FILES = (
     *("app.py", "requirements.txt", "README.md", "LICENSE"),
     *("models/*.py", "page/*.py", "page/tabs/*.py", "page/examples/*.png"),
@@ -31,7 +31,7 @@ SPACE_FILES = (
     *("docs/report.md", "docs/results/out-of-distribution.json"),
 )
 
-# What an earlier commit may have left, of either kind.
+# Files that an earlier commit may have left, of either kind of Space.
 SPACE_PATTERNS = [
     *("*.py", "requirements.txt", "LICENSE", "models/*", "page/*", "docs/*"),
     *("index.html", "page.json", "report.txt", "front/*", "examples/*", "epochs/*", "weights/*"),

@@ -116,9 +116,9 @@ async def health(_: Request) -> Response:
 def allowed_hosts(bound: str) -> list[str]:
     """Patterns of the host names that the page answers to, besides addresses of digits, which are always allowed.
 
-    LATENT_FACES_HOSTS lists them; else a Space has the names that the Hub gave it. A page that only this machine
-    reaches has none but localhost: a stranger pointed any other name at it, to read it through its visitor's browser.
-    A page that listens to others answers to every name.
+    LATENT_FACES_HOSTS lists them. Without it, a Space answers to the names that the Hub gave it, and a page that other
+    machines reach answers to every name. A page that only this machine reaches answers to localhost alone: a stranger
+    may point another name at it, to read it through the visitor's browser.
     """
     listed = os.environ.get("LATENT_FACES_HOSTS") or os.environ.get("SPACE_HOST")
     if listed:
@@ -163,7 +163,7 @@ class Gate:
                 self._check(scope)
                 size = await self._read(scope, receive, body)
                 if _is_upload(scope):
-                    await _make_room(size)
+                    await make_room(size)
                 await self.app(scope, _replay(body, size, receive), answer)
             except HTTPException as refused:
                 response = PlainTextResponse(refused.detail, refused.status_code, refused.headers)
@@ -237,7 +237,7 @@ class Answer:
     the page has done so itself."""
 
     def __init__(self, send: Send, policy: str):
-        self.content_type: str | None = None  # Of an answer that has begun.
+        self.content_type: str | None = None  # Until the answer begins.
         self._send = send
         self._policy = policy
         self._failed, self._content = 0, b""
@@ -424,8 +424,8 @@ def own_temporary_folder() -> Path:
     return folder
 
 
-async def _make_room(size: int) -> None:
-    """Before an upload is kept. There may be tens of thousands of files, so they are looked at when it is needed."""
+async def make_room(size: int) -> None:
+    """Remove old files before an upload of so many bytes is kept, if need be: there may be tens of thousands of them."""
     global _kept
     if _own_folder and _kept + size > MOST_KEPT_BYTES:
         await anyio.to_thread.run_sync(tidy, _own_folder, MOST_KEPT_BYTES - size)

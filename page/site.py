@@ -46,7 +46,7 @@ TICKS = [-100, -30, -10, -3, 0, 3, 10, 30, 100]
 # Each is a row of 64 pixels in a sheet, and no WebP is higher than 16383.
 MOST_EPOCHS_SHOWN = 250
 
-# What page.json tells of a model as its files do.
+# The attributes of `ShownModel` that page.json repeats.
 TOLD = (
     *("kind", "architecture", "latent_size", "discrete_size", "prior_mean", "prior_variance", "prior", "attributes"),
     *("encodes", "encoding_steps", "origin", "faces_from"),
@@ -81,7 +81,7 @@ def introduction() -> str:
 
 @cache
 def page(api: bool = True) -> bytes:
-    """page.json.
+    """The content of page.json.
 
     Args:
         api: whether there is a server with endpoints for programs.
@@ -195,7 +195,7 @@ def _is_drawn(name: str) -> bool:
 
 @cache
 def index() -> str:
-    """index.html, without pictures that other weights drew than those that are shown.
+    """index.html, without the pictures that were drawn by other weights than those that are shown.
 
     On a Space the picture for links to the page has an absolute address, since social networks take no other.
     """
