@@ -379,10 +379,11 @@ def test_a_picture_at_an_address_is_fetched_if_it_is_small_enough(client, monkey
             client.predict(image, api_name="/reconstruct")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "nowhere.invalid"])
-def test_nothing_of_this_network_is_fetched(client, host):
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_nothing_of_this_network_is_fetched(client, url, host):
+    picture = f"{url.replace('127.0.0.1', host)}front/first/card.jpg"
     with pytest.raises(AppError, match="cannot be fetched: it must be public"):
-        client.predict(handle_file(f"http://{host}:1/face.png"), api_name="/reconstruct")
+        client.predict(handle_file(picture), api_name="/reconstruct")
 
 
 def upload(tmp_path, name: str, content: bytes):
