@@ -1,5 +1,6 @@
 """The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
+import argparse
 import importlib.util
 import os
 import sys
@@ -22,6 +23,8 @@ for name in [name for name in os.environ if name.lower() in ("http_proxy", "http
 from page import server
 
 if __name__ == "__main__":
+    more = "docs/page.md, For operators, lists the environment variables that set it."
+    argparse.ArgumentParser("python app.py", description=__doc__, epilog=more).parse_args()
     if not (port := os.environ.get("GRADIO_SERVER_PORT", "7860")).isdecimal():
         sys.exit(f"GRADIO_SERVER_PORT cannot be {port!r}: write a number, such as 7860.")
     server.own_temporary_folder()

@@ -35,10 +35,7 @@ class Pictures(gradio.mcp.GradioMCPServer):
 
 
 def _side_by_side(gallery: list[dict[str, Any]]) -> bytes:
-    faces = []
-    for item in gallery:
-        with Image.open(item["image"]["path"]) as face:
-            faces.append(pictures.pixels_of(face))
+    faces = [pictures.pixels_of(Image.open(item["image"]["path"])) for item in gallery]
     blank = [np.full_like(faces[0], 255)] * (-len(faces) % min(COLUMNS, len(faces)))
     rows = np.stack([*faces, *blank]).reshape(-1, min(COLUMNS, len(faces)), *faces[0].shape)
     sheet = np.concatenate([np.hstack(row) for row in rows])

@@ -60,7 +60,8 @@ def publish(space: str, models: str | None = None, private: bool = False, static
     api, found = HfApi(), _find_models(models) if models else []
     files = _static_files(space, models) if static else {name: CHECKOUT / name for name in own_files()}
     files = {**files, "README.md": str(_front_page(found, models, static)).encode()}
-    _list(space, files)
+    sizes = (len(content) if isinstance(content, bytes) else content.stat().st_size for content in files.values())
+    print(f"{space} gets {len(files)} files, {sum(sizes) / 1e6:.1f} MB:", *sorted(files), sep="\n  ")
     sdk = "static" if static else "gradio"
     space = api.create_repo(space, repo_type="space", space_sdk=sdk, private=private or None, exist_ok=True).repo_id
     if models and not static:
@@ -125,13 +126,6 @@ def _tracked_files() -> set[str] | None:
         raise ValueError(f"git cannot tell which files are the checkout's: {said or error}") from error
     names = {*os.fsdecode(listed).split("\0")}
     return names if "app.py" in names else None  # Else it is another project's, around a copy of this one.
-
-
-def _list(space: str, files: Files) -> None:
-    sizes = (len(content) if isinstance(content, bytes) else content.stat().st_size for content in files.values())
-    print(f"{space} gets {len(files)} files, {sum(sizes) / 1e6:.1f} MB:")
-    for name in sorted(files):
-        print(f"  {name}")
 
 
 def _find_models(models: str) -> list[ModelInfo]:

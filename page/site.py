@@ -86,6 +86,7 @@ def page(api: bool = True) -> bytes:
     Args:
         api: whether there is a server with endpoints for programs.
     """
+    space = os.environ.get("SPACE_ID") or None
     described = {
         "api": api,
         "introduction": introduction(),
@@ -94,7 +95,10 @@ def page(api: bool = True) -> bytes:
         "examples": [{"name": name, "url": f"examples/{path.name}"} for name, path in examples().items()],
         "means": {"ticks": TICKS},
         "notes": {"attributes": labels.WHAT_THEY_ARE},
-        "links": {"code": _code(), "report": _address("report.txt")},
+        "links": {
+            "code": space and f"https://huggingface.co/spaces/{space}/tree/main",
+            "report": _address("report.txt"),
+        },
         "constants": {
             "most_faces": recipe.MAX_FACES,
             "most_seed": recipe.MAX_SEED,
@@ -111,12 +115,6 @@ def page(api: bool = True) -> bytes:
         },
     }
     return json.dumps(described, allow_nan=False).encode()
-
-
-def _code() -> str | None:
-    """Where the files of this page are to be read: on a Space, its own."""
-    space = os.environ.get("SPACE_ID")
-    return f"https://huggingface.co/spaces/{space}/tree/main" if space else None
 
 
 def _model(name: str) -> dict[str, Any]:
