@@ -368,7 +368,7 @@ def foreign(request: httpx.Request) -> httpx.Response:
 def test_a_picture_at_an_address_is_fetched_if_it_is_small_enough(client, monkeypatch, place, is_fetched):
     resolve, found = socket.getaddrinfo, [(None, None, None, "", ("93.184.215.14", 0))]
     monkeypatch.setattr(
-        socket, "getaddrinfo", lambda name, *of: found if "example" in str(name) else resolve(name, *of)
+        socket, "getaddrinfo", lambda name, *at, **how: found if "example" in str(name) else resolve(name, *at, **how)
     )
     monkeypatch.setattr(endpoints, "AsyncSecureTransport", lambda address: httpx.MockTransport(foreign))
     image = handle_file(f"http://pictures.example/{place}")
