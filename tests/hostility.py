@@ -214,7 +214,7 @@ def idle_connections(world: World, random: Random) -> str:
     return "nothing: /health answers"
 
 
-@attack("page: four hundred readers who do not read, and programs that listen for ever", 0.02)
+@attack("page: four hundred clients that read nothing or listen for ever", 0.02)
 def readers(world: World, random: Random) -> str:
     weights = world.client.get("/page.json").json()["models"][0]["weights"]["url"]
     places = [f"/{weights}", "/gradio_api/heartbeat/x"]
