@@ -8,7 +8,7 @@ from typing import Any
 
 from models.hub import ask_this_machine_directly
 
-# Before gradio is imported: the page asks nothing of any other machine.
+# Before gradio is imported, which then asks nothing of other machines.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # After every answer gradio makes a table of all answers so far, for a monitoring page that is off here.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
