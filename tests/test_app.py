@@ -345,19 +345,19 @@ def test_an_upload_that_has_been_removed_is_asked_for_again(url, functions):
 def foreign(request: httpx.Request) -> httpx.Response:
     """A stranger's server."""
 
-    async def endless():
-        while True:
-            yield bytes(2**20)
+    async def parts(part: bytes, count: int):
+        for _ in range(count):
+            yield part
 
     match request.url.path:
         case "/photograph":
-            return httpx.Response(200, content=encode(draw_face(1), "PNG"))
+            return httpx.Response(200, content=parts(encode(draw_face(1), "PNG"), 1))
         case "/moved":
             return httpx.Response(302, headers={"Location": "photograph"})
         case "/around":
             return httpx.Response(302, headers={"Location": "around"})
         case "/endless":
-            return httpx.Response(200, content=endless())
+            return httpx.Response(200, content=parts(bytes(2**20), 10**9))
     return httpx.Response(404)
 
 
