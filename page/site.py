@@ -39,10 +39,6 @@ DRAWN = FRONT / "first/drawn.json"
 # What people call the main directions of models, by the SHA-256 of their weights; "" for one without a clear effect.
 DIRECTIONS = FRONT / "directions.json"
 
-REPORT = ROOT / "docs/report.md"
-
-TICKS = [-100, -30, -10, -3, 0, 3, 10, 30, 100]
-
 # Each is a row of 64 pixels in a sheet, and no WebP is higher than 16383.
 MOST_EPOCHS_SHOWN = 250
 
@@ -93,7 +89,7 @@ def page(api: bool = True) -> bytes:
         "tabs": [tab.described() for tab in tabs()],
         "models": [_model(name) for name in MODELS],
         "examples": [{"name": name, "url": f"examples/{path.name}"} for name, path in examples().items()],
-        "means": {"ticks": TICKS},
+        "means": {"ticks": [-100, -30, -10, -3, 0, 3, 10, 30, 100]},
         "notes": {"attributes": labels.WHAT_THEY_ARE},
         "links": {
             "code": space and f"https://huggingface.co/spaces/{space}/tree/main",
@@ -248,7 +244,7 @@ def files() -> dict[str, File]:
             name = path.relative_to(folder)
             if is_public(name) and path.is_file() and is_within(folder, name) and path != FRONT / "index.html":
                 found[f"{place}/{name.as_posix()}"] = File(path)
-    texts = {"report.txt": REPORT}  # Browsers show plain text.
+    texts = {"report.txt": ROOT / "docs/report.md"}  # Browsers show plain text.
     for title, model in MODELS.items():
         folder = load(title).folder
         texts[f"weights/{model}/card.txt"] = folder / CARD_FILE
