@@ -171,7 +171,7 @@ def _first(control: Control) -> Any:
 
 def write(path: Path, faces: np.ndarray, columns: int) -> None:
     """Write faces (n, 64, 64, 3) in rows as a WebP."""
-    rows = [pictures.side_by_side(faces[at : at + columns]) for at in range(0, len(faces), columns)]
+    rows = [np.hstack([*faces[at : at + columns]]) for at in range(0, len(faces), columns)]
     path.write_bytes(pictures.webp(np.concatenate(rows)))
 
 
