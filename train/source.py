@@ -50,7 +50,7 @@ ROWS = 1024
 TABLE_EXTENSIONS, TEXT_EXTENSIONS = {".parquet", ".arrow"}, {".csv", ".jsonl"}
 
 # Changes with what caches hold and how, so that caches of other versions are left alone.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 # Characters of a text that may be a path; a picture in base64 has more.
 MOST_NAME = 500
@@ -71,7 +71,7 @@ class Source(ABC):
         size: how many pictures there are, damaged ones included; None where that is not known.
         label_names: of the labels that each picture has; known once the first picture has come.
         label_note: why there are no labels, or which columns are none; known then too.
-        description: what a folder holds, in a few words; None for tables.
+        description: what a folder holds, in a few words; None for tables alone.
     """
 
     size: int | None = None
@@ -178,9 +178,9 @@ class TableSource(Source):
         found = found or [name for name, feature in features.items() if _holds_bytes(feature)]
         if not found:
             row: dict[str, Any] = next(iter(rows), {})
-            of_lists = [name for name in row if _holds_bytes(getattr(features.get(name), "feature", None))]
             found = [name for name, value in row.items() if name == "image" or _names_a_picture(value)]
-            found = [name for name in found if name not in of_lists]
+            # A list of pictures is none.
+            found = [name for name in found if not _holds_bytes(getattr(features.get(name), "feature", None))]
         if not found:
             raise TrainingError(f"--dataset {self.dataset}: no column holds images; it has {', '.join(features)}")
         column = "image" if "image" in found else found[0]
