@@ -73,7 +73,7 @@ def test_a_run_inside_its_data_set_does_not_train_on_its_own_pictures(tmp_path, 
         gan.main([*SMALL, *words, "1", "--output", str(tmp_path / output)])
     gan.main([*SMALL, *words, "2", "--output", str(tmp_path / "mine/run"), "--resume"])
     assert "no longer those" not in capsys.readouterr().out
-    assert numbers_in(tmp_path) == [0, 1, 2, 3]
+    assert numbers_in(tmp_path) == [0, 1, 2, 3] and find_source(settings(tmp_path), "train").description == "4 pictures"
 
 
 def test_linked_folders_are_entered_once(tmp_path):

@@ -37,8 +37,9 @@ ARCHIVE_EXTENSIONS = {".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar
 # Thumbnails, deleted files and parts of files, which systems leave in folders; names that begin with a dot are others.
 LITTER = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}
 
-# What a training run leaves beside its run.json: pictures that no training should see.
-OF_A_RUN = LITTER | {"samples", "reconstructions", "interpolations", "snapshots", "model", "model.tmp", "loss.png"}
+# What a run and a cache of faces are made of. No training should see a run's own pictures.
+OURS = {"run.json", "metrics.jsonl", "checkpoint.pt", "loss.png", "samples", "reconstructions", "interpolations"}
+OURS |= {"snapshots", "model", "model.tmp", "faces.u8", "state.json", "lock"}
 
 # Bytes of one picture that are taken into memory, some 50 megapixels.
 MOST_BYTES = 100 * 2**20
@@ -201,7 +202,7 @@ def files_below(folder: Path, left_out: Counter[str]) -> Iterator[File]:
         folder, followlinks=True, onerror=lambda error: left_out.update(["folders that cannot be read"])
     ):
         kept = []
-        litter = OF_A_RUN if "run.json" in names else LITTER
+        litter = LITTER | OURS if "run.json" in names or "faces.u8" in names else LITTER
         for name in sorted(folders):
             if not _is_litter(name, litter) and (real := Path(where, name).resolve()) not in seen:
                 seen.add(real)
@@ -441,11 +442,11 @@ def _label_by_lists(pictures: list[Picture], files: list[File]) -> Labelled:
     tables: list[dict[str, Sequence[Any]]] = []
     for file in files:
         header, rows = _read_attributes(file)
-        place = _column_of_names(rows)
+        named = _column_of_names(rows)
         folder = posixpath.dirname(file.name) if file.base in METADATA_FILES else ""
-        paths += [posixpath.join(folder, str(row[place])) for row in rows]
+        paths += [posixpath.join(folder, str(row[named])) for row in rows]
         columns = list(zip(header, zip(*rows)))
-        tables.append(dict(columns[:place] + columns[place + 1 :]))
+        tables.append(dict(columns[:named] + columns[named + 1 :]))
     list_name = PurePosixPath(files[0].name).name
     labels, values = Labels(), {}
     for name in dict.fromkeys(itertools.chain.from_iterable(tables)):
