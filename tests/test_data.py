@@ -297,6 +297,9 @@ def test_what_is_no_folder_is_told(name, message, tmp_path):
     (tmp_path / "file.jpg").write_bytes(b"x")
     with pytest.raises(TrainingError, match=f"--dataset .*{message}"):
         DataSettings(dataset=name.format(tmp_path))
+
+
+def test_a_folder_has_no_revisions(tmp_path):
     with pytest.raises(TrainingError, match="--revision v1: .* has no revisions"):
         DataSettings(dataset=str(tmp_path), revision="v1")
 
