@@ -1,32 +1,20 @@
 """The cache of faces: what is in it, what a run reads from it, what happens to it; and which faces are held out."""
 
-import base64
 import errno
 import json
 import shutil
 import threading
 
 import datasets
-import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Features, Value
 from filelock import FileLock
-from PIL import Image
 
-from models.images import crop, denormalise, from_pil
+from models.images import denormalise, from_pil
 from tests.conftest import draw_face, encode, write_parquet
-from tests.grey import (
-    ATTRIBUTES,
-    corresponds,
-    numbers,
-    numbers_in,
-    opened,
-    picture,
-    save_all,
-    settings,
-    write_table,
-)
+from tests.grey import ATTRIBUTES, corresponds, numbers, numbers_in, opened, picture, save_all, settings, write_table
+from tests.test_images import progressive_with
 from train import data, gan, source
 from train.data import FACE_BYTES, Faces, open_faces, open_held_out, open_split
 from train.folder import UnknownSplit
@@ -59,8 +47,7 @@ def test_faces_arrive_in_order_cropped_and_from_both_formats_and_the_second_run_
 
 
 def test_a_changed_folder_another_split_and_another_crop_have_caches_of_their_own(celeba, tmp_path):
-    folder = tmp_path / "mine"
-    shutil.copytree(celeba, folder)
+    folder = shutil.copytree(celeba, tmp_path / "mine")
     of = lambda split="train", **more: find_source(settings(tmp_path, **more), split).cache_folder
     before = of()
     assert len({before, of("valid"), of(crop=1.0), of("valid", crop=1.0)}) == 4 and of() == before
@@ -71,19 +58,14 @@ def test_a_changed_folder_another_split_and_another_crop_have_caches_of_their_ow
 
 
 def test_the_literatures_crop_is_the_square_from_19_39_to_159_179(tmp_path):
-    y, x = np.mgrid[:218, :178].astype(np.uint8)
-    places = Image.fromarray(np.stack((x, y, np.zeros_like(x)), axis=-1))
-    (tmp_path / "mine").mkdir()
-    places.save(tmp_path / "mine/1.png")
-    with opened(tmp_path) as faces:
-        seen = faces[:1][0].float()
-    # From the middle of the first to the middle of the last of 64 pixels, each 140 / 64 wide.
-    half = 140 / 64 / 2
-    assert seen[0].mean(0)[[0, -1]].tolist() == pytest.approx([19 + half - 0.5, 159 - half - 0.5], abs=0.6)
-    assert seen[1].mean(1)[[0, -1]].tolist() == pytest.approx([39 + half - 0.5, 179 - half - 0.5], abs=0.6)
-    assert torch.equal(crop(places, 0.5), crop(places.crop((44, 64, 133, 153))))
-    places.resize((100, 109)).save(tmp_path / "mine/1.png")
-    with opened(tmp_path) as faces:
+    for number, size, box in ((0, (178, 218), (19, 39, 159, 179)), (1, (89, 109), (9, 19, 79, 89))):
+        face = draw_face(number, size)
+        (tmp_path / f"{number}").mkdir()
+        face.save(tmp_path / f"{number}/1.png")
+        with opened(tmp_path, folder=str(number)) as faces:
+            assert torch.equal(faces[:1], denormalise(from_pil(face.crop(box)))) and faces.crop == 140 / 178
+    draw_face(2, (100, 109)).save(tmp_path / "1/1.png")
+    with opened(tmp_path, folder="1") as faces:
         assert faces.crop == 1
 
 
@@ -98,26 +80,22 @@ def test_batches_hold_every_face_once_with_its_labels_and_resume_anywhere(cached
         assert numbers_in(tmp_path) == list(range(43))
     with opened(tmp_path, skip=3) as faces:
         epochs = {epoch: list(faces.batches(epoch, 6, seed=3)) for epoch in (1, 2, 3)}
-        for epoch in (1, 2):
-            resumed = list(faces.batches(epoch, 6, seed=3, start=4))
-            assert [numbers(batch.pixels) for batch in resumed] == [
-                numbers(batch.pixels) for batch in epochs[epoch][4:]
-            ]
+        resumed = {epoch: list(faces.batches(epoch, 6, seed=3, start=4)) for epoch in (1, 2)}
         other = next(faces.batches(2, 6, seed=4))
-    orders = [[number for batch in batches for number in numbers(batch.pixels)] for batches in epochs.values()]
-    for batches, order in zip(epochs.values(), orders):
-        assert len(batches) == 6 and all(map(corresponds, batches))
+    orders = {epoch: [number for its in batches for number in numbers(its.pixels)] for epoch, batches in epochs.items()}
+    for epoch, order in orders.items():
+        assert len(epochs[epoch]) == 6 and all(map(corresponds, epochs[epoch]))
         assert len(set(order)) == 36 and set(order) < set(range(3, 43)) and order != sorted(order)
-    assert orders[1] != orders[2] and numbers(other.pixels) != orders[1][:6]
+    for epoch, batches in resumed.items():
+        assert [number for its in batches for number in numbers(its.pixels)] == orders[epoch][24:]
+    assert orders[2] != orders[3] and numbers(other.pixels) != orders[2][:6]
 
 
 def test_of_a_table_in_order_the_first_epoch_draws_from_what_has_come(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "CHUNK", 10)
     write_table(tmp_path / "mine/train.parquet", range(100))
     with opened(tmp_path) as faces:
-        streamed = [numbers(batch.pixels) for batch in faces.batches(1, 8, seed=5)]
-        cached = [numbers(batch.pixels) for batch in faces.batches(1, 8, seed=5)]
-        other = [numbers(batch.pixels) for batch in faces.batches(1, 8, seed=6)]
+        streamed, cached, other = ([numbers(its.pixels) for its in faces.batches(1, 8, seed)] for seed in (5, 5, 6))
     assert streamed == cached != other
     assert len(streamed) == 12 and len({number for batch in streamed for number in batch}) == 96
     assert max(streamed[0]) < 32 and max(streamed[1]) < 64 and max(streamed[0] + streamed[1] + streamed[2]) > 32
@@ -141,8 +119,7 @@ def test_the_first_epoch_begins_before_the_stream_has_ended(tmp_path, monkeypatc
         assert len(list(batches)) == 18
 
 
-def test_a_sample_is_of_all_faces_and_so_are_their_labels(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "CHUNK", 10)
+def test_a_sample_is_of_all_faces_and_so_are_their_labels(tmp_path):
     write_table(tmp_path / "mine/train.parquet", range(100), **ATTRIBUTES)
     with opened(tmp_path, skip=10) as faces:
         one, again, other = (faces.sample(40, seed) for seed in (0, 0, 1))
@@ -215,12 +192,11 @@ def test_a_cache_that_cannot_be_written_or_is_being_filled_is_one_sentence(tmp_p
     def no_space(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(data, "CHUNK", 5)
     with opened(tmp_path, limit=10) as faces:
         len(faces)
-    with monkeypatch.context() as patch, opened(tmp_path, limit=10) as faces:
+    with monkeypatch.context() as patch, pytest.raises(TrainingError, match="cannot be written: No space left"):
         patch.setattr(data.os, "fsync", no_space)
-        with opened(tmp_path) as faces, pytest.raises(TrainingError, match="cannot be written: No space left"):
+        with opened(tmp_path) as faces:
             len(faces)
     with opened(tmp_path) as faces:
         assert corresponds(faces.batch(slice(None))) and len(faces) == 20
@@ -230,46 +206,34 @@ def test_a_cache_that_cannot_be_written_or_is_being_filled_is_one_sentence(tmp_p
 
 
 def test_damaged_pictures_of_a_folder_are_named_and_left_out(tmp_path, capsys):
-    save_all(tmp_path / "mine", [str(number) for number in range(6)])
-    (tmp_path / "mine/2.png").write_bytes((tmp_path / "mine/2.png").read_bytes()[:60])
-    (tmp_path / "mine/4.png").write_bytes(b"")
-    (tmp_path / "mine/5.png").write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
-    )  # No other format.
+    save_all(tmp_path / "mine", [str(number) for number in range(7)])
+    damaged = {
+        2: encode(picture(2), "PNG")[:60],
+        4: b"",
+        5: b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n",  # Pillow would read PostScript, by starting another program.
+        6: progressive_with(2000),  # It was made to be slow.
+    }
+    for number, content in damaged.items():
+        (tmp_path / f"mine/{number}.png").write_bytes(content)
     assert numbers_in(tmp_path) == [0, 1, 3]
     told = capsys.readouterr().out
-    assert all(f"{number}.png cannot be read and is left out" in told for number in (2, 4, 5))
+    assert all(f"{number}.png cannot be read and is left out" in told for number in damaged)
+    assert "6.png cannot be read and is left out: This JPEG takes too long" in told
     with open_faces(gan.GANSettings(dataset=str(tmp_path / "mine"), cache_dir=tmp_path / "cache")) as faces:
         assert faces.is_cached and len(faces) == 3
-    assert "3 that cannot be read are left out: " in capsys.readouterr().out
+    assert "4 that cannot be read are left out: " in capsys.readouterr().out
 
 
 def test_empty_and_damaged_rows_are_named_and_do_not_shift_what_follows(tmp_path, monkeypatch, capsys):
-    pictures = [{"bytes": encode(draw_face(number), "PNG"), "path": f"{number:06}.png"} for number in range(12)]
-    pictures[3] = None
-    pictures[7] = {"bytes": pictures[7]["bytes"][:100], "path": "000007.png"}
-    (tmp_path / "mine").mkdir()
-    features = Features({"image": datasets.Image(), "Smiling": Value("bool")})
-    columns = {"image": pictures, "Smiling": [number > 5 for number in range(12)]}
-    Dataset.from_dict(columns, features).to_parquet(tmp_path / "mine/train.parquet")
+    write_table(tmp_path / "mine/train.parquet", range(12), damaged=(7,), empty=(3,), **ATTRIBUTES)
     monkeypatch.setattr(data, "CHUNK", 5)
     # Begun with a limit, and gone on with.
-    for limit, left in ((5, [0, 1, 2, 4, 5]), (None, [0, 1, 2, 4, 5, 6, 8, 9, 10, 11])):
-        with opened(tmp_path, limit=limit) as faces:
-            assert torch.equal(faces[:], torch.stack([expected(number) for number in left]))
-            assert faces.labels(slice(None)).flatten().tolist() == [1 if number > 5 else -1 for number in left]
+    for limit, skip, left in ((5, 1, [1, 2, 4, 5, 6]), (None, 0, [0, 1, 2, 4, 5, 6, 8, 9, 10, 11])):
+        with opened(tmp_path, limit=limit, skip=skip) as faces:
+            batch = faces.batch(slice(None))
+            assert numbers(batch.pixels) == left and corresponds(batch)
     told = capsys.readouterr().out
-    assert "row 3 cannot be read and is left out: It is empty." in told and "row 7 (000007.png) cannot" in told
-
-
-def test_labels_are_dropped_with_damaged_pictures_and_limits_and_skips_cut_both(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "CHUNK", 5)
-    write_table(tmp_path / "mine/train.parquet", range(24), damaged=(0, 7, 8), **ATTRIBUTES)
-    with opened(tmp_path, limit=9, skip=2) as faces:
-        assert corresponds(faces.batch(slice(None)))
-        assert numbers(faces[:9]) == [3, 4, 5, 6, 9, 10, 11, 12, 13]
-    with opened(tmp_path) as faces:
-        assert corresponds(faces.batch(slice(None))) and len(faces) == 21
+    assert "row 3 cannot be read and is left out: It is empty." in told and "row 7 (7.png) cannot" in told
 
 
 @pytest.mark.parametrize(
@@ -286,6 +250,17 @@ def test_more_damaged_pictures_than_a_few_stop_the_run(pictures, damaged, messag
 # What cannot be read at all.
 
 
+def write_lists_of_images(folder):
+    rows = [[{"bytes": encode(picture(1), "PNG"), "path": None}]] * 4
+    features = Features({"image": datasets.List(datasets.Image())})
+    Dataset.from_dict({"image": rows}, features).to_parquet(folder / "train.parquet")
+
+
+def save_to_disk_without_rows(folder):
+    Dataset.from_dict({"image": ["a"]}).save_to_disk(folder)
+    next(folder.glob("*.arrow")).unlink()
+
+
 @pytest.mark.parametrize(
     "prepare, split, message",
     [
@@ -295,8 +270,10 @@ def test_more_damaged_pictures_than_a_few_stop_the_run(pictures, damaged, messag
         (lambda folder: (folder / "data.parquet").write_bytes(b"not parquet"), "train", "cannot read split 'train'"),
         (lambda folder: write_table(folder / "a [b]/train.parquet", range(1)), "train", "rename it"),
         (lambda folder: Dataset.from_dict({"a": [1]}).to_parquet(folder / "train.parquet"), "train", "no column holds"),
+        (write_lists_of_images, "train", "no column holds"),
+        (save_to_disk_without_rows, "train", "No such file"),
     ],
-    ids=["empty", "no images", "no such split", "damaged", "brackets", "no column"],
+    ids=["empty", "no images", "no such split", "damaged", "brackets", "no column", "lists of images", "rows are gone"],
 )
 def test_a_folder_that_will_not_do_says_why(prepare, split, message, tmp_path):
     (tmp_path / "mine").mkdir()
@@ -320,6 +297,11 @@ def test_what_is_no_folder_is_told(name, message, tmp_path):
     (tmp_path / "file.jpg").write_bytes(b"x")
     with pytest.raises(TrainingError, match=f"--dataset .*{message}"):
         DataSettings(dataset=name.format(tmp_path))
+
+
+def test_a_folder_has_no_revisions(tmp_path):
+    with pytest.raises(TrainingError, match="--revision v1: .* has no revisions"):
+        DataSettings(dataset=str(tmp_path), revision="v1")
 
 
 def test_an_unreachable_hub_is_one_sentence_and_with_a_cache_no_matter(tmp_path, capsys):
@@ -349,18 +331,6 @@ def test_a_stream_from_the_hub_brings_labels_and_needs_it_once(hub, tmp_path):
     hub.fault = "refuse"
     with open_split(its, "train") as faces:
         assert faces.is_cached and corresponds(faces.batch(slice(None))) and faces.label_names == ("Odd", "High")
-
-
-def test_a_data_set_of_csv_on_the_hub_is_read(hub, tmp_path):
-    """Whose reader tells no types of columns, and reads all of them."""
-    (tmp_path / "data set").mkdir()
-    pictures = [base64.b64encode(encode(picture(number), "PNG")).decode() for number in range(6)]
-    rows = [f'{number},"data:image/png;base64,{text}",{number % 2}' for number, text in enumerate(pictures)]
-    (tmp_path / "data set/train.csv").write_text("\n".join(["place,photo,Odd", *rows]))
-    hub.add_folder("dataset", "tester/csv", tmp_path / "data set")
-    with open_split(DataSettings(dataset="tester/csv", cache_dir=tmp_path / "cache"), "train") as faces:
-        assert numbers(faces[:]) == list(range(6)) and faces.label_names == ("Odd",)
-        assert faces.labels(slice(None)).flatten().tolist() == [-1, 1, -1, 1, -1, 1]
 
 
 # What is held out.

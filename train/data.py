@@ -41,8 +41,8 @@ CHUNK = 1024
 CELEBA_SIZES = ((178, 218), (89, 109))
 CELEBA_CROP = 140 / 178
 
-# In the first epoch a batch is drawn once so many times the faces have come that have been asked for. Tables are often
-# sorted by class; 4 is how far a stream can be ahead of training without keeping it waiting.
+# In the first epoch, a batch waits until this many times as many faces have come as the batches up to it hold, since tables
+# are often sorted by class. Training does not wait for a stream that is at least 4 times as fast.
 LEAD = 4
 
 # Damaged pictures, and labels, that are told by name.
@@ -433,8 +433,8 @@ def open_faces(settings: Settings, skip: int = 0, labels_for: str | None = None)
         faces.__exit__()
         raise TrainingError(
             f"{labels_for} needs labels, and {settings.dataset} has none: {faces.state.label_note}. Labels are columns of a "
-            "table, a file list_attr_celeba.csv beside the pictures, or class folders below the folder of their split, "
-            "as in train/cat/1.jpg and train/dog/2.jpg"
+            "table, a file metadata.csv beside the pictures, with their names in a column file_name, or class folders below "
+            "the folder of their split, as in train/cat/1.jpg and train/dog/2.jpg"
         )
     if faces.source.description:
         say(f"{settings.dataset} holds {faces.source.description}.")

@@ -10,12 +10,14 @@ import itertools
 import json
 import os
 import posixpath
+import re
 import statistics
+import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ from models import decoding
 from models.images import read_pixels
 from models.loading import one_line
 
-from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, plain
+from .labels import MOST_CLASSES, NO_LABELS, Labels, column_of, most_damaged, plain
 from .settings import TrainingError, printable
 
 HEIF_EXTENSIONS = {".heic", ".heif", ".hif"}
@@ -35,13 +37,21 @@ ARCHIVE_EXTENSIONS = {".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar
 # Thumbnails, deleted files and parts of files, which systems leave in folders; names that begin with a dot are others.
 LITTER = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}
 
-# Names of folders that are splits.
+# What a run and a cache of faces are made of. No training should see a run's own pictures.
+OURS = {"run.json", "metrics.jsonl", "checkpoint.pt", "loss.png", "samples", "reconstructions", "interpolations"}
+OURS |= {"snapshots", "model", "model.tmp", "faces.u8", "state.json", "lock"}
+
+# Bytes of one picture that are taken into memory, some 50 megapixels.
+MOST_BYTES = 100 * 2**20
+
+# Names of splits. A folder's name may say more, as train2017, training_set and test-images do.
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "valid": ("valid", "val", "validation", "dev"),
     "test": ("test", "testing"),
 }
 _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+_SPLIT_FOLDER = re.compile(rf"({'|'.join(_SPLITS)})([-_ ]?(set|data|images?|pictures|faces|\d{{4}}))?(\.zip)?")
 
 # CelebA's own list of splits, which has a line for each picture, with 0, 1 or 2; Kaggle's has commas.
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
@@ -50,6 +60,9 @@ PARTITION = {"0": "train", "1": "valid", "2": "test"}
 # CelebA's own list of attributes: their names, and a line of -1 and 1 for each picture. One's own may hold words, and
 # whatever separators a spreadsheet writes.
 ATTRIBUTE_FILES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
+
+# The lists of the Hub's folders of images. Each names the pictures of its own folder and below.
+METADATA_FILES = ("metadata.csv", "metadata.jsonl")
 
 # Places of these files on CelebA's own site: beside the pictures' folder, or in folders beside it.
 _PLACES = ("", "Eval", "Anno")
@@ -91,6 +104,10 @@ class Picture(NamedTuple):
         return read_pixels(io.BytesIO(content) if isinstance(content, bytes) else content, _readable_formats())
 
 
+# Pictures with their labels, the names of these, and why there are none or which columns are none.
+Labelled = tuple[list[Picture], tuple[str, ...], str]
+
+
 class File(NamedTuple):
     """A file of a folder, on its own or in a zip file.
 
@@ -107,6 +124,11 @@ class File(NamedTuple):
     @property
     def extension(self) -> str:
         return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def base(self) -> str:
+        """Its name without folders, in lower case."""
+        return posixpath.basename(self.name).lower()
 
 
 class Folder(NamedTuple):
@@ -128,10 +150,9 @@ class Folder(NamedTuple):
 
 
 def describe_left_out(left_out: Counter[str]) -> str:
-    common = left_out.most_common(8)
-    if rest := len(left_out) - len(common):
-        common.append((f"of {rest} other kinds", left_out.total() - sum(count for _, count in common)))
-    return "; left out: " + ", ".join(f"{count:,} {kind}" for kind, count in common) if common else ""
+    kinds = [f"{count:,} {kind}" for kind, count in left_out.most_common()]
+    more = ["and others"] if len(kinds) > 8 else []
+    return "; left out: " + ", ".join(kinds[:8] + more) if kinds else ""
 
 
 def canonical(split: str) -> str:
@@ -164,7 +185,7 @@ def _readable_formats() -> tuple[str, ...]:
 
         pillow_heif.register_heif_opener()
     Image.init()
-    return tuple(name for name in (*decoding.FORMATS, "HEIF") if name in Image.OPEN)
+    return tuple(name for name in (*decoding.FORMATS, "PPM", "HEIF") if name in Image.OPEN)
 
 
 @functools.cache
@@ -181,19 +202,24 @@ def files_below(folder: Path, left_out: Counter[str]) -> Iterator[File]:
         folder, followlinks=True, onerror=lambda error: left_out.update(["folders that cannot be read"])
     ):
         kept = []
+        litter = LITTER | OURS if "run.json" in names or "faces.u8" in names else LITTER
         for name in sorted(folders):
-            if not _is_litter(name) and (real := Path(where, name).resolve()) not in seen:
+            if not _is_litter(name, litter) and (real := Path(where, name).resolve()) not in seen:
                 seen.add(real)
                 kept.append(name)
         folders[:] = kept
         below = Path(where).relative_to(folder)
         prefix = "" if below == Path() else f"{below.as_posix()}/"
         for name in sorted(names):
-            if _is_litter(name):
+            if _is_litter(name, litter):
                 continue
             path = Path(where, name)
             if os.path.isfile(path):
-                yield _file(prefix + name, path)
+                file = _file(prefix + name, path)
+                if _is_pointer(file):
+                    left_out["Git LFS pointers (git lfs pull fetches the files)"] += 1
+                else:
+                    yield file
             elif not os.path.exists(path):
                 left_out["broken links"] += 1
             else:  # A pipe would be waited for without end.
@@ -205,14 +231,23 @@ def _file(name: str, path: Path) -> File:
     return File(name, (status.st_size, status.st_mtime_ns), path)
 
 
+def _is_pointer(file: File) -> bool:
+    """Whether Git LFS has left the address of a file in its place."""
+    try:
+        return file.stamp[0] < 200 and cast(Path, file.content).read_bytes().startswith(b"version https://git-lfs")
+    except OSError:
+        return False
+
+
 def scan(folder: Path, files: list[File], left_out: Counter[str], split: str) -> Folder | None:
     """The pictures among the files of a folder that are of the wanted splits, with their labels; None without pictures.
 
     CelebA's own list of splits says what is train, valid and test, if it is among the files or beside a folder of
     CelebA's own naming. Otherwise folders of these names do, and all other pictures are train.
 
-    Labels are the attributes in CelebA's own list or one like it. Without such a list, they are the names of the folders
-    directly below a split's own, as train/cat and train/dog, if all pictures of the split lie in two to 50 of these.
+    Labels are the columns of CelebA's own list of attributes, or one like it, or of the metadata of the Hub's folders of
+    images. Where these hold none, they are the names of the folders directly below a split's own, as train/cat and
+    train/dog, if all pictures of the split lie in two to 50 of these.
 
     Pictures of a class, or of a person, have names that follow each other. So pictures are put in the order of a hash of
     their names, which is as good as random, and keeps its order when a picture is added or removed.
@@ -222,8 +257,9 @@ def scan(folder: Path, files: list[File], left_out: Counter[str], split: str) ->
         TrainingError: a list cannot be read, or holds no splits or attributes.
     """
     files = list(_with_those_in_zips(files, left_out))
-    lists = [_find_list(folder, files, names) for names in (PARTITION_FILES, ATTRIBUTE_FILES)]
-    partition, attributes = lists
+    partition, attributes = (_find_list(folder, files, names) for names in (PARTITION_FILES, ATTRIBUTE_FILES))
+    metadata = [file for file in files if file.base in METADATA_FILES and not attributes]
+    lists = [file for file in (partition, attributes, *metadata) if file]
     found = [file for file in files if file.extension in extensions()]
     found.sort(key=lambda file: hashlib.sha256(file.name.encode("utf-8", "surrogatepass")).digest())
     for file in files:
@@ -232,7 +268,10 @@ def scan(folder: Path, files: list[File], left_out: Counter[str], split: str) ->
     if partition is None:
         split_of = {file.name: _split_by_folders(file.name) for file in found}
     else:
-        split_of = _split_by_list([file.name for file in found], partition, left_out)
+        try:
+            split_of = _split_by_list([file.name for file in found], partition, left_out)
+        except ValueError as error:
+            raise TrainingError(f"{error}: restore it, or move it away") from error
     splits: dict[str, list[Picture]] = {name: [] for name in SPLIT_NAMES}
     for file in found:
         if file.name in split_of:
@@ -242,17 +281,25 @@ def scan(folder: Path, files: list[File], left_out: Counter[str], split: str) ->
         return None
     chosen = choose(split, list(splits), str(folder))
     pictures = list(itertools.chain.from_iterable(splits[name] for name in chosen))
-    if attributes is not None:
-        pictures, names, note = _label_by_attributes(pictures, attributes)
-    elif partition is None:
-        pictures, names, note = _label_by_classes(pictures, splits, chosen)
-    else:
-        names, note = (), f"there is no {ATTRIBUTE_FILES[0]} beside {partition.name}"
+    metadata = [file for file in metadata if any(one.name.startswith(file.name[: -len(file.base)]) for one in pictures)]
+    labelled: Labelled | None = None
+    notes = []
+    try:
+        if attributes or metadata:
+            labelled = _label_by_lists(pictures, [attributes] if attributes else metadata)
+    except ValueError as error:
+        if attributes:
+            raise TrainingError(f"{error}: restore it, or move it away") from error
+        notes.append(str(error))
+    if labelled is None and partition:
+        labelled = pictures, (), f"there is no {ATTRIBUTE_FILES[0]} beside {partition.name}"
+    pictures, names, note = labelled or _label_by_classes(pictures, splits, chosen, folder.resolve().name)
+    notes.append(note)
     total = sum(map(len, splits.values()))
     parts = ", ".join(f"{name} {len(its):,}" for name, its in splits.items())
     description = f"{total:,} picture{'s' * (total != 1)}{f' ({parts})' * (list(splits) != ['train'])}"
-    stamp = fingerprint([*found, *filter(None, lists)])
-    return Folder(pictures, names, note, stamp, description + describe_left_out(left_out))
+    stamp = fingerprint([*found, *lists])
+    return Folder(pictures, names, "; ".join(filter(None, notes)), stamp, description + describe_left_out(left_out))
 
 
 def fingerprint(files: list[File]) -> str:
@@ -261,8 +308,8 @@ def fingerprint(files: list[File]) -> str:
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:40]
 
 
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name in LITTER
+def _is_litter(name: str, litter: set[str] = LITTER) -> bool:
+    return name.startswith(".") or name in litter
 
 
 def _kind(extension: str) -> str:
@@ -299,6 +346,8 @@ def _in_zip(file: File, left_out: Counter[str]) -> Iterator[File]:
             left_out[f"{extension} in a zip file (unpack it)"] += 1
         elif member.flag_bits & 1:
             left_out["in a zip file with a password"] += 1
+        elif member.file_size > MOST_BYTES:  # It would be unpacked into memory as a whole.
+            left_out[f"of more than {MOST_BYTES >> 20} MB in a zip file"] += 1
         else:
             read = functools.partial(archive.read, member)
             yield File(f"{file.name}/{name}", (member.file_size, member.CRC), read)
@@ -309,12 +358,13 @@ def _split_by_folders(name: str) -> str:
 
 
 def _split_of_folder(folder: str) -> str | None:
-    return _SPLITS.get(folder.lower().removesuffix(".zip"))
+    found = _SPLIT_FOLDER.fullmatch(folder.lower())
+    return _SPLITS[found[1]] if found else None
 
 
 def _find_list(folder: Path, files: list[File], names: tuple[str, ...]) -> File | None:
     """CelebA's list of one of these names; one in a zip file only where there is no other."""
-    inside = [file for file in files if PurePosixPath(file.name).name in names]
+    inside = [file for file in files if file.base in names]
     if inside:
         return min(inside, key=lambda file: callable(file.content))
     # The folder may be CelebA's pictures alone, named as by torchvision or on its own site, with the list outside.
@@ -326,70 +376,146 @@ def _find_list(folder: Path, files: list[File], names: tuple[str, ...]) -> File 
     return next((_file(str(path), path) for path in paths if path.is_file()), None)
 
 
-def _stem(name: str) -> str:
-    """A file's name without folder and extension. PurePosixPath takes three times as long."""
-    return posixpath.splitext(posixpath.basename(name))[0]
+def _key(name: str) -> str:
+    """A picture's path as it is compared: lists may have other slashes, capitals, accents and extensions."""
+    stem, extension = posixpath.splitext(unicodedata.normalize("NFC", name).replace("\\", "/").casefold())
+    return stem if extension in extensions() else stem + extension
+
+
+def _ends(name: str) -> list[str]:
+    """A path's key, and the same without its first folder, its first two, and so on."""
+    ends = [_key(name)]
+    while "/" in ends[-1]:
+        ends.append(ends[-1].partition("/")[2])
+    return ends
+
+
+def _finder(names: Iterable[str]) -> Callable[[str], int | None]:
+    """A function that finds a picture's path among the names in a list: the name's place, or None.
+
+    A list may name less of a path than there is, as CelebA's does, or more, as one from another machine. Names that stand
+    there twice are not found.
+    """
+    whole: dict[str, int | None] = {}
+    longer: dict[str, int | None] = {}
+    for place, name in enumerate(names):
+        first, *others = _ends(name)
+        whole[first] = None if first in whole else place
+        longer |= {end: None if end in longer else place for end in others}
+
+    def find(name: str) -> int | None:
+        ends = _ends(name)
+        return next((whole[end] for end in ends if end in whole), longer.get(ends[0]))
+
+    return find
 
 
 def _split_by_list(names: list[str], file: File, left_out: Counter[str]) -> dict[str, str]:
-    partition = {
-        _stem(words[0]): split
+    partition = [
+        (words[-2], split)
         for words in _read_rows(file)
-        if len(words) == 2 and (split := PARTITION.get(words[1]) or _SPLITS.get(words[1].lower()))
-    }
+        if len(words) > 1 and (split := PARTITION.get(words[-1]) or _SPLITS.get(words[-1].lower()))
+    ]
     if not partition:
-        raise TrainingError(f"{file.name} has no line such as '000001.jpg 0': restore it, or move it away")
+        raise ValueError(f"{file.name} has no line such as '000001.jpg 0'")
+    find = _finder(name for name, _ in partition)
     # A picture may be there twice, as JPEG and PNG or aligned and not: the aligned ones are CelebA's faces.
-    chosen: dict[str, str] = {}
+    chosen: dict[int, str] = {}
     for name in sorted(names, key=lambda name: ("img_align_celeba" not in name, name)):
-        stem = _stem(name)
-        if stem not in partition:
+        place = find(name)
+        if place is None:
             left_out[f"that {PurePosixPath(file.name).name} does not name"] += 1
-        elif stem in chosen:
+        elif place in chosen:
             left_out["that are there twice"] += 1
         else:
-            chosen[stem] = name
-    return {name: partition[stem] for stem, name in chosen.items()}
+            chosen[place] = name
+    return {name: partition[place][1] for place, name in chosen.items()}
 
 
-def _label_by_attributes(pictures: list[Picture], file: File) -> tuple[list[Picture], tuple[str, ...], str]:
-    """The pictures with the labels of a list of attributes, their names, and which columns are none."""
-    remedy = "restore it, or move it away"
+def _label_by_lists(pictures: list[Picture], files: list[File]) -> Labelled:
+    """The pictures with the labels of lists of attributes.
+
+    Raises:
+        ValueError: why there are no labels in the lists, in a few words.
+    """
+    paths: list[str] = []
+    tables: list[dict[str, Sequence[Any]]] = []
+    for file in files:
+        header, rows = _read_attributes(file)
+        named = _column_of_names(rows)
+        folder = posixpath.dirname(file.name) if file.base in METADATA_FILES else ""
+        paths += [posixpath.join(folder, str(row[named])) for row in rows]
+        columns = list(zip(header, zip(*rows)))
+        tables.append(dict(columns[:named] + columns[named + 1 :]))
+    list_name = PurePosixPath(files[0].name).name
+    labels, values = Labels(), {}
+    for name in dict.fromkeys(itertools.chain.from_iterable(tables)):
+        if not all(name in table for table in tables):
+            labels.add(name, name, f"it is not in every {list_name}")
+            continue
+        column = [value for table in tables for value in table[name]]
+        meaning = {value: plain(value) for value in set(column)}
+        values[name] = [meaning[value] for value in column]
+        labels.add(name, name, column_of(name, Counter(values[name]), is_whole=True))
+    if not labels.columns:
+        raise ValueError(f"{list_name} has no labels: {labels.note or 'it has no other columns'}")
+    read, problems = labels.read(values, len(paths))
+    find = _finder(paths)
+    places = [find(picture.name) for picture in pictures]
+    if places.count(None) > most_damaged(len(pictures)):
+        raise ValueError(f"{list_name} has a line for {len(places) - places.count(None):,} of {len(places):,} pictures")
+    labelled = []
+    for picture, place in zip(pictures, places):
+        if place is None:
+            labelled.append(picture._replace(problem=f"{list_name} has no line of it, or several."))
+        else:
+            labelled.append(picture._replace(labels=read[place], problem=problems.get(place)))
+    return labelled, labels.names, labels.note
+
+
+def _read_attributes(file: File) -> tuple[list[str], list[list[Any]]]:
+    """The names of a list's columns, and its rows, each with a value for every column.
+
+    Raises:
+        ValueError: it cannot be understood.
+    """
+    if file.extension == ".jsonl":
+        lines = _read_lines(file)
+        try:
+            objects = [dict(json.loads(line)) for line in lines]
+        except (ValueError, TypeError, RecursionError):
+            objects = []
+        if not (header := list(dict.fromkeys(itertools.chain.from_iterable(objects)))):
+            raise ValueError(f"{file.name} does not hold a JSON object in each line")
+        return header, [[plain(row.get(name)) for name in header] for row in objects]
     header, *rows = [row for row in _read_rows(file) if len(row) > 1 or not row[0].isdecimal()] or [[]]
     width = statistics.mode(map(len, rows)) if rows else 0
     if len(header) not in (width, width - 1) or width < 2:
         line = f"; its first line names {len(header)} columns, and others have {width}" if header and rows else ""
-        raise TrainingError(f"{file.name} has no names and no line such as '000001.jpg -1 1'{line}: {remedy}")
-    names = header[-(width - 1) :]  # With a name for the column of pictures, or without.
-    rows = [row for row in rows if len(row) == width]
-    labels, values = Labels(), {}
-    for name, texts in zip(names, list(zip(*rows))[1:]):
-        meaning = {text: plain(text) for text in set(texts)}
-        values[name] = [meaning[text] for text in texts]
-        labels.add(name, name, column_of(name, Counter(values[name]), is_whole=True))
-    if not labels.columns:
-        raise TrainingError(f"{file.name} has no labels: {labels.note}: {remedy}")
-    read, problems = labels.read(values, len(rows))
-    place_of = {_stem(row[0]): place for place, row in enumerate(rows)}
-    missing = f"{PurePosixPath(file.name).name} has no line of it, or a damaged one."
+        raise ValueError(f"{file.name} has no names and no line such as '000001.jpg -1 1'{line}")
+    names: list[str] = []
+    for place, name in enumerate(["", *header][-width:], 1):  # Those that are missing, or there before, get a number.
+        names.append(name if name and name not in names else f"{name or 'column'} {place}")
+    return names, [row for row in rows if len(row) == width]
 
-    def labelled(picture: Picture) -> Picture:
-        place = place_of.get(_stem(picture.name))
-        if place is None or place in problems:
-            return picture._replace(problem=missing if place is None else problems[place])
-        return picture._replace(labels=read[place])
 
-    return list(map(labelled, pictures)), labels.names, labels.note
+def _column_of_names(rows: list[list[Any]]) -> int:
+    """The column of a list that names pictures: the first, unless another holds names of files."""
+    is_name = [[PurePosixPath(str(value)).suffix.lower() in extensions() for value in row] for row in rows[:100]]
+    counts = [sum(column) for column in zip(*is_name)]
+    return counts.index(max(counts)) if counts else 0
 
 
 def _label_by_classes(
-    pictures: list[Picture], splits: dict[str, list[Picture]], chosen: list[str]
-) -> tuple[list[Picture], tuple[str, ...], str]:
-    """The pictures of the chosen splits with the labels of their folders, their names, or why these are no classes."""
+    pictures: list[Picture], splits: dict[str, list[Picture]], chosen: list[str], folder: str
+) -> Labelled:
+    """The pictures of the chosen splits with the labels of their folders; without labels where these are no classes."""
     names: list[str] = []
     reasons: dict[str, str] = {}
+    # The folder of the data set may be that of a split itself.
+    class_of = {one.name: _class_folder(f"{folder}/{one.name}") for its in splits.values() for one in its}
     for split, its in splits.items():
-        classes = {picture.name: _class_folder(picture.name) for picture in its}
+        classes = {picture.name: class_of[picture.name] for picture in its}
         if reason := _no_classes(split, classes, names):
             reasons[split] = f"{split}: {reason}" if len(chosen) > 1 else reason
         else:
@@ -397,7 +523,7 @@ def _label_by_classes(
     if notes := [reasons[split] for split in chosen if split in reasons]:
         return pictures, (), "; ".join(notes)
     labels = dict(zip(names, np.eye(len(names), dtype=np.int8) * 2 - 1))
-    labelled = [picture._replace(labels=labels[str(_class_folder(picture.name))]) for picture in pictures]
+    labelled = [picture._replace(labels=labels[str(class_of[picture.name])]) for picture in pictures]
     return labelled, tuple(map(printable, names)), ""
 
 
@@ -433,28 +559,35 @@ def _class_folder(name: str) -> str | None:
     """The folder directly below the folder of a picture's split; None where there is none, or a zip file instead."""
     *folders, _ = PurePosixPath(name).parts
     for folder, below in itertools.pairwise(folders):
-        if _split_of_folder(folder):
+        if _split_of_folder(folder) and not _split_of_folder(below):
             return None if below.lower().endswith(".zip") else below
     return None
 
 
-def _read_rows(file: File) -> list[list[str]]:
-    """The words of each line that has any, whatever separates them."""
+def _read_lines(file: File) -> list[str]:
+    """The lines of a list that are not blank."""
     try:
         content = file.content() if callable(file.content) else file.content.read_bytes()
     except Exception as error:  # Archives have their own ways to fail.
-        raise TrainingError(f"{file.name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ValueError(f"{file.name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    lines = [line for line in content.decode(encoding, "replace").splitlines() if line.strip()]
-    head = "\n".join(lines[:50])
     try:
-        delimiter = csv.Sniffer().sniff(head, delimiters=",;\t").delimiter
-    except csv.Error:  # It wants as many in every line.
-        delimiter = max(",;\t", key=head.count)
-    if delimiter not in head:  # Blanks, as in CelebA's own.
+        text = content.decode(encoding)
+    except UnicodeDecodeError:  # As Excel writes it in the West.
+        text = content.decode("cp1252", "replace")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _read_rows(file: File) -> list[list[str]]:
+    """The words of each line that has any, whatever separates them."""
+    lines = _read_lines(file)
+    # Other lines may hold remarks. CelebA's first line is the count of the others.
+    header = next((line for line in lines if not line.strip().isdecimal()), "")
+    delimiter = max(",;\t", key=header.count)
+    if delimiter not in header:  # Blanks, as in CelebA's own.
         return [line.split() for line in lines]
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
         return [[word.strip() for word in row] for row in reader]
     except csv.Error as error:
-        raise TrainingError(f"{file.name}, line {reader.line_num}, cannot be read: {error}") from error
+        raise ValueError(f"{file.name}, line {reader.line_num}, cannot be read: {error}") from error

@@ -22,10 +22,10 @@ NO_LABELS = np.empty(0, np.int8)
 # So many pictures may be damaged, or without labels, before a run stops: this share of them, and a few in any case.
 MOST_DAMAGED, FEW_DAMAGED = 0.01, 5
 
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 _BITS = {"false": False, "no": False, "true": True, "yes": True}
 _SHORT_BITS = ({"f", "t"}, {"n", "y"})
-_UNKNOWN = {"", "?", "n/a", "nan", "null", "unknown"}
+_UNKNOWN = {"", "-", "?", "<na>", "n/a", "na", "nan", "null", "unknown"}
 
 
 def most_damaged(pictures: int) -> int:
@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
         word = value.strip()
         if word.lower() in _UNKNOWN:
             return None
-        return float(word) if _NUMBER.fullmatch(word) else _BITS.get(word.lower(), word)
+        return float(word.replace(",", ".")) if _NUMBER.fullmatch(word) else _BITS.get(word.lower(), word)
     if isinstance(value, (list, tuple)):
         return tuple(map(plain, value))
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -54,13 +54,11 @@ class LabelColumn(NamedTuple):
         column: its name.
         names: the names of its k labels.
         rows: the labels of each plain value: (k,) int8, -1 or 1. A list has the labels of all its members.
-        are_classes: whether the names are names of classes, rather than the column's own.
     """
 
     column: str
     names: tuple[str, ...]
     rows: dict[Any, np.ndarray]
-    are_classes: bool = False
 
     def read(self, values: Sequence[Any]) -> tuple[np.ndarray, dict[int, str]]:
         """The labels of n plain values, (n, k) int8, and by place what is wrong with values that have none."""
@@ -78,7 +76,7 @@ class LabelColumn(NamedTuple):
             if member in self.rows:
                 labels = np.maximum(labels, self.rows[member])
             else:
-                known = "a class" if self.are_classes else " or ".join(map(in_words, self.rows))
+                known = " or ".join(map(in_words, self.rows)) if self.names == (self.column,) else "a class"
                 problem = f"Column {printable(self.column)!r} holds {in_words(member)[:40]}, which is not {known}."
         if value is None:
             problem = f"Column {printable(self.column)!r} says nothing of it."
@@ -128,7 +126,7 @@ def column_of(
     if len(ordered) == 2 and not has_lists:
         labels = labels[:, 1:]
     names = tuple(members[member] for member in ordered[-labels.shape[1] :])
-    return LabelColumn(name, names, dict(zip(ordered, labels)), are_classes=True)
+    return LabelColumn(name, names, dict(zip(ordered, labels)))
 
 
 def _numbers(name: str, values: set[Any], counts: Counter[Any], is_whole: bool) -> LabelColumn | str | None:
@@ -164,6 +162,8 @@ class Labels:
 
     def add(self, key: Any, name: str, column: LabelColumn | str | None) -> None:
         """Add a column, or the reason why it is none, as `column_of` returns them."""
+        if any(other.column == name for other in self.columns.values()):
+            column = "a column before it has that name"
         if isinstance(column, LabelColumn):
             self.columns[key] = column
         else:

@@ -93,8 +93,9 @@ class DataSettings(Checked):
     dataset: str = "flwrlabs/celeba"
     """A data set on the Hub, or a local folder: of any pictures, in zip files too, of parquet files in the Hub's layout,
     or of CelebA as its own site lays it out. Folders called train, valid and test are splits; otherwise all is train.
-    Labels are columns of yes and no, of at most 50 classes or of lists of classes, a file list_attr_celeba.csv like
-    CelebA's, and folders of classes inside the folders of splits."""
+    Labels are columns of yes and no, of at most 50 classes or of lists of classes: of the tables, of metadata.csv or
+    metadata.jsonl as in the Hub's folders of images, or of a file list_attr_celeba.csv like CelebA's. Folders of classes
+    inside the folders of splits are labels too."""
 
     revision: str | None = None
     """Branch, tag or commit of the data set on the Hub."""
@@ -111,7 +112,8 @@ class DataSettings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.dataset_folder  # A folder that is not there is told at once.
+        if self.dataset_folder and self.revision:  # A folder that is not there is told here too.
+            raise TrainingError(f"--revision {self.revision}: {self.dataset} is a folder here, and has no revisions")
 
     @property
     def dataset_folder(self) -> Path | None:
@@ -169,10 +171,11 @@ class Settings(DataSettings):
     """Adam's learning rate."""
 
     passes: Annotated[int | None, Range(1, 100_000)] = None
-    """Passes over the faces in one epoch. By default 1; with fewer than 5,000 faces as many as see 5,000, at most 50."""
+    """Passes over the faces in one epoch. By default 1, or with fewer than 5,000 faces, as many as it takes to see 5,000,
+    but at most 50."""
 
     limit: int | None = None
-    """Train on the first so many faces only."""
+    """Train on this many faces, the first ones. By default on all."""
 
     latent_size: Annotated[int, Range(1, 4096)] = 100
     """Numbers in one latent."""
@@ -185,8 +188,8 @@ class Settings(DataSettings):
     from. The model must be of the sizes that are set here."""
 
     keep_epochs: Annotated[int, Range(0, 100_000)] = 0
-    """Keep the model of every so many epochs in the folder's snapshots/ too, so that one run shows models trained for
-    less and for more. 0 keeps none."""
+    """Copy the model to the folder's snapshots/ each time this many epochs are done, so that one run shows models trained
+    for less and for more. 0 keeps no copies."""
 
     data_note: str | None = None
     """What the data is, in a few words for the model's card."""

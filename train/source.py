@@ -32,10 +32,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from models.hub import INVALID_TOKEN, rejects_token
 from models.images import IMAGE_SIZE
 
 from .distributed import say
-from .folder import Folder, Picture, choose, describe_left_out, extensions, files_below, fingerprint, scan
+from .folder import MOST_BYTES, Folder, Picture, choose, describe_left_out, extensions, files_below, fingerprint, scan
 from .labels import MOST_CLASSES, Labels, column_of, plain
 from .settings import DataSettings, TrainingError
 
@@ -45,16 +46,17 @@ HUB_TIMEOUT = 10
 # Rows of a table that are read at a time: row by row takes three times as long.
 ROWS = 1024
 
-TABLE_EXTENSIONS = (".parquet", ".arrow")
+# Files of tables. Those of text are read only where there is nothing else: beside pictures they may hold anything.
+TABLE_EXTENSIONS, TEXT_EXTENSIONS = {".parquet", ".arrow"}, {".csv", ".jsonl"}
 
 # Changes with what caches hold and how, so that caches of other versions are left alone.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 # Characters of a text that may be a path; a picture in base64 has more.
 MOST_NAME = 500
 
-# Bytes of a picture that is fetched from an address, some 50 megapixels, and pictures fetched at the same time.
-MOST_FETCHED, FETCHED_AT_ONCE = 100 * 2**20, 16
+# Pictures that are fetched from their addresses at the same time.
+FETCHED_AT_ONCE = 16
 
 
 class Source(ABC):
@@ -69,7 +71,7 @@ class Source(ABC):
         size: how many pictures there are, damaged ones included; None where that is not known.
         label_names: of the labels that each picture has; known once the first picture has come.
         label_note: why there are no labels, or which columns are none; known then too.
-        description: what a folder holds, in a few words; None for tables.
+        description: what a folder holds, in a few words; None for tables alone.
     """
 
     size: int | None = None
@@ -177,6 +179,8 @@ class TableSource(Source):
         if not found:
             row: dict[str, Any] = next(iter(rows), {})
             found = [name for name, value in row.items() if name == "image" or _names_a_picture(value)]
+            # A list of pictures is none.
+            found = [name for name in found if not _holds_bytes(getattr(features.get(name), "feature", None))]
         if not found:
             raise TrainingError(f"--dataset {self.dataset}: no column holds images; it has {', '.join(features)}")
         column = "image" if "image" in found else found[0]
@@ -276,11 +280,16 @@ def find_source(settings: DataSettings, split: str) -> Source:
     try:
         commit = HfApi().dataset_info(dataset, revision=settings.revision, timeout=HUB_TIMEOUT).sha
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise TrainingError(f"--dataset {dataset}: neither a folder here nor a data set on the Hub") from error
+        raise TrainingError(
+            f"--dataset {dataset}: neither a folder here nor a data set on the Hub, user/name; for a private one, log in "
+            "(hf auth login)"
+        ) from error
     except RevisionNotFoundError as error:
         raise TrainingError(f"--revision {settings.revision}: {dataset} has none of that name") from error
     except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError, ImportError, ValueError) as error:
         # The last two of a proxy that is set and cannot be used.
+        if isinstance(error, HfHubHTTPError) and rejects_token(error):
+            raise TrainingError(f"--dataset {dataset}: {INVALID_TOKEN}") from error
         commit = _last_cached_revision(settings, split)
         if commit is None:
             reason = str(error).partition("\n")[0]
@@ -294,15 +303,21 @@ def find_source(settings: DataSettings, split: str) -> Source:
 def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
     left_out: Counter[str] = Counter()
     files = list(files_below(folder, left_out))
-    tables = [file for file in files if file.extension in TABLE_EXTENSIONS]
-    are_tables = _was_saved_to_disk(folder) or any(_is_table_of_images(folder / file.name) for file in tables)
+    kinds = {file.extension for file in files} - {".md"}
+    are_tables = _was_saved_to_disk(folder) or any(
+        file.extension in TABLE_EXTENSIONS and _is_table_of_images(folder / file.name) for file in files
+    )
     if not are_tables and (found := scan(folder, files, left_out, split)):
         return FolderSource(settings, split, found)
-    if tables:  # They hold images, or texts that name images, or they are damaged and the error names them.
-        return TableSource(settings, split, fingerprint(files))
+    # They hold images, or texts that name images, or they are damaged and the error names them.
+    if are_tables or kinds & TABLE_EXTENSIONS or (kinds and kinds <= TEXT_EXTENSIONS):
+        source = TableSource(settings, split, fingerprint(files))
+        if beside := sum(file.extension in extensions() for file in files):
+            source.description = f"tables of images; left out: {beside:,} pictures beside them"
+        return source
     raise TrainingError(
-        f"--dataset {settings.dataset} holds no pictures (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, in zip files too) "
-        f"and no parquet or arrow files{describe_left_out(left_out)}"
+        f"--dataset {settings.dataset} holds no pictures (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF, in zip files too) "
+        f"and no tables (parquet, arrow, csv or jsonl){describe_left_out(left_out)}"
     )
 
 
@@ -415,8 +430,8 @@ def _fetch(url: str) -> bytes:
         content = b""
         for part in response.iter_bytes():
             content += part
-            if len(content) > MOST_FETCHED:
-                raise ValueError(f"Its server sends more than {MOST_FETCHED >> 20} MB.")
+            if len(content) > MOST_BYTES:
+                raise ValueError(f"Its server sends more than {MOST_BYTES >> 20} MB.")
     return content
 
 
