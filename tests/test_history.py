@@ -65,15 +65,9 @@ def assert_shows(faces: list[Image.Image], epoch: int, paint=colour) -> None:
         assert np.abs(np.asarray(face)[8:-8, 8:-8].astype(int) - paint(epoch, number)).max() <= 6, (epoch, number)
 
 
-@pytest.mark.parametrize(
-    "alike",
-    [
-        [0, 1, 2, 3, 4, 5],
-        [0, 0, 1, 1, 1, 2],  # The encoder merges frames.
-        [0, 0, 0],  # It even makes a still of these.
-    ],
-)
+@pytest.mark.parametrize("alike", [[0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 1, 2], [0, 0, 0]])
 def test_every_epoch_is_shown_by_its_first_sixteen_faces(tmp_path, alike):
+    """The encoder merges frames that are alike, and makes a still of an animation in which all are."""
     paint = lambda epoch, face: colour(alike[epoch - 1], face)
     training, epochs = told(tmp_path, len(alike), paint=paint), range(1, len(alike) + 1)
     assert Image.open(tmp_path / EPOCHS_FILE).n_frames == len(set(alike))
