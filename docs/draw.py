@@ -27,14 +27,14 @@ from study.attributes import graded, kind_of, name_of
 SCALE, GAP, LABEL_WIDTH, LABEL_HEIGHT = 1.5, 4, 170, 26
 EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder", 0, 4))
 
-# Of the first pictures: as in page/front/tabs/generate.js, interpolate.js and tour.js.
+# Settings of the first pictures, as in page/front/tabs/generate.js, interpolate.js and tour.js.
 SWAY, LIVING_FRAMES, MAP = 0.35, 16, 5
 SMILES, BROKEN = 3, 100
 
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
-# Attributes that people see in a picture; our models' hats look like bangs, their gray hair like age. Of these, the five
-# that work best are drawn.
+# Attributes that people see in a picture. Those of these that work best are drawn, five of a model. (Our models' hats look
+# like bangs, and their gray hair like age.)
 VISIBLE = (
     *("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Bangs", "Heavy_Makeup", "Bald"),
     *("Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open"),
@@ -96,16 +96,12 @@ def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -
         models: by the names of their folders.
         results: what study.report measured.
     """
-    measured = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"models": {}}
-    for name, model in models.items():
-        working = list(model.attributes)
-        if name in measured["models"]:
-            grades = graded(measured["models"][name], measured["classifiers"])
-            working = grades["told apart"] + grades["works"]
-        chosen = [attribute for attribute in working if attribute in VISIBLE][:5]
-        if chosen:
-            picture = bits(model, chosen) if model.discrete_size else directions(model, chosen)
-            picture.save(folder / f"{name}-{kind_of(model)}.png")
+    measured = json.loads(results.read_text(encoding="utf-8"))
+    for name, areas in measured["models"].items():
+        grades = graded(areas, measured["classifiers"])
+        chosen = [attribute for attribute in grades["told apart"] + grades["works"] if attribute in VISIBLE][:5]
+        draw = bits if models[name].discrete_size else directions
+        draw(models[name], chosen).save(folder / f"{name}-{kind_of(models[name])}.png")
 
 
 def first_pictures(folder: Path) -> None:
@@ -175,7 +171,7 @@ def _first(control: Control) -> Any:
 
 def write(path: Path, faces: np.ndarray, columns: int) -> None:
     """Write faces (n, 64, 64, 3) in rows as a WebP."""
-    rows = [pictures.side_by_side(faces[at : at + columns]) for at in range(0, len(faces), columns)]
+    rows = [np.hstack([*faces[at : at + columns]]) for at in range(0, len(faces), columns)]
     path.write_bytes(pictures.webp(np.concatenate(rows)))
 
 

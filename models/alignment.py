@@ -47,8 +47,8 @@ SURROUNDINGS = 178 / 140
 # The least face in the second look, in which one takes up some 150 of 256 pixels.
 LEAST_FRAMED_FACE = 80
 
-# MTCNN finds a face in over a third of the faces that are upside down, with landmarks anywhere. A second look at the
-# framed face tells: its probability is this high for nearly all upright faces, and for few upside-down ones.
+# MTCNN finds many faces that are upside down too, with landmarks anywhere. A second look at the framed face tells: its
+# probability is this high for nearly all upright faces, and for few upside-down ones.
 SURE_PROBABILITY = 0.99
 
 # The most faces that get a second look, the largest first, to bound the work that a picture can cause.

@@ -39,12 +39,12 @@ class ShownModel:
 
     Attributes:
         folder: where its files are.
-        origin: where they came from, such as "user/latent-faces-gan at 0123456"; plain text, in parts a stranger's.
+        origin: where they came from, such as "user/latent-faces-gan at 0123456". It may hold a stranger's words.
         kind: its class, as config.json names it.
         architecture: models that share it are computed by the same graph in the browser.
         shapes: the shape of each tensor of its weights, by name.
-        history: its training. None where there is none, or none came in time. It is never that of the bundled model,
-            which would show faces that this model never made.
+        history: how it was trained; None if the model came without. The bundled model's history does not take its
+            place, since another model made the faces in it.
         areas: how well its attributes work, for those that were measured.
         faces_from: the data set that it learned from, as its card tells.
     """
@@ -89,8 +89,8 @@ def describe(folder: Path, origin: str) -> ShownModel:
     def value(name: str, least: float, most: float, default: int | None = None, whole: bool = False) -> float:
         return number(config.get(name, default), f"{name} in the model's {CONFIG_FILE}", least, most, whole)
 
-    def size(name: str, default: int | None = None) -> int:
-        return int(value(name, 0, 100_000, default, whole=True))
+    def size(name: str, default: int | None = None, most: int = 10_000) -> int:
+        return int(value(name, 0, most, default, whole=True))
 
     try:
         shapes = {name: shape for name, (shape, _) in read_header(folder / WEIGHTS_FILE).items()}
@@ -107,13 +107,13 @@ def describe(folder: Path, origin: str) -> ShownModel:
         kind=kind,
         architecture=kind + "-affine" * (config.get("affine") is True),
         latent_size=size("latent_size"),
-        discrete_size=size("discrete_size", 0),
+        discrete_size=size("discrete_size", 0, most=size("latent_size")),
         attributes=_attributes(config),
         prior_mean=value("prior_mean", -1e6, 1e6),
         prior_variance=value("prior_variance", 0, 1e6),
         components=size("components", 0),
         encodes=any(name.startswith("encoder.") for name in shapes),
-        encoding_steps=size("encoding_steps", 0),
+        encoding_steps=size("encoding_steps", 0, most=100),
         shapes=shapes,
         history=history,
         areas=labels.read_areas(folder / labels.ATTRIBUTES_FILE),
@@ -190,17 +190,7 @@ def autoencoders() -> list[str]:
     return [name for name in MODELS if load(name).encodes]
 
 
-def with_attributes() -> list[str]:
-    """The models that know attributes."""
-    return [name for name in MODELS if labels.names_of(load(name))]
-
-
 def attributes_of(name: str) -> list[str]:
     """The attributes that a model knows, those that work best first."""
     areas = load(name).areas
     return sorted(labels.names_of(load(name)), key=lambda attribute: -areas.get(attribute, -1))
-
-
-def directions() -> list[str]:
-    """The attributes that any of the autoencoders can give to a photograph, those that work best first."""
-    return list(dict.fromkeys(attribute for name in autoencoders() for attribute in attributes_of(name)))

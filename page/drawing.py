@@ -1,4 +1,4 @@
-"""What the endpoints draw with the models' networks, and the tests of the page compare with what a browser draws.
+"""Draws what the endpoints answer, with the models' networks. Tests compare it with what a browser draws.
 
 Faces are (n, 64, 64, 3) uint8. Controls have checked the arguments; what only a model can tell raises ValueError with a
 sentence for whoever sent it.
@@ -26,8 +26,8 @@ from .values import number
 # A large JPEG decodes itself at a fraction of its size; at this one, small faces in it are still found.
 PHOTO_SIDE = 1024
 
-# One photograph is looked at, which takes a second or more, while one waits. The last of a longer queue would wait for
-# long, and several at once would keep whoever wants faces drawn waiting.
+# One photograph is processed, in a second or more, while one waits. In a longer queue the last would wait too long, and
+# several at once would delay everybody who wants faces drawn.
 _here, _looked_at = threading.BoundedSemaphore(2), threading.Lock()
 
 # Mean grey levels by which a downloaded face may differ from the one that its recipe draws; two faces differ by some 50.

@@ -3,8 +3,11 @@
 The docstrings of endpoints are what the page's API documentation and a language model read.
 """
 
+import asyncio
 import functools
 import inspect
+import ipaddress
+import mimetypes
 import secrets
 import sys
 from collections.abc import Callable, Sequence
@@ -13,21 +16,37 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import httpx
 import numpy as np
+from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
+from gradio_client.utils import encode_file_path
+from safehttpx import AsyncSecureTransport
 
 from . import pictures
 from .catalog import MODELS
 from .controls import Choice, Control, Number
 from .recipe import MAX_SEED
+from .server import BUSY, MOST_UPLOAD_BYTES, make_room
+from .values import quoted
+
+# Seconds in which a picture at an address must arrive, and how many may be on their way.
+FETCH_SECONDS, MOST_FETCHED = 20.0, 4
+
+_fetching = asyncio.Semaphore(MOST_FETCHED)
+
+# What an endpoint returns for a gallery.
+Gallery = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """A function that programs call by its name. It imports what needs PyTorch when it is first called.
 
+    It returns galleries and files as `png` and `file` below make them, and numbers as JSON has them.
+
     Attributes:
-        controls: of its arguments, in their order.
+        controls: one for each argument, in their order.
         outputs: makes the gradio component of each result, by the result's name.
         at_once: how many calls run at a time, while others wait in the queue; None for all.
     """
@@ -59,6 +78,10 @@ class Endpoint:
         @functools.wraps(self.function)
         def call(*sent: Any) -> Any:
             try:
+                if len(sent) > len(names):
+                    raise ValueError(
+                        f"These are {len(sent)} arguments: /gradio_api/info tells which {len(names)} there are."
+                    )
                 arguments = zip(self.controls, sent, names, strict=True)
                 return self.function(*(control.check(value, f"The {name}") for control, value, name in arguments))
             except ValueError as error:
@@ -124,21 +147,61 @@ def seed(first: int | None = None) -> Number:
     return Number("seed", "Seed", 0, least=0, most=MAX_SEED, first=first)
 
 
-def gallery(label: str) -> gr.Gallery:
-    return gr.Gallery(label=label, format="png", interactive=False)
+gallery = functools.partial(gr.Gallery, format="png", interactive=False)
 
 
-def png(pixels: np.ndarray, **text: str) -> str:
-    """The path of a face as a PNG that holds texts by name."""
-    return file(pictures.png(pixels, **text), "face.png")
+def png(pixels: np.ndarray, caption: str | None = None, **text: str) -> dict[str, Any]:
+    """A face as an item of a gallery: a PNG that holds texts by name, and a caption."""
+    return {"image": file(pictures.png(pixels, **text), "face.png"), "caption": caption}
 
 
-def file(content: bytes, name: str) -> str:
-    """The path of a file with this content, which no other call writes or reads.
+def file(content: bytes, name: str) -> dict[str, Any]:
+    """A file with this content, which no other call writes or reads, as programs fetch it.
 
     Gradio would give the same content one path, and write it in place while others read it.
     """
     path = Path(get_upload_folder(), secrets.token_hex(16), name)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    return str(path)
+    url, kind = f"/gradio_api/file={encode_file_path(str(path))}", mimetypes.guess_type(name)[0]
+    return FileData(path=str(path), url=url, orig_name=name, mime_type=kind).model_dump()
+
+
+async def fetched(sent: Any) -> Any:
+    """An argument as it was sent. A picture at an address becomes one that was uploaded.
+
+    Gradio's clients and language models send such addresses. Gradio would take whatever comes from there, without end.
+
+    Raises:
+        ValueError: it cannot be fetched, in a sentence.
+    """
+    match sent:
+        case {"path": str(url)} if url.startswith(("http://", "https://")):
+            if _fetching.locked():
+                raise ValueError(BUSY)
+            try:
+                async with _fetching, asyncio.timeout(FETCH_SECONDS):
+                    content = await _content_at(url)
+                await make_room(len(content))
+                return file(content, "photograph")
+            except Exception as error:  # A stranger's server can cause any.
+                most = f"at most {MOST_UPLOAD_BYTES // 2**20} MB within {FETCH_SECONDS:g} seconds"
+                raise ValueError(f"{quoted(url)} cannot be fetched: it must be public, and send {most}.") from error
+    return sent
+
+
+async def _content_at(url: str, hops: int = 5) -> bytes:
+    found = await asyncio.get_running_loop().getaddrinfo(httpx.URL(url).host, None)
+    public = [address[0] for *_, address in found if ipaddress.ip_address(address[0]).is_global]
+    # The transport asks the machine that was looked up: another look might lead to one of this network.
+    transport, plain = AsyncSecureTransport(public[0]), {"Accept-Encoding": "identity"}
+    async with httpx.AsyncClient(transport=transport, headers=plain) as client, client.stream("GET", url) as answer:
+        if answer.has_redirect_location and hops:
+            return await _content_at(str(httpx.URL(url).join(answer.headers["Location"])), hops - 1)
+        answer.raise_for_status()
+        content = bytearray()
+        async for part in answer.aiter_raw():
+            content += part
+            if len(content) > MOST_UPLOAD_BYTES:
+                raise ValueError("it is too large")
+        return bytes(content)

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -39,13 +39,11 @@ DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
 
 EXTRAS = (ATTRIBUTES_FILE, CARD_FILE, TRAINING_FILE, EPOCHS_FILE)
 
-# The most bytes of a file: several times what our largest has. Whoever reads the smaller ones has limits of their own.
+# The most bytes of a file: several times what our largest has. The code that reads small files has lower limits.
 MOST_BYTES = 100_000_000
 
 # The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
 DECODERS = ROOT / "page/front/kernel/decoders.json"
-
-Result = TypeVar("Result")
 
 
 def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownModel]:
@@ -70,7 +68,7 @@ def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownMode
 
 
 def _reason(error: BaseException) -> str:
-    """It is shown at the foot of the page."""
+    """Why a model of the Hub is not shown, as the foot of the page tells it."""
     return "it took too long" if isinstance(error, TimeoutError) else one_line(error)[:200].rstrip(".")
 
 
@@ -144,6 +142,8 @@ def check_fits(found: ShownModel, like: ShownModel) -> None:
     layers = json.loads(DECODERS.read_text(encoding="utf-8")).get(found.architecture, [])
     if missing := [layer["name"] for layer in layers if f"{layer['name']}.weight" not in found.shapes]:
         raise ValueError(f"its weights lack {missing[0]}.weight")
+    if layers and found.latent_size not in found.shapes[f"{layers[0]['name']}.weight"]:
+        raise ValueError(f"its weights take no latents of {found.latent_size} numbers, which its config.json tells")
     with safetensors.safe_open(found.folder / WEIGHTS_FILE, "numpy") as weights:
         for name in found.shapes:
             # NumPy has no bfloat16; of what comes so, each browser finds out by itself.
@@ -151,10 +151,10 @@ def check_fits(found: ShownModel, like: ShownModel) -> None:
                 raise ValueError(f"its weights hold values that are no numbers, in {name[:60]}")
 
 
-def _in_thread(function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+def _in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
     """Start a function that may never return in a daemon thread; an executor's threads would be waited for when the
     process ends."""
-    future: Future[Result] = Future()
+    future = Future[Any]()
 
     def run() -> None:
         try:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from . import pictures
 
-# Of the faces in a row of a picture, and by how much each pixel is enlarged.
+# How many faces a row of the picture has, and how much each pixel is enlarged.
 COLUMNS, SCALE = 8, 2
 
 
@@ -35,13 +35,10 @@ class Pictures(gradio.mcp.GradioMCPServer):
 
 
 def _side_by_side(gallery: list[dict[str, Any]]) -> bytes:
-    faces = []
-    for item in gallery:
-        with Image.open(item["image"]["path"]) as face:
-            faces.append(pictures.pixels_of(face))
+    faces = [pictures.pixels_of(Image.open(item["image"]["path"])) for item in gallery]
     blank = [np.full_like(faces[0], 255)] * (-len(faces) % min(COLUMNS, len(faces)))
     rows = np.stack([*faces, *blank]).reshape(-1, min(COLUMNS, len(faces)), *faces[0].shape)
-    sheet = np.concatenate([pictures.side_by_side(row) for row in rows])
+    sheet = np.concatenate([np.hstack(row) for row in rows])
     return pictures.png(sheet.repeat(SCALE, 0).repeat(SCALE, 1))
 
 

@@ -30,9 +30,6 @@ def _as_a_worker() -> None:
 
 _WORKERS = ThreadPoolExecutor(CORES, "networks", initializer=_as_a_worker)
 
-# Fewer faces are not shared among cores: they take hardly less time than these.
-LEAST_BATCH = 8
-
 
 @cache
 def load(name: str) -> FaceModel:
@@ -53,7 +50,7 @@ def decode(name: str, z: torch.Tensor) -> np.ndarray:
     Raises:
         ValueError: the network makes no numbers of these latents, as a stranger's may.
     """
-    size = min(load(name).generate_batch_size, max(LEAST_BATCH, math.ceil(len(z) / CORES)))
+    size = min(load(name).generate_batch_size, math.ceil(len(z) / CORES))
     return np.concatenate(list(_WORKERS.map(partial(_decode, name), z.split(size))))
 
 

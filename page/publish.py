@@ -15,13 +15,14 @@ import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, RepoCard
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects
+from yaml import YAMLError
 
 from models.hub import check_can_push, one_line, without_password
 from models.index import MODEL_FILES, read_index, repository_name
 
 CHECKOUT = Path(__file__).parent.parent
 
-# A Space gets these and what the browser runs, of both only what git tracks.
+# A Space gets these files and those that the browser runs, if git tracks them.
 SPACE_FILES = (
     *("app.py", "requirements.txt", "README.md", "LICENSE"),
     *("models/*.py", "page/*.py", "page/tabs/*.py", "page/examples/*.png"),
@@ -30,7 +31,7 @@ SPACE_FILES = (
     *("docs/report.md", "docs/results/out-of-distribution.json"),
 )
 
-# What an earlier commit may have left, of either kind.
+# Files that an earlier commit may have left, of either kind of Space.
 SPACE_PATTERNS = [
     *("*.py", "requirements.txt", "LICENSE", "models/*", "page/*", "docs/*"),
     *("index.html", "page.json", "report.txt", "front/*", "examples/*", "epochs/*", "weights/*"),
@@ -59,7 +60,8 @@ def publish(space: str, models: str | None = None, private: bool = False, static
     api, found = HfApi(), _find_models(models) if models else []
     files = _static_files(space, models) if static else {name: CHECKOUT / name for name in own_files()}
     files = {**files, "README.md": str(_front_page(found, models, static)).encode()}
-    _list(space, files)
+    sizes = (len(content) if isinstance(content, bytes) else content.stat().st_size for content in files.values())
+    print(f"{space} gets {len(files)} files, {sum(sizes) / 1e6:.1f} MB:", *sorted(files), sep="\n  ")
     sdk = "static" if static else "gradio"
     space = api.create_repo(space, repo_type="space", space_sdk=sdk, private=private or None, exist_ok=True).repo_id
     if models and not static:
@@ -126,13 +128,6 @@ def _tracked_files() -> set[str] | None:
     return names if "app.py" in names else None  # Else it is another project's, around a copy of this one.
 
 
-def _list(space: str, files: Files) -> None:
-    sizes = (len(content) if isinstance(content, bytes) else content.stat().st_size for content in files.values())
-    print(f"{space} gets {len(files)} files, {sum(sizes) / 1e6:.1f} MB:")
-    for name in sorted(files):
-        print(f"  {name}")
-
-
 def _find_models(models: str) -> list[ModelInfo]:
     """The models of "namespace" or "namespace@revision" that are on the Hub."""
     namespace, _, revision = models.partition("@")
@@ -174,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--static", action="store_true", help="files only: a page that needs no server")
     try:
         print(publish(**vars(parser.parse_args(arguments))))
-    except (ValueError, OSError, RuntimeError, httpx2.HTTPError) as error:
+    except (ValueError, OSError, RuntimeError, YAMLError, httpx2.HTTPError) as error:
         sys.exit(f"error: {one_line(error)}")
 
 

@@ -16,13 +16,10 @@ MEASURED = ROOT / "docs/results/out-of-distribution.json"
 
 
 @cache
-def _all_measured() -> dict[str, Any]:
-    return json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
-
-
 def measured(model: str) -> list[dict[str, float]]:
     """What was measured of a model at each of several means; empty unless it was measured with these very weights."""
-    results, folder = _all_measured(), MODELS[model]
+    results: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
+    folder = MODELS[model]
     digits = results.get("protocol", {}).get("weights", {}).get(folder)
     same = digits and hashes(load(model).folder / WEIGHTS_FILE).whole.startswith(digits)
     return results[folder] if same else []

@@ -7,14 +7,12 @@ GRADIO_TEMP_DIR        where uploads and answers lie while they are needed
 
 import asyncio
 import atexit
-import ctypes
 import importlib.util
 import ipaddress
 import json
 import os
 import shutil
 import signal
-import stat
 import sys
 import tempfile
 import threading
@@ -29,6 +27,7 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 from filelock import FileLock, Timeout
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -49,9 +48,12 @@ BODY_SECONDS, STALL_SECONDS = 120.0, 15.0
 # A file is sent in parts of this size. One waits in memory for each client that reads slowly.
 PART_BYTES = 2**18
 
-# Requests at a time, besides /health. Connections; idle ones are closed sooner if there are more. Seconds until an idle
-# connection is closed. A browser has up to six connections.
-MOST_REQUESTS, MOST_CONNECTIONS, IDLE_SECONDS = 256, 512, 15.0
+# Requests at a time, besides /health; programs, some of which listen for long, may have half of them. Connections; idle
+# ones are closed sooner if there are more. A browser has up to six.
+MOST_REQUESTS, MOST_CONNECTIONS = 256, 512
+
+# Seconds until a connection is closed that is idle, or that does not take what it was sent: up to `PART_BYTES`.
+IDLE_SECONDS, UNREAD_SECONDS = 15.0, 60.0
 
 # Calls of an endpoint that wait in gradio's queue. On two slow cores an answer takes 0.3 s.
 MOST_WAITING = 16
@@ -77,21 +79,6 @@ FAILURES = {
     503: BUSY,
 }
 
-# glibc's M_MMAP_THRESHOLD: blocks from this size on are given back to the system when they are freed.
-_M_MMAP_THRESHOLD = -3
-
-
-def give_back_freed_memory() -> None:
-    """Have this process give back the memory of large pictures, on Linux.
-
-    When the first large block is freed, glibc raises the threshold and keeps the next. Pillow decodes into blocks of
-    16 MB: after eight pictures of 30 megapixels at once, 1.2 GB stayed. Networks compute in smaller blocks.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(_M_MMAP_THRESHOLD, 2**23)
-
 
 def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
     """Arguments for `launch` or `gr.mount_gradio_app`: the limits of a public page, and the page's files.
@@ -106,7 +93,7 @@ def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
         from . import mcp
 
         mcp.install()
-    frames = os.environ.get("LATENT_FACES_FRAMES", FRAMES)
+    frames = " ".join(os.environ.get("LATENT_FACES_FRAMES", FRAMES).split())  # It may be on several lines.
     return {
         "app_kwargs": {
             "middleware": [Middleware(Gate, allowed_hosts(bound), frames)],
@@ -129,13 +116,14 @@ async def health(_: Request) -> Response:
 def allowed_hosts(bound: str) -> list[str]:
     """Patterns of the host names that the page answers to, besides addresses of digits, which are always allowed.
 
-    LATENT_FACES_HOSTS lists them; else a Space has the names that the Hub gave it. A page that only this machine
-    reaches has none but localhost: a stranger pointed any other name at it, to read it through its visitor's browser.
-    A page that listens to others answers to every name.
+    LATENT_FACES_HOSTS lists them. Without it, a Space answers to the names that the Hub gave it, and a page that other
+    machines reach answers to every name. A page that only this machine reaches answers to localhost alone: a stranger
+    may point another name at it, to read it through the visitor's browser.
     """
     listed = os.environ.get("LATENT_FACES_HOSTS") or os.environ.get("SPACE_HOST")
     if listed:
-        return ["localhost", *(host.strip().lower() for host in listed.split(",") if host.strip())]
+        # People write addresses too, such as https://faces.example/.
+        return ["localhost", *(_host_name(host.strip().rpartition("://")[2]) for host in listed.split(","))]
     address = _address(bound.strip("[]"))
     is_loopback = address.is_loopback if address else bound == "localhost"
     return ["localhost", "*.localhost"] if is_loopback else ["*"]
@@ -145,13 +133,6 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     with suppress(ValueError):
         return ipaddress.ip_address(name)
     return None
-
-
-class Refused(Exception):
-    """A request is not let through, and is answered with this response."""
-
-    def __init__(self, response: Response):
-        self.response = response
 
 
 class Gate:
@@ -182,16 +163,17 @@ class Gate:
                 self._check(scope)
                 size = await self._read(scope, receive, body)
                 if _is_upload(scope):
-                    await _make_room(size)
+                    await make_room(size)
                 await self.app(scope, _replay(body, size, receive), answer)
-            except Refused as refused:
-                await refused.response(scope, receive, answer)
+            except HTTPException as refused:
+                response = PlainTextResponse(refused.detail, refused.status_code, refused.headers)
+                await (_failure(503) if refused.status_code == 503 else response)(scope, receive, answer)
             except ClientDisconnect:
                 pass
             except Exception as error:  # Gradio's own, which would close the connection.
                 print(f"{type(error).__name__}: {error}", file=sys.stderr)
                 if answer.content_type is None:
-                    status = 404 if type(error).__name__ == "FnIndexInferError" else 500
+                    status = {"FnIndexInferError": 404, "TypeError": 400}.get(type(error).__name__, 500)
                     await _failure(status)(scope, receive, answer)
                 elif answer.content_type.startswith("text/event-stream"):  # Its last event told of the error.
                     await answer({"type": "http.response.body", "body": b""})
@@ -201,21 +183,22 @@ class Gate:
     def _check(self, scope: Scope) -> None:
         """
         Raises:
-            Refused: its headers show that the request is not for this page, or there are too many requests.
+            HTTPException: its headers show that the request is not for this page, or there are too many requests.
         """
         headers = Headers(scope=scope)
         host = headers.get("host", "localhost")  # Only probes of this machine itself name none.
         name = _host_name(host)
         if not _address(name) and not any(fnmatch(name, pattern) for pattern in self.hosts):
             sentence = "The page does not answer to this name. Whoever runs it can add it to LATENT_FACES_HOSTS."
-            raise Refused(PlainTextResponse(sentence, 400))
+            raise HTTPException(400, sentence)
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _is_of_another_site(headers, host):
-            raise Refused(PlainTextResponse("The page takes nothing from the pages of other sites.", 403))
+            raise HTTPException(403, "The page takes nothing from the pages of other sites.")
         # At other addresses gradio keeps files of forms that broke off.
         if headers.get("content-type", "").lower().startswith("multipart/") and not _is_upload(scope):
-            raise Refused(PlainTextResponse("Files are taken at /gradio_api/upload only.", 415))
-        if self.requests > MOST_REQUESTS and scope["path"] != "/health":
-            raise Refused(_failure(503))
+            raise HTTPException(415, "Files are taken at /gradio_api/upload only.")
+        most = MOST_REQUESTS // 2 if "/gradio_api/" in scope["path"] else MOST_REQUESTS
+        if self.requests > most and scope["path"] != "/health":
+            raise HTTPException(503)
 
     async def _read(self, scope: Scope, receive: Receive, body: SpooledTemporaryFile) -> int:
         """Read a request's body to its end; returns its size.
@@ -224,7 +207,7 @@ class Gate:
         as much is not read.
 
         Raises:
-            Refused: it is too large or takes too long.
+            HTTPException: it is too large or takes too long.
             ClientDisconnect: it breaks off.
         """
         most = MOST_UPLOAD_BYTES + FORM_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
@@ -235,17 +218,16 @@ class Gate:
                     size += len(content)
                     if size <= most:
                         if self.held + len(content) > MOST_HELD_BYTES:
-                            raise Refused(_failure(503))
+                            raise HTTPException(503)
                         kept += len(content)
                         self.held += len(content)
                         body.write(content)
         except TimeoutError:
-            sentence = "This took too long to arrive."
-            raise Refused(PlainTextResponse(sentence, 408, {"Connection": "close"})) from None
+            raise HTTPException(408, "This took too long to arrive.", {"Connection": "close"}) from None
         finally:
             self.held -= kept
         if size > most:
-            raise Refused(PlainTextResponse(f"This is too large: at most {most // 2**20} MB are taken.", 413))
+            raise HTTPException(413, f"This is too large: at most {most // 2**20} MB are taken.")
         body.seek(0)
         return size
 
@@ -255,7 +237,7 @@ class Answer:
     the page has done so itself."""
 
     def __init__(self, send: Send, policy: str):
-        self.content_type: str | None = None  # Of an answer that has begun.
+        self.content_type: str | None = None  # Until the answer begins.
         self._send = send
         self._policy = policy
         self._failed, self._content = 0, b""
@@ -343,11 +325,11 @@ def _replay(body: SpooledTemporaryFile, size: int, receive: Receive) -> Receive:
 
 
 def guard_connections(running: Any) -> None:
-    """Have a server close idle connections, at once where there are too many.
+    """Have a server close idle connections, at once where there are too many, and those that do not take their answers.
 
     Args:
-        running: a uvicorn.Server. It closes those that were used before, but waits for ever for a first request, and
-            takes connections until the process has no descriptors left, not even for a file.
+        running: a uvicorn.Server. It closes those that were used before, but waits for ever for a first request or a
+            slow reader, and takes connections until the process has no descriptors left, not even for a file.
     """
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limit.
         import resource
@@ -364,6 +346,14 @@ def guard_connections(running: Any) -> None:
             if len(self.connections) > MOST_CONNECTIONS:
                 idle = [other for other in self.connections if other.is_idle]
                 min(idle, key=lambda other: other.since).transport.abort()  # This one is among them.
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.gives_up = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.gives_up.cancel()
 
         @property
         def is_idle(self) -> bool:
@@ -434,8 +424,8 @@ def own_temporary_folder() -> Path:
     return folder
 
 
-async def _make_room(size: int) -> None:
-    """Before an upload is kept. There may be tens of thousands of files, so they are looked at when it is needed."""
+async def make_room(size: int) -> None:
+    """Remove old files before an upload of so many bytes is kept, if need be: there may be tens of thousands of them."""
     global _kept
     if _own_folder and _kept + size > MOST_KEPT_BYTES:
         await anyio.to_thread.run_sync(tidy, _own_folder, MOST_KEPT_BYTES - size)
@@ -454,27 +444,22 @@ def remove_abandoned(parent: Path) -> None:
 
 
 def tidy(folder: Path, most: int | None = None) -> None:
-    """Remove files that came over an hour ago, others, the oldest first, until the rest have at most `most` bytes
-    (500 MB), and folders that have been empty for an hour."""
+    """Remove what came over an hour ago, then the oldest, until the rest has at most `most` bytes (500 MB)."""
     global _kept
-    files, total = list[tuple[float, int, str]](), 0
     most, end = MOST_KEPT_BYTES if most is None else most, time.time() - TEMPORARY_SECONDS
-    for parent, folders, names in os.walk(folder, topdown=False):
-        for path in (os.path.join(parent, name) for name in [*names, *folders] if name != _LOCK):
-            with suppress(OSError):  # Removed meanwhile, or a folder that is not empty.
-                about = os.lstat(path)
-                if not stat.S_ISDIR(about.st_mode):
-                    files.append((about.st_ctime, about.st_size, path))
-                    total += about.st_size
-                elif about.st_ctime < end:
-                    os.rmdir(path)
-    for since, size, path in sorted(files):
-        if since >= end and total <= most:
+    kept = list[tuple[float, int, Path]]()
+    # Of each upload and each answer, a folder; and files of forms that gradio could not read.
+    for path in {*folder.iterdir()} - {folder / _LOCK}:
+        with suppress(OSError):  # Removed meanwhile.
+            size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+            kept.append((path.stat().st_ctime, size, path))
+    _kept = sum(size for _, size, _ in kept)
+    for since, size, path in sorted(kept):
+        if since >= end and _kept <= most:
             break
         with suppress(OSError):
-            os.unlink(path)
-        total -= size
-    _kept = total
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _kept -= size
 
 
 class ShortLog:

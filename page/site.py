@@ -39,14 +39,10 @@ DRAWN = FRONT / "first/drawn.json"
 # What people call the main directions of models, by the SHA-256 of their weights; "" for one without a clear effect.
 DIRECTIONS = FRONT / "directions.json"
 
-REPORT = ROOT / "docs/report.md"
-
-TICKS = [-100, -30, -10, -3, 0, 3, 10, 30, 100]
-
 # Each is a row of 64 pixels in a sheet, and no WebP is higher than 16383.
 MOST_EPOCHS_SHOWN = 250
 
-# What page.json tells of a model as its files do.
+# The attributes of `ShownModel` that page.json repeats.
 TOLD = (
     *("kind", "architecture", "latent_size", "discrete_size", "prior_mean", "prior_variance", "prior", "attributes"),
     *("encodes", "encoding_steps", "origin", "faces_from"),
@@ -81,20 +77,24 @@ def introduction() -> str:
 
 @cache
 def page(api: bool = True) -> bytes:
-    """page.json.
+    """The content of page.json.
 
     Args:
         api: whether there is a server with endpoints for programs.
     """
+    space = os.environ.get("SPACE_ID") or None
     described = {
         "api": api,
         "introduction": introduction(),
         "tabs": [tab.described() for tab in tabs()],
         "models": [_model(name) for name in MODELS],
         "examples": [{"name": name, "url": f"examples/{path.name}"} for name, path in examples().items()],
-        "means": {"ticks": TICKS},
+        "means": {"ticks": [-100, -30, -10, -3, 0, 3, 10, 30, 100]},
         "notes": {"attributes": labels.WHAT_THEY_ARE},
-        "links": {"code": _code(), "report": _address("report.txt")},
+        "links": {
+            "code": space and f"https://huggingface.co/spaces/{space}/tree/main",
+            "report": _address("report.txt"),
+        },
         "constants": {
             "most_faces": recipe.MAX_FACES,
             "most_seed": recipe.MAX_SEED,
@@ -111,12 +111,6 @@ def page(api: bool = True) -> bytes:
         },
     }
     return json.dumps(described, allow_nan=False).encode()
-
-
-def _code() -> str | None:
-    """Where the files of this page are to be read: on a Space, its own."""
-    space = os.environ.get("SPACE_ID")
-    return f"https://huggingface.co/spaces/{space}/tree/main" if space else None
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -181,11 +175,9 @@ def sheet(name: str) -> bytes:
     with _one_at_a_time:  # Of many epochs it takes seconds and 150 MB.
         if name not in _sheets:
             history = records.history(name)
-            rows = (
-                pictures.side_by_side(np.stack([*map(pictures.pixels_of, faces)]))
-                for faces in history.faces_of(_shown(history.epochs))
-            )
-            _sheets[name] = pictures.webp(np.concatenate([*rows]))
+            epochs = history.faces_of(_shown(history.epochs))
+            rows = [np.hstack([*map(pictures.pixels_of, faces)]) for faces in epochs]
+            _sheets[name] = pictures.webp(np.concatenate(rows))
         return _sheets[name]
 
 
@@ -197,7 +189,7 @@ def _is_drawn(name: str) -> bool:
 
 @cache
 def index() -> str:
-    """index.html, without pictures that other weights drew than those that are shown.
+    """index.html, without the pictures that were drawn by other weights than those that are shown.
 
     On a Space the picture for links to the page has an absolute address, since social networks take no other.
     """
@@ -252,7 +244,7 @@ def files() -> dict[str, File]:
             name = path.relative_to(folder)
             if is_public(name) and path.is_file() and is_within(folder, name) and path != FRONT / "index.html":
                 found[f"{place}/{name.as_posix()}"] = File(path)
-    texts = {"report.txt": REPORT}  # Browsers show plain text.
+    texts = {"report.txt": ROOT / "docs/report.md"}  # Browsers show plain text.
     for title, model in MODELS.items():
         folder = load(title).folder
         texts[f"weights/{model}/card.txt"] = folder / CARD_FILE
@@ -337,10 +329,16 @@ def write(folder: Path) -> None:
         ValueError: it is another folder, or a file or link of somebody's is where a file of the page would be.
     """
     list_of_files = folder / WRITTEN
-    before = set(list_of_files.read_text(encoding="utf-8").splitlines()) if list_of_files.is_file() else set[str]()
+    before = (
+        set(list_of_files.read_text(encoding="utf-8", errors="replace").splitlines())
+        if list_of_files.is_file()
+        else set[str]()
+    )
     is_free = not folder.exists() or (folder.is_dir() and (before or not any(folder.iterdir())))
     if folder.is_symlink() or not is_free:
         raise ValueError(f"{folder} was not written by this command: name a folder that is new or empty")
+    if any(folder.resolve().is_relative_to(own) for own in (FRONT, EXAMPLES)):
+        raise ValueError(f"{folder} is among the page's own files: name another folder")
     files = static_files()
     for place in (WRITTEN, *files):
         if not is_within(folder, place):

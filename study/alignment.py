@@ -10,20 +10,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from models.alignment import (
-    FRAME_SIZE,
-    LANDMARK_WEIGHTS,
-    LEAST_FACE,
-    SURE_PROBABILITY,
-    TARGETS,
-    Similarity,
-    align,
-    cut,
-    detect,
-    load_detector,
-    look,
-    look_again,
-)
+from models.alignment import FRAME_SIZE, LEAST_FACE, Similarity, align, cut, load_detector, look
 from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil
 from train.data import crop_by_itself, find_source
 from train.folder import printable
@@ -83,37 +70,26 @@ def hide(pixels: torch.Tensor, tilt: float, generator: np.random.Generator) -> t
 
 
 def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str, float]:
-    """What is found again of faces that are hidden at angles between two tilts, to either side: shares and medians."""
+    """What `align` finds of faces that are hidden at angles between two tilts, to either side: shares and medians."""
     generator = np.random.default_rng(0)
-    exact, middle, once, recovered, errors, sure = [], [], [], [], [], 0
+    middle, recovered, errors = [], [], []
     for pixels in images:
         tilt = generator.uniform(*tilts) * generator.choice((-1, 1))
         picture, to_frame = hide(pixels, tilt, generator)
-        original = normalise(resize_and_crop(pixels, crop_by_itself(pixels)))
-        decibels = lambda face, original=original: psnr(face, original).item()
-        exact.append(decibels(normalise(resize_and_crop(cut(picture, to_frame)))))
-        if found := detect(picture, LEAST_FACE):
-            first = Similarity.fit(found[0][1], TARGETS, LANDMARK_WEIGHTS)
-            second = look_again(picture, first)
-            sure += second is not None and second[0] >= SURE_PROBABILITY
-            once.append(decibels(normalise(resize_and_crop(cut(picture, first)))))
         photograph = to_pil(normalise(picture))[0]
-        middle.append(decibels(from_pil(photograph)))
+        original = normalise(resize_and_crop(pixels, crop_by_itself(pixels)))
+        middle.append(psnr(from_pil(photograph), original).item())
         aligned = align(photograph)
         if aligned.faces:
-            recovered.append(decibels(from_pil(aligned.image)))
+            recovered.append(psnr(from_pil(aligned.image), original).item())
             errors.append(abs((aligned.angle - to_frame.angle + 180) % 360 - 180))
     median = lambda values: statistics.median(values) if values else math.nan
     return {
-        "called a face": len(once) / len(images),
-        "sure as it is": sure / len(images),
         "found": len(errors) / len(images),
         "right way up": sum(error < 20 for error in errors) / len(images),
         "degrees off": median(errors),
         "PSNR": median(recovered),
-        "PSNR of the first look": median(once),
         "PSNR of the middle": median(middle),
-        "PSNR of the exact map": median(exact),
     }
 
 

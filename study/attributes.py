@@ -13,8 +13,9 @@ from sklearn.preprocessing import StandardScaler
 from models import FaceModel
 
 from . import scores
-from .features import FACE_FEATURES, AgeResNet, extract
-from .protocol import Interval, RealFaces, decode, shown, table
+from .features import AgeResNet, extract
+from .protocol import RealFaces, decode, shown, table
+from .scores import Interval
 
 # Latents in which each attribute is turned on and off, at most.
 LATENTS = 500
@@ -41,7 +42,8 @@ class Classifier:
     area: Interval
 
     def logits(self, seen: torch.Tensor) -> np.ndarray:
-        """Of features (n, size), in deviations over real faces: (n,). 0 is undecided."""
+        """The regression's logits of features (n, size), divided by their deviation over real faces: (n,). 0 is
+        undecided."""
         return self.regression.decision_function(seen.numpy()) / self.deviation
 
     @property
@@ -55,8 +57,8 @@ class Classifier:
 def fit_classifiers(
     labels: dict[str, tuple[np.ndarray, np.ndarray]], networks: Collection[str], real: RealFaces
 ) -> dict[str, Classifier]:
-    """A classifier for each label, fitted to real faces. A label that all training faces have, or none, or all or none
-    of those held out, is left out.
+    """A classifier for each label, fitted to real faces. A label is left out if all or none of the training faces have
+    it, or all or none of the held-out faces.
 
     Args:
         labels: as `RealFaces.labels`.
@@ -86,10 +88,10 @@ def measure(
     Returns by attribute, None where there is no classifier for it:
         area: under the ROC curve of the classifier's logits, on against off, with its interval; 0.5 is no difference.
         shift: the mean difference of these logits, in deviations over real faces.
-        others: the mean size of the other attributes' shifts, of those with a classifier that works.
+        others: the mean size of the shifts of the other attributes that have a working classifier.
         most_moved, most: the other attribute that shifts most, and its shift; None where there is no other.
         identity: the distance by face features from a face with the attribute to the same face without it, divided by
-            the mean distance of two different generated faces; None without face features.
+            the mean distance of two different generated faces; None where these are all alike.
     """
     see = lambda images: torch.cat([extract(images, network) for network in networks], dim=1)
     z = model.sample_latent(latents, seed=seed)
@@ -103,8 +105,7 @@ def measure(
             seen[moved.cpu()] = see(decode(model, changed[moved]))
         return seen
 
-    # The face features come last.
-    face = slice(-AgeResNet.FEATURES, None) if FACE_FEATURES in networks else None
+    face = slice(-AgeResNet.FEATURES, None)  # The face features come last.
     result: dict[str, dict[str, Any] | None] = dict.fromkeys(model.attributes)
     for name in classifiers.keys() & set(model.attributes):
         on, off = (with_attribute(name, value) for value in (True, False))
@@ -115,14 +116,14 @@ def measure(
         }
         shift = shifts.pop(name)
         most = max(shifts, key=lambda other: abs(shifts[other]), default=None)
-        moved = None if face is None else (on[:, face] - off[:, face]).norm(dim=1).mean().item()
+        moved, apart = (on[:, face] - off[:, face]).norm(dim=1).mean().item(), scores.mean_distance(drawn[:, face])
         result[name] = {
             "area": scores.area(classifiers[name].logits(on), classifiers[name].logits(off)),
             "shift": shift,
             "others": float(np.abs(list(shifts.values())).mean()) if shifts else None,
             "most_moved": most,
             "most": None if most is None else shifts[most],
-            "identity": None if moved is None else moved / scores.mean_distance(drawn[:, face]),
+            "identity": moved / apart if apart else None,
         }
     return result
 

@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from timeit import timeit
+from typing import Annotated
 
 import datasets
 import numpy as np
 import torch
 from PIL import Image
 
+from models import FaceModel
 from models.images import crop
-from models.index import read_index
 from train import autoencoder, gan
 from train.data import open_split
 from train.record import Record
-from train.settings import DataSettings, command_line, run_command
+from train.settings import Checked, DataSettings, Range, command_line, run_command
 
-from .protocol import load_model, table
+from .protocol import load_model, read_titles, table
 
 # CelebA's own size on the Hub.
 PICTURE_SIZE = (178, 218)
@@ -34,11 +35,11 @@ AT_ONCE = (1, 32)
 
 
 @dataclass(frozen=True)
-class BenchSettings:
-    rounds: int = 5
+class BenchSettings(Checked):
+    rounds: Annotated[int, Range(1, 1000)] = 5
     """How often each speed is measured. The median is printed."""
 
-    faces: int = 2048
+    faces: Annotated[int, Range(128, 1_000_000)] = 2048
     """Pictures to read, drawn as JPEGs of CelebA's size. Training sees the first 512."""
 
     weights: Path = Path("weights")
@@ -58,12 +59,11 @@ def training_speed(main: Callable[[list[str]], None], pictures: Path, output: Pa
 
 
 @torch.inference_mode()
-def decoding_times(weights: Path, count: int, rounds: int) -> dict[str, float]:
+def decoding_times(models: dict[str, FaceModel], count: int, rounds: int) -> dict[str, float]:
     """Milliseconds that each model's decoder takes for a face of `count` at once. The models take turns."""
-    decoders = {}
-    for name in read_index(weights):
-        model = load_model(weights / name)
-        decoders[name] = partial(model.decoder_layers, model.sample_latent(count, seed=0))
+    decoders = {
+        name: partial(model.decoder_layers, model.sample_latent(count, seed=0)) for name, model in models.items()
+    }
     calls = 40 // count + 1
     times: dict[str, list[float]] = {name: [] for name in decoders}
     for _ in range(4 * rounds + 1):
@@ -73,8 +73,7 @@ def decoding_times(weights: Path, count: int, rounds: int) -> dict[str, float]:
 
 
 def data_speeds(folder: Path, encoded: list[bytes]) -> list[float]:
-    """Faces a second: those that one thread decodes and does nothing else, those that are streamed into a new cache, and
-    those that are read from it.
+    """Faces a second: decoded by one thread that does nothing else, streamed into a new cache, and read from it.
 
     Args:
         folder: as `draw_pictures` made it.
@@ -105,6 +104,7 @@ def draw_pictures(folder: Path, count: int) -> list[bytes]:
 
 def main(arguments: list[str] | None = None) -> None:
     settings = command_line(BenchSettings, "study.bench", __doc__, arguments)
+    models = {name: load_model(settings.weights / name) for name in read_titles(settings.weights)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "pictures")
         encoded = draw_pictures(folder, settings.faces)
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
             (title, f"{training_speed(main, folder, Path(name, title), settings.rounds):,.0f}")
             for title, main in trainings.items()
         ]
-    times = [decoding_times(settings.weights, count, settings.rounds) for count in AT_ONCE]
+    times = [decoding_times(models, count, settings.rounds) for count in AT_ONCE]
     print("\n" + table(("training", "images a second"), rows) + "\n")
     head = [f"{count} at once: ms a face" for count in AT_ONCE]
     print(table(("model", *head), [[name, *(f"{its[name]:.3f}" for its in times)] for name in times[0]]))

@@ -1,6 +1,5 @@
 """Score a model's faces, reconstructions, latents and attributes: python -m study.evaluate --help"""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ from models import FaceModel, PerceptualAutoencoder
 from train.data import describe_crop
 from train.distributed import keep_freed_memory
 from train.losses import latent_moments
-from train.record import write_whole
 from train.settings import command_line, run_command
 
 from . import attributes, scores
 from .features import extract
-from .protocol import BY_FACE, EvaluationSettings, Interval, RealFaces, decode, encode, load_model, shown, table
+from .protocol import BY_FACE, EvaluationSettings, RealFaces, decode, encode, load_model, shown, table, write_result
+from .scores import Interval
 
 # The parts of a result, and what they score.
 PARTS = {
@@ -167,8 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, value in result["protocol"].items():
         print(f"{name + ':':<16} {value}")
     if settings.output:
-        settings.output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(settings.output, json.dumps(result, indent=2) + "\n")
+        write_result(settings.output, result)
 
 
 if __name__ == "__main__":

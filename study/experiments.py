@@ -1,7 +1,7 @@
 """The experiments of docs/report.md. Each takes models and real faces and returns what goes into a JSON file."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from train.losses import latent_moments
 
 from . import attributes, scores
 from .evaluate import compare, evaluate, evaluate_attributes, over_seeds, score_draws
-from .features import extract, face_detector
+from .features import extract, has_face
 from .protocol import EvaluationSettings, RealFaces, decode, encode
 
 # The experiments, and the names of their results' files.
@@ -38,10 +38,10 @@ MIXTURE_COMPONENTS = 10
 # The activations that are either on or off: where none changes, the decoder is affine.
 RELUS = (nn.ReLU, nn.LeakyReLU)
 
-# Generated faces nearer to a training face than 99 % of held-out faces are: 1 % of them by chance.
+# A generated face is near if it is nearer to a training face than 99 % of held-out faces are. By chance, 1 % are near.
 NEAR_QUANTILE = 0.01
 
-# Some that most reconstructions should keep, and some rare ones.
+# Attributes that most reconstructions should keep, and rare ones.
 SURVIVING = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses", "Wearing_Hat", "Wearing_Necktie")
 
 
@@ -53,14 +53,11 @@ def run(
     Args:
         draws: faces at each mean, and of each latent whose numbers are moved one by one.
     """
-    has_face = face_detector()
-    if has_face is None:
-        print("facenet-pytorch is not installed: the share of pictures with a face is left out.")
     autoencoders = {name: model for name, model in models.items() if model.encodes}
     reported = {name: model for name, model in autoencoders.items() if model.model_type in REPORTED}
     with_bits = {name: model for name, model in models.items() if model.discrete_size}
     few = replace(settings, seeds=min(settings.seeds, 3))
-    curve = lambda model: out_of_distribution(model, real, settings, draws, has_face)
+    curve = lambda model: out_of_distribution(model, real, settings, draws)
     yield "scores", {name: evaluate(model, real, settings) for name, model in models.items()}
     yield "out-of-distribution", {name: curve(model) for name, model in models.items()}
     yield "densities", {name: densities(model, real, few) for name, model in reported.items()}
@@ -72,18 +69,12 @@ def run(
 
 
 def out_of_distribution(
-    model: FaceModel,
-    real: RealFaces,
-    settings: EvaluationSettings,
-    count: int,
-    has_face: Callable[[torch.Tensor], torch.Tensor] | None,
-    means: tuple[float, ...] = MEANS,
+    model: FaceModel, real: RealFaces, settings: EvaluationSettings, count: int, means: tuple[float, ...] = MEANS
 ) -> list[dict[str, Any]]:
     """What becomes of `count` faces, with the same noise, as the mean of their latents moves away from the prior's.
 
     Returns for each mean, the prior's among them: the diversity of the faces in grey levels; the kernel distance to real
-    faces; the share of pictures with a face (None without a detector); the share of values at the ends of the grey
-    scale, where Tanh is flat; and the share of the first hidden layer's units that are on for all draws or off for all
+    faces; the share of pictures with a face; the share of values at the ends of the grey scale, where Tanh is flat; and the share of the first hidden layer's units that are on for all draws or off for all
     (None without a ReLU).
     """
     results = []
@@ -97,7 +88,7 @@ def out_of_distribution(
                 "mean": mean,
                 "pixel_diversity": scores.diversity(images),
                 "kernel_distance": scores.kernel_distance(seen, references),
-                "face_share": None if has_face is None else has_face(images).float().mean().item(),
+                "face_share": has_face(images).float().mean().item(),
                 "clipped": (x.abs() > 0.99).float().mean().item(),
                 "frozen_units": frozen,
             }
@@ -121,10 +112,8 @@ def _decode(model: FaceModel, z: torch.Tensor) -> tuple[torch.Tensor, float | No
 
 def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) -> dict[str, float | None]:
     """How far below and above the prior's mean the share of faces first falls under a level, by linear interpolation;
-    None where it does not, or was not measured."""
+    None where it does not."""
     result: dict[str, float | None] = {"below": None, "above": None}
-    if any(point["face_share"] is None for point in curve):
-        return result
     for side, sign in (("below", -1), ("above", 1)):
         points = [(sign * (point["mean"] - prior_mean), point["face_share"]) for point in curve]
         for (near, high), (far, low) in itertools.pairwise(sorted(point for point in points if point[0] >= 0)):
@@ -213,7 +202,6 @@ def memorisation(models: dict[str, FaceModel], real: RealFaces, settings: Evalua
     def row(distances: torch.Tensor) -> dict[str, float]:
         return {
             "median": distances.median().item(),
-            "smallest": distances.min().item(),
             "nearer_than_1_percent_of_held_out": (distances < near).float().mean().item(),
         }
 

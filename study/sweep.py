@@ -8,7 +8,6 @@ python -m study.sweep --dataset path/to/celeba --limit 8000
 python -m study.sweep --dataset path/to/celeba --limit 8000 --seeds 2 --only gan-50+50 gan-40+60
 """
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +16,12 @@ from typing import Annotated, Any, Literal
 from models.base import FaceModel
 from train import autoencoder, gan
 from train.losses import latent_moments
-from train.record import write_whole
 from train.settings import Range, TrainingError, command_line, run_command
 
 from . import experiments, scores
 from .evaluate import compare
 from .features import extract
-from .protocol import EvaluationSettings, RealFaces, decode, encode, load_model
+from .protocol import EvaluationSettings, RealFaces, decode, encode, load_model, write_result
 
 
 @dataclass(frozen=True)
@@ -191,9 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
             if not settings.only or kind.name in settings.only:
                 print(f"{kind.name}, seed {seed}", flush=True)
                 train(kind, seed, settings)
-    path = Path(f"docs/results/{settings.name}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(score(settings), indent=1) + "\n")
+    write_result(Path(f"docs/results/{settings.name}.json"), score(settings))
 
 
 if __name__ == "__main__":

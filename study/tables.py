@@ -2,7 +2,8 @@
 folders' names, and returns Markdown. Models that were not measured have no row."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def score_columns(results: dict[str, Any], part: str, kind: str) -> dict[str, Ca
 
 def protocol(results: Results, titles: Titles) -> str:
     its = results["scores"]["protocol"]
-    networks = {name: its[name] for name in ("features", "face features") if name in its}
+    networks = {name: its[name] for name in ("features", "face features")}
     of_sweeps = {results[name]["protocol"]["data"]: None for name in SWEEPS if name in results}
     papers: dict[str, list[str]] = {}
     for score in SCORES.values():
@@ -73,14 +74,14 @@ def protocol(results: Results, titles: Titles) -> str:
 def generated(part: str, results: Results, titles: Titles) -> str:
     """Scores of generated faces, and the same scores of what no network made."""
     both = results["scores"] | results["baselines"]
-    by_face = lambda name: shown(both[name].get(part + BY_FACE, {}).get("frechet_distance"), ".1f")
+    by_face = lambda name: shown(both[name][part + BY_FACE]["frechet_distance"], ".1f")
     columns = score_columns(both, part, "generated") | {"Frechet distance by face features ↓": by_face}
     return by_name([name for name, its in both.items() if part in its], titles | BASELINES, columns)
 
 
 def reconstructed(results: Results, titles: Titles) -> str:
     its = results["scores"]
-    by_face = lambda name: shown(its[name].get("reconstructed" + BY_FACE, {}).get("feature_distance"), ".1f")
+    by_face = lambda name: shown(its[name]["reconstructed" + BY_FACE]["feature_distance"], ".1f")
     alone = lambda name: shown(its[name]["reconstructed"].get("psnr_by_encoder_alone"))
     columns = score_columns(its, "reconstructed", "reconstructed")
     columns |= {"by face features ↓": by_face, "PSNR of the encoder alone ↑": alone}
@@ -96,7 +97,8 @@ def survival(results: Results, titles: Titles) -> str:
     reported = [name for name in models if results["scores"][name]["model_type"] in REPORTED]
     rows = []
     for attribute, its in measured.items():
-        kept = [(its[name]["mean"] - 0.5) / (its["originals"]["mean"] - 0.5) for name in reported]
+        originals = its["originals"]["mean"] - 0.5
+        kept = [(its[name]["mean"] - 0.5) / originals for name in reported if originals]
         areas = [shown(its["originals"]), *(shown(its[name]["mean"]) for name in models)]
         share = shown(float(np.mean(kept)) if kept else None, ".0%")
         rows.append([attributes.name_of(attribute), f"{its['share']:.0%}", *areas, share])
@@ -148,7 +150,7 @@ def densities(results: Results, titles: Titles) -> str:
         for density, sampled in its["sampled"].items():
             mean = {"N(0, 2)": 0, "N(-3, 2)": -3}.get(density)
             found = None if mean is None else at(results, name, mean)["face_share"]
-            by_face = its.get("sampled" + BY_FACE, {}).get(density, {}).get("frechet_distance")
+            by_face = its["sampled" + BY_FACE][density]["frechet_distance"]
             cells = [shown(sampled["frechet_distance"], ".0f"), shown(by_face, ".1f"), shown(found, ".0%")]
             rows.append([f"{titles[name]}: {density}", *cells])
     return some(["", "Frechet distance", "by face features", "faces found"], rows)
@@ -205,23 +207,16 @@ def swept(results: Results) -> list[dict[str, Any]]:
     return [row for name in SWEEPS if name in results for row in results[name]["rows"]]
 
 
-def sweep_gan(results: Results, titles: Titles) -> str:
-    return _sweep(results, {"kernel_distance": ".1f"}, encodes=False)
-
-
-def sweep_autoencoder(results: Results, titles: Titles) -> str:
-    return _sweep(results, {"kernel_distance": ".1f", "psnr": ".2f"}, encodes=True)
-
-
-def _sweep(results: Results, columns: dict[str, str], encodes: bool) -> str:
-    """A row for each kind of run, with a value for each seed. `columns` has what is shown, and how."""
+def sweep(command: Literal["gan", "autoencoder"], results: Results, titles: Titles) -> str:
+    """A row for each kind of run, with a value for each seed."""
+    columns = {"kernel_distance": ".1f"} | ({"psnr": ".2f"} if command == "autoencoder" else {})
     rows = [
         [row["name"], str(row["epochs"])]
         + [", ".join(shown(run[key], form) for run in row["runs"]) for key, form in columns.items()]
         for row in swept(results)
-        if ("psnr" in row["runs"][0]) == encodes
+        if ("psnr" in row["runs"][0]) == (command == "autoencoder")
     ]
-    return some(["autoencoder" if encodes else "gan", "epochs", *(SCORES[key].heading for key in columns)], rows)
+    return some([command, "epochs", *(SCORES[key].heading for key in columns)], rows)
 
 
 def sides(results: Results, titles: Titles) -> str:
@@ -251,8 +246,8 @@ def adam(results: Results, titles: Titles) -> str:
 # By the name in the page's mark.
 TABLES: dict[str, Callable[[Results, Titles], str]] = {
     "protocol": protocol,
-    "generated": lambda results, titles: generated("generated", results, titles),
-    "held-out": lambda results, titles: generated("held_out", results, titles),
+    "generated": partial(generated, "generated"),
+    "held-out": partial(generated, "held_out"),
     "reconstructed": reconstructed,
     "survival": survival,
     "sharpness": sharpness,
@@ -261,8 +256,8 @@ TABLES: dict[str, Callable[[Results, Titles], str]] = {
     "densities": densities,
     "adam": adam,
     "bits": bits,
-    "sweep-gan": sweep_gan,
-    "sweep-autoencoder": sweep_autoencoder,
+    "sweep-gan": partial(sweep, "gan"),
+    "sweep-autoencoder": partial(sweep, "autoencoder"),
     "copies": copies,
     "named-attributes": named_attributes,
 }

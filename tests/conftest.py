@@ -204,9 +204,9 @@ def url():
 
 def forget_page() -> None:
     """Have the page of this process made anew, from the models and files of now."""
-    from page import site
+    from page import records, site
 
-    for function in (site.tabs, site.page, site.files, site.index):
+    for function in (site.tabs, site.page, site.files, site.index, records.measured):
         function.cache_clear()
     site._sheets.clear()
 

@@ -6,6 +6,7 @@ Makes each attack many times, with random values, and prints a row for each: how
 was told, and what was lost. The tests make each attack once. The status is 1 if anything was lost.
 """
 
+import argparse
 import io
 import json
 import re
@@ -16,89 +17,42 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import Annotated
+from typing import NamedTuple
 
 import httpx
-import tyro
 from PIL import Image
 
 from models import Generator, load
 from models.decoding import UnreadableImage
-from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
 from models.images import open_image
 from page import server
 
-from .conftest import WEIGHTS, draw_face, encode
-from .markup import MARKUP, history_with
+from .conftest import draw_face, encode
+from .markup import MARKUP
 from .serving import Served, serving
 from .test_app import JUNK, spoilt
 from .test_hostility import HALF_A_REQUEST, answered, connected, files, half_an_upload, run, uploaded
 
 
-@dataclass(frozen=True)
-class Settings:
-    times: Annotated[int, tyro.conf.arg(help="How often the cheap attacks are made; the costly ones more rarely.")] = (
-        100
-    )
-    seed: Annotated[int | None, tyro.conf.arg(help="Of the random values; told at the end.")] = None
-    only: Annotated[str, tyro.conf.arg(help="Of the attacks, those whose names hold this.")] = ""
+class World(NamedTuple):
+    """What is attacked: a page with its client, and a folder for files, with a small model."""
 
-
-@dataclass
-class World:
-    """What attacks need, made when it is first needed."""
-
+    page: Served
+    client: httpx.Client
     folder: Path
-    stack: ExitStack
 
-    @cached_property
-    def page(self) -> Served:
-        (self.folder / "page").mkdir()
-        environment = {"GRADIO_TEMP_DIR": str(self.folder / "page")}
-        return self.stack.enter_context(serving(environment, log=self.folder / "log"))
-
-    @cached_property
-    def client(self) -> httpx.Client:
-        client = self.stack.enter_context(httpx.Client(base_url=self.page.url, timeout=60, trust_env=False))
-        answered(client)  # Imports PyTorch.
-        return client
-
-    @cached_property
-    def model(self) -> dict[str, bytes]:
-        """The files of a small model."""
-        folder = self.new_folder("model")
+    def model_with(self, name: str, change: Callable[[bytes], bytes]) -> Path:
+        """A folder with the small model, one of its files changed."""
+        folder = self.folder / "damaged model"
         Generator(6, 4, hidden_size=2).save_pretrained(folder)
-        return {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")}
-
-    def new_folder(self, name: str) -> Path:
-        (self.folder / name).mkdir(exist_ok=True)
-        return self.folder / name
-
-    def model_with(self, **changes: bytes) -> Path:
-        """A folder with the small model, some of its files replaced: `config` or `weights`."""
-        folder = self.new_folder("damaged model")
-        (folder / "config.json").write_bytes(changes.get("config", self.model["config.json"]))
-        (folder / "model.safetensors").write_bytes(changes.get("weights", self.model["model.safetensors"]))
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
         return folder
 
 
 # Makes an attack once; returns what was told, raises AssertionError if anything is lost.
 Attack = Callable[[World, Random], str]
-
-
-@dataclass
-class Row:
-    """What came of an attack."""
-
-    tried: int = 0
-    said: Counter = field(default_factory=Counter)
-    lost: list[str] = field(default_factory=list)
-
 
 ATTACKS: dict[str, tuple[float, Attack]] = {}
 HARMLESS = "nothing: it does no harm"
@@ -135,35 +89,19 @@ def mutated(content: bytes, random: Random, near: int | None = None) -> bytes:
 
 @attack("models: a value of config.json")
 def config_value(world: World, random: Random) -> str:
-    config = json.loads(world.model["config.json"])
-    other = random.choice([*JUNK, random.uniform(-1e3, 1e3), random.randint(-100, 10**12)])
-    config[random.choice([*config, "crop", MARKUP])] = other
-    return refused(load, world.model_with(config=json.dumps(config).encode()))
+    def change(content: bytes) -> bytes:
+        config = json.loads(content)
+        other = random.choice([*JUNK, random.uniform(-1e3, 1e3), random.randint(-100, 10**12)])
+        config[random.choice([*config, "crop", MARKUP])] = other
+        return json.dumps(config).encode()
+
+    return refused(load, world.model_with("config.json", change))
 
 
 @attack("models: changed bytes of model.safetensors", 5)
 def weight_bytes(world: World, random: Random) -> str:
-    return refused(load, world.model_with(weights=mutated(world.model["model.safetensors"], random, near=3000)))
-
-
-@attack("histories: a damaged training.json")
-def history_record(world: World, random: Random) -> str:
-    training = json.loads((WEIGHTS / "gan" / TRAINING_FILE).read_text())
-    folder = history_with(world.new_folder("history"), **{random.choice([*training, MARKUP]): random.choice(JUNK)})
-
-    def told() -> None:
-        found = load_history(folder)
-        assert found is not None
-        json.dumps([found.command, found.note, found.losses], allow_nan=False).encode()
-
-    return refused(told)
-
-
-@attack("histories: changed bytes of epochs.webp", 0.5)
-def history_animation(world: World, random: Random) -> str:
-    folder = history_with(world.new_folder("animation"))
-    (folder / EPOCHS_FILE).write_bytes(mutated((folder / EPOCHS_FILE).read_bytes(), random))
-    return refused(lambda: load_history(folder).faces_after(1))
+    change = lambda content: mutated(content, random, near=3000)
+    return refused(load, world.model_with("model.safetensors", change))
 
 
 @attack("pictures: changed bytes, in seven formats")
@@ -276,6 +214,21 @@ def idle_connections(world: World, random: Random) -> str:
     return "nothing: /health answers"
 
 
+@attack("page: four hundred clients that read nothing or listen for ever", 0.02)
+def readers(world: World, random: Random) -> str:
+    weights = world.client.get("/page.json").json()["models"][0]["weights"]["url"]
+    places = [f"/{weights}", "/gradio_api/heartbeat/x"]
+    heads = [f"GET {place} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for place in places]
+    connections = [connected(world.client, head) for head in heads * 200]
+    with httpx.Client(base_url=world.page.url, timeout=20, trust_env=False) as visitor:
+        assert visitor.get("/health").json() == {"status": "ok"}
+        time.sleep(server.UNREAD_SECONDS + 5)
+        assert visitor.get("/page.json").status_code == 200, "they are waited for"
+    for connection in connections:
+        connection.close()
+    return "nothing: /health answers, and after a minute the page"
+
+
 @attack("page: uploads that stall, three hundred at once", 0.02)
 def stalled_uploads(world: World, _: Random) -> str:
     before, memory = files(world.folder / "page"), world.page.megabytes
@@ -306,17 +259,16 @@ def many_uploads(world: World, random: Random) -> str:
 
 @attack("page: lines of its log, after all that", 0.01)
 def log(world: World, _: Random) -> str:
-    _ = world.page
     lines = (world.folder / "log").read_text().splitlines()
     longest = max(map(len, lines), default=0)
     assert longest < 600 and not any(line.startswith("Traceback") for line in lines), f"{longest} characters"
     return f"{len(lines)} lines, the longest of {longest} characters"
 
 
-def printed(name: str, row: Row, folder: str) -> str:
+def printed(name: str, tried: int, said: Counter[str], lost: list[str], folder: Path) -> str:
     """A row of a Markdown table, with the shortest of the most frequent sentences; `folder` is left out of it."""
-    common = sorted((said for said, _ in row.said.most_common(3)), key=len)
-    sentences = [said for said in common if not said.startswith("nothing")] or common or ["-"]
+    common = sorted((sentence for sentence, _ in said.most_common(3)), key=len)
+    sentences = [sentence for sentence in common if not sentence.startswith("nothing")] or common or ["-"]
 
     def clean(text: str) -> str:
         printable = "".join(character if character.isprintable() else " " for character in text)
@@ -324,33 +276,43 @@ def printed(name: str, row: Row, folder: str) -> str:
         short = re.sub(r"\(\{.*?\}\)", "", printable).replace(f"{folder}/", "")
         return short.replace("|", "/").replace("`", "'")[:160]
 
-    others = len(row.said) - 1
+    others = len(said) - 1
     more = f" and {others} other{'s' * (others > 1)}" if others > 0 else ""
-    lost = f"{len(row.lost)}: {clean(row.lost[0])}" if row.lost else "none"
-    return f"| {name} | {row.tried} | `{clean(sentences[0])}`{more} | {lost} |"
+    return (
+        f"| {name} | {tried} | `{clean(sentences[0])}`{more} | {f'{len(lost)}: {clean(lost[0])}' if lost else 'none'} |"
+    )
 
 
 def main() -> int:
-    settings = tyro.cli(Settings, prog="python -m tests.hostility", description=__doc__)
-    seed = Random().randrange(10**6) if settings.seed is None else settings.seed
-    random = Random(seed)
-    chosen = {name: about for name, about in ATTACKS.items() if settings.only in name}
-    rows = {name: Row() for name in chosen}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        world = World(Path(folder), stack)
-        for name, (share, function) in chosen.items():
-            row = rows[name]
-            for _ in range(max(1, round(share * settings.times))):
-                row.tried += 1
-                try:
-                    row.said[function(world, random)] += 1
-                except Exception as error:  # Whatever else it is, it is not what was promised.
-                    row.lost.append(f"{type(error).__name__}: {error}")
-            print(f"{name}: {row.tried}, lost {len(row.lost)}", file=sys.stderr, flush=True)
-    print(f"Seed {seed}.\n\n| attack | times tried | what was said | lost |\n|---|---|---|---|")
-    for name, row in rows.items():
-        print(printed(name, row, folder))
-    return int(any(row.lost for row in rows.values()))
+    parser = argparse.ArgumentParser("python -m tests.hostility", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--times", type=int, default=100, help="of the cheap attacks; the costly ones are made more rarely"
+    )
+    parser.add_argument("--seed", type=int, default=Random().randrange(10**6), help="of the random values")
+    parser.add_argument("--only", default="", help="attacks whose names hold this")
+    settings = parser.parse_args()
+    chosen = {name: attack for name, attack in ATTACKS.items() if settings.only in name}
+    any_lost = False
+    print(f"Seed {settings.seed}.\n\n| attack | times tried | what was said | lost |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "page").mkdir()
+        with (
+            serving({"GRADIO_TEMP_DIR": str(folder / "page")}, log=folder / "log") as page,
+            httpx.Client(base_url=page.url, timeout=60, trust_env=False) as client,
+        ):
+            answered(client)  # Imports PyTorch.
+            for name, (share, function) in chosen.items():
+                times, said, lost = max(1, round(share * settings.times)), Counter[str](), list[str]()
+                random = Random(f"{settings.seed} {name}")  # The same whatever else is chosen.
+                for _ in range(times):
+                    try:
+                        said[function(World(page, client, folder), random)] += 1
+                    except Exception as error:  # Whatever else it is, it is not what was promised.
+                        lost.append(f"{type(error).__name__}: {error}")
+                print(printed(name, times, said, lost, folder), flush=True)
+                any_lost = any_lost or bool(lost)
+    return int(any_lost)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import math
-from concurrent.futures import ThreadPoolExecutor
+import socket
 from pathlib import Path
 from random import Random
 
@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from models.images import from_pil
-from page import catalog, networks
+from page import catalog, endpoints, networks
 from page.recipe import MODEL_KEY, RECIPE_KEY, Recipe
 from tests.conftest import WEIGHTS, draw_face, encode
 from tests.markup import MARKUP
@@ -278,22 +278,6 @@ def test_bad_input_is_answered_by_one_clear_sentence(url, endpoint, arguments, w
     assert "event: error" in answer and words in answer and "Traceback" not in answer
 
 
-def test_eight_programs_that_ask_for_the_same_faces_get_whole_files(url):
-    address = f"{url}gradio_api/call/generate"
-
-    def fetch(_) -> list[bytes]:
-        with httpx.Client() as client:
-            event = client.post(address, json={"data": ["GAN", 11, 4, 1, ""]}).json()["event_id"]
-            answer = client.get(f"{address}/{event}").text
-            gallery, _ = json.loads(answer.partition("data: ")[2])
-            return [client.get(item["image"]["url"]).content for item in gallery]
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(fetch, range(16)))
-    for files in zip(*answers, strict=True):
-        assert len(set(files)) == 1 and files[0].endswith(b"IEND\xaeB\x60\x82")
-
-
 JUNK = [
     *(None, True, False, -1, 0, 1, 1.5, 63.999, 65, 2**31, 2**32, 2**64, 10**400, -0.0, 1e-320, 1e308),
     *(math.nan, math.inf, "", "7", "7/0", "seven", "\0", "\ud800", "\u202e", MARKUP, 100_000 * "+", "GAN"),
@@ -356,6 +340,50 @@ def test_an_upload_that_has_been_removed_is_asked_for_again(url, functions):
     Path(path).unlink()
     with pytest.raises(gr.Error, match="is not here, or no longer: uploads are kept for an hour. Choose it again."):
         functions["reconstruct"]({"path": path, "meta": {"_type": "gradio.FileData"}}, "")
+
+
+def foreign(request: httpx.Request) -> httpx.Response:
+    """A stranger's server."""
+
+    async def parts(part: bytes, count: int):
+        for _ in range(count):
+            yield part
+
+    match request.url.path:
+        case "/photograph":
+            return httpx.Response(200, content=parts(encode(draw_face(1), "PNG"), 1))
+        case "/moved":
+            return httpx.Response(302, headers={"Location": "photograph"})
+        case "/around":
+            return httpx.Response(302, headers={"Location": "around"})
+        case "/endless":
+            return httpx.Response(200, content=parts(bytes(2**20), 10**9))
+    return httpx.Response(404)
+
+
+@pytest.mark.parametrize(
+    ("place", "is_fetched"),
+    [("photograph", True), ("moved", True), ("around", False), ("endless", False), ("nothing", False)],
+)
+def test_a_picture_at_an_address_is_fetched_if_it_is_small_enough(client, monkeypatch, place, is_fetched):
+    resolve, found = socket.getaddrinfo, [(None, None, None, "", ("93.184.215.14", 0))]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda name, *at, **how: found if "example" in str(name) else resolve(name, *at, **how)
+    )
+    monkeypatch.setattr(endpoints, "AsyncSecureTransport", lambda address: httpx.MockTransport(foreign))
+    image = handle_file(f"http://pictures.example/{place}")
+    if is_fetched:
+        assert len(client.predict(image, api_name="/reconstruct")[0]) > 1
+    else:
+        with pytest.raises(AppError, match="it must be public, and send at most 30 MB within 20 seconds"):
+            client.predict(image, api_name="/reconstruct")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_nothing_of_this_network_is_fetched(client, url, host):
+    picture = f"{url.replace('127.0.0.1', host)}front/first/card.jpg"
+    with pytest.raises(AppError, match="cannot be fetched: it must be public"):
+        client.predict(handle_file(picture), api_name="/reconstruct")
 
 
 def upload(tmp_path, name: str, content: bytes):

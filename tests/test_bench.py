@@ -6,8 +6,15 @@ import pytest
 
 from models import Generator
 from study import bench
+from train.settings import TrainingError
 
 TIMED = ("GAN", "autoencoder", "small", "large")
+
+
+@pytest.mark.parametrize("flag, value", [("--rounds", "0"), ("--faces", "100"), ("--weights", "nowhere")])
+def test_what_cannot_be_timed_is_said(flag, value):
+    with pytest.raises(TrainingError, match=f"{flag} (is )?{value}: it"):
+        bench.main([flag, value])
 
 
 @pytest.mark.slow
@@ -18,9 +25,9 @@ def test_training_reading_and_decoding_are_timed(tmp_path, capsys, monkeypatch):
     for kind, size in ((bench.gan, "4"), (bench.autoencoder, "16")):
         small = ["--batch-size", "8", "--hidden-size", size]
         monkeypatch.setattr(kind, "main", lambda words, main=kind.main, small=small: main([*words, *small]))
-    bench.main(["--rounds", "1", "--faces", "40", "--weights", str(tmp_path)])
+    bench.main(["--rounds", "1", "--faces", "128", "--weights", str(tmp_path)])
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    ((_, *reading),) = [row for row in rows if row[0] == "40"]
+    ((_, *reading),) = [row for row in rows if row[0] == "128"]
     assert all(float(cell.removesuffix("/s").replace(",", "")) > 0 for cell in reading) and len(reading) == 3
     figures = {row[0]: [float(cell) for cell in row[1:]] for row in rows if row[0] in TIMED}
     assert tuple(figures) == TIMED and all(value > 0 for values in figures.values() for value in values)

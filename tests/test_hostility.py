@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -199,21 +200,38 @@ def test_an_idle_connection_is_closed_and_a_used_one_is_not(url, held, monkeypat
         assert used.makefile("rb").read().startswith(b"HTTP/1.1 200 OK")
 
 
-def test_requests_that_do_not_end_leave_health_answered(client):
-    """More of them at a time than are worked on: others are told that the page is busy."""
-    head = b"POST /gradio_api/run/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
-    connections = [connected(client, head) for _ in range(server.MOST_REQUESTS)]
-    try:
-        with httpx.Client(base_url=client.base_url, timeout=20, trust_env=False) as visitor:
-            while (answer := visitor.get("/page.json")).status_code != 503:
-                time.sleep(0.05)
-            assert answer.json() == {"detail": server.BUSY} and int(answer.headers["Retry-After"]) > 0
-            assert visitor.get("/health").json() == {"status": "ok"}
-    finally:
+@pytest.mark.parametrize(
+    "head",
+    [b"POST /gradio_api/run/generate HTTP/1.1\r\nContent-Length: 9\r\n", b"GET /gradio_api/heartbeat/x HTTP/1.1\r\n"],
+    ids=["half a request", "a stream of news"],
+)
+def test_programs_that_never_end_leave_the_page_to_its_visitors(url, monkeypatch, head):
+    """There is room for some, and others are told so."""
+    monkeypatch.setattr(server, "MOST_REQUESTS", 40)
+    with httpx.Client(base_url=url, timeout=20, trust_env=False) as client:
+        of_a_program = lambda: client.get("/gradio_api/app_id")
+        connections = [connected(client, head + b"Host: localhost\r\n\r\n") for _ in range(server.MOST_REQUESTS)]
+        while (answer := of_a_program()).status_code != 503:
+            time.sleep(0.05)
+        assert answer.json() == {"detail": server.BUSY} and int(answer.headers["Retry-After"]) > 0
+        assert client.get("/page.json").status_code == 200 and client.get("/health").json() == {"status": "ok"}
         for connection in connections:
             connection.close()
-    while client.get("/page.json").status_code == 503:
-        time.sleep(0.05)
+        while of_a_program().status_code == 503:
+            time.sleep(0.05)
+
+
+def test_who_does_not_read_an_answer_loses_it(url, monkeypatch):
+    monkeypatch.setattr(server, "UNREAD_SECONDS", 0.2)
+    with httpx.Client(base_url=url, trust_env=False) as visitor:
+        place = f"/{visitor.get('/page.json').json()['models'][0]['weights']['url']}"
+        reader = connected(visitor, f"GET {place} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        time.sleep(1)
+        received = 0
+        with reader, suppress(ConnectionResetError):
+            while part := reader.recv(2**16):
+                received += len(part)
+        assert received < len(visitor.get(place).content)
 
 
 def through_the_gate(app, messages: list[bytes], seconds: float = 0, held: int = 0) -> tuple[list[dict], server.Gate]:
@@ -283,6 +301,7 @@ FILE = ', "meta": {"_type": "gradio.FileData"}}'
         ("GET", "assets/%00", ""),
         ("DELETE", "page.json", ""),
         ("POST", "gradio_api/call/nothing", '{"data": []}'),
+        ("POST", "gradio_api/call/v2/generate", '{"modell": "GAN"}'),
         ("POST", "gradio_api/run/nothing", '{"data": []}'),
         ("POST", "gradio_api/run/generate", "{"),
         ("POST", "gradio_api/run/generate", '{"data": 7}'),

@@ -7,11 +7,9 @@ import torch.nn.functional as F
 from train.losses import (
     discriminator_loss,
     generator_loss,
-    gradient_penalty,
     latent_moments,
     mmd,
     moments,
-    psnr,
     relativistic_loss,
 )
 
@@ -38,19 +36,8 @@ def test_a_relativistic_loss_compares_pair_by_pair():
     assert relativistic_loss(higher, lower).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_gradient_penalty_is_the_mean_squared_slope():
-    """Of 2 a x + b y at images of all 3: the squared length of (2 a, b), and it has a gradient."""
-    weight = torch.tensor([1.5, -0.5], requires_grad=True)
-    images, scale = torch.full((2, 3, 64, 64), 3.0), torch.tensor([1.0, 2.0])
-    discriminate = lambda x: scale * (2 * weight[0] * x[:, 0, 0, 0] + weight[1] * x[:, 2, 5, 5])
-    penalty = gradient_penalty(discriminate, images)
-    assert penalty.item() == pytest.approx((9 + 0.25) * (1 + 4) / 2)
-    penalty.backward()
-    assert weight.grad.tolist() == pytest.approx([2 * 4 * 1.5 * 2.5, 2 * -0.5 * 2.5])
-
-
 def test_mmd_agrees_with_the_sum_over_pairs():
-    """Of different ones, which makes it unbiased."""
+    """Over pairs of different latents, so that it is unbiased."""
     z, prior = normal(5, 0), normal(5, 1, mean=1.0)
     kernel = lambda a, b: sum(400 * s / (400 * s + (a - b).square().sum()) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10))
     different = [(i, j) for i in range(5) for j in range(5) if i != j]
@@ -61,25 +48,10 @@ def test_mmd_agrees_with_the_sum_over_pairs():
     assert mmd(z, prior, 2.0).item() == pytest.approx(expected.item(), abs=1e-4)
 
 
-@pytest.mark.parametrize("loss", [lambda z: mmd(z, normal(256, 1), 2.0), lambda z: moments(z, 0.0, 2.0)])
-@pytest.mark.parametrize("wrong", [{"mean": 0.5}, {"mean": -3}, {"variance": 1.0}, {"variance": 4.0}])
-def test_a_wrong_mean_or_variance_costs_and_its_gradient_mends_it(loss, wrong):
-    z = normal(256, 0, **wrong).requires_grad_()
-    right = loss(normal(256, 0)).item()
-    value = loss(z)
-    value.backward()
-    assert value.item() > right + 1e-3
-    assert loss(z.detach() - 1e-2 * z.grad / z.grad.abs().max()).item() < value.item()
-
-
-def test_moments_see_the_kurtosis():
+def test_moments_weigh_alike_and_see_the_kurtosis():
+    assert 4096 * moments(normal(4096, 0), 0.0, 2.0).item() == pytest.approx(4, abs=0.8)  # 1 each, for a mean of 4096.
     uniform = (torch.rand(4096, 100, generator=torch.Generator().manual_seed(0)) - 0.5) * (12 * 2) ** 0.5
     assert moments(uniform, 0.0, 2.0) > 10 * moments(normal(4096, 0), 0.0, 2.0)
-
-
-def test_psnr_of_a_known_error():
-    x = torch.zeros(2, 3, 4, 4)
-    assert psnr(x + 0.2, x).tolist() == pytest.approx([20.0, 20.0], abs=1e-4)  # 10 log10(4 / 0.04)
 
 
 def test_latent_moments_of_a_known_distribution():

@@ -159,16 +159,6 @@ def test_a_recipe_makes_the_face_of_the_grid():
     assert torch.allclose(z[:, :50], 0.8 * plain[:, :50]) and torch.equal(z[:, 50:75], plain[:, 50:75])
 
 
-def test_a_recipe_sets_attributes():
-    model = networks.load(GAN)
-    smiling, young = (model.continuous_size + model.attributes.index(name) for name in ("Smiling", "Young"))
-    plain, z = (Recipe(7, 3, 0.8, "", line).latent(model) for line in ("", "Smiling, no Young"))
-    assert (z[smiling], z[young]) == (1, -1)
-    assert set((z != plain).nonzero().flatten().tolist()) <= {smiling, young}
-    assert "no attribute" in refused(Recipe.parse("7/3 attributes=Smilling").latent, model)
-    assert torch.equal(sample(networks.load("GAN"), 7, 2, attributes="Smiling"), sample(networks.load("GAN"), 7, 2))
-
-
 def test_a_bit_is_flipped_beside_other_attributes():
     number = networks.load(GAN).attributes.index("Smiling") + 1
     off, on = drawing.flip_bit(GAN, 1, 4, 1.0, "", number, "no Young")

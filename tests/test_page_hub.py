@@ -194,6 +194,8 @@ def test_no_password_of_an_address_is_shown(hub, published, refused, monkeypatch
         (b"{" + b" " * 200_000 + b"}", "config.json in the model has 200,002 bytes"),
         *((json.dumps({"latent_size": value}).encode(), "latent_size") for value in ("ten", True, -1, 10**9)),
         (b'{"latent_size": NaN}', "latent_size"),
+        (b'{"latent_size": 9, "discrete_size": 10}', "discrete_size"),
+        (b"[]", "config.json in the model "),
         (b'{"latent_size": 9, "prior_mean": "0"}', "prior_mean"),
         (b'{"latent_size": 9, "prior_mean": 0, "prior_variance": 1e7}', "prior_variance"),
         (b'{"latent_size": 9, "prior_mean": 0}', "prior_variance"),
@@ -216,6 +218,7 @@ def test_values_that_no_model_has_are_named(tmp_path, small_models, config, word
     [
         (lambda tensors: {f"x.{name}": tensor for name, tensor in tensors.items()}, "weights lack layers.0.0.weight"),
         (lambda tensors: {**tensors, "layers.3.bias": torch.full((3,), torch.nan)}, "no numbers, in layers.3.bias"),
+        (lambda tensors: {**tensors, "layers.0.0.weight": torch.zeros(9, 32, 4, 4)}, "take no latents of 10 numbers"),
         (lambda tensors: b"not safetensors", "model.safetensors is missing or damaged"),
         (lambda tensors: (2**40).to_bytes(8, "little") + b"{}", "model.safetensors is missing or damaged"),
         (lambda tensors: None, "holds no model.safetensors"),

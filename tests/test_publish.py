@@ -87,19 +87,6 @@ def test_a_static_space_gets_files_only(hub, published, monkeypatch, request, fo
     assert "sdk_version" not in front(files) and "preload_from_hub" not in front(files)
 
 
-def test_a_namespace_without_models_is_no_page(hub):
-    with pytest.raises(SystemExit, match="--models nobody: there is no model to show"):
-        publish.main([SPACE, "--models", "nobody"])
-    with pytest.raises(KeyError):
-        files_on(hub)
-
-
-def test_whoever_cannot_publish_is_told(hub):
-    hub.access = READ
-    with pytest.raises(SystemExit, match="error: cannot push to tester/latent-faces: this token may only read"):
-        publish.main([SPACE])
-
-
 def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
 
@@ -185,10 +172,23 @@ def test_the_files_are_listed_before_any_is_sent(hub, checkout, capsys):
     assert "  weights/gan/model.safetensors\n" in capsys.readouterr().out
 
 
-def test_a_git_that_cannot_be_asked_is_no_reason_to_send_everything(hub, checkout):
-    (checkout / ".git/HEAD").unlink()
-    with pytest.raises(SystemExit, match="git cannot tell which files are the checkout's: fatal: "):
-        publish.main([SPACE])
+@pytest.mark.parametrize(
+    ("damage", "arguments", "words"),
+    [
+        (lambda hub, checkout: setattr(hub, "access", READ), [], f"cannot push to {SPACE}: this token may only read"),
+        (lambda hub, checkout: None, ["--models", "nobody"], "--models nobody: there is no model to show"),
+        (lambda hub, checkout: (checkout / ".git/HEAD").unlink(), [], "git cannot tell which files are the checkout's"),
+        (lambda hub, checkout: (checkout / "README.md").write_text("---\n: [\n---\n"), [], "while parsing"),
+    ],
+    ids=["a token that may only read", "no models", "a damaged git", "a damaged README"],
+)
+def test_what_cannot_be_published_is_told_in_a_sentence_and_nothing_is_sent(hub, checkout, damage, arguments, words):
+    damage(hub, checkout)
+    with pytest.raises(SystemExit, match=f"^error: {words}") as told:
+        publish.main([SPACE, *arguments])
+    assert "\n" not in str(told.value)
+    with pytest.raises(KeyError):
+        files_on(hub)
 
 
 @pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="this is no checkout")

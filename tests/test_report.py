@@ -49,7 +49,7 @@ def results():
 
 
 def cells(table: str, row: str) -> list[str]:
-    """Of a row by its first cell."""
+    """The other cells of the row that begins with this one."""
     (found,) = re.findall(rf"^\| {re.escape(row)} \|(.*)\|$", table, re.MULTILINE)
     return [cell.strip() for cell in found.split("|")]
 
@@ -171,7 +171,7 @@ def test_runs_of_the_sweep_stand_by_kind_and_by_seed(results):
 
 def make_quick(patch):
     see_quickly(patch)
-    patch.setattr(experiments, "face_detector", lambda: None)
+    patch.setattr(experiments, "has_face", lambda images: torch.ones(len(images)))
     patch.setattr(experiments.out_of_distribution, "__defaults__", ((-100, -3, 0, 100),))
 
 
@@ -229,7 +229,9 @@ def test_the_scores_are_on_the_cards(measured):
     ):
         assert found[metric].metric_value == round(scores[part][name]["mean"], 3)
         assert found[metric].metric_name == label + ("" if name == "psnr" else " (efficientnet-lite0 features)")
-    by_face = found["frechet_distance" + BY_FACE]
+    by_face, held_out = found["frechet_distance" + BY_FACE], found["held_out_recall"]
+    assert by_face.dataset_name.endswith("first 20 faces of split train")
+    assert held_out.dataset_name.endswith("first 8 faces of split valid")
     assert by_face.metric_name == "Frechet distance, generated, training faces (age-resnet features)"
     assert describe(scores) in card.text and "Face features are those of age-resnet: 256 numbers" in card.text
     area = read(measured)["named-attributes"]["models"]["named"]["Smiling"]["area"]["mean"]

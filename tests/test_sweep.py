@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from study import sweep
+from models import load
+from study import scores, sweep
+from study.protocol import decode
 from study.sweep import Kind
 from tests.quick_features import see_quickly
 from train.settings import TrainingError
@@ -38,6 +40,11 @@ def test_runs_are_trained_scored_and_not_trained_again(arguments, monkeypatch):
     assert plain["seed"] == first["seed"] == second["seed"] == 0
     assert plain["psnr"] > 5 and plain["kernel_distance"] > 0 and plain["by_face_features"]["frechet_distance"] > 0
     assert "fitted mixture" in plain["densities"]["sampled"]
+    model = load(Path("runs/sweep-quick/plain-seed0/snapshots/epoch-0001"))
+    for side, mean in (("below", -100), ("above", 100)):
+        drawn = decode(model, model.sample_latent(100, seed=0, mean=mean))
+        assert plain[f"diversity_{side}"] == pytest.approx(scores.diversity(drawn), rel=1e-3)
+    assert plain["diversity_below"] != pytest.approx(plain["diversity_above"], rel=1e-2)
     assert first["kernel_distance"] != second["kernel_distance"] and "psnr" not in first
     written = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("model.safetensors")}
     monkeypatch.setattr(sweep, "score", lambda settings: result)

@@ -275,7 +275,8 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         """One update: the discriminator learns to tell draws from these images, and the model learns from the
         discriminator, and to reconstruct half of the images."""
         settings, model = self.settings, self.autoencoder
-        learned = _steps_of(self.discriminator_optimizer)
+        # How many steps the discriminator has learned.
+        learned = max((int(state["step"]) for state in self.discriminator_optimizer.state.values()), default=0)
         held = images[: max(1, len(images) // 2)]
         count = len(images) * distributed.size()
         drawn = model.sample_latent(count, seed=(settings.seed, step), variance=settings.prior_variance)
@@ -307,11 +308,6 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
             fit_directions(model, z, labels)
         model = model.with_prior_variance(settings.prior_variance)
         return model.with_encoding_steps(settings.encoding_steps) if is_last else model
-
-
-def _steps_of(optimizer: torch.optim.Adam) -> int:
-    """How many steps the optimizer has taken."""
-    return max((int(state["step"]) for state in optimizer.state.values()), default=0)
 
 
 @torch.no_grad()

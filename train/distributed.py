@@ -69,7 +69,7 @@ def joined(device: torch.device, batch_size: int) -> Iterator[None]:
     Raises:
         TrainingError: the processes cannot share a batch evenly.
     """
-    if "WORLD_SIZE" in os.environ:
+    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # Some clusters set one of them for every program.
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

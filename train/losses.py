@@ -21,8 +21,6 @@ from .settings import TrainingError
 # arXiv:1711.01558): wide kernels pull far clouds together, narrow ones shape close clouds.
 MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
-NORMAL_KURTOSIS = 3.0
-
 # The gradient penalty costs as much as a step, so it is computed every 16 steps only, and weighs 16 times as much (lazy
 # regularisation: Karras et al. 2020, arXiv:1912.04958).
 PENALTY_EVERY = 16
@@ -216,7 +214,7 @@ def moments(z: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
     same, and averaged over the numbers of a latent.
     """
     standard = (z.float() - mean) / variance**0.5
-    targets = ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, NORMAL_KURTOSIS, 96.0))
+    targets = ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0))
     return sum(((standard**power).mean(0) - target).square().mean() / spread for power, target, spread in targets)
 
 

@@ -93,6 +93,7 @@ class Run:
         self.record, self.epochs_before = Record(self.folder), settings.epochs
         self._before: dict[str, Any] = {}
         self._checkpoint_path = self.folder / "checkpoint.pt"
+        self._location = f"weights/{self.folder.name}"  # Where the card says that the model is loaded from.
         self._lock = FileLock(self.folder / ".lock")
         if not distributed.is_main():
             return  # One process holds the folder for all.
@@ -228,11 +229,6 @@ class Run:
                 document(self.record, self.folder / "model", self._location)
             except TrainingError as error:
                 print(f"The card and the history of the model are not written anew: {error}")
-
-    @property
-    def _location(self) -> str:
-        """Where the card says that the model is loaded from."""
-        return f"weights/{self.folder.name}"
 
     def _last_description(self) -> dict[str, Any]:
         """The contents of run.json or, where it is gone or damaged, the copy in the checkpoint."""

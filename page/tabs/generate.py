@@ -6,7 +6,7 @@ import numpy as np
 from .. import labels, pictures
 from ..catalog import MODELS, load
 from ..controls import Attributes, Number, Text
-from ..endpoints import Endpoint, Tab, gallery, model_choice, png, seed
+from ..endpoints import Endpoint, Gallery, Tab, gallery, model_choice, png, seed
 from ..recipe import MAX_FACES, MAX_TEMPERATURE, Recipe
 
 
@@ -40,7 +40,7 @@ def tab() -> Tab:
 
 def generate(
     model: str, seed: int, count: int, temperature: float, bits: str, attributes: str
-) -> tuple[list[str], dict[str, float]]:
+) -> tuple[Gallery, dict[str, float]]:
     """Draw faces of 64 x 64 pixels from a model's own prior. The same arguments always give the same faces.
 
     Args:
@@ -70,7 +70,7 @@ def generate(
 
 def flip_bit(
     seed: int, count: int, temperature: float, bits: str, bit: int, model: str, attributes: str
-) -> tuple[list[str], list[str], dict[str, float | str]]:
+) -> tuple[Gallery, Gallery, dict[str, float | str]]:
     """Show what one bit of a GAN's latent changes: the same faces with it at -1 and at +1.
 
     Args:

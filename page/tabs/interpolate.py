@@ -1,13 +1,13 @@
 """A walk between two faces."""
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import gradio as gr
 
 from .. import pictures
 from ..controls import Choice, Number, Photograph, Text
-from ..endpoints import Endpoint, Tab, file, gallery, model_choice, png
+from ..endpoints import Endpoint, Gallery, Tab, file, gallery, model_choice, png
 
 Way = Literal["straight", "spherical"]
 Discrete = Literal["relaxed", "switched", "held"]
@@ -43,7 +43,7 @@ def interpolate(
     steps: int,
     way: Way,
     discrete: Discrete,
-) -> tuple[list[str], str, dict[str, list[str]]]:
+) -> tuple[Gallery, dict[str, Any], dict[str, list[str]]]:
     """Walk from one face to another through a model's latent space.
 
     Args:
@@ -58,7 +58,8 @@ def interpolate(
             or "held" (stay those of the first face).
 
     Returns:
-        The pictures from the first to the last, the walk there and back as a GIF that moves smoothly, and notes about the photographs.
+        The pictures from the first to the last, the walk there and back as a GIF that moves smoothly, and notes about
+        the photographs.
     """
     from .. import drawing
 

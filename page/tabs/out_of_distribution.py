@@ -7,7 +7,7 @@ import gradio as gr
 from .. import pictures
 from ..catalog import MODELS, load
 from ..controls import Choice, Number
-from ..endpoints import Endpoint, Tab, gallery, png, seed, title_of
+from ..endpoints import Endpoint, Gallery, Tab, gallery, png, seed, title_of
 from ..records import face_share
 
 MAX_MEAN = 100.0
@@ -65,7 +65,7 @@ def out_of_distribution(mean: float, seed: int, count: int) -> list[Any]:
     return [*galleries, numbers]
 
 
-def experiment(seed: int) -> tuple[list[str], list[str], dict[str, float]]:
+def experiment(seed: int) -> tuple[Gallery, Gallery, dict[str, float]]:
     """Give the plain and the shifted autoencoder the same 16 draws from N(-3, 2), the prior of the shifted one.
 
     Args:

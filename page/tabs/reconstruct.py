@@ -5,16 +5,16 @@ from typing import Any
 import gradio as gr
 
 from .. import labels, pictures
-from ..catalog import autoencoders, directions, load, with_attributes
+from ..catalog import attributes_of, autoencoders, load
 from ..controls import Attributes, Number, Photograph
-from ..endpoints import Endpoint, Tab, gallery, png
+from ..endpoints import Endpoint, Gallery, Tab, gallery, png
 
 
 def tab() -> Tab:
     sliders = [
         # A link names each, beside whatever else it carries.
         Number(f"attribute.{name}", labels.title(name), 0, least=-labels.MOST_STEPS, most=labels.MOST_STEPS, step=0.1)
-        for name in directions()
+        for name in dict.fromkeys(attribute for model in autoencoders() for attribute in attributes_of(model))
     ]
     image = Photograph("image", "A face")
     # No call waits in the queue: a program that finds others before it is told so.
@@ -22,7 +22,7 @@ def tab() -> Tab:
     return Tab("reconstruct", "Your photo", [*sliders, image], [endpoint])
 
 
-def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+def reconstruct(image: str | None, attributes: str) -> tuple[Gallery, dict[str, Any]]:
     """Find the face in a photograph, bring it to CelebA's framing, and encode and decode it with each autoencoder.
 
     Args:
@@ -40,7 +40,7 @@ def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str
 
     if image is None:
         raise ValueError("There is no image: send a photograph of a face.")
-    knowing = [name for name in autoencoders() if attributes and name in with_attributes()]
+    knowing = [name for name in autoencoders() if attributes and attributes_of(name)]
     if attributes and not knowing:
         raise ValueError("No autoencoder here knows attributes: leave them out.")
     moves = {name: labels.read(attributes, load(name)) for name in knowing}
@@ -48,9 +48,9 @@ def reconstruct(image: str | None, attributes: str) -> tuple[list[tuple[str, str
     crop = pictures.pixels_of(aligned.image)
     faces = {name: networks.decode(name, z)[0] for name, z in latents.items()}
     psnr = {name: round(pictures.psnr(face, crop), 2) for name, face in faces.items()}
-    shown = [(png(crop), "What the networks see")]
-    shown += [(png(face), f"{name}: {psnr[name]:.1f} dB") for name, face in faces.items()]
+    shown = [png(crop, "What the networks see")]
+    shown += [png(face, f"{name}: {psnr[name]:.1f} dB") for name, face in faces.items()]
     for name, values in moves.items():
         z = networks.load(name).with_attributes(latents[name], values)
-        shown.append((png(networks.decode(name, z)[0]), f"{name}, moved: {labels.write(values)}"))
+        shown.append(png(networks.decode(name, z)[0], f"{name}, moved: {labels.write(values)}"))
     return shown, {"faces": aligned.faces, "note": aligned.note, "psnr": psnr}

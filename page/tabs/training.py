@@ -7,7 +7,7 @@ import gradio as gr
 from .. import records
 from ..catalog import load_all
 from ..controls import Number
-from ..endpoints import Endpoint, Tab, gallery, model_choice, png
+from ..endpoints import Endpoint, Gallery, Tab, gallery, model_choice, png
 
 
 def tab() -> Tab:
@@ -16,7 +16,7 @@ def tab() -> Tab:
     return Tab("training", "Training", controls, [Endpoint(training, controls, {"faces": gallery, "numbers": gr.JSON})])
 
 
-def training(model: str, epoch: int) -> tuple[list[str], dict[str, Any]]:
+def training(model: str, epoch: int) -> tuple[Gallery, dict[str, Any]]:
     """Show what training did to a model: the same 16 latents, decoded after a given epoch.
 
     Args:
