@@ -1,4 +1,4 @@
-"""Latent Faces: small networks whose latents make faces.
+"""Latent Faces: small networks that make faces of latents.
 
 from latent_faces import load
 faces = load("gan").generate(16, seed=0)

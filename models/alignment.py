@@ -113,7 +113,8 @@ def load_detector(min_face_size: int) -> "MTCNN":
         from facenet_pytorch import MTCNN
     except ImportError as error:
         raise ImportError("The face detector is not installed: pip install facenet-pytorch==2.5.3") from error
-    return MTCNN(min_face_size=min_face_size)
+    with torch.device("cpu"):  # A notebook may have set another default device.
+        return MTCNN(min_face_size=min_face_size)
 
 
 Points = TypeVar("Points", complex, np.ndarray)
@@ -261,8 +262,8 @@ def cut(pixels: torch.Tensor, to_frame: Similarity) -> torch.Tensor:
     centre = from_frame(IMAGE_SIZE / 2 * (1 + 1j)) - complex(left, top) - _centre(part)
     half = from_frame.factor * IMAGE_SIZE / 2
     rows = ((half.real, -half.imag, centre.real), (half.imag, half.real, centre.imag))
-    matrix = torch.tensor(rows, dtype=torch.float32) / torch.tensor(((part.shape[-1] / 2,), (part.shape[-2] / 2,)))
-    grid = F.affine_grid(matrix[None], [1, 3, FRAME_SIZE, FRAME_SIZE], align_corners=False)
+    matrix = np.array(rows, np.float32) / np.array(((part.shape[-1] / 2,), (part.shape[-2] / 2,)), np.float32)
+    grid = F.affine_grid(torch.from_numpy(matrix)[None], [1, 3, FRAME_SIZE, FRAME_SIZE], align_corners=False)
     frame = F.grid_sample(reduced.float(), grid, mode="bicubic", padding_mode="border", align_corners=False)
     return frame.round().clamp(0, 255).to(torch.uint8)
 

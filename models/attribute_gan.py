@@ -8,7 +8,7 @@ from torch import nn
 
 from .base import FaceModel, PretrainedModel, Seed, check_sizes
 from .blocks import initialise_convolution, rising
-from .latents import uniform_for_bits
+from .latents import uniform_for_bits, whole_number
 from .speed import HalvingConv2d
 
 
@@ -109,8 +109,7 @@ class AttributeDiscriminator(PretrainedModel):
     def __init__(self, attributes: int = 0, hidden_size: int = 64, features: int = 512):
         super().__init__()
         check_sizes(hidden_size=hidden_size, features=features)
-        if attributes < 0:
-            raise ValueError(f"attributes is {attributes}: it must be 0 or more")
+        whole_number("attributes", attributes)
         widths = [3, hidden_size, 2 * hidden_size, 4 * hidden_size, 8 * hidden_size]
         kinds = [nn.Conv2d, nn.Conv2d, nn.Conv2d, HalvingConv2d]
         convolutions = [
@@ -136,7 +135,7 @@ class AttributeDiscriminator(PretrainedModel):
         """Logits of images (n, 3, 64, 64) in [-1, 1] with attributes (n, attributes), -1 or +1, or without any.
 
         Returns:
-            The logits of being real (n,), and those of each attribute by the image alone (n, attributes), in float32.
+            The logits of being real (n,), and the logits of each attribute (n, attributes) by the image alone, in float32.
         """
         features = self.layers(self._check_images(x))
         deviation = self.deviation(features).expand(len(x), 1)

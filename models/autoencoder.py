@@ -3,6 +3,7 @@
 from torch import nn
 
 from .base import FaceModel, check_sizes
+from .blocks import normalised
 
 
 class Autoencoder(FaceModel):
@@ -42,10 +43,11 @@ class Autoencoder(FaceModel):
 
         first, second, third = channels
         flat = third * 8 * 8
+        block = lambda convolution: normalised(convolution, nn.ReLU(inplace=True))
         self.encoder = nn.Sequential(
-            *_down(3, first),
-            *_down(first, second),
-            *_down(second, third),
+            *block(nn.Conv2d(3, first, 4, 2, 1, bias=False)),
+            *block(nn.Conv2d(first, second, 4, 2, 1, bias=False)),
+            *block(nn.Conv2d(second, third, 4, 2, 1, bias=False)),
             nn.Flatten(),
             nn.Linear(flat, hidden_size),
             nn.ReLU(inplace=True),
@@ -57,8 +59,8 @@ class Autoencoder(FaceModel):
             nn.Linear(hidden_size, flat),
             nn.ReLU(inplace=True),
             nn.Unflatten(1, (third, 8, 8)),
-            *_up(third, second),
-            *_up(second, first),
+            *block(nn.ConvTranspose2d(third, second, 4, 2, 1, bias=False)),
+            *block(nn.ConvTranspose2d(second, first, 4, 2, 1, bias=False)),
             nn.ConvTranspose2d(first, 3, 4, 2, 1),
             nn.Tanh(),
         )
@@ -82,20 +84,3 @@ class Autoencoder(FaceModel):
             nn.init.normal_(module.weight, 0.0, (gain / fan) ** 0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def _down(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
-    # No bias: the batch normalisation that follows would subtract it again.
-    return (
-        nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(inplace=True),
-    )
-
-
-def _up(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
-    return (
-        nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(inplace=True),
-    )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self
 
+import numpy as np
 import safetensors.torch
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -15,11 +16,14 @@ from . import latents, loading
 from .images import IMAGE_SIZE, to_pil
 from .latents import Seed
 
+# How the mixin writes NumPy's numbers into a config. It would leave them out otherwise, without a word.
+_CODERS = dict.fromkeys((np.generic, np.ndarray, tuple, list), (lambda value: np.asarray(value).tolist(), list))
+
 
 class PretrainedModel(
     nn.Module, PyTorchModelHubMixin, library_name="latent-faces", pipeline_tag="unconditional-image-generation"
 ):
-    """A network whose constructor arguments are its `config.json` and whose weights are one safetensors file.
+    """A network. The arguments of its constructor are its `config.json`; its weights are one safetensors file.
 
     A subclass with a `model_type` can be loaded once its module is imported: see kinds.py.
 
@@ -35,7 +39,7 @@ class PretrainedModel(
     _classes: ClassVar[dict[str, type["PretrainedModel"]]] = {}
 
     def __init_subclass__(cls, **options: Any):
-        super().__init_subclass__(**options)
+        super().__init_subclass__(coders=_CODERS, **options)
         if "model_type" in vars(cls):
             PretrainedModel._classes[cls.model_type] = cls
 
@@ -67,7 +71,7 @@ class PretrainedModel(
         config = {"model_type": self.model_type, **(config or self.config)}
         if self.crop is not None:
             config["crop"] = self.crop
-        return super().save_pretrained(save_directory, config=config, **options)
+        return super().save_pretrained(Path(save_directory).expanduser(), config=config, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         # channels_last weights count as strided views, which safetensors refuses.
@@ -75,6 +79,7 @@ class PretrainedModel(
         safetensors.torch.save_file(tensors, save_directory / loading.WEIGHTS_FILE, metadata={"format": "pt"})
 
     @classmethod
+    @torch.inference_mode(False)  # A model that is loaded within inference mode could not be trained.
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
@@ -107,20 +112,13 @@ class PretrainedModel(
                 f"from_pretrained takes no {', '.join(others)}: it takes revision, token, cache_dir, local_files_only, "
                 "force_download and map_location; for another dtype or device, call .to(...) of what it returns"
             )
-        where = str(pretrained_model_name_or_path)
-        file = loading.find(
-            pretrained_model_name_or_path,
-            revision,
-            token,
-            local_files_only,
-            cache_dir=cache_dir,
-            force_download=force_download,
-        )
+        name, where = pretrained_model_name_or_path, str(pretrained_model_name_or_path)
+        file = loading.find(name, revision, token, local_files_only, cache_dir=cache_dir, force_download=force_download)
         config = loading.read_config(file(loading.CONFIG_FILE), where)
         kind = cls._kind_of(config.pop("model_type", None), where)
         crop = config.pop("crop", None)
         if not (crop is None or (type(crop) in (int, float) and 0 < crop <= 1)):
-            raise ValueError(f"config.json in {where} has crop {str(crop)[:60]}: it must be more than 0 and at most 1")
+            raise ValueError(f"config.json in {where} has crop {crop!r:.60}: it must be more than 0 and at most 1")
         model = loading.build_empty(kind, config, f"config.json of the {kind.model_type} in {where}")
         loading.load_weights(model, file(loading.WEIGHTS_FILE), where)
         model.crop = crop
@@ -130,22 +128,18 @@ class PretrainedModel(
     @classmethod
     def _kind_of(cls, model_type: Any, where: str) -> type[Self]:
         """The class of this model_type: this one or a subclass."""
+        if model_type == getattr(cls, "model_type", ...):
+            return cls  # It may be a subclass of somebody's own, with the type of a class of ours.
         kind = PretrainedModel._classes.get(model_type) if isinstance(model_type, str) else None
         if kind is None:
             known = ", ".join(sorted(PretrainedModel._classes))
-            raise ValueError(f"config.json in {where} has model_type {str(model_type)[:60]}: it must be one of {known}")
+            raise ValueError(f"config.json in {where} has model_type {model_type!r:.60}: it must be one of {known}")
         if not issubclass(kind, cls):
             raise ValueError(f"{where} holds another model than {cls.__name__}: it is of {kind.__name__}")
         return kind
 
     def _check_images(self, x: torch.Tensor) -> torch.Tensor:
-        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-            kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
-            raise TypeError(
-                f"x is of type {kind}: this model takes what from_pil of latent_faces.images makes of images"
-            )
-        if x.ndim != 4 or x.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
-            raise ValueError(f"x has shape {tuple(x.shape)}: this model takes (n, 3, {IMAGE_SIZE}, {IMAGE_SIZE})")
+        latents.check_floats("x", x, f"n, 3, {IMAGE_SIZE}, {IMAGE_SIZE}", "from_pil of latent_faces.images")
         return x.to(self.dtype)
 
 
@@ -168,8 +162,7 @@ class FaceModel(PretrainedModel):
     encoder: nn.Sequential
     decoder: nn.Sequential
 
-    # The fastest on a CPU.
-    generate_batch_size = 64
+    generate_batch_size = 64  # The fastest on a CPU.
 
     def __init__(
         self,
@@ -181,10 +174,11 @@ class FaceModel(PretrainedModel):
     ):
         super().__init__()
         check_sizes(latent_size=latent_size)
-        if not 0 <= discrete_size <= latent_size:
-            raise ValueError(f"discrete_size is {discrete_size}: it must be between 0 and latent_size ({latent_size})")
-        if len(set(attributes)) < len(attributes) or not all(0 < len(name) <= 100 for name in attributes):
-            raise ValueError(f"attributes has {len(attributes)} names: they must all be different")
+        if latents.whole_number("discrete_size", discrete_size) > latent_size:
+            raise ValueError(f"discrete_size is {discrete_size}: it must be latent_size ({latent_size}) or less")
+        names = {name for name in attributes if 0 < len(name) <= 100 and name.isprintable()}
+        if len(names) < len(attributes):
+            raise ValueError(f"attributes has {len(attributes)} names: all must be different and printable")
         check_prior(prior_mean, prior_variance)
         self.latent_size, self.discrete_size, self.attributes = latent_size, discrete_size, tuple(attributes)
         self.prior_mean, self.prior_variance = prior_mean, prior_variance
@@ -242,7 +236,7 @@ class FaceModel(PretrainedModel):
         covariance, centre = torch.cov(z.T), z.mean(0)
         # A number that the encoder does not use has no variance; the ridge keeps its scale finite, even if no number has.
         scale = (covariance.trace() / self.latent_size).clamp(min=1e-2)
-        ridge = 1e-6 * scale * torch.eye(self.latent_size, dtype=z.dtype)
+        ridge = 1e-6 * scale * torch.eye(self.latent_size, dtype=z.dtype, device=z.device)
         root = torch.linalg.cholesky(covariance + ridge) / self.prior_variance**0.5
         # New latents are root^-1 (z - centre) + prior_mean, which the decoding layer undoes.
         weight = exact(decoding.weight)
@@ -317,14 +311,15 @@ class FaceModel(PretrainedModel):
                 "switched" changes from the bits of `start` to those of `end` in the middle. "held" keeps the bits of
                 `start`, so that the path ends at another face than `end`.
         """
+        for name, z in (("start", start), ("end", end)):
+            latents.check_floats(name, z, f"{self.latent_size}", "a row of what sample_latent")
         steps, size = latents.whole_number("steps", steps, least=2), self.continuous_size
         continuous = latents.interpolate(start[:size], end[:size], steps, spherical, self.prior_mean)
         first, last = start[size:], end[size:]
         if discrete == "relaxed":
             bits = latents.interpolate(first, last, steps)
         elif discrete == "switched":
-            switched = torch.arange(steps, device=start.device) * 2 >= steps - 1
-            bits = torch.where(switched[:, None], last, first)
+            bits = torch.stack([first] * (steps // 2) + [last] * (steps - steps // 2))
         elif discrete == "held":
             bits = first.expand(steps, -1)
         else:
@@ -342,7 +337,7 @@ class FaceModel(PretrainedModel):
         """
         if len(bits) != self.discrete_size or not set(bits) <= set("+-."):
             raise ValueError(f"bits is {bits!r}: it must be {self.discrete_size} characters, each '+', '-' or '.'")
-        z = z.clone()
+        z = self._check_latent(z).clone()
         for index, bit in enumerate(bits, start=self.continuous_size):
             if bit != ".":
                 z[:, index] = 1 if bit == "+" else -1
@@ -384,7 +379,8 @@ class FaceModel(PretrainedModel):
         """
         if not 1 <= latents.whole_number("count", count) <= self.continuous_size:
             raise ValueError(f"count is {count}: it must be between 1 and {self.continuous_size}")
-        weight = torch.eye(self.latent_size, dtype=torch.float64)[:, : self.continuous_size]
+        # Not on the default device, which a notebook may have set.
+        weight = torch.eye(self.latent_size, dtype=torch.float64, device="cpu")[:, : self.continuous_size]
         for layer in self.decoder_layers.modules():
             if isinstance(layer, nn.Linear):
                 weight = layer.weight.cpu().double() @ weight
@@ -394,43 +390,42 @@ class FaceModel(PretrainedModel):
                 break
         found = torch.linalg.eigh(weight.T @ weight).eigenvectors.T.flip(0)[:count]
         found *= found.gather(1, found.abs().argmax(1, keepdim=True)).sign() * self.prior_variance**0.5
-        directions = torch.zeros(count, self.latent_size)
+        directions = torch.zeros(count, self.latent_size, dtype=torch.float32, device="cpu")
         directions[:, : self.continuous_size] = found
         return directions.to(self.device)
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
-        if not isinstance(z, torch.Tensor):
-            raise TypeError(f"z is of type {type(z).__name__}: this model takes a tensor, as sample_latent makes it")
-        if z.ndim != 2 or z.shape[1] != self.latent_size:
-            raise ValueError(f"z has shape {tuple(z.shape)}: this model takes (n, {self.latent_size})")
+        latents.check_floats("z", z, f"n, {self.latent_size}", "sample_latent")
         return z.to(self.dtype)
 
     def _check_attributes(self, attributes: Mapping[str, float], most: float = 1e6) -> dict[int, float]:
-        """The values by each attribute's index; ValueError unless all are known and lie between -most and most."""
+        """The values by each attribute's index; an error unless all are known and lie between -most and most."""
+        if not isinstance(attributes, Mapping):
+            raise TypeError(f"attributes is of type {type(attributes).__name__}: it must be a dict by name")
         values = {}
         for name, value in attributes.items():
             if name not in self.attributes:
                 known = f"it knows {', '.join(self.attributes)}" if self.attributes else "it knows none"
-                raise ValueError(f"there is no attribute {str(name)[:60]!r}: {known}")
-            number = 2.0 * value - 1 if isinstance(value, bool) else value
-            if not (isinstance(number, (int, float)) and -most <= number <= most):
-                raise ValueError(
-                    f"{name} is {str(value)[:60]}: it must be true, false, or a number between {-most:g} and {most:g}"
-                )
-            values[self.attributes.index(name)] = float(number)
+                raise ValueError(f"there is no attribute {name!r:.60}: {known}")
+            number = latents.finite(name, value)
+            if latents.is_bool(value):
+                number = 2 * number - 1
+            if abs(number) > most:
+                raise ValueError(f"{name} is {number:g}: it must be true, false, or between {-most:g} and {most:g}")
+            values[self.attributes.index(name)] = number
         return values
 
 
 def check_prior(mean: float, variance: float) -> None:
     """Raise ValueError unless a normal distribution of this mean and variance can be a prior."""
-    if not -1e6 < mean < 1e6:
-        raise ValueError(f"prior_mean is {mean}: it must be a number between -1e6 and 1e6")
-    if not 0 < variance < 1e6:
+    if not -1e6 < latents.finite("prior_mean", mean) < 1e6:
+        raise ValueError(f"prior_mean is {mean}: it must be between -1e6 and 1e6")
+    if not 0 < latents.finite("prior_variance", variance) < 1e6:
         raise ValueError(f"prior_variance is {variance}: it must be more than 0 and less than 1e6")
 
 
 def check_sizes(**sizes: int | tuple[int, ...]) -> None:
-    """Raise ValueError unless all sizes are 1 or more."""
+    """Raise ValueError unless all sizes are whole numbers of 1 or more."""
     for name, size in sizes.items():
-        if (min(size) if isinstance(size, tuple) else size) < 1:
-            raise ValueError(f"{name} is {size}: it must be 1 or more")
+        for number in size if isinstance(size, (tuple, list)) else [size]:
+            latents.whole_number(name, number, least=1)

@@ -10,6 +10,11 @@ from torch import nn
 from .speed import PixelConvTranspose2d
 
 
+def normalised(convolution: nn.Conv2d | nn.ConvTranspose2d, activation: nn.Module) -> nn.Sequential:
+    """A convolution, batch normalisation and an activation. The convolution needs no bias: it would be subtracted again."""
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), activation)
+
+
 def rising(latent_size: int, channels: tuple[int, ...]) -> nn.Sequential:
     """Layers from latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1].
 
@@ -20,13 +25,9 @@ def rising(latent_size: int, channels: tuple[int, ...]) -> nn.Sequential:
         channels: at 4, 8, 16, 32 and 64 pixels.
     """
     widths = itertools.pairwise(channels)
-    # No biases: the batch normalisation that follows would subtract them again.
     doubling = [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False) for wide, narrow in widths]
     convolutions = [PixelConvTranspose2d(latent_size, channels[0], 4, bias=False), *doubling]
-    blocks = [
-        nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True))
-        for convolution in convolutions
-    ]
+    blocks = [normalised(convolution, nn.ReLU(inplace=True)) for convolution in convolutions]
     return nn.Sequential(*blocks, nn.Conv2d(channels[-1], 3, 3, padding=1), nn.Tanh())
 
 
@@ -36,12 +37,9 @@ def falling(channels: tuple[int, ...], latent_size: int) -> nn.Sequential:
     Args:
         channels: at 32, 16, 8 and 4 pixels.
     """
-    widths = list(zip((3, *channels), channels))
     blocks = [
-        nn.Sequential(
-            nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2, inplace=True)
-        )
-        for narrow, wide in widths
+        normalised(nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True))
+        for narrow, wide in itertools.pairwise((3, *channels))
     ]
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels[-1] * 4 * 4, latent_size))
 

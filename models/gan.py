@@ -1,12 +1,10 @@
 """The GAN with a latent that is half continuous, half discrete."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
 from .base import FaceModel, PretrainedModel, check_sizes
-from .blocks import initialise_convolution
+from .blocks import initialise_convolution, normalised
 from .speed import HalvingConv2d, PixelConvTranspose2d
 
 
@@ -40,11 +38,7 @@ class Generator(FaceModel):
     ):
         super().__init__(latent_size, prior_mean, prior_variance, discrete_size)
         check_sizes(hidden_size=hidden_size)
-
-        def block(convolution: nn.ConvTranspose2d) -> nn.Sequential:
-            return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True))
-
-        # No biases: the batch normalisation that follows would subtract them again.
+        block = lambda convolution: normalised(convolution, nn.ReLU(inplace=True))
         self.layers = nn.Sequential(
             block(PixelConvTranspose2d(latent_size, 4 * hidden_size, 8, bias=False)),
             block(nn.ConvTranspose2d(4 * hidden_size, 2 * hidden_size, 4, 2, 1, bias=False)),
@@ -74,27 +68,16 @@ class Discriminator(PretrainedModel):
     def __init__(self, hidden_size: int = 64):
         super().__init__()
         check_sizes(hidden_size=hidden_size)
-
-        def block(channels_in: int, channels_out: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> nn.Sequential:
-            return nn.Sequential(
-                convolution(channels_in, channels_out, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(channels_out),
-                nn.LeakyReLU(0.2, inplace=True),
-            )
-
+        block = lambda convolution: normalised(convolution, nn.LeakyReLU(0.2, inplace=True))
         self.layers = nn.Sequential(
             nn.Conv2d(3, hidden_size, 4, 2, 1),
             nn.LeakyReLU(0.2, inplace=True),
-            block(hidden_size, 2 * hidden_size),
-            block(2 * hidden_size, 4 * hidden_size),
-            block(4 * hidden_size, 8 * hidden_size, HalvingConv2d),
+            block(nn.Conv2d(hidden_size, 2 * hidden_size, 4, 2, 1, bias=False)),
+            block(nn.Conv2d(2 * hidden_size, 4 * hidden_size, 4, 2, 1, bias=False)),
+            block(HalvingConv2d(4 * hidden_size, 8 * hidden_size, 4, 2, 1, bias=False)),
             nn.Conv2d(8 * hidden_size, 1, 4, 1, 0),
         )
         self.apply(_initialise)
-
-    if TYPE_CHECKING:
-
-        def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, 3, 64, 64) in [-1, 1] to logits (n,)."""

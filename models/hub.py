@@ -5,10 +5,7 @@ Importing it is cheap: huggingface_hub reads the environment when it is imported
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
+from typing import Any
 
 INVALID_TOKEN = (
     "the token for the Hub is invalid or has expired: log in anew (hf auth login --force), or set HF_TOKEN to a new one"
@@ -22,20 +19,25 @@ def ask_this_machine_directly() -> None:
             os.environ[name] = ",".join(filter(None, (hosts, "localhost", "127.0.0.1", "::1")))
 
 
-def rejects_token(error: "HfHubHTTPError") -> bool:
-    """Whether the Hub refused the token of a request rather than the request."""
-    return error.response.status_code == 401 and "authorization" in error.response.request.headers
+def rejects_token(error: Exception) -> bool:
+    """Whether a request failed for its token: the Hub refused it, or it holds characters that no request can."""
+    from httpx2 import LocalProtocolError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code == 401 and "authorization" in error.response.request.headers
+    return isinstance(error, (LocalProtocolError, UnicodeEncodeError))
 
 
 def check_can_push(repository: str) -> None:
     """Check before hours of training that the model can be pushed to a repository.
 
     Raises:
-        ValueError: it is no name of a repository, or there is no token that may write there.
-        OSError, httpx2.HTTPError: the Hub cannot be reached.
+        ValueError: it is no name of a repository, there is no token that may write there, or the Hub cannot be reached.
     """
+    import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
     from huggingface_hub.utils import validate_repo_id
 
     try:
@@ -48,14 +50,13 @@ def check_can_push(repository: str) -> None:
         account = HfApi().whoami()
     except LocalTokenNotFoundError:
         raise ValueError(f"to push to {repository} log in first: hf auth login, or set HF_TOKEN") from None
-    except HfHubHTTPError as error:
-        if error.response.status_code == 401:
-            raise ValueError(f"cannot push to {repository}: {INVALID_TOKEN}") from error
-        raise
-    if not _may_write(account.get("auth", {}).get("accessToken", {})):
+    except (OSError, httpx2.HTTPError, UnicodeEncodeError) as error:
+        reason = INVALID_TOKEN if rejects_token(error) else one_line(error)
+        raise ValueError(f"cannot push to {repository}: {reason}") from None
+    if not _may_write(account.get("auth", {}).get("accessToken", {}), repository):
         raise ValueError(
-            f"cannot push to {repository}: this token may only read; make one that may write, in the Hub's settings under "
-            "Access Tokens, and log in with it (hf auth login --force)"
+            f"cannot push to {repository}: this token may only read there; make one that may write, in the Hub's settings "
+            "under Access Tokens, and log in with it (hf auth login --force)"
         )
     organisations = [entry["name"] for entry in account.get("orgs", []) if entry.get("roleInOrg") != "read"]
     names = [account["name"], *organisations]
@@ -63,12 +64,16 @@ def check_can_push(repository: str) -> None:
         raise ValueError(f"cannot push to {repository}: the token may push to the names of {' and '.join(names)} only")
 
 
-def _may_write(token: dict[str, Any]) -> bool:
-    """Whether an access token, as the Hub describes it, may write anywhere. A token without a description may."""
+def _may_write(token: dict[str, Any], repository: str) -> bool:
+    """Whether an access token, as the Hub describes it, may write there. A token without a description may."""
     if token.get("role") != "fineGrained":
         return token.get("role") != "read"
-    scopes = token.get("fineGrained", {}).get("scoped", [])
-    return any("write" in permission for scope in scopes for permission in scope.get("permissions", []))
+    places = (repository.lower(), repository.partition("/")[0].lower())
+    return any(
+        scope.get("entity", {}).get("name", repository).lower() in places
+        and "repo.write" in scope.get("permissions", [])
+        for scope in token.get("fineGrained", {}).get("scoped", [])
+    )
 
 
 def one_line(error: BaseException) -> str:

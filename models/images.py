@@ -17,6 +17,7 @@ from PIL import Image
 
 from . import decoding
 from .decoding import IMAGE_SIZE, UnreadableImage, to_rgb
+from .latents import check_floats
 
 # The time that a stranger's file may take, and the time that it waits for those before it.
 DEADLINE_SECONDS, WAIT_SECONDS = 10, 20
@@ -68,9 +69,9 @@ def from_pil(images: Image.Image | Iterable[Image.Image]) -> torch.Tensor:
 
     Images are turned upright by their EXIF and laid on white where they are transparent. Grey and 16-bit ones become RGB.
     """
-    if isinstance(images, Image.Image):
-        images = [images]
-    return torch.cat([normalise(crop(image)) for image in images])
+    images = [images] if isinstance(images, (Image.Image, str, Path)) else images
+    none = torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8, device="cpu")
+    return normalise(torch.cat([none, *map(crop, images)]))
 
 
 def crop(image: Image.Image, share: float = 1.0) -> torch.Tensor:
@@ -82,7 +83,14 @@ def to_uint8(image: Image.Image) -> torch.Tensor:
     """One PIL image of any size and mode to (1, 3, height, width) uint8, upright and opaque as `from_pil` says.
 
     An image more than four times as long as it is wide loses its ends: its middle, four times as long, remains.
+
+    Raises:
+        TypeError: it is no PIL image.
     """
+    if not isinstance(image, Image.Image):
+        raise TypeError(
+            f"an image is of type {type(image).__name__}: it must be PIL's, as PIL.Image.open(path) reads it"
+        )
     return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None]
 
 
@@ -97,7 +105,12 @@ def read_pixels(file: str | Path | BytesIO, formats: list[str] | tuple[str, ...]
 
 
 def to_pil(x: torch.Tensor) -> list[Image.Image]:
-    """(n, 3, height, width) floats in [-1, 1] to a list of n RGB PIL images."""
+    """(n, 3, height, width) floats in [-1, 1] to a list of n RGB PIL images.
+
+    Raises:
+        TypeError, ValueError: it is no tensor of floats, or of another shape.
+    """
+    check_floats("x", x, "n, 3, height, width", "a model")
     return [Image.fromarray(pixels) for pixels in denormalise(x).permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 

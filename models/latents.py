@@ -28,7 +28,7 @@ def sample_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance
         ValueError: a count or seed is no whole number or negative, a mean or variance is not finite, or a variance is
             negative.
     """
-    mean, variance = _finite("mean", mean), _finite("variance", variance)
+    mean, variance = finite("mean", mean), finite("variance", variance)
     if variance < 0:
         raise ValueError(f"variance is {variance:g}: it must be 0 or more")
     noise = _generator(seed, _NORMAL_STREAM).standard_normal((whole_number("count", count), size), dtype=np.float32)
@@ -67,7 +67,7 @@ def interpolate(
         (..., steps, latent_size).
     """
     steps = whole_number("steps", steps, least=2)
-    share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).unsqueeze(-1)
+    share = torch.linspace(0, 1, steps, dtype=torch.result_type(start, 0.5), device=start.device).unsqueeze(-1)
     start, end = start.unsqueeze(-2), end.unsqueeze(-2)
     if not spherical:
         return start * (1 - share) + end * share
@@ -90,14 +90,39 @@ def _generator(seed: Any, stream: int) -> np.random.Generator:
     return np.random.default_rng([*(whole_number("seed", part) for part in parts), stream])
 
 
-def _finite(name: str, value: SupportsFloat) -> float:
+def finite(name: str, value: SupportsFloat) -> float:
+    """A number of Python or another library, as float.
+
+    Raises:
+        ValueError: it is none, or float32 cannot hold it.
+    """
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not abs(number) <= torch.finfo(torch.float32).max:
-        raise ValueError(f"{name} is {str(value)[:60]}: it must be a finite number")
+        raise ValueError(f"{name} is {value!r:.60}: it must be a finite number")
     return number
+
+
+def check_floats(name: str, x: Any, shape: str, source: str) -> None:
+    """Raise TypeError unless x is a tensor of floats, and ValueError unless it has a shape such as "n, 3, 64, 64".
+
+    Args:
+        shape: sizes, and words for sizes of any number.
+        source: what makes such tensors.
+    """
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+        raise TypeError(f"{name} is of type {kind}: it must be a tensor of floats, as {source} returns it")
+    sizes = shape.split(", ")
+    if len(sizes) != x.ndim or any(size.isdigit() and int(size) != own for size, own in zip(sizes, x.shape)):
+        raise ValueError(f"{name} has shape {tuple(x.shape)}: it must be ({shape})")
+
+
+def is_bool(value: Any) -> bool:
+    """Whether a value is true or false, Python's or another library's."""
+    return isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool
 
 
 def whole_number(name: str, value: SupportsIndex, least: int = 0) -> int:
@@ -106,11 +131,10 @@ def whole_number(name: str, value: SupportsIndex, least: int = 0) -> int:
     Raises:
         ValueError: it is none, or less than `least`. True and False are no numbers here.
     """
-    is_bool = isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool
     try:
-        number = None if is_bool else operator.index(value)
+        number = None if is_bool(value) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least:
-        raise ValueError(f"{name} is {str(value)[:60]}: it must be a whole number, {least} or more")
+        raise ValueError(f"{name} is {value!r:.60}: it must be a whole number, {least} or more")
     return number

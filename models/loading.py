@@ -74,6 +74,8 @@ def find(
         OSError: the Hub cannot be reached, and the model is not cached.
     """
     shown, folder, own = str(name), os.path.expanduser(name), bundled()
+    revision = revision or None
+    token = token.strip() if isinstance(token, str) else token  # It may be read from a file, with the end of its line.
     if os.path.isdir(folder):
         return partial(_existing, Path(folder), shown)
     if shown in own:
@@ -81,6 +83,7 @@ def find(
     if isinstance(name, Path) or not _may_be_on_the_hub(shown, revision):
         names = f", nor of a bundled one ({', '.join(own)})" if own else ""
         raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
+    options["cache_dir"] = options["cache_dir"] and os.path.expanduser(options["cache_dir"])
     cached = try_to_load_from_cache(shown, CONFIG_FILE, options["cache_dir"], revision)
     commit = Path(cached).parent.name if isinstance(cached, str) else None
     offline = offline or constants.is_offline_mode()
@@ -136,20 +139,20 @@ def _ask_for_commit(
     try:
         # There is no commit in the login page of a hotel, which answers at any address.
         return ask(token=token).commit_hash, token
-    except httpx2.TransportError:
-        return None, token
-    except HfHubHTTPError as error:
+    except (httpx2.TransportError, HfHubHTTPError, UnicodeEncodeError) as error:
+        if rejects_token(error):
+            try:
+                commit = ask(token=False).commit_hash
+            except HfHubHTTPError:
+                raise error from None
+            # Told to the caller of from_pretrained.
+            warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=5)
+            return commit, False
+        if isinstance(error, httpx2.TransportError):
+            return None, token
         if error.response.status_code == 429 or error.response.status_code >= 500:
             return (ask(token=token, retry_on_errors=True).commit_hash if patiently else None), token
-        if not rejects_token(error):
-            raise
-        try:
-            commit = ask(token=False).commit_hash
-        except HfHubHTTPError:
-            raise error from None
-        # Told to the caller of from_pretrained.
-        warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=4)
-        return commit, False
+        raise
 
 
 @contextmanager
@@ -176,20 +179,26 @@ def _errors_in_words(name: str, file: str, revision: str | None) -> Iterator[Non
                 "that name here"
             ) from error
         raise OSError(f"the Hub does not serve {name}: {one_line(error)}") from error
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, UnicodeEncodeError) as error:
+        if rejects_token(error):  # The error's own text holds the token.
+            raise ValueError(f"{INVALID_TOKEN}; without it there is no {name} on the Hub") from None
         raise OSError(f"{file} of {name} cannot be downloaded: {one_line(error)}") from error
 
 
 def _check_hash(path: Path) -> None:
-    """Compare a large file in the Hub's cache with its SHA-256, which is its name there.
+    """Compare a file in the Hub's cache with its hash, which is its name there: Git's, or of a large file the SHA-256.
 
     The Hub's client compares sizes only: wrong bytes would load unnoticed.
     """
-    name = path.resolve().name
-    if re.fullmatch("[0-9a-f]{64}", name):  # A cache without links keeps the files' own names.
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != name:
-                raise ValueError(f"{path.name} is damaged: load it again with force_download=True")
+    name, content = path.resolve().name, path.read_bytes()
+    if re.fullmatch("[0-9a-f]{64}", name):
+        found = hashlib.sha256(content)
+    elif re.fullmatch("[0-9a-f]{40}", name):
+        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    else:
+        return  # A cache without links keeps the files' own names.
+    if found.hexdigest() != name:
+        raise ValueError(f"{path.name} is damaged: load it again with force_download=True")
 
 
 def _lacks(where: str, name: str) -> str:
@@ -228,12 +237,12 @@ def build_empty(build: Callable[..., Network], config: dict[str, Any], where: st
 
     parameters = inspect.signature(build).parameters
     if unknown := sorted(config.keys() - parameters.keys()):
-        raise ValueError(f"{where} has an unknown {_shown(', '.join(unknown))}: it takes {', '.join(parameters)}")
+        raise ValueError(f"{where} has an unknown {', '.join(unknown)!r:.60}: it takes {', '.join(parameters)}")
     if missing := sorted(parameters.keys() - config.keys()):
         raise ValueError(f"{where} lacks {', '.join(missing)}")
     for name, value in config.items():
         if not _fits(value, parameters[name].annotation):
-            raise ValueError(f"{where} has {name} {_shown(value)}: it must fit {parameters[name]}")
+            raise ValueError(f"{where} has {name} {value!r:.60}: it must fit {parameters[name]}")
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
     try:
         with torch.device("meta"), Uninitialised():
@@ -255,11 +264,6 @@ def _fits(value: Any, kind: Any) -> bool:
     return type(value) is kind
 
 
-def _shown(value: Any) -> str:
-    text = str(value) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:60]} ..."
-
-
 def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
     """The shape and the type of each tensor in a file of weights, by its name.
 
@@ -267,9 +271,10 @@ def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
         OSError, ValueError: the file is missing or damaged.
     """
     with open(path, "rb") as file:
-        header_bytes = int.from_bytes(file.read(8), "little")
-    if header_bytes > MOST_HEADER_BYTES:
-        raise ValueError(f"the header alone has {header_bytes:,} bytes")
+        start = file.read(40)
+    if int.from_bytes(start[:8], "little") > MOST_HEADER_BYTES:
+        remedy = ": git lfs pull fetches the file" if b"git-lfs" in start else ""
+        raise ValueError(f"a file of weights does not begin with {start!r}{remedy}")
     try:
         with safetensors.safe_open(path, "numpy") as header:
             tensors = {name: header.get_slice(name) for name in header.keys()}  # noqa: SIM118 (it is no dictionary)
@@ -292,7 +297,7 @@ def load_weights(network: "nn.Module", path: Path, where: str) -> None:
     try:
         found = read_header(path)
         if names := sorted(wanted.keys() ^ found.keys()):
-            raise ValueError(f"{'missing' if names[0] in wanted else 'unknown'} {_shown(names[0])}")
+            raise ValueError(f"{'missing' if names[0] in wanted else 'unknown'} {names[0]!r:.60}")
         for name, tensor in wanted.items():
             shape, kind = found[name]
             if shape != list(tensor.shape):

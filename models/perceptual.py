@@ -104,14 +104,14 @@ class PerceptualAutoencoder(FaceModel):
         It takes ten seconds, and must be done again when the decoder has changed.
         """
         decode = copy.deepcopy(self.decoder).eval()
-        curvature = torch.zeros(self.latent_size, self.latent_size, dtype=torch.float64)
-        change = 0.1 * torch.eye(self.latent_size, device=self.device, dtype=self.dtype)
+        unit = torch.eye(self.latent_size, dtype=torch.float64, device="cpu")
+        curvature, change = torch.zeros_like(unit), 0.1 * unit.to(self.dtype).to(self.device)
         for z in self.sample_latent(_DRAWS, seed=0).to(self.dtype):
             slopes = (decode(z + change) - decode(z[None])).flatten(1).cpu().double() / 0.1
             curvature += slopes @ slopes.T / _DRAWS
         # Without a ridge, steps would go far in numbers that hardly show. Where training failed, none shows.
         ridge = (_RIDGE * curvature.trace() / self.latent_size).clamp(min=1e-6)
-        self.preconditioner.copy_(torch.linalg.inv(curvature + ridge * torch.eye(self.latent_size)))
+        self.preconditioner.copy_(torch.linalg.inv(curvature + ridge * unit))
 
     def with_encoding_steps(self, steps: int) -> Self:
         """A copy in which `encode` takes so many steps. Its draws and its decoder stay the same.

@@ -8,12 +8,6 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 
-def has_fast_bf16() -> bool:
-    """Whether this CPU computes bfloat16 in hardware; in software it is slower than float32."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
 class PixelConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution of one pixel, without stride, padding and bias, computed as a matrix product."""
 
@@ -63,7 +57,7 @@ class _Windows(torch.autograd.Function):
 
 
 class Uninitialised(TorchFunctionMode):
-    """Leaves out the functions of torch.nn.init, for a network whose weights come from a file.
+    """Leaves out the functions of torch.nn.init. The weights of the network come from a file.
 
     On the meta device, drawing weights would import PyTorch's compiler, which takes a second.
     """

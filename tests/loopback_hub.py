@@ -60,7 +60,7 @@ class Fault:
             "close": the connection is closed without an answer;
             "503", or any other status: that is the answer;
             "corrupt": a downloaded file has its size, and in its second half the wrong bytes;
-            "endless": a downloaded file, of which no size is told as it comes, goes on and on.
+            "endless": a downloaded file comes without its size, and goes on and on.
         requests: regular expression searched for in "METHOD /path" of each request; others go well.
         seen: how many went wrong.
     """
@@ -88,11 +88,12 @@ class Repository:
     Attributes:
         branches: the last commit of each, by name.
         commits: all of them, newest first; the last one is empty.
-        private, sdk, variables: the last two of Spaces only.
+        private, gated: who may see it, and who may read its files.
+        sdk, variables: of Spaces only.
     """
 
     def __init__(self, private: bool = False, sdk: str | None = None):
-        self.private, self.sdk = private, sdk
+        self.private, self.gated, self.sdk = private, False, sdk
         self.variables: dict[str, dict] = {}
         self.branches: dict[str, Commit] = {}
         self.commits: list[Commit] = []
@@ -334,6 +335,8 @@ class LoopbackHub:
 
     async def _download(self, request: Request) -> Response:
         commit, path = self._find_commit(request), request.path_params["path"]
+        if self._find(request).gated:
+            raise HTTPException(403, headers={"X-Error-Code": "GatedRepo"})
         content = commit.files.get(path)
         if content is None:
             raise _missing("EntryNotFound", commit)

@@ -106,12 +106,14 @@ def test_a_second_look_keeps_to_its_face(faces):
         assert abs(second(exact.inverse(TARGETS)) - TARGETS).mean() < 1.5
 
 
-def test_without_a_face_the_middle_is_taken():
+def test_without_a_face_the_middle_is_taken(faces):
     picture = Image.radial_gradient("L").resize((300, 200)).convert("RGB")
     found = align(picture)
     assert (found.faces, found.angle) == (0, 0)
     assert found.note == "No face was found: this is the middle of the picture."
     assert difference(found.image, to_pil(from_pil(picture))[0]) == 0
+    small = align(faces[0].rotate(40))  # Of the models' own size.
+    assert difference(small.image, faces[0].rotate(40)) == 0 and "as it is" in small.note and small.faces == 0
 
 
 def test_without_the_detector_the_middle_is_taken(faces, monkeypatch):
@@ -134,12 +136,6 @@ def test_a_candidate_outside_the_picture_is_no_error(faces, monkeypatch):
 
     monkeypatch.setattr(alignment, "_detector", lambda _: Failing())
     assert align(photograph((faces[0], 200, 0, (50, 30)), size=(400, 300))).faces == 0
-
-
-def test_a_picture_of_the_models_own_size_is_taken_as_it_is(faces):
-    found = align(faces[0].rotate(40))
-    assert difference(found.image, faces[0].rotate(40)) == 0
-    assert "as it is" in found.note and found.faces == 0
 
 
 def test_the_frame_is_filled_with_the_edge():

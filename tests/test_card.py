@@ -1,12 +1,13 @@
 """What a model's card says, against what was trained."""
 
+import ast
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 from jinja2 import DictLoader
 
-from models import Autoencoder, Generator
+from models import AttributeGenerator, Autoencoder, Generator
 from tests.conftest import write_parquet
 from train import card, gan
 from train.record import Record
@@ -19,7 +20,7 @@ MEASURED = {"latent_mean": 0.12, "latent_variance": 2.34, "latent_skewness": 0.0
 
 
 def write_card(folder: Path, model, settings: dict, dataset: str = "flwrlabs/celeba") -> str:
-    record, kind = Record(folder), "autoencoder" if model.encodes else "gan"
+    record, kind = Record(folder), "autoencoder" if model.encodes else "attribute_gan" if model.attributes else "gan"
     settings = {"dataset": dataset, **settings}
     described = {"precision": "float32", "machine": "2 x86_64 cores", "torch": "2.14", "commit": None}
     command = {"kind": kind, "command": f"python -m train.{kind}", "settings": settings, "dataset": dataset}
@@ -40,9 +41,6 @@ def small_autoencoder(**options) -> Autoencoder:
 
 def test_a_gans_card(tmp_path):
     text = write_card(tmp_path, small_gan(), GAN)
-    average = (
-        "the weights are an average over the training (a power function of the step, relative standard deviation 0.05)"
-    )
     for line in (
         "# Latent Faces: GAN with a half-discrete latent",
         "10 numbers: 6 from N(0, 1), then 4 fair bits.",
@@ -50,68 +48,78 @@ def test_a_gans_card(tmp_path):
         "| epochs | 3 |",
         "| images seen | 1,144 |",
         "| batch size | 8 |",
-        f"| optimiser | Adam, learning rate 0.0002, betas (0.5, 0.999); {average} |",
-        "| loss | binary cross-entropy from logits; the generator's is the non-saturating one |",
         "| seed | 0 |",
         "| time | 4 minutes on 2 x86_64 cores, torch 2.14 |",
     ):
         assert line in text.splitlines(), line
+    assert "learning rate 0.0002, betas (0.5, 0.999)" in text and "relative standard deviation 0.05" in text
     assert "mirrored at random" in text and 'from_pretrained("user/a-model")' in text
     text = write_card(tmp_path, small_gan(), {**GAN, "flip": False, "epochs": 5})
     assert "mirrored" not in text and "| epochs | 3 (of 5 begun) |" in text
 
 
-def test_an_autoencoders_card(tmp_path):
-    text = write_card(tmp_path, small_autoencoder(matching="mmd", prior_mean=-3.0), AUTOENCODER)
+@pytest.mark.parametrize(
+    "matching, mean, name, loss",
+    [
+        (None, 0.0, "plain", ""),
+        ("moments", 0.0, "matched", " + 0.1 x distance of the first four moments"),
+        ("mmd", -3.0, "shifted", " + 0.1 x kernel MMD"),
+    ],
+)
+def test_an_autoencoders_card(matching, mean, name, loss, tmp_path):
+    text = write_card(tmp_path, small_autoencoder(matching=matching, prior_mean=mean), AUTOENCODER)
+    end = " between a batch's latents and the prior" if loss else ""
     for line in (
-        "# Latent Faces: shifted autoencoder",
-        "10 numbers, each matched to N(-3, 2).",
+        f"# Latent Faces: {name} autoencoder",
+        f"| loss | mean squared pixel error{loss}{end} |",
         "| optimiser | Muon for matrices, Adam for the rest, learning rate 0.005 falling to 0 along a cosine |",
-        "| loss | mean squared pixel error + 0.1 x kernel MMD between a batch's latents and the prior |",
-        "| prior | -3.00 | 2.00 | 0 | 3 |",
+        f"| prior | {mean:.2f} | 2.00 | 0 | 3 |",
         "| measured | 0.12 | 2.34 | 0.05 | 3.20 |",
         "Reconstructions of the same faces: 21.46 dB PSNR, the mean over faces.",
     ):
         assert line in text.splitlines(), line
-    (result,) = ModelCard(text).data.eval_results
-    assert (result.metric_type, result.metric_value, result.dataset_type) == ("psnr", 21.456, "flwrlabs/celeba")
-    assert result.dataset_name == "CelebA, first 16 faces of split valid"
+    assert ("matched to N(-3, 2)" in text) == (mean == -3)
     text = write_card(tmp_path, small_autoencoder(), {**AUTOENCODER, "optimizer": "adam"})
     assert "| optimiser | Adam, learning rate 0.005 falling" in text
 
 
-@pytest.mark.parametrize("matching, name", [(None, "plain"), ("moments", "matched"), ("mmd", "matched")])
-def test_an_autoencoder_is_called_what_it_is(matching, name, tmp_path):
-    text = write_card(tmp_path, small_autoencoder(matching=matching), AUTOENCODER)
-    assert f"# Latent Faces: {name} autoencoder" in text
-    assert ("distance of the first four moments" in text) == (matching == "moments")
-    assert ("| loss | mean squared pixel error |" in text) == (matching is None)
-
-
-@pytest.mark.parametrize("dataset", ["flwrlabs/celeba", "path/to/celeba-close"])
-def test_celebas_terms_are_on_models_of_celeba(dataset, tmp_path):
-    text = write_card(tmp_path, small_gan(), GAN, dataset)
-    data = ModelCard(text).data
-    assert (data.license, data.license_name) == ("other", "celeba-non-commercial-research")
-    assert "celeba" in data.tags and "CelebA is for non-commercial research" in text
-    assert data.datasets == (["flwrlabs/celeba"] if dataset.startswith("flwrlabs") else None)
-
-
-@pytest.mark.parametrize("dataset", ["path/to/photographs", "user/portraits"])
-def test_a_model_of_ones_own_photographs_has_none_of_them(dataset, tmp_path):
+@pytest.mark.parametrize(
+    "dataset, name",
+    [
+        ("flwrlabs/celeba", "CelebA"),
+        ("path/to/celeba-close", "CelebA"),
+        ("path/to/photographs", "a local folder"),
+        ("user/portraits", "user/portraits"),
+    ],
+)
+def test_celebas_terms_are_on_models_of_celeba_and_on_no_others(dataset, name, tmp_path):
     text = write_card(tmp_path, small_autoencoder(matching="mmd"), AUTOENCODER, dataset)
-    data = ModelCard(text).data
-    assert data.license is None and "celeba" not in text.lower() and "celebrities" not in text
-    assert "consent of the people" in text
+    data, is_celeba = ModelCard(text).data, name == "CelebA"
+    license = ("other", "celeba-non-commercial-research") if is_celeba else (None, None)
+    assert (data.license, data.license_name) == license and ("celeba" in data.tags) == is_celeba
+    for words in ("CelebA", "celebrities", "CelebA is for non-commercial research"):
+        assert (words in text) == is_celeba
+    assert ("consent of the people" in text) != is_celeba
+    assert data.datasets == (None if dataset.startswith("path") else [dataset])
     (result,) = data.eval_results
-    name = "a local folder" if dataset.startswith("path") else dataset
+    assert (result.metric_type, result.metric_value) == ("psnr", 21.456)
     assert result.dataset_name == f"{name}, first 16 faces of split valid"
     chosen = ModelCard(write_card(tmp_path, small_gan(), {**GAN, "license": "cc-by-4.0"}, dataset)).data
     assert (chosen.license, chosen.license_name, chosen.license_link) == ("cc-by-4.0", None, None)
 
 
-def test_a_note_stays_within_its_row(tmp_path):
-    text = write_card(tmp_path, small_gan(), {**GAN, "data_note": "my | own\n\n# photographs"})
+def test_names_out_of_a_data_set_are_text(tmp_path):
+    name = 'Hat": 1}); import os #[x](http://elsewhere)<img>'
+    model = AttributeGenerator(10, 5, (name,), (4,) * 5)
+    adversary = {"penalty": 1.0, "warped": 0.5, "attribute_weight": 1.0, "told": 0.5}
+    text = write_card(tmp_path, model, {**GAN, **adversary, "data_note": "my | own\n\n# photographs"})
+    for line in text.splitlines():
+        if "import os" in line and "generate(" in line:
+            (argument,) = [
+                keyword.value for keyword in ast.parse(line).body[0].value.keywords if keyword.arg == "attributes"
+            ]
+            assert ast.literal_eval(argument) == {name: True}
+    assert r'Hat": 1}); import os #\[x\](http://elsewhere)\<img\>.' in text.splitlines()
     assert "| data | my / own # photographs |" in text.splitlines()
 
 

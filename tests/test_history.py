@@ -65,15 +65,9 @@ def assert_shows(faces: list[Image.Image], epoch: int, paint=colour) -> None:
         assert np.abs(np.asarray(face)[8:-8, 8:-8].astype(int) - paint(epoch, number)).max() <= 6, (epoch, number)
 
 
-@pytest.mark.parametrize(
-    "alike",
-    [
-        [0, 1, 2, 3, 4, 5],
-        [0, 0, 1, 1, 1, 2],  # The encoder merges frames.
-        [0, 0, 0],  # It even makes a still of these.
-    ],
-)
+@pytest.mark.parametrize("alike", [[0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 1, 2], [0, 0, 0]])
 def test_every_epoch_is_shown_by_its_first_sixteen_faces(tmp_path, alike):
+    """The encoder merges frames that are alike, and makes a still of an animation in which all are."""
     paint = lambda epoch, face: colour(alike[epoch - 1], face)
     training, epochs = told(tmp_path, len(alike), paint=paint), range(1, len(alike) + 1)
     assert Image.open(tmp_path / EPOCHS_FILE).n_frames == len(set(alike))
@@ -116,12 +110,7 @@ def test_the_measurements_of_finished_epochs_are_told(tmp_path):
     write_history(record, tmp_path)
     json.loads((tmp_path / TRAINING_FILE).read_text(), parse_constant=pytest.fail)
     training = load_history(tmp_path)
-    assert (training.command, training.epochs, training.images_seen, training.seconds) == (
-        "python -m train.gan",
-        3,
-        80,
-        4.0,
-    )
+    assert (training.epochs, training.images_seen, training.seconds) == (3, 80, 4.0)
     assert training.losses["step"] == [*range(1, 11)]
     assert training.measurements["epoch"] == [1, 2, 3] and training.measurements["step"] == [5, 10, 10]
     assert training.measurements["held_out_psnr"] == [pytest.approx(20.143), pytest.approx(20.286), None]
@@ -136,13 +125,8 @@ def test_without_all_pictures_there_is_no_history(tmp_path, damage, capsys):
     write_history(record, tmp_path)
     assert "goes without training.json and epochs.webp" in capsys.readouterr().out
     assert not (tmp_path / TRAINING_FILE).exists() and not (tmp_path / EPOCHS_FILE).exists()
-
-
-@pytest.mark.parametrize("missing", [TRAINING_FILE, EPOCHS_FILE])
-def test_a_model_without_both_files_has_no_history(copy, missing):
-    (copy / missing).unlink()
-    assert load_history(copy) is None
-    assert load_history(copy / "nowhere") is None
+    (tmp_path / EPOCHS_FILE).touch()
+    assert load_history(tmp_path) is None  # Nor with one file of the two.
 
 
 # Other parts of a training.json of three epochs, which cannot be drawn; `...` leaves one out.
@@ -150,25 +134,19 @@ LOSSES = {"step": [5, 10], "a_loss": [1.0, 2.0]}
 UNFIT = {
     "no command": {"command": ...},
     "losses without steps": {"losses": {}},
-    "no steps": {"losses": {"step": [], "a_loss": []}},
     "no losses": {"losses": {"step": [5, 10]}},
-    "losses that are null": {"losses": LOSSES | {"a_loss": None}},
     "too few losses": {"losses": LOSSES | {"a_loss": [1.0]}},
     "a loss that is null throughout": {"losses": LOSSES | {"a_loss": [None, None]}},
     "losses all 0": {"losses": LOSSES | {"a_loss": [0, 0.0]}},
-    "losses that are true": {"losses": LOSSES | {"a_loss": [1.0, True]}},
     "a huge loss": {"losses": LOSSES | {"a_loss": [1.0, 10**400]}},
     "steps that go back": {"losses": LOSSES | {"step": [10, 5]}},
     "steps that are fractions": {"losses": LOSSES | {"step": [5.5, 10]}},
     "markup in a name": {"losses": LOSSES | {"<img src=x onerror=alert(1)>": [1.0, 2.0]}},
     "another number of epochs": {"epochs": 4},
     "epochs that are true": {"epochs": True, "measurements": {"epoch": [1]}},
-    "no epochs": {"epochs": 0, "measurements": {"epoch": []}},
     "epochs without end": {"epochs": 2001, "measurements": {"epoch": [*range(1, 2002)]}},
-    "measurements that are null": {"measurements": None},
     "measurements cut short": {"measurements": {"epoch": [1, 2, 3], "psnr": [20.0, 21.0]}},
     "markup in a measurement": {"measurements": {"epoch": [1, 2, 3], "<b>": [20.0, 21.0, 22.0]}},
-    "a note that is none": {"note": ["see"]},
     "half a character in a command": {"command": "python \ud800"},
     "a negative time": {"seconds": -1},
     "no pictures seen": {"images_seen": 0},

@@ -34,17 +34,33 @@ def test_every_size_becomes_64_by_64(size):
     assert x.shape == (1, 3, 64, 64) and x[0, :, 32, 32].tolist() == [1, -1, -1]
 
 
-def test_the_centre_is_kept():
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: from_pil("face.jpg"), "an image is of type str: it must be PIL's"),
+        (lambda: from_pil(np.zeros((2, 64, 64, 3), np.uint8)), "an image is of type ndarray"),
+        (
+            lambda: to_pil(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)),
+            "x is of type torch.uint8: it must be a tensor of",
+        ),
+        (lambda: to_pil(torch.zeros(3, 8, 8)), r"x has shape \(3, 8, 8\): it must be \(n, 3, height, width\)"),
+        (lambda: to_pil(torch.zeros(1, 8, 8, 3)), r"x has shape \(1, 8, 8, 3\)"),
+    ],
+)
+def test_what_is_no_picture_or_tensor_of_pictures_is_refused_in_words(call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()
+    assert to_pil(from_pil([])) == []
+
+
+def test_the_centre_is_kept_and_resizing_is_antialiased():
     """A red square in the middle of a tall blue image fills the crop, and half of it fills half the share."""
     image = Image.new("RGB", (64, 128), "blue")
     image.paste("red", (0, 32, 64, 96))
     assert (np.asarray(to_pil(from_pil(image))[0]) == (255, 0, 0)).all()
     image.paste("lime", (16, 48, 48, 80))
     assert (resize_and_crop(from_array(image), share=0.5)[0, 1] == 255).all()
-
-
-def test_resizing_is_antialiased():
-    """Stripes average out to grey; without antialiasing each pixel would be that of the two in the middle of its four."""
+    # Stripes average out to grey; without antialiasing each pixel would be one of the two in the middle of its four.
     stripes = torch.zeros(1, 3, 256, 256, dtype=torch.uint8)
     stripes[..., 1::4] = stripes[..., 2::4] = 255
     assert (resize_and_crop(stripes).float() - 127.5).abs().max() < 40
@@ -56,10 +72,7 @@ def test_every_mode_keeps_its_brightness(mode):
     image = Image.new("RGB", (80, 80), "white").convert(mode) if white is None else Image.new(mode, (80, 80), white)
     x = from_pil(image)
     assert x.shape == (1, 3, 64, 64) and x.min() > 0.98
-
-
-def test_transparency_is_laid_on_white():
-    assert (from_pil(Image.new("RGBA", (70, 70), (0, 0, 0, 0))) == 1).all()
+    assert (from_pil(Image.new("RGBA", (70, 70), (0, 0, 0, 0))) == 1).all()  # What is transparent lies on white.
 
 
 @pytest.mark.parametrize("format", ["JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
@@ -288,16 +301,11 @@ def test_who_waits_too_long_for_another_picture_is_asked_to_try_again(tmp_path, 
         open_image(tmp_path / "face.png")
 
 
-def test_of_a_png_the_texts_come_along(tmp_path):
+def test_of_a_png_the_texts_come_along_and_any_name_will_do(tmp_path, monkeypatch):
     texts = PngInfo()
     texts.add_text("recipe", "7/3")
     texts.add_text("novel", "x" * 100_000)
-    draw_face(0).save(tmp_path / "face.png", pnginfo=texts)
-    assert open_image(tmp_path / "face.png").info == {"recipe": "7/3"}
-
-
-@pytest.mark.parametrize("name", ["-P.png", "snowman \N{SNOWMAN}.png", "quote'\".png"])
-def test_any_name_will_do(name, tmp_path, monkeypatch):
-    draw_face(0, (64, 64)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    assert open_image(name).size == (64, 64)
+    for name in ("-P.png", "snowman \N{SNOWMAN}.png", "quote'\".png"):
+        draw_face(0).save(tmp_path / name, pnginfo=texts)
+        assert open_image(name).info == {"recipe": "7/3"}

@@ -61,15 +61,15 @@ def test_another_mean_moves_the_same_noise_and_leaves_the_bits():
     "arguments, word",
     [
         ({"count": -1}, "count is -1: it must be a whole number, 0 or more"),
-        ({"count": "2"}, "count is 2"),
+        ({"count": "2"}, "count is '2': it must be"),
         ({"seed": (3, -1)}, "seed is -1"),
         ({"seed": True}, "seed is True"),
-        ({"seed": np.bool_(False)}, "seed is False"),
+        ({"seed": np.bool_(False)}, "seed is "),
         ({"seed": torch.tensor(True)}, "seed is"),
-        ({"seed": np.float64(2)}, "seed is 2.0"),
+        ({"seed": np.float64(2)}, "seed is "),
         ({"seed": torch.tensor(1.0)}, "seed is"),
         ({"seed": [[1, 2]]}, "seed is"),
-        ({"mean": "far"}, "mean is far: it must be a finite number"),
+        ({"mean": "7"}, "mean is '7': it must be a finite number"),
         ({"mean": 1e300}, "mean is 1e"),
         ({"mean": float("nan")}, "mean is nan"),
         ({"variance": float("inf")}, "variance is inf"),
@@ -107,6 +107,7 @@ def test_a_straight_path_includes_its_ends_and_has_even_steps():
     assert path.shape == (3, 11, 10)
     assert torch.allclose(path[:, 0], start) and torch.allclose(path[:, 10], end)
     assert torch.allclose(path[:, 3], start * 0.7 + end * 0.3, atol=1e-6)
+    assert interpolate(torch.tensor([0]), torch.tensor([10]), 5).flatten().tolist() == [0, 2.5, 5, 7.5, 10]
 
 
 def test_a_spherical_path_turns_evenly_around_its_centre():
@@ -119,13 +120,9 @@ def test_a_spherical_path_turns_evenly_around_its_centre():
     for factor in (1.0, 2.0, -1.0, 0.0):  # Ends on one line through the centre.
         straight = interpolate(start, factor * start, 5)
         assert torch.allclose(interpolate(start, factor * start, 5, spherical=True), straight, atol=1e-4)
-
-
-def test_the_path_of_a_model_turns_around_its_prior():
-    start, end = autoencoder().sample_latent(2, seed=0)
-    path = autoencoder().interpolate(start, end, 5, spherical=True)
-    assert torch.equal(path, interpolate(start, end, 5, True, -3.0))
-    assert torch.equal(autoencoder().interpolate(start, end, 5), interpolate(start, end, 5))
+    model = autoencoder()  # Its prior's mean is the centre.
+    start, end = model.sample_latent(2, seed=0)
+    assert torch.equal(model.interpolate(start, end, 5, spherical=True), interpolate(start, end, 5, True, -3.0))
 
 
 def test_the_bits_of_a_path_are_relaxed_switched_or_held():

@@ -14,8 +14,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from models import (
     AttributeDiscriminator,
@@ -30,6 +28,7 @@ from models.base import PretrainedModel
 from models.blocks import error_and_gradient
 from models.hub import one_line
 from models.images import to_pil
+from models.loading import build_empty
 from tests.loopback_hub import REVOKED_TOKEN, TOKEN, Fault
 
 TINY = {
@@ -117,35 +116,53 @@ def test_shapes_ranges_and_types(name, dtype):
         assert torch.equal(model(x), model.decode(model.encode(x))) if model.encodes else torch.equal(model(z), y)
 
 
-def test_what_is_no_tensor_of_pictures_or_latents_is_refused_in_words():
-    encoder, picture = TINY["autoencoder"](), Image.new("RGB", (64, 64))
-    for x in (picture, np.asarray(picture), torch.zeros(1, 3, 64, 64, dtype=torch.uint8)):
-        with pytest.raises(TypeError, match="from_pil"):
-            encoder.encode(x)
-    with pytest.raises(ValueError, match="64"):
-        encoder.encode(torch.zeros(2, 3, 32, 32))
-    with pytest.raises(TypeError, match="z is of type ndarray"):
-        encoder.decode(np.zeros((2, 10)))
-    with pytest.raises(ValueError, match=r"\(n, 10\)"):
-        encoder.decode(torch.zeros(2, 11))
-    with pytest.raises(NotImplementedError, match="no encoder"):
-        TINY["generator"]().encode(torch.zeros(2, 3, 64, 64))
+PICTURE = Image.new("RGB", (64, 64))
+ENCODER, GAN, ROW = TINY["autoencoder"](), TINY["generator"](), torch.zeros(10)
 
 
 @pytest.mark.parametrize(
-    "build",
+    "call, words",
     [
-        lambda: Autoencoder(10, 64, (4, 4, 4), prior_mean=1.0, prior_variance=2.0),
-        lambda: PerceptualAutoencoder(10, (4,) * 4, (4,) * 5, prior_mean=1.0, prior_variance=2.0),
+        (lambda: ENCODER.encode(PICTURE), "x is of type Image: .* as from_pil of latent_faces.images returns it"),
+        (lambda: ENCODER.encode(np.asarray(PICTURE)), "x is of type ndarray"),
+        (lambda: ENCODER.encode(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)), "x is of type torch.uint8"),
+        (lambda: ENCODER.encode(torch.zeros(2, 3, 32, 32)), r"it must be \(n, 3, 64, 64\)"),
+        (lambda: ENCODER.decode(np.zeros((2, 10))), "z is of type ndarray"),
+        (lambda: ENCODER.decode(torch.zeros(2, 11)), r"z has shape \(2, 11\): it must be \(n, 10\)"),
+        (lambda: GAN.encode(torch.zeros(2, 3, 64, 64)), "no encoder"),
+        (lambda: GAN.interpolate(ROW, ROW[None]), r"end has shape \(1, 10\): it must be \(10\)"),
+        (lambda: GAN.interpolate(ROW[:6], ROW[:6]), r"start has shape \(6,\)"),
+        (lambda: GAN.hold_bits(ROW, "...."), r"z has shape \(10,\): it must be \(n, 10\)"),
+        (lambda: GAN.generate(1, attributes=["Hat"]), "attributes is of type list: it must be a dict by name"),
+        (lambda: Generator("100"), "latent_size is '100': it must be a whole number, 1 or more"),
+        (lambda: Generator(100.0), "latent_size is 100.0"),
+        (lambda: Generator(10, "4"), "discrete_size is '4'"),
+        (lambda: Autoencoder(channels=(4, 4.5, 4)), "channels is 4.5"),
+        (lambda: ENCODER.with_prior_variance("2"), "prior_variance is '2': it must be a finite number"),
     ],
 )
-def test_whitening_changes_latents_but_no_reconstruction(build, monkeypatch):
-    """Also on a Mac's GPU, where a tensor is made float64 on the CPU or not at all."""
-    double, on_cpu = torch.Tensor.double, lambda tensor: SimpleNamespace(double=lambda: double(tensor))
-    monkeypatch.setattr(torch.Tensor, "cpu", on_cpu)
-    monkeypatch.setattr(torch.Tensor, "double", lambda tensor: pytest.fail("float64 on the GPU"))
+def test_what_a_model_cannot_take_is_refused_in_words(call, words):
+    with pytest.raises((TypeError, ValueError, NotImplementedError), match=words) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_a_notebooks_default_device_and_type_are_not_the_models():
+    """No device is here but the CPU: on "meta" nothing can be computed."""
+    model = TINY["perceptual-autoencoder"]().eval()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found = [*model.main_directions(2), model.whiten(model.sample_latent(20)), load("gan").main_directions(2)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {tensor.device.type for tensor in found} == {"cpu"} and found[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind, sizes", [(Autoencoder, (64, (4,) * 3)), (PerceptualAutoencoder, ((4,) * 4, (4,) * 5))])
+def test_whitening_changes_latents_but_no_reconstruction(kind, sizes):
     torch.manual_seed(0)
-    model, x = build().eval(), torch.rand(200, 3, 64, 64) * 2 - 1
+    model, x = kind(10, *sizes, prior_mean=1.0, prior_variance=2.0).eval(), torch.rand(200, 3, 64, 64) * 2 - 1
     before = model(x)
     returned = model.whiten(model.encode(x))
     z = model.encode(x)
@@ -203,6 +220,8 @@ def test_attributes_are_bits_of_a_gan_and_directions_of_an_autoencoder(name):
     assert torch.equal(model.sample_latent(6, seed=0), z)
     drawn = model.generate(6, seed=0, attributes=changes)
     assert [face.tobytes() for face in drawn] == [face.tobytes() for face in to_pil(model.decode(changed))]
+    strange = {"Hat": np.bool_(True), "Smiling": torch.tensor(-1)}  # Another library's yes, and its number.
+    assert torch.equal(model.with_attributes(z, strange), model.with_attributes(z, {"Hat": 1, "Smiling": False}))
     for wrong in ({"Beard": 1}, {"Hat": "yes"}, {"Hat": math.nan}, {"Hat": 1e9}, {"x" * 1000: 1}, {3: True}):
         with pytest.raises(ValueError, match="there is no attribute|Hat is") as error:
             model.generate(1, seed=0, attributes=wrong)
@@ -321,7 +340,7 @@ def test_steps_of_encoding_are_saved_and_left_out(tmp_path, monkeypatch):
     nn.init.zeros_(plain.decoder[0].weight)  # As of a decoder whose training failed: no latent shows.
     torch.testing.assert_close(plain.eval().with_encoding_steps(1).encode(x), plain.encode(x))
     for steps in (-1, 51, 1.5, True, "4"):
-        with pytest.raises(ValueError, match=f"encoding_steps is {steps}: it must be (a whole number, 0|50) or "):
+        with pytest.raises(ValueError, match=f"encoding_steps is {steps!r}: it must be (a whole number, 0|50) or "):
             plain.with_encoding_steps(steps)
 
 
@@ -355,6 +374,23 @@ def test_what_is_saved_copied_or_pickled_is_the_same_model(name, tmp_path):
         assert json.loads(json.dumps(other.config)) == config
     if drawn:
         assert [face.tobytes() for face in drawn] == [face.tobytes() for face in model.generate(2, seed=0)]
+
+
+def test_numpys_sizes_are_saved_under_the_home_folder_and_loaded_by_somebodys_own_class(tmp_path, monkeypatch):
+    """And for training, though within inference mode."""
+
+    class Own(AttributeGenerator):
+        pass
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    channels, variance = tuple(np.full(5, 4)), np.float32(2)
+    AttributeGenerator(np.int64(10), 5, ("Hat",), channels, prior_variance=variance).save_pretrained("~/model")
+    with torch.inference_mode():
+        model = Own.from_pretrained("~/model")
+    assert type(model) is Own and model.attributes == ("Hat",) and model.prior_variance == 2
+    model(model.sample_latent(2)).sum().backward()
+    with pytest.raises(ValueError, match="another model than Autoencoder: it is of AttributeGenerator"):
+        Autoencoder.from_pretrained(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -397,7 +433,7 @@ OTHER_VALUES = {
     ("generator", "prior_variance"): [None, False, 0, 1e308, float("nan"), float("inf"), 10**400, "", {"a": 1}],
     ("autoencoder", "channels"): [None, 4, "x" * 10_000, [], [4, 4], [4.0, 4, 4], [True, 4, 4], [10**9] * 3, [[4]]],
     ("autoencoder", "matching"): [True, 0, "kl", ["mmd"]],
-    ("attribute-generator", "attributes"): [None, "Hat", [1, 2], ["Hat"] * 2, ["Hat"] * 10, [""]],
+    ("attribute-generator", "attributes"): [None, "Hat", [1, 2], ["Hat"] * 2, ["Hat"] * 10, [""], ["a\nb"]],
     ("attribute-generator", "affine"): [None, 0, "false"],
     ("perceptual-autoencoder", "encoding_steps"): [True, -1, 51, 1.5],
     ("generator", "crop"): [0, True, 1.5, "1", float("nan")],
@@ -412,45 +448,16 @@ def test_a_value_that_a_config_lacks_or_cannot_have_is_named(name, key, saved):
 
 
 @pytest.mark.parametrize(
-    "values, words",
+    "config, words",
     [
-        ({"depth": 3, "width": 4}, "has an unknown depth, width: it takes latent_size, discrete_size, "),
-        ({f"key {number} {'x' * 1000}": 0 for number in range(50)}, "has an unknown key 0 x"),
-        ({"model_type": "unet"}, "has model_type unet: it must be one of attribute-discriminator, .*autoencoder, "),
+        ({"depth": 3, "width": 4}, "has an unknown 'depth, width': it takes latent_size, discrete_size, "),
+        ({f"key {number} {'x' * 1000}": 0 for number in range(50)}, "has an unknown 'key 0 x"),
+        ({"a\n\x1b[31m\u202e": 0}, r"has an unknown 'a\\n\\x1b\[31m\\u202e': "),
+        (
+            {"model_type": "unet\n"},
+            r"has model_type 'unet\\n': it must be one of attribute-discriminator, .*autoencoder",
+        ),
         ({"latent_size": 20}, "do not fit Generator.*size mismatch of layers.0.0.weight"),
-    ],
-)
-def test_a_config_of_another_model_is_refused(values, words, saved):
-    refused(words, saved("generator", **values))
-    with pytest.raises(ValueError, match="another model than Autoencoder: it is of Generator"):
-        Autoencoder.from_pretrained(saved("generator"))
-
-
-class AllocatedNumbers(TorchDispatchMode):
-    """How many numbers the largest tensor has that was made in memory meanwhile."""
-
-    most = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        made = [x for x in tree_leaves(result) if isinstance(x, torch.Tensor) and x.device.type != "meta"]
-        self.most = max(self.most, *(x.numel() for x in made), 0)
-        return result
-
-
-@pytest.mark.parametrize("key", ["latent_size", "hidden_size", "channels"])
-@pytest.mark.parametrize("size", [10**5, 10**9])
-def test_sizes_that_nobody_has_are_refused_before_anything_is_allocated(key, size, saved):
-    name, value = ("autoencoder", [size] * 3) if key == "channels" else ("generator", size)
-    folder = saved(name, **{key: value})
-    with AllocatedNumbers() as allocated, pytest.raises(ValueError, match="size mismatch|no network that can be"):
-        load(folder)
-    assert allocated.most < 1000
-
-
-@pytest.mark.parametrize(
-    "content, word",
-    [
         (b"{", "no JSON"),
         (b"\xff\xfe", "no JSON"),
         (b"[]", "no JSON object"),
@@ -462,9 +469,20 @@ def test_sizes_that_nobody_has_are_refused_before_anything_is_allocated(key, siz
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_config_that_is_no_json_object_is_refused_in_words(content, word, tmp_path):
-    (tmp_path / "config.json").write_bytes(content)
-    refused(word, tmp_path)
+def test_a_config_of_another_model_or_of_none_is_refused_in_words(config, words, saved):
+    folder = saved("generator", **config if isinstance(config, dict) else {})
+    if isinstance(config, bytes):
+        Path(folder, "config.json").write_bytes(config)
+    refused(words, folder)
+
+
+@pytest.mark.parametrize("size", [10**5, 10**9])
+def test_sizes_that_nobody_has_are_refused_before_anything_is_allocated(size, saved):
+    for name, key, value in (("generator", "hidden_size", size), ("autoencoder", "channels", [size] * 3)):
+        refused("size mismatch|no network that can be", saved(name, **{key: value}))
+    config = json.loads(Path(saved("generator", latent_size=size), "config.json").read_text())
+    network = build_empty(Generator, {key: config[key] for key in config.keys() - {"model_type"}}, "here")
+    assert all(tensor.is_meta for tensor in network.state_dict().values())
 
 
 def put(name: str, value: float):
@@ -483,9 +501,9 @@ def convert(dtype: torch.dtype):
         (put("layers.1.1.running_var", -0.5), "layers.1.1.running_var holds a negative variance"),
         (convert(torch.int8), "type I8"),
         (convert(torch.int64), "type I64"),
-        (lambda tensors: tensors.pop("layers.3.bias"), "missing layers.3.bias"),
-        (lambda tensors: tensors.update(extra=torch.zeros(1)), "unknown extra"),
-        (lambda tensors: tensors.clear(), "missing layers.0.0.weight"),
+        (lambda tensors: tensors.pop("layers.3.bias"), "missing 'layers.3.bias'"),
+        (lambda tensors: tensors.update({"e\n\x1b": torch.zeros(1)}), r"unknown 'e\\n\\x1b'"),
+        (lambda tensors: tensors.clear(), "missing 'layers.0.0.weight'"),
         (lambda tensors: tensors.update({"layers.3.bias": torch.zeros(4)}), "size mismatch of layers.3.bias"),
         *[(convert(dtype), None) for dtype in (torch.float16, torch.bfloat16, torch.float64)],
     ],
@@ -505,11 +523,15 @@ def test_weights_fit_to_the_last_name_or_are_refused(change, word, tmp_path):
 def test_what_is_no_file_of_weights_is_refused(tmp_path):
     TINY["generator"]().save_pretrained(tmp_path)
     path, random = tmp_path / "model.safetensors", np.random.default_rng(0)
-    whole = path.read_bytes()
-    pickled = b"PK\x03\x04" + bytes(100)
-    for content in (b"", b"\0" * 7, b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}", pickled, whole[:-100]):
+    whole, pointer = path.read_bytes(), b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n"
+    for content, words in {
+        **dict.fromkeys((b"", b"\0" * 7, b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}", whole[:-100]), ""),
+        b"PK\x03\x04" + bytes(100): "does not begin with b'PK",
+        (97_000_000).to_bytes(8, "little") + b"{": "does not begin with",
+        pointer: "does not begin with b'version https://git-lfs.*: git lfs pull fetches the file",
+    }.items():
         path.write_bytes(content)
-        refused("do not fit Generator", tmp_path)
+        refused(f"do not fit Generator.*{words}", tmp_path)
     for _ in range(50):
         changed = bytearray(whole)
         for place in random.integers(0, 3000, 3):  # The header and what follows it.
@@ -519,10 +541,6 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path):
             load(tmp_path)
         except ValueError as error:
             assert "do not fit Generator" in str(error) and len(str(error)) < 700
-    with open(path, "wb") as file:
-        file.write((97_000_000).to_bytes(8, "little") + b"{")
-        file.truncate(97_000_008)  # A hole: no space is taken.
-    refused("header alone has 97,000,000 bytes", tmp_path)
     path.rename(tmp_path / "pytorch_model.bin")
     refused("holds no model.safetensors, the only format", tmp_path)
 
@@ -533,6 +551,7 @@ def pushed(hub, tmp_path):
     TINY["generator"]().save_pretrained(tmp_path / "model")
     hub.add_folder("model", "tester/gan", tmp_path / "model")
     hub.add_folder("model", "tester/secret", tmp_path / "model").private = True
+    hub.add_folder("model", "tester/gated", tmp_path / "model").gated = True
     return hub
 
 
@@ -543,13 +562,14 @@ def test_each_absence_is_told_from_the_others(pushed, tmp_path, monkeypatch):
     pushed.add_folder("model", "tester/half", tmp_path / "model")
     (tmp_path / "empty").mkdir()
     TINY["generator"]().save_pretrained(tmp_path / "run/model")
-    assert load("tester/gan").latent_size == load("tester/secret", token=TOKEN).latent_size == 10
+    assert load("tester/gan", revision="").latent_size == load("tester/secret", token=TOKEN).latent_size == 10
     folder = "is neither a folder here nor the name of a model on the Hub, user/name"
     for arguments, words in {
         ("tester/gam",): "there is no tester/gam on the Hub, or it is private",
         ("tester/gan", "v9"): "tester/gan has no revision v9",
         ("tester/secret", None, False): "no tester/secret on the Hub, or it is private and this token may not read it",
         ("tester/half",): "tester/half holds no model.safetensors",
+        ("tester/gated",): "tester/gated is gated: ask for access on its page on the Hub",
         (str(tmp_path / "gone"),): f"{tmp_path}/gone {folder}",
         ("./gone",): f"./gone {folder}",
         ("weights/gan",): f"weights/gan {folder}",
@@ -564,7 +584,7 @@ def test_each_absence_is_told_from_the_others(pushed, tmp_path, monkeypatch):
     # Weights of another library, which may be huge, are not downloaded.
     pushed.repository("model", "tester/gan").commit({"config.json": b'{"model_type": "bert"}'})
     pushed.requests.clear()
-    refused("config.json in tester/gan has model_type bert: it must be one of", "tester/gan")
+    refused("config.json in tester/gan has model_type 'bert': it must be one of", "tester/gan")
     assert pushed.requests and not any("safetensors" in path for _, path in pushed.requests)
 
 
@@ -618,6 +638,11 @@ def test_a_public_model_is_loaded_without_a_token_that_has_expired(pushed, monke
         assert load("tester/gan").latent_size == 10
     assert warned[0].filename == __file__ and REVOKED_TOKEN not in str(warned[0].message)
     refused("invalid or has expired: log in anew .* there is no tester/secret on the Hub", "tester/secret")
+    for token in ("hf_…", ""):  # No request can hold these.
+        with pytest.warns(UserWarning, match="tester/gan is public"):
+            load("tester/gan", token=token)
+        refused("invalid or has expired", "tester/secret", token=token)
+    assert load("tester/secret", token=f"{TOKEN}\n").latent_size == 10
 
 
 def test_a_password_in_the_hubs_address_is_told_to_nobody():

@@ -6,6 +6,7 @@ card.md is the template of all cards. `models/history.py` reads the history.
 import json
 import math
 import os
+import re
 import tempfile
 from pathlib import Path
 from statistics import fmean
@@ -124,7 +125,7 @@ def _card(
         location=location,
         data=(settings.get("data_note") or f"the split {settings['split']} of {name}").replace("|", "/"),
         is_celeba=is_celeba,
-        attributes=[attribute.replace("_", " ") for attribute in model.attributes],
+        attributes=[re.sub(r"[\\`*\[\]<>|&]", r"\\\g<0>", name.replace("_", " ")) for name in model.attributes],
         epoch=epoch,
         settings=settings,
         run=description,

@@ -17,7 +17,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from models import speed
 from models.attribute_gan import BatchDeviation
 
 from .settings import TrainingError, printable
@@ -46,9 +45,8 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether the hardware computes in bfloat16; software is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return speed.has_fast_bf16()
-    return False
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def keep_freed_memory() -> None:

@@ -49,16 +49,12 @@ def pushed_after(settings: Settings) -> Iterator[None]:
 
 
 def _check_can_push(repository: str) -> None:
-    import httpx2
-
-    from models.hub import check_can_push, one_line
+    from models.hub import check_can_push
 
     try:
         check_can_push(repository)
     except ValueError as error:
         raise TrainingError(str(error)) from error
-    except (httpx2.HTTPError, OSError) as error:
-        raise TrainingError(f"cannot push to {repository}: {one_line(error)}") from error
 
 
 def push(folder: Path, repository: str, private: bool = False, branch: str | None = None) -> str:
@@ -75,7 +71,6 @@ def push(folder: Path, repository: str, private: bool = False, branch: str | Non
     """
     import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     from models.hub import one_line
 
@@ -110,7 +105,7 @@ def push(folder: Path, repository: str, private: bool = False, branch: str | Non
                 delete_patterns=list(MODEL_FILES),
                 commit_message=f"Model after {epochs} epochs" if epochs else "Model",
             ).commit_url
-        except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+        except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
             raise TrainingError(f"the push to {repository} failed and can be repeated: {one_line(error)}") from error
 
 
@@ -140,10 +135,9 @@ def _check_model(copy: Path, repository: str) -> int | None:
         card = copy / "README.md"
         if not card.exists():
             model.generate_model_card().save(card)
-        text = card.read_text(encoding="utf-8")
-        card.write_text(
-            re.sub(r'from_pretrained\("[^"\n]*"\)', f'from_pretrained("{repository}")', text), encoding="utf-8"
-        )
+        text = card.read_text(encoding="utf-8", errors="replace")
+        text = re.sub(r'from_pretrained\("[^"\n]*"\)', f'from_pretrained("{repository}")', text)
+        card.write_text(text, encoding="utf-8")
     except (ValueError, OSError) as error:
         raise TrainingError(str(error).replace(f"{copy}", "the folder")) from error
     return history.epochs if history else None
