@@ -1,6 +1,6 @@
 // Latents to faces, and whatever else a network is asked, in workers of the visitor's own browser.
 
-import { fetched, once } from "./fetched.js";
+import { fetched, json, once } from "./fetched.js";
 import { MOST } from "./kernel/decoder.js";
 import { Pool } from "./pool.js";
 import { FACE_BYTES } from "./views.js";
@@ -9,9 +9,6 @@ import { FACE_BYTES } from "./views.js";
 // connected layers, which takes as long for one face as for eight.
 const FEWEST = { autoencoder: 8 };
 const FEWEST_OTHERS = 3;
-
-// So many faces are kept and not decoded again: 16 MB.
-const KEPT = 1024;
 
 // The kinds of models that come first where several are wanted.
 const BEST = ["attribute-generator", "perceptual-autoencoder"];
@@ -29,9 +26,8 @@ export class Decoder extends EventTarget {
   #turn = Promise.resolve(); // Comes when the next network may load.
   #bytes = new Map(); // Of all that is loaded, by name: {done, total}
   #networks = new Map(); // By name: {network, opened: a promise, isOpen, complaint}
-  #promised = new Map(); // What workers run networks with, and what files tell of networks.
+  #promised = new Map(); // What workers run networks with.
   #pool = new Pool();
-  #faces = new Map();
   #unable = globalThis.WebAssembly ? "" : unable("has no WebAssembly");
 
   constructor() {
@@ -65,38 +61,21 @@ export class Decoder extends EventTarget {
 
   /** Latents, `latentSize` numbers a face, to their faces: RGBA, 64 x 64 pixels a face, in one Uint8ClampedArray. */
   async decode(model, z, signal = null) {
+    await this.#open(model);
     const size = model.latentSize;
-    const rows = Array.from({ length: z.length / size }, (_, i) => z.slice(i * size, (i + 1) * size));
-    const keys = rows.map((row) => `${model.name} ${String.fromCharCode(...new Uint16Array(row.buffer))}`);
-    const found = new Map(keys.map((key) => [key, this.#faces.get(key)]));
-    const missing = keys.flatMap((key, i) => (found.get(key) ? [] : [i]));
-    if (missing.length) {
-      await this.#open(model);
-      const decodePart = async (part) => {
-        const latents = new Float32Array(part.length * size);
-        part.forEach((i, to) => latents.set(rows[i], to * size));
-        const { pixels } = await this.#pool.ask(model.name, { z: latents, count: part.length }, signal);
-        part.forEach((i, at) => found.set(keys[i], pixels.subarray(at * FACE_BYTES, (at + 1) * FACE_BYTES)));
-      };
-      // As many parts for each worker.
-      const workers = this.#pool.size(model.name);
-      const share = Math.ceil(missing.length / (Math.ceil(missing.length / (MOST * workers)) * workers));
-      const step = Math.max(share, FEWEST[model.kind] ?? FEWEST_OTHERS);
-      const parts = [];
-      for (let at = 0; at < missing.length; at += step) parts.push(missing.slice(at, at + step));
-      await Promise.all(parts.map(decodePart));
-    }
+    const count = z.length / size;
+    const faces = new Uint8ClampedArray(count * FACE_BYTES);
+    // As many parts for each worker.
+    const workers = this.#pool.size(model.name);
+    const share = Math.ceil(count / (Math.ceil(count / (MOST * workers)) * workers));
+    const step = Math.max(share, FEWEST[model.kind] ?? FEWEST_OTHERS);
+    const decodePart = async (first) => {
+      const part = z.slice(first * size, (first + step) * size);
+      const { pixels } = await this.#pool.ask(model.name, { z: part, count: part.length / size }, signal);
+      faces.set(pixels, first * FACE_BYTES);
+    };
+    await Promise.all(Array.from({ length: Math.ceil(count / step) }, (_, part) => decodePart(part * step)));
     signal?.throwIfAborted();
-    const faces = new Uint8ClampedArray(rows.length * FACE_BYTES);
-    keys.forEach((key, i) => {
-      faces.set(found.get(key), i * FACE_BYTES);
-      this.#faces.delete(key); // So that it is the last to be forgotten.
-      this.#faces.set(key, found.get(key));
-    });
-    for (const key of this.#faces.keys()) {
-      if (this.#faces.size <= KEPT) break;
-      this.#faces.delete(key);
-    }
     return faces;
   }
 
@@ -142,9 +121,7 @@ export class Decoder extends EventTarget {
   // What a file tells of a network, and the tensors that it names; nothing of a graph that has its own.
   async #described({ name, weights }, file, key, namesIn) {
     if (!weights) return { told: {}, tensors: new Map() };
-    const all = await once(this.#promised, file, async () =>
-      JSON.parse(new TextDecoder().decode((await fetched(here(file))).bytes)),
-    );
+    const all = await json(here(file));
     if (!Object.hasOwn(all, key)) throw new Error(`The ${name} has layers that a browser cannot compute.`);
     const load = () => weights.tensors(namesIn(all[key]), (...bytes) => this.#count(name, ...bytes));
     const loaded = this.#turn.then(load);

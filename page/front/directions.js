@@ -1,12 +1,11 @@
 // The main directions of a model's latents, as FaceModel.main_directions in models/base.py finds them.
 
-import { fetched } from "./fetched.js";
+import { json } from "./fetched.js";
 import { float32 } from "./weights.js";
 
 /** Those in which latents change the first layer of the decoder most, the strongest first: (latentSize,) each. */
 export async function mainDirections(model, count) {
-  const { bytes } = await fetched(new URL("kernel/decoders.json", import.meta.url));
-  const layers = JSON.parse(new TextDecoder().decode(bytes))[model.about.architecture];
+  const layers = (await json(new URL("kernel/decoders.json", import.meta.url)))[model.about.architecture];
   // Linear layers, and the first of another kind, which ends in a linear map as well.
   const first = layers
     .slice(0, layers.findIndex(({ kind }) => kind !== "linear") + 1)

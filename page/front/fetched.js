@@ -37,6 +37,12 @@ export async function fetched(address, { what = "What draws the faces", part, ca
   }
 }
 
+const read = new Map();
+
+/** What a JSON file says, which is read once. */
+export const json = (address) =>
+  once(read, `${address}`, async () => JSON.parse(new TextDecoder().decode((await fetched(address)).bytes)));
+
 async function attempt(address, what, part, cache, progress) {
   const silence = new AbortController();
   let timer;

@@ -1,6 +1,6 @@
 // The page: its tabs, and what they share.
 
-import { keyed } from "./controls.js";
+import { fold, keyed } from "./controls.js";
 import { Decoder } from "./decoder.js";
 import { button, copy, foreign, h } from "./dom.js";
 import { follow, forget, linkOf, write } from "./links.js";
@@ -8,19 +8,14 @@ import { Model } from "./models.js";
 import { Tour } from "./tour.js";
 import { complaint, setLimits } from "./values.js";
 
-// Show the page in an element that holds its first screen.
+// Show the page in an element that holds its first screen. Whoever calls this says so where it fails.
 export async function start(element, { base = document.baseURI } = {}) {
   const root = new URL(base, document.baseURI);
-  try {
-    const about = await (await fetch(new URL("page.json", root))).json();
-    // The module of a tab has the tab's name.
-    const kinds = await Promise.all(about.tabs.map(({ name }) => import(`./tabs/${name}.js`)));
-    window.latentFaces = new Page(about, root, element, kinds);
-    window.latentFaces.arrive();
-  } catch (error) {
-    console.error(error);
-    element.append(complaint("The page could not be loaded. Load it again in a while."));
-  }
+  const about = await (await fetch(new URL("page.json", root))).json();
+  // The module of a tab has the tab's name.
+  const kinds = await Promise.all(about.tabs.map(({ name }) => import(`./tabs/${name}.js`)));
+  window.latentFaces = new Page(about, root, element, kinds);
+  window.latentFaces.arrive();
 }
 
 class Page {
@@ -48,7 +43,7 @@ class Page {
       onchange: () => this.element.classList.toggle("pixelated", pixels.checked),
     });
     this.tabs[0].element.querySelector(".meet")?.append(this.tour.steps);
-    foot?.querySelector(".about").append(h("p", foreign(this.about.introduction)), this.sources());
+    foot?.querySelector(".about").append(h("div", [h("p", foreign(this.about.introduction)), this.sources()]));
     const onkeydown = (event) => this.turn(event);
     return h("div.latent-faces", [
       head,
@@ -63,26 +58,28 @@ class Page {
     ]);
   }
 
-  // Where the models and the code are.
+  // Where the models and the code are, and why some models are not those that were asked for.
   sources() {
     const link = (address, words) => h("a", { href: new URL(address, this.base) }, words);
     const listed = (items, before) => items.map((item, index) => [index ? ", " : before, item]);
     const { links, api, models } = this.about;
+    const short = (origin) => origin.split(/ \(|, /)[0];
     const shown = models.map(({ name, origin, card }) => [
       card ? link(card, name) : name,
-      origin === "bundled" ? "" : [" (", foreign(origin), ")"],
+      origin === "bundled" ? "" : [" (", foreign(short(origin)), ")"],
     ]);
     const others = [
       links.code && link(links.code, "the code"),
       links.report && link(links.report, "the report"),
       api && link("./?view=api", "the endpoints for programs"),
     ].filter(Boolean);
-    return h("p", { id: "origins" }, [
-      listed(shown, "Models: "),
-      ".",
-      listed(others, " More: "),
-      others.length > 0 && ".",
-    ]);
+    const more = others.length > 0 && [listed(others, " More: "), "."];
+    const incomplete = models.filter(({ origin }) => origin !== short(origin));
+    const reasons = incomplete.map(({ name, origin }) => h("p", [`${name}: `, foreign(origin), "."]));
+    return [
+      h("p", { id: "origins" }, [listed(shown, "Models: "), ".", more]),
+      reasons.length > 0 && fold("What the Hub did not give", reasons),
+    ];
   }
 
   arrive() {
@@ -93,6 +90,9 @@ class Page {
       this.show();
     });
     addEventListener("online", () => this.opened.redraw());
+    // A photograph that is dropped beside its field is not opened in place of the page.
+    const keep = (event) => event.dataTransfer.types.includes("Files") && event.preventDefault();
+    for (const kind of ["dragover", "drop"]) addEventListener(kind, keep);
     // Networks come when a pointer or the focus is near what could need them.
     const want = ({ target }) =>
       target.closest("button, input, select, label") && this.decoder.want(this.opened.models);
@@ -125,6 +125,7 @@ class Page {
       this.buttons[index].tabIndex = isOpened ? 0 : -1;
     });
     this.buttons[this.tabs.indexOf(this.opened)].scrollIntoView({ block: "nearest", inline: "nearest" });
+    document.title = `${this.opened.title} · Latent Faces`;
     this.opened.redraw();
     this.tour.opened(name);
     if (isStep) write(this.opened, this.tabs, { isStep: before !== this.opened });

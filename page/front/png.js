@@ -1,6 +1,7 @@
 // Faces as files that say what they are.
 
 import { h } from "./dom.js";
+import { GIFEncoder, applyPalette, quantize } from "./vendor/gifenc.js";
 import { SIDE, canvas, countOf, faceOf, paint } from "./views.js";
 
 // Of a picture that is saved, and by how much a GIF's frames are larger than faces.
@@ -64,8 +65,7 @@ export function textsOf(bytes) {
 }
 
 // Faces there and back again as an endless GIF of 256 x 256, so many milliseconds each.
-export async function gif(pixels, delay) {
-  const { GIFEncoder, quantize, applyPalette } = await import("./vendor/gifenc.js");
+export function gif(pixels, delay) {
   const encoder = GIFEncoder();
   const count = countOf(pixels);
   const order = [...Array(count).keys(), ...Array.from({ length: count - 2 }, (_, i) => count - 2 - i)];

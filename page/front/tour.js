@@ -53,6 +53,7 @@ export class Tour {
 
   link(index, ...content) {
     const onclick = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // It opens elsewhere.
       event.preventDefault();
       this.go(index);
     };

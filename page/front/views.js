@@ -117,6 +117,7 @@ export class Film {
   }
 
   seek(at) {
+    if (!this.pixels) return;
     this.at = at;
     paint(this.canvas, faceOf(this.pixels, at));
     this.changed();

@@ -121,8 +121,11 @@ export function photograph(page, label, change, { live = null } = {}) {
       const opened = await openCamera();
       if (!isWanted()) return opened.end();
       camera = opened;
-      const shoot = button("Take the picture", () => take(opened.picture()), { class: "primary" });
+      const about = { class: "primary", disabled: true };
+      const shoot = button("Take the picture", () => take(opened.picture()), about);
       said.replaceChildren(opened.video, h("div.actions", [shoot, button("Stop", begin)]));
+      await opened.frame();
+      shoot.disabled = false;
       await follow(opened, isWanted);
     });
 
@@ -131,7 +134,7 @@ export function photograph(page, label, change, { live = null } = {}) {
     let toFrame = null;
     while (isWanted()) {
       await frame();
-      if (!video.offsetParent) return isWanted() && begin();
+      if (!video.offsetParent || !video.srcObject.active) return isWanted() && begin();
       if (!live) continue;
       const picture = snapshot(video);
       toFrame &&= await track(page.decoder, picture, toFrame);
@@ -157,9 +160,9 @@ export function photograph(page, label, change, { live = null } = {}) {
     ondragover: (event) => event.preventDefault(),
     ondrop: (event) => {
       event.preventDefault();
-      take(event.dataTransfer.files[0]);
+      take(event.dataTransfer.files[0] ?? new Blob()); // A link to a picture is no file.
     },
-    onpaste: (event) => take(event.clipboardData.files[0]),
+    onpaste: (event) => take(event.clipboardData.files[0] ?? new Blob()),
   };
   const element = h("div", about, [
     input,

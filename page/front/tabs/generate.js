@@ -229,6 +229,7 @@ export default class Generate extends Tab {
 
   showChosen(moved) {
     const { model, settings, chosen, large } = this;
+    this.shown = { model, chosen, isMoved: Boolean(moved) };
     this.grid.chosen = chosen.face - 1;
     const face = moved ?? faceOf(this.grid.pixels, chosen.face - 1);
     if (!large.pixels || face.some((value, i) => value !== large.pixels[i])) {
@@ -333,7 +334,7 @@ export default class Generate extends Tab {
 
   async hold() {
     await this.drawing;
-    this.set({ bits: this.bitsOf(this.z.slice(0, this.chosen.face * this.model.latentSize)) });
+    if (this.z) this.set({ bits: this.bitsOf(this.z.slice(0, this.chosen.face * this.model.latentSize)) });
   }
 
   // The bits of the last of some latents, "+" or "-" each.
@@ -382,10 +383,16 @@ export default class Generate extends Tab {
   // The face that is on screen; one that came along is slightly compressed, and is drawn for this. One that was moved
   // has no recipe.
   async download() {
-    const { model, chosen, page, isMoved } = this;
-    const shown = faceOf(this.large.pixels, 0).slice();
-    const drawn = async () => page.decoder.decode(model, await this.latent());
-    const face = this.hasCome && !isMoved ? await drawn().catch(() => shown) : shown;
+    await this.drawing;
+    if (!this.shown) return;
+    const { large, page, hasCome } = this;
+    const { model, chosen, isMoved } = this.shown;
+    const shown = faceOf(large.pixels, 0).slice();
+    const drawn = async () => {
+      await model.ready();
+      return page.decoder.decode(model, latentOf(model, chosen));
+    };
+    const face = hasCome && !isMoved ? await drawn().catch(() => shown) : shown;
     const recipe = writeRecipe(chosen);
     const { model_key, recipe_key } = page.about.constants;
     const text = { Software: "Latent Faces", ...(!isMoved && { [model_key]: model.name, [recipe_key]: recipe }) };

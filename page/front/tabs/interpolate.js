@@ -173,6 +173,9 @@ export default class Interpolate extends Tab {
 
   // The film, the strip and the ends.
   show(pixels, steps) {
+    const { a, b } = this.settings;
+    const name = [this.model.about.folder, a, b].join("-").replace(/[^\w-]+/g, "-");
+    this.file = `${name.slice(0, 80)}.gif`;
     this.path.columns = steps;
     const nameOf = (index) => `Picture ${index + 1} of ${steps} from A to B, ${this.model.name}`;
     this.path.show(facesOf(pixels, this.smooth, steps), nameOf);
@@ -248,9 +251,9 @@ export default class Interpolate extends Tab {
   }
 
   async download() {
-    const { model, settings, film } = this;
-    const name = [model.about.folder, settings.a, settings.b].join("-").replace(/[^\w-]+/g, "-");
-    download(await gif(film.pixels, film.milliseconds), `${name.slice(0, 80)}.gif`);
+    await this.drawing;
+    const { film, file } = this;
+    if (file) download(gif(film.pixels, film.milliseconds), file);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { fold, slider } from "../controls.js";
 import { button, h, shown } from "../dom.js";
+import { once } from "../fetched.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, diversity } from "../views.js";
 
@@ -34,6 +35,7 @@ export default class OutOfDistribution extends Tab {
     };
     this.fields.mean = slider({ ...mean, scale, class: "hero" }, (value) => this.set({ mean: value }));
     this.rows = new Map();
+    this.usual = new Map(); // Promises of the variety around the prior's mean.
     this.list = h("div.rows");
     this.key = h("p.note", [
       h("span.key.blue", "Variety"),
@@ -60,6 +62,7 @@ export default class OutOfDistribution extends Tab {
           preset("Back to normal", () => ({ mean: this.models[0].priorMean })),
           [100, -100].map((value) => preset(shown(value), () => ({ mean: value }))),
           this.compare,
+          page.copyButton(this),
         ]),
       ]),
       this.list,
@@ -67,10 +70,7 @@ export default class OutOfDistribution extends Tab {
       fold(
         "What is measured here, and why",
         notes.map((note) => h("p.note", note)),
-        h("div.actions", [
-          preset("The reports’ experiment", () => ({ mean: -3, models: this.all })),
-          page.copyButton(this),
-        ]),
+        h("div.actions", preset("The reports’ experiment", () => ({ mean: -3, models: this.all }))),
       ),
     );
   }
@@ -121,8 +121,11 @@ export default class OutOfDistribution extends Tab {
       `variety ${variety.toFixed(0)}`,
       ...(detected === null ? [] : [`faces detected ${Math.round(100 * detected)} %`]),
     ].join(" · ");
-    const usual = () => this.faces(model, model.priorMean, { seed, count, signal });
-    const isCollapsed = distance > NEAR && variety < COLLAPSED * diversity(await usual());
+    const usual = () =>
+      once(this.usual, `${model.name} ${seed} ${count}`, async () =>
+        diversity(await this.faces(model, model.priorMean, { seed, count })),
+      );
+    const isCollapsed = distance > NEAR && variety < COLLAPSED * (await usual());
     const what = isCollapsed
       ? "has collapsed: whatever the face, it is nearly one picture"
       : distance > NEAR

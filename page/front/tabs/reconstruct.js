@@ -6,7 +6,7 @@ import { Found, photograph } from "../photo/field.js";
 import { pngWith } from "../png.js";
 import { Tab } from "../tab.js";
 import { latentOf, readRecipe } from "../values.js";
-import { canvas, difference, paint, psnr } from "../views.js";
+import { canvas, difference, faceOf, paint, psnr } from "../views.js";
 import { IN_SIGHT } from "./generate.js";
 
 // Sliders that are not folded.
@@ -103,26 +103,47 @@ export default class Reconstruct extends Tab {
     await model.ready();
     const z = latentOf(model, readRecipe(EXAMPLE));
     const seen = await this.page.decoder.decode(model, z);
-    const note = `Choose a photo of a face. Until then, here is one that the ${model.said} drew.`;
-    return new Found(this.page, { seen, note, drawn: { model: model.name, z } });
+    return new Found(this.page, { seen, note: this.invitation, drawn: { model: model.name, z } });
+  }
+
+  get invitation() {
+    return `Choose a photo of a face. Until then, here is one that the ${this.coders[0].said} drew.`;
   }
 
   async draw(signal) {
     if (!this.coders.length) throw new Error("No network here can take a photograph: none has an encoder.");
+    // The example came along, as face A of Morph.
+    const came = this.found === undefined && this.count === 1 ? await this.first("morph", signal) : null;
+    if (came) return this.arrive(faceOf(came, 0));
     const found = this.found === undefined ? await this.example() : this.found;
     signal.throwIfAborted();
     this.found = found;
     this.result.hidden = !found;
-    const told = found?.note ?? "";
-    if (this.note.textContent !== told) this.note.textContent = told; // A camera's faces are told of once.
+    this.tell(found?.note ?? "");
     if (!found) return;
     paint(this.photo, found.seen);
+    const isLive = found.steps === 0;
+    // At once, as encoders have megabytes to load.
+    if (found !== this.versions[0].found && !isLive) this.stage.show(found.seen, found.seen);
     await Promise.all(this.models.map((model, index) => this.drawVersion(found, model, this.versions[index], signal)));
+  }
+
+  // Show the example before any network has loaded.
+  arrive(seen) {
+    this.tell(this.invitation);
+    paint(this.photo, seen);
+    this.versions[0].show(seen, seen);
+    this.stage.show(seen, seen);
+  }
+
+  tell(note) {
+    if (this.note.textContent !== note) this.note.textContent = note; // A camera's faces are told of once.
   }
 
   async drawVersion(found, model, version, signal) {
     const [z] = await Promise.all([found.latent(model), model.ready()]);
-    version.show(await this.page.decoder.decode(model, z, signal), found.seen);
+    if (version.found !== found) version.show(await this.page.decoder.decode(model, z, signal), found.seen);
+    version.found = found; // Which does not move with the sliders.
     if (model !== this.coders[0]) return;
     const moves = model.best.map((name) => [name, this.settings[PREFIX + name]]).filter(([, value]) => value);
     const moved = model.withAttributes(z, Object.fromEntries(moves));

@@ -40,7 +40,7 @@ export default class Training extends Tab {
     if (!("model" in values)) return super.set(values);
     this.stop();
     super.set({ epoch: 1, ...values });
-    this.play();
+    if (!isStill()) this.play();
   }
 
   async draw() {
