@@ -370,7 +370,17 @@ def test_a_refused_file_takes_the_faces_away_and_is_told_once(chosen, photograph
     choose(page, photograph)
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator(f"{TAB} .uncover canvas").first).to_be_visible()
+    for place, told in (("h1", 0), (f"{TAB} .photograph", 1)):  # A file that is dropped does not replace the page.
+        assert page.locator(place).evaluate(DROP)
+        expect(page.get_by_role("alert")).to_have_count(told)
 
+
+# Drops a file that is no picture on an element; whether the page keeps the browser from opening it.
+DROP = """(element) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File(["no picture"], "text.jpg"));
+  return !element.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
 
 # A camera that sees a picture, in place of the machine's.
 CAMERA = """

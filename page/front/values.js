@@ -109,10 +109,21 @@ export function bitsProblem({ discreteSize: count }, bits, what = "The bits") {
   return `${what} cannot be ${said(bits)}: write +, - or . for each of the ${count}, or nothing.`;
 }
 
+export function attributesProblem({ said }, unknown) {
+  return unknown.length ? `The ${said} knows no ${unknown.slice(0, 5).join(", ").slice(0, 200)}.` : "";
+}
+
+// What is wrong with a recipe for a model; nothing where it fits.
+export function recipeProblem(model, { bits, attributes }) {
+  const unknown = model.best.length ? readAttributes(attributes, model).unknown : [];
+  return bitsProblem(model, bits) || attributesProblem(model, unknown);
+}
+
 // Latents (count * latentSize) of a seed's first faces, the prior's standard deviation multiplied by the temperature.
-export function sample(model, { seed, temperature, bits, attributes }, count) {
-  const problem = bitsProblem(model, bits);
+export function sample(model, recipe, count) {
+  const problem = recipeProblem(model, recipe);
   if (problem) throw new Error(problem);
+  const { seed, temperature, bits, attributes } = recipe;
   let z = model.sample(seed, count, { variance: model.priorVariance * temperature ** 2 });
   if (bits && model.discreteSize) z = model.holdBits(z, bits);
   return attributes && model.best.length ? model.withAttributes(z, readAttributes(attributes, model).values) : z;

@@ -7,6 +7,7 @@ import { once } from "../fetched.js";
 import { checksum, pngWith } from "../png.js";
 import { Tab } from "../tab.js";
 import {
+  attributesProblem,
   bitsProblem,
   complaint,
   latentOf,
@@ -297,8 +298,8 @@ export default class Generate extends Tab {
     this.others.show(...shown(others));
     this.more.hidden = !others.length;
     this.more.querySelector("summary").textContent = `More attributes (${others.length})`;
-    const told = unknown.slice(0, 5).join(", ").slice(0, 200);
-    this.unknown.replaceChildren(unknown.length ? complaint(`The ${model.said} knows no ${told}.`) : "");
+    const problem = attributesProblem(model, unknown);
+    this.unknown.replaceChildren(problem && complaint(problem));
   }
 
   // A switch with three places: without, as drawn, with.

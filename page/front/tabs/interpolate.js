@@ -5,7 +5,7 @@ import { button, download, h } from "../dom.js";
 import { photograph } from "../photo/field.js";
 import { gif } from "../png.js";
 import { Tab } from "../tab.js";
-import { latentOf, readRecipe } from "../values.js";
+import { latentOf, readRecipe, recipeProblem } from "../values.js";
 import { Faces, Film, SIDE, canvas, countOf, faceOf, facesOf, isStill, join, paint } from "../views.js";
 
 // The map shows so many faces in each direction, those it goes through among them, and half a face beyond.
@@ -118,7 +118,8 @@ export default class Interpolate extends Tab {
     const problems = {};
     for (const { name } of this.ends) {
       try {
-        readRecipe(values[name]);
+        const problem = recipeProblem(this.page.models.get(values.model), readRecipe(values[name]));
+        if (problem) problems[name] = problem;
       } catch (error) {
         problems[name] = error.message;
       }
