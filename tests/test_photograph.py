@@ -427,7 +427,7 @@ def test_a_camera_that_is_refused_is_told(visit):
         "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };"
     )
     page.get_by_role("button", name="Camera").click()
-    sentence = "There is no camera to be had. Allow it for this page, or choose a file."
+    sentence = "The page cannot use a camera. Allow it for this page, or choose a file."
     expect(page.get_by_role("alert")).to_have_text(sentence)
 
 

@@ -1,4 +1,4 @@
-// The page: its tabs, and what they share.
+// The page: its tabs, its address, its status and its foot.
 
 import { fold, keyed } from "./controls.js";
 import { Decoder } from "./decoder.js";
@@ -8,11 +8,11 @@ import { Model } from "./models.js";
 import { Tour } from "./tour.js";
 import { complaint, setLimits } from "./values.js";
 
-// Show the page in an element that holds its first screen. Whoever calls this says so where it fails.
+// Shows the page in an element that holds its first screen. The caller reports errors.
 export async function start(element, { base = document.baseURI } = {}) {
   const root = new URL(base, document.baseURI);
   const about = await (await fetch(new URL("page.json", root))).json();
-  // The module of a tab has the tab's name.
+  // A tab's module has the tab's name.
   const kinds = await Promise.all(about.tabs.map(({ name }) => import(`./tabs/${name}.js`)));
   window.latentFaces = new Page(about, root, element, kinds);
   window.latentFaces.arrive();
@@ -33,7 +33,7 @@ class Page {
     element.replaceChildren(this.element);
   }
 
-  // The head and the foot of the first screen stay.
+  // Keeps the head and the foot of the first screen.
   build(head, foot) {
     this.buttons = this.tabs.map(({ name, title }) =>
       button(title, () => this.open(name), { role: "tab", id: `open-${name}`, "aria-controls": `tab-${name}` }),
@@ -58,7 +58,7 @@ class Page {
     ]);
   }
 
-  // Where the models and the code are, and why some models are not those that were asked for.
+  // Says where the models and the code are, and why models of the Hub are missing.
   sources() {
     const link = (address, words) => h("a", { href: new URL(address, this.base) }, words);
     const listed = (items, before) => items.map((item, index) => [index ? ", " : before, item]);
@@ -90,16 +90,16 @@ class Page {
       this.show();
     });
     addEventListener("online", () => this.opened.redraw());
-    // A photograph that is dropped beside its field is not opened in place of the page.
+    // A browser would leave the page for a photograph that is dropped beside its field.
     const keep = (event) => event.dataTransfer.types.includes("Files") && event.preventDefault();
     for (const kind of ["dragover", "drop"]) addEventListener(kind, keep);
-    // Networks come when a pointer or the focus is near what could need them.
+    // Networks load when the pointer or the keyboard reaches a control that may need them.
     const want = ({ target }) =>
       target.closest("button, input, select, label") && this.decoder.want(this.opened.models);
     for (const kind of ["pointerdown", "keydown", "pointerover"]) this.element.addEventListener(kind, want);
   }
 
-  // Show what the address says. What is wrong with it is said once, until something is touched.
+  // Shows what the address says. Complaints about it stay until a setting changes.
   show() {
     const { tab, values, problems } = follow(location.search, this.tabs);
     tab.take(values);
@@ -112,7 +112,7 @@ class Page {
     return this.tabs.find((tab) => tab.name === name);
   }
 
-  // Open a tab, with some of its settings.
+  // Opens a tab. `values` are some of its settings; `isStep` says whether Back returns from it.
   open(name, { values = {}, isStep = true } = {}) {
     const before = this.opened;
     this.opened = this.tab(name);
@@ -143,7 +143,7 @@ class Page {
     if (tab === this.opened) write(tab, this.tabs);
   }
 
-  // A button that copies the address of what is shown.
+  // Returns a button that copies a link to what a tab shows.
   copyButton(tab) {
     const copied = async () => {
       const link = new URL(`?${linkOf(tab, tab.settings)}`, location.href.replace(/[?#].*/, ""));

@@ -1,4 +1,4 @@
-// A photograph of the visitor's, from a file, the clipboard or the camera. It stays in this browser.
+// Photographs from files, the clipboard and the camera. They stay in this browser.
 
 import { button, h } from "../dom.js";
 import { once } from "../fetched.js";
@@ -9,7 +9,7 @@ import { align, find, framed, track } from "./alignment.js";
 import { encode } from "./encoding.js";
 import { middle, open, snapshot } from "./pictures.js";
 
-// Grey levels, on average, by which a face that was enlarged and reduced again differs from what it was.
+// A face that was enlarged and reduced again differs from the original by at most so many grey levels on average.
 const MOST_DIFFERENCE = 4;
 
 /** A face as the networks see it. */
@@ -17,21 +17,21 @@ export class Found {
   #latents = new Map();
 
   /**
-   * `seen`: its pixels, RGBA of 64 x 64; `note`: a sentence on how it was found, `faces`: how many were; `drawn`:
-   * {model, recipe, z} where a model of this page drew it; `steps`: of encoding at most.
+   * `seen` is its pixels, RGBA of 64 x 64; `note` a sentence on how it was found; `faces` how many were found; `drawn`
+   * {model, recipe, z} if a model of this page drew it; `steps` the most steps of encoding.
    */
   constructor(page, { seen, note = "", faces = 0, drawn = null, steps = Infinity }) {
     Object.assign(this, { page, seen, note, faces, drawn, steps });
   }
 
-  /** A model's latent of it. */
+  /** Returns a model's latent of the face. */
   async latent(model) {
     if (this.drawn?.model === model.name) return this.drawn.z;
     return once(this.#latents, model.name, () => encode(this.page.decoder, model, this.seen, this.steps));
   }
 }
 
-/** What the networks see of a file. */
+/** Finds the face in a file, and returns it as a Found. */
 export async function see(page, file) {
   const picture = await open(file);
   const drawn = await drawnHere(page, file, picture);
@@ -49,10 +49,11 @@ function described({ width, height }, faces, angle) {
   const degrees = Math.round(Math.abs(angle));
   const upright = degrees < 2 ? "" : degrees === 180 ? ", turned upside up" : `, turned upright by ${degrees}°`;
   if (faces === 1) return `A face was found${upright}.`;
-  return `${faces === 2 ? "Two" : faces} faces were found. This is the ${faces === 2 ? "larger" : "largest"} one${upright}.`;
+  if (faces === 2) return `Two faces were found. This is the larger one${upright}.`;
+  return `${faces} faces were found. This is the largest one${upright}.`;
 }
 
-// The face, its model, recipe and latent, if its file says that one of this page's models drew it, and that is true.
+// Returns {face, model, recipe, z} if the file says that a model of this page drew it, and that is true, or null.
 async function drawnHere(page, file, picture) {
   const texts = textsOf(new Uint8Array(await file.arrayBuffer()));
   const [name, recipe] = ["model_key", "recipe_key"].map((key) => texts.get(page.about.constants[key]));
@@ -65,13 +66,13 @@ async function drawnHere(page, file, picture) {
     const { mean } = difference(middle(picture, SIDE).data, face, 1);
     return mean <= MOST_DIFFERENCE ? { face, model: name, recipe, z } : null;
   } catch {
-    return null; // Whatever somebody wrote there, it is a picture all the same.
+    return null; // With a wrong recipe it is a picture like any other.
   }
 }
 
 /**
- * A field for photographs: {element, clear}. `change` is called with what was found, or null where nothing was; `live`
- * with each face that the camera sees, and waited for before the next.
+ * Returns a field for photographs, {element, clear}. Calls `change` with a Found, or null if the file is refused. Calls
+ * `live` with each face that the camera sees, and waits for it before the next.
  */
 export function photograph(page, label, change, { live = null } = {}) {
   const said = h("div", { "aria-live": "polite" });
@@ -79,7 +80,7 @@ export function photograph(page, label, change, { live = null } = {}) {
   let last = 0;
   let camera = null;
 
-  // What has begun before is waited for no longer.
+  // Ends what has begun before.
   function begin() {
     camera?.end();
     camera = null;
@@ -88,7 +89,7 @@ export function photograph(page, label, change, { live = null } = {}) {
     return ++last;
   }
 
-  // Do something that a later beginning ends: `work` is told a function that says whether none has come yet.
+  // Does some work until something later begins. Passes it a function that returns whether it is still wanted.
   async function doing(work, failed = () => {}) {
     const mine = begin();
     const isWanted = () => mine === last;
@@ -129,7 +130,7 @@ export function photograph(page, label, change, { live = null } = {}) {
       await follow(opened, isWanted);
     });
 
-  // Show each face that the camera sees, until it is ended or another tab is opened.
+  // Shows each face that the camera sees, until it ends or another tab is opened.
   async function follow({ video, frame }, isWanted) {
     let toFrame = null;
     while (isWanted()) {
@@ -160,7 +161,7 @@ export function photograph(page, label, change, { live = null } = {}) {
     ondragover: (event) => event.preventDefault(),
     ondrop: (event) => {
       event.preventDefault();
-      take(event.dataTransfer.files[0] ?? new Blob()); // A link to a picture is no file.
+      take(event.dataTransfer.files[0] ?? new Blob()); // What is no file is refused in a sentence.
     },
     onpaste: (event) => take(event.clipboardData.files[0] ?? new Blob()),
   };
@@ -177,10 +178,10 @@ export function photograph(page, label, change, { live = null } = {}) {
   return { element, clear: begin };
 }
 
-// {video, frame: resolves at the next one, picture: a file of it, end}
+// Resolves to {video, frame: waits for the next frame, picture: returns a file of the present one, end}.
 async function openCamera() {
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } }).catch(() => {
-    throw new Error("There is no camera to be had. Allow it for this page, or choose a file.");
+    throw new Error("The page cannot use a camera. Allow it for this page, or choose a file.");
   });
   const video = h("video", { autoplay: true, playsinline: true, muted: true });
   video.srcObject = stream;

@@ -1,4 +1,4 @@
-// The way between two faces, and the plane through three.
+// Morph: the way between two faces, and the plane through three.
 
 import { fold } from "../controls.js";
 import { button, download, h } from "../dom.js";
@@ -8,11 +8,11 @@ import { Tab } from "../tab.js";
 import { latentOf, readRecipe, recipeProblem } from "../values.js";
 import { Faces, Film, SIDE, canvas, countOf, faceOf, facesOf, isStill, join, paint } from "../views.js";
 
-// The map shows so many faces in each direction, those it goes through among them, and half a face beyond.
+// The map has so many faces in each direction. A, B and C lie in the middle of its corner faces.
 const MAP = 5;
 const BEYOND = 0.5 / (MAP - 1);
 const KEY_STEP = 0.05;
-// Where the pin is first, shares of the way from A to B and to C.
+// The pin's first place, in shares of the way from A to B and to C.
 const CENTRE = [0.5, 0.5];
 
 export default class Interpolate extends Tab {
@@ -67,7 +67,7 @@ export default class Interpolate extends Tab {
     );
   }
 
-  // A card for one of the ends: its face, its recipe, and a photograph in its place.
+  // Makes a card for A, B or C: its face, its recipe, and a field for a photograph.
   end(name) {
     const letter = name.toUpperCase();
     const face = canvas(`Face ${letter}`);
@@ -108,7 +108,7 @@ export default class Interpolate extends Tab {
   take(values) {
     for (const { name, image } of this.ends) {
       if (!(name in values)) continue;
-      delete this.photographs[name]; // A recipe takes a photograph's place.
+      delete this.photographs[name]; // A recipe replaces the photograph.
       image?.clear();
     }
     super.take(values);
@@ -165,14 +165,14 @@ export default class Interpolate extends Tab {
     this.notes.textContent = notes.join(" ");
     const map = came && facesOf(came, this.smooth + steps + this.ends.length, MAP * MAP);
     paint(this.found, came ? faceOf(map, (MAP * MAP - 1) / 2) : await decode([mixture(corners, this.at)]));
-    if (this.isAskedAgain || this.mapped === key) return; // The faces of a newer request go first.
+    if (this.isAskedAgain || this.mapped === key) return; // A newer request goes first.
     const shares = Array.from({ length: MAP }, (_, i) => i / (MAP - 1));
     const points = shares.toReversed().flatMap((v) => shares.map((u) => [u, v]));
     this.showMap(map ?? (await decode(points.map((point) => mixture(corners, point)))));
     this.mapped = key;
   }
 
-  // The film, the strip and the ends.
+  // Shows the film, the strip and the ends.
   show(pixels, steps) {
     const { a, b } = this.settings;
     const name = [this.model.about.folder, a, b].join("-").replace(/[^\w-]+/g, "-");
@@ -192,7 +192,7 @@ export default class Interpolate extends Tab {
     }
   }
 
-  // The scrubber, the strip and the button say where the film is.
+  // Shows in the scrubber, the strip and the button where the film is.
   follow() {
     const { at, isPlaying } = this.film;
     this.scrubber.value = at;
@@ -201,13 +201,13 @@ export default class Interpolate extends Tab {
     this.playing.textContent = isPlaying ? "Pause" : "Play";
   }
 
-  // Stop at a place.
+  // Stops the film at a frame.
   leave(at) {
     this.film.stop();
     this.film.seek(at);
   }
 
-  // Show one of the strip's pictures, which lie between those of the film.
+  // Shows a picture of the strip, which may lie between two frames of the film.
   choose(index) {
     this.leave(Math.round((index / (this.path.cells.length - 1)) * (this.smooth - 1)));
     this.path.chosen = index;
@@ -220,7 +220,7 @@ export default class Interpolate extends Tab {
     this.moveTo([share((event.clientX - box.left) / box.width), share(1 - (event.clientY - box.top) / box.height)]);
   }
 
-  // Home and End are the ends of the way that the slider tells of, from A to B.
+  // Moves the pin by keys. Home and End lead to A and B.
   step(event) {
     const [u, v] = this.at;
     const within = (value) => Math.min(1 + BEYOND, Math.max(-BEYOND, value));
@@ -242,7 +242,7 @@ export default class Interpolate extends Tab {
     this.redraw();
   }
 
-  // Say where the pin is.
+  // Moves the pin, and says where it is.
   tell(at) {
     this.at = at;
     const [u, v] = at.map((share) => Math.round(100 * share));
@@ -258,7 +258,7 @@ export default class Interpolate extends Tab {
   }
 }
 
-// A latent of the plane through three; bits pass through all values between.
+// Returns a latent of the plane through three. Bits take all values between.
 const mixture = ([a, b, c], [u, v]) => a.map((value, i) => value + u * (b[i] - value) + v * (c[i] - value));
 
 const position = (u, v) => {

@@ -1,4 +1,4 @@
-// A photograph with other attributes, and what each autoencoder keeps of it.
+// Your photo: a photograph with other attributes, and what each autoencoder keeps of it.
 
 import { fold } from "../controls.js";
 import { button, download, h } from "../dom.js";
@@ -9,17 +9,17 @@ import { latentOf, readRecipe } from "../values.js";
 import { canvas, difference, faceOf, paint, psnr } from "../views.js";
 import { IN_SIGHT } from "./generate.js";
 
-// Sliders that are not folded.
+// So many sliders are not folded.
 const SHOWN = 12;
 const PREFIX = "attribute.";
 const GAIN = 2;
-// The face until there is a photograph.
+// The recipe of the face that is shown until there is a photograph.
 const EXAMPLE = "0/4";
 
 export default class Reconstruct extends Tab {
   constructor(page, about) {
     super(page, about);
-    // The one with attributes first.
+    // A model with attributes comes first.
     const coders = [...page.models.values()].filter(({ encodes }) => encodes);
     this.coders = coders.toSorted((a, b) => (b.best.length > 0) - (a.best.length > 0));
     this.found = coders.length ? undefined : null;
@@ -85,7 +85,7 @@ export default class Reconstruct extends Tab {
     return this.coders.slice(0, this.count);
   }
 
-  // Show so many of the networks, at first the best alone: each has megabytes to load.
+  // Shows so many of the networks. Each has megabytes to load, so only the best is shown at first.
   compare(count) {
     this.count = count;
     this.versions.forEach(({ element }, index) => (element.hidden = index >= count));
@@ -97,7 +97,7 @@ export default class Reconstruct extends Tab {
     return this.redraw({ isOther: true });
   }
 
-  // A drawn face, so that the page does not begin empty: its latent is known, and needs no encoder.
+  // Draws the face that is shown until there is a photograph. Its latent is known, so it needs no encoder.
   async example() {
     const [model] = this.coders;
     await model.ready();
@@ -112,7 +112,7 @@ export default class Reconstruct extends Tab {
 
   async draw(signal) {
     if (!this.coders.length) throw new Error("No network here can take a photograph: none has an encoder.");
-    // The example came along, as face A of Morph.
+    // The example came with the page, as face A of Morph.
     const came = this.found === undefined && this.count === 1 ? await this.first("morph", signal) : null;
     if (came) return this.arrive(faceOf(came, 0));
     const found = this.found === undefined ? await this.example() : this.found;
@@ -123,12 +123,12 @@ export default class Reconstruct extends Tab {
     if (!found) return;
     paint(this.photo, found.seen);
     const isLive = found.steps === 0;
-    // At once, as encoders have megabytes to load.
+    // The photograph is shown at once, since encoders have megabytes to load.
     if (found !== this.versions[0].found && !isLive) this.stage.show(found.seen, found.seen);
     await Promise.all(this.models.map((model, index) => this.drawVersion(found, model, this.versions[index], signal)));
   }
 
-  // Show the example before any network has loaded.
+  // Shows the example before any network has loaded.
   arrive(seen) {
     this.tell(this.invitation);
     paint(this.photo, seen);
@@ -137,13 +137,14 @@ export default class Reconstruct extends Tab {
   }
 
   tell(note) {
-    if (this.note.textContent !== note) this.note.textContent = note; // A camera's faces are told of once.
+    // Once for all of a camera's faces, since it is read aloud.
+    if (this.note.textContent !== note) this.note.textContent = note;
   }
 
   async drawVersion(found, model, version, signal) {
     const [z] = await Promise.all([found.latent(model), model.ready()]);
     if (version.found !== found) version.show(await this.page.decoder.decode(model, z, signal), found.seen);
-    version.found = found; // Which does not move with the sliders.
+    version.found = found; // The sliders do not change it.
     if (model !== this.coders[0]) return;
     const moves = model.best.map((name) => [name, this.settings[PREFIX + name]]).filter(([, value]) => value);
     const moved = model.withAttributes(z, Object.fromEntries(moves));
@@ -151,7 +152,7 @@ export default class Reconstruct extends Tab {
   }
 }
 
-// Two faces in one place: a slider uncovers the second.
+// Two faces in one place, and a slider between them.
 class BeforeAndAfter {
   constructor() {
     this.faces = [canvas("The photograph"), canvas("The face as the network draws it, with the attributes")];
@@ -168,7 +169,7 @@ class BeforeAndAfter {
   }
 }
 
-// A network's version of the photograph, and while it is pressed where they differ.
+// A network's version of the photograph. While it is pressed, it shows where they differ.
 class Version {
   constructor({ name, said }) {
     Object.assign(this, { name, said, canvas: canvas(), caption: h("figcaption"), told: "", faces: null });
@@ -178,7 +179,7 @@ class Version {
       onpointerdown: press(true),
       onkeydown: ({ key }) => [" ", "Enter"].includes(key) && this.press(true),
       ...Object.fromEntries(off.map((kind) => [`on${kind}`, press(false)])),
-      oncontextmenu: (event) => event.preventDefault(), // A long press on a phone.
+      oncontextmenu: (event) => event.preventDefault(), // It would open on a long press on a phone.
     });
     this.element = h("figure", [pressed, this.caption]);
     this.press(false);

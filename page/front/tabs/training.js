@@ -1,4 +1,4 @@
-// The same latents after every epoch, as training left them, and the losses on the way.
+// Training: faces of the same latents after each epoch, and the losses.
 
 import { fold } from "../controls.js";
 import { button, foreign, h } from "../dom.js";
@@ -31,7 +31,7 @@ export default class Training extends Tab {
     );
   }
 
-  // What training left needs no network.
+  // The faces are files, so this tab needs no network.
   get models() {
     return [];
   }
@@ -51,7 +51,7 @@ export default class Training extends Tab {
     const epoch = Math.min(this.settings.epoch, history.epochs);
     this.fields.epoch.limit(history.epochs);
     this.fields.epoch.value = epoch;
-    // A row of faces for each epoch that is shown.
+    // The sheet has a row of faces for each shown epoch.
     const sheet = await facesAt(new URL(history.sheet, this.page.base)).catch(() => {
       throw new Error("The faces of this training cannot be had. Try again in a while.");
     });
@@ -61,12 +61,12 @@ export default class Training extends Tab {
     this.sentence.textContent = `After epoch ${epoch} of ${history.epochs}.`;
     if (this.told !== history) this.tell(history);
     this.curve.at = epoch / history.epochs;
-    // Once, for who comes to see the beginning.
+    // It plays once by itself.
     if (!this.isSeen && this.isFirst() && !isStill()) this.play();
     this.isSeen = true;
   }
 
-  // Say how a model was trained.
+  // Shows how a model was trained.
   tell(history) {
     this.told = history;
     this.chart.replaceChildren(...this.curves(history));
@@ -77,7 +77,7 @@ export default class Training extends Tab {
     this.how.hidden = !history.command && !history.note;
   }
 
-  // From the epoch that is shown to the model's last, or from the first where the last is shown.
+  // Plays from the shown epoch to the last, or from the first if the last is shown.
   play() {
     this.stop();
     const { history } = this.model.about;
@@ -96,7 +96,7 @@ export default class Training extends Tab {
     this.button.textContent = "Play";
   }
 
-  // A line for each of two losses, with their names in its colour.
+  // Makes the chart of two losses, and its key.
   curves({ losses, epochs }) {
     const { step: steps, ...columns } = losses;
     const [names, colours] = [Object.keys(columns).slice(0, 2), ["blue", "red"]];
