@@ -6,10 +6,10 @@ const IDLE = 300;
 
 export class Pool {
   #workers = [];
-  #openings = new Map(); // What a worker needs to run each network, by its name. The last one asked is at the end.
+  #openings = new Map(); // What a worker needs to run each network, by its name.
   #requests = [];
   #timer;
-  #most;
+  #most; // Workers.
 
   constructor() {
     const isPhone = matchMedia("(pointer: coarse)").matches && (navigator.deviceMemory ?? 4) <= 4;
@@ -55,20 +55,12 @@ export class Pool {
     return (knowing.length ? knowing : this.#workers).find((worker) => !worker.isBusy);
   }
 
-  async #run(worker, request) {
-    const { name, question, resolve, reject } = request;
-    const opening = this.#openings.get(name);
-    this.#openings.delete(name);
-    this.#openings.set(name, opening);
+  async #run(worker, { name, question, resolve, reject }) {
+    const opening = worker.names.has(name) ? null : this.#openings.get(name);
     const answer = await worker.ask(name, opening, question);
-    if (answer.isLost) {
-      // The workers that are left must do. If none is left, the next request makes a new one.
-      worker.worker.terminate();
-      this.#workers = this.#workers.filter((other) => other !== worker);
-      this.#most = this.#workers.length;
-    }
-    if (answer.isLost && this.#workers.length) this.#requests.unshift(request);
-    else if (answer.complaint) reject(new Error(answer.complaint));
+    if (answer.isLost) this.#workers = this.#workers.filter((other) => other !== worker);
+    if (answer.complaint && opening) this.#openings.delete(name); // So that nobody tries it again unasked.
+    if (answer.complaint) reject(new Error(answer.complaint));
     else resolve(answer);
     this.#assign();
   }
@@ -97,20 +89,19 @@ class NetworkWorker {
     this.lost = new Promise((resolve) => (this.worker.onerror = () => resolve({ complaint, isLost: true })));
   }
 
-  /** Returns the worker's answer, or {complaint: a sentence, isLost: whether the worker has to go}. */
+  /** Returns the worker's answer, or {complaint: a sentence, isLost: whether the worker is dead}. */
   async ask(name, opening, question) {
     this.isBusy = true;
     const answer = new Promise((resolve) => {
       this.worker.onmessage = ({ data }) => resolve(data);
-      this.worker.postMessage({ name, opening: this.names.has(name) ? null : opening, question });
+      this.worker.postMessage({ name, opening, question });
     });
     this.names.add(name);
     // Posting fails if there is too little memory for a copy.
-    const first = await Promise.race([answer, this.lost]).catch(() => ({ complaint: "too large", isMemory: true }));
+    const first = await Promise.race([answer, this.lost]).catch(() => ({ complaint: "it has too little memory" }));
     this.isBusy = false;
     if (!first.complaint || first.isLost) return first;
     this.names.delete(name);
-    if (first.isMemory) return { complaint: "This browser has no memory left to draw faces.", isLost: true };
     return { complaint: `The ${name} cannot be run in this browser: ${first.complaint.replace(/\.?$/, ".")}` };
   }
 }

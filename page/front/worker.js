@@ -16,8 +16,8 @@ onmessage = async ({ data: { name, opening, question } }) => {
     postMessage(answer, answer.pixels ? [answer.pixels.buffer] : []);
   } catch (error) {
     const complaint = String(error?.message ?? error);
-    const isMemory = error instanceof RangeError || error instanceof WebAssembly.RuntimeError;
-    postMessage({ complaint, isMemory: isMemory || /memory|alloc/i.test(complaint) });
+    const isTrap = error instanceof RangeError || error instanceof WebAssembly.RuntimeError;
+    postMessage({ complaint: isTrap || /memory|alloc/i.test(complaint) ? "it has too little memory" : complaint });
   }
 };
 

@@ -18,7 +18,7 @@ export class Found {
 
   /**
    * `seen` is its pixels, RGBA of 64 x 64; `note` a sentence on how it was found; `faces` how many were found; `drawn`
-   * {model, recipe, z} if a model of this page drew it; `steps` the most steps of encoding.
+   * {model, recipe} if a model of this page drew it; `steps` the most steps of encoding.
    */
   constructor(page, { seen, note = "", faces = 0, drawn = null, steps = Infinity }) {
     Object.assign(this, { page, seen, note, faces, drawn, steps });
@@ -26,7 +26,7 @@ export class Found {
 
   /** Returns a model's latent of the face. */
   async latent(model) {
-    if (this.drawn?.model === model.name) return this.drawn.z;
+    if (this.drawn?.model === model.name) return recipesLatent(model, this.drawn.recipe);
     return once(this.#latents, model.name, () => encode(this.page.decoder, model, this.seen, this.steps));
   }
 }
@@ -53,18 +53,21 @@ function described({ width, height }, faces, angle) {
   return `${faces} faces were found. This is the largest one${upright}.`;
 }
 
-// Returns {face, model, recipe, z} if the file says that a model of this page drew it, and that is true, or null.
+async function recipesLatent(model, recipe) {
+  await model.ready();
+  return latentOf(model, readRecipe(recipe));
+}
+
+// Returns {face, model, recipe} if the file says that a model of this page drew it, and that is true, or null.
 async function drawnHere(page, file, picture) {
   const texts = textsOf(new Uint8Array(await file.arrayBuffer()));
   const [name, recipe] = ["model_key", "recipe_key"].map((key) => texts.get(page.about.constants[key]));
   const model = page.models.get(name);
   if (!model || picture.width !== picture.height) return null;
   try {
-    await model.ready();
-    const z = latentOf(model, readRecipe(recipe ?? ""));
-    const face = await page.decoder.decode(model, z);
+    const face = await page.decoder.decode(model, await recipesLatent(model, recipe ?? ""));
     const { mean } = difference(middle(picture, SIDE).data, face, 1);
-    return mean <= MOST_DIFFERENCE ? { face, model: name, recipe, z } : null;
+    return mean <= MOST_DIFFERENCE ? { face, model: name, recipe } : null;
   } catch {
     return null; // With a wrong recipe it is a picture like any other.
   }

@@ -49,7 +49,7 @@ export default class OutOfDistribution extends Tab {
     const preset = (label, values) => button(label, () => this.set(values()));
     const tick = (value) => h("span", { style: `left: ${100 * place(value, most)}%` }, shown(value));
     const notes = [
-      "The slider adds the same number to all numbers of a latent; a GAN’s switches stay. In training the mean was 0, " +
+      "The slider sets the mean of a latent’s numbers; a GAN’s switches stay as they are. In training the mean was 0, " +
         "and −3 for the shifted autoencoder.",
       "The experiment of the reports moves the mean to −3. The shifted autoencoder expects just that, the plain one " +
         "does not: do both still draw faces?",

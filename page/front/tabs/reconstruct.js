@@ -5,7 +5,6 @@ import { button, download, h } from "../dom.js";
 import { Found, photograph } from "../photo/field.js";
 import { pngWith } from "../png.js";
 import { Tab } from "../tab.js";
-import { latentOf, readRecipe } from "../values.js";
 import { canvas, difference, faceOf, paint, psnr } from "../views.js";
 import { IN_SIGHT } from "./generate.js";
 
@@ -97,58 +96,44 @@ export default class Reconstruct extends Tab {
     return this.redraw({ isOther: true });
   }
 
-  // Draws the face that is shown until there is a photograph. Its latent is known, so it needs no encoder.
-  async example() {
+  // The face that is shown until there is a photograph. It came with the page, as face A of Morph.
+  async example(signal) {
     const [model] = this.coders;
-    await model.ready();
-    const z = latentOf(model, readRecipe(EXAMPLE));
-    const seen = await this.page.decoder.decode(model, z);
-    return new Found(this.page, { seen, note: this.invitation, drawn: { model: model.name, z } });
-  }
-
-  get invitation() {
-    return `Choose a photo of a face. Until then, here is one that the ${this.coders[0].said} drew.`;
+    const note = `Choose a photo of a face. Until then, here is one that the ${model.said} drew.`;
+    const found = new Found(this.page, { note, drawn: { model: model.name, recipe: EXAMPLE } });
+    const came = await this.first("morph", signal);
+    found.seen = came ? faceOf(came, 0) : await this.page.decoder.decode(model, await found.latent(model), signal);
+    return found;
   }
 
   async draw(signal) {
     if (!this.coders.length) throw new Error("No network here can take a photograph: none has an encoder.");
-    // The example came with the page, as face A of Morph.
-    const came = this.found === undefined && this.count === 1 ? await this.first("morph", signal) : null;
-    if (came) return this.arrive(faceOf(came, 0));
-    const found = this.found === undefined ? await this.example() : this.found;
+    const found = this.found === undefined ? await this.example(signal) : this.found;
     signal.throwIfAborted();
     this.found = found;
     this.result.hidden = !found;
-    this.tell(found?.note ?? "");
+    const told = found?.note ?? "";
+    if (this.note.textContent !== told) this.note.textContent = told; // A camera's faces are told of once.
     if (!found) return;
     paint(this.photo, found.seen);
-    const isLive = found.steps === 0;
-    // The photograph is shown at once, since encoders have megabytes to load.
-    if (found !== this.versions[0].found && !isLive) this.stage.show(found.seen, found.seen);
+    // A photograph is shown at once, since encoders have megabytes to load.
+    if (found !== this.versions[0].found && found.steps) this.stage.show(found.seen, found.seen);
     await Promise.all(this.models.map((model, index) => this.drawVersion(found, model, this.versions[index], signal)));
   }
 
-  // Shows the example before any network has loaded.
-  arrive(seen) {
-    this.tell(this.invitation);
-    paint(this.photo, seen);
-    this.versions[0].show(seen, seen);
-    this.stage.show(seen, seen);
-  }
-
-  tell(note) {
-    // Once for all of a camera's faces, since it is read aloud.
-    if (this.note.textContent !== note) this.note.textContent = note;
-  }
-
   async drawVersion(found, model, version, signal) {
-    const [z] = await Promise.all([found.latent(model), model.ready()]);
-    if (version.found !== found) version.show(await this.page.decoder.decode(model, z, signal), found.seen);
-    version.found = found; // The sliders do not change it.
+    const decode = async (attributes) => {
+      const [z] = await Promise.all([found.latent(model), model.ready()]);
+      return this.page.decoder.decode(model, model.withAttributes(z, attributes), signal);
+    };
+    if (version.found !== found) {
+      const isOwn = found.drawn?.model === model.name; // Then its latent is known.
+      version.show(isOwn ? found.seen : await decode({}), found.seen);
+      version.found = found;
+    }
     if (model !== this.coders[0]) return;
     const moves = model.best.map((name) => [name, this.settings[PREFIX + name]]).filter(([, value]) => value);
-    const moved = model.withAttributes(z, Object.fromEntries(moves));
-    this.stage.show(found.seen, await this.page.decoder.decode(model, moved, signal));
+    this.stage.show(found.seen, moves.length ? await decode(Object.fromEntries(moves)) : version.faces[0]);
   }
 }
 
