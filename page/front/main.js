@@ -159,7 +159,7 @@ class Page {
     const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
     const words = {
       idle: "",
-      loading: `Loading the networks: ${megabytes(loaded)} of ${megabytes(total)} MB`,
+      loading: `Loading the networks${total ? `: ${megabytes(loaded)} of ${megabytes(total)} MB` : " …"}`,
       ready: "Drawn in your browser",
     };
     this.status.textContent = words[state] ?? reason;

@@ -122,7 +122,7 @@ export default class OutOfDistribution extends Tab {
     numbers.textContent = [
       `${Number(distance.toFixed(1))} σ from normal`,
       `variety ${variety.toFixed(0)}`,
-      ...(detected === null ? [] : [`faces detected ${Math.round(100 * detected)} %`]),
+      ...(detected === null ? [] : [`faces detected ${Math.round(100 * detected)}\u00a0%`]),
     ].join(" · ");
     const usual = () =>
       once(this.usual, `${model.name} ${seed} ${count}`, async () =>
