@@ -25,7 +25,7 @@ export function once(kept, key, make) {
  * Uint8Array, version: the ETag or date, isWhole: whether the server sent the whole file}. `what` is the subject of
  * error sentences, `cache` the option of `fetch`. Calls `progress` with the number of bytes that have arrived, and of all.
  */
-export async function fetched(address, { what = "What draws the faces", part, cache, progress = () => {} } = {}) {
+export async function fetched(address, { what = "A part of the page", part, cache, progress = () => {} } = {}) {
   for (const pause of [...PAUSES, null]) {
     try {
       return await attempt(address, what, part, cache, progress);

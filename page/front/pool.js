@@ -85,7 +85,7 @@ class NetworkWorker {
 
   constructor() {
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-    const complaint = "This browser cannot run what draws the faces.";
+    const complaint = "This browser cannot run the networks.";
     this.lost = new Promise((resolve) => (this.worker.onerror = () => resolve({ complaint, isLost: true })));
   }
 
