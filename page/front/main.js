@@ -2,7 +2,7 @@
 
 import { fold, keyed } from "./controls.js";
 import { Decoder } from "./decoder.js";
-import { button, copy, foreign, h } from "./dom.js";
+import { button, foreign, h } from "./dom.js";
 import { follow, forget, linkOf, write } from "./links.js";
 import { Model } from "./models.js";
 import { Tour } from "./tour.js";
@@ -147,7 +147,12 @@ class Page {
   copyButton(tab) {
     const copied = async () => {
       const link = new URL(`?${linkOf(tab, tab.settings)}`, location.href.replace(/[?#].*/, ""));
-      one.textContent = (await copy(`${link}`)) ? "Link copied" : "Copy it from the address";
+      // There is no clipboard in an insecure context, and the visitor may forbid it.
+      const isCopied = await navigator.clipboard?.writeText(`${link}`).then(
+        () => true,
+        () => false,
+      );
+      one.textContent = isCopied ? "Link copied" : "Copy it from the address";
       setTimeout(() => (one.textContent = "Copy link"), 2000);
     };
     const one = button("Copy link", copied, { "aria-live": "polite" });

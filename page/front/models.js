@@ -19,18 +19,13 @@ export class Model {
 
   /** `about` is a model's entry in page.json, `base` the address of the page's root. */
   constructor(about, base) {
-    this.about = about;
-    this.name = about.name;
-    this.said = about.said;
-    this.kind = about.kind;
+    const { name, said, kind, attributes, best, encodes } = about;
+    Object.assign(this, { about, name, said, kind, attributes, best, encodes });
     this.latentSize = about.latent_size;
     this.discreteSize = about.discrete_size;
     this.continuousSize = about.latent_size - about.discrete_size;
-    this.attributes = about.attributes;
-    this.best = about.best;
     this.priorMean = about.prior_mean;
     this.priorVariance = about.prior_variance;
-    this.encodes = about.encodes;
     this.weights = new Weights(about, base);
   }
 
