@@ -16,8 +16,7 @@ export function field(control, change, options = {}) {
 
 export const fold = (summary, ...children) => h("details.fold", [h("summary", summary), children]);
 
-// Returns the index of the element that an arrow key, Home or End leads to, or null for other keys. There are `count`
-// elements, `columns` in a row (ARIA patterns).
+// Returns the index, among `count` elements, that an arrow key, Home or End leads to, or null (ARIA patterns).
 export function keyed(event, index, count, columns = count) {
   const to = {
     ArrowRight: (index + 1) % count,
@@ -111,9 +110,8 @@ function attempt(about, text) {
   }
 }
 
-// A range, filled from 0 if it contains 0, and a box for the exact number. `scale` gives the range another measure than
-// the value: `to` and `from` convert a value to a position and back, `steps` is the step of positions, and `step`
-// returns by how much a key moves a value.
+// A range, filled from 0 if it contains 0, and a box for the exact number. With `scale`, the range has positions: `to` and
+// `from` convert between both, `steps` is the step of positions, and `step` returns by how much a key moves a value.
 export function slider(about, change) {
   const { least, most, step, scale = { to: (value) => value, from: (share) => share } } = about;
   const id = `field-${made++}`;

@@ -22,9 +22,6 @@ export function h(kind, ...content) {
 export const button = (label, onclick, attributes = {}) =>
   h("button", { type: "button", ...attributes, onclick }, label);
 
-// Returns a number with a typographic minus.
-export const shown = (number) => `${number}`.replace("-", "−");
-
 // Returns a stranger's text, isolated so that its direction of writing does not affect the text around it.
 export const foreign = (text) => h("bdi", text);
 

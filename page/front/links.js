@@ -10,8 +10,8 @@ const usual = (controls) => Object.fromEntries(controls.map(({ name, value }) =>
 export const firstOf = (controls) =>
   Object.fromEntries(controls.map(({ name, value, first }) => [name, first ?? value]));
 
-// Returns a link's tab, the values of all its controls, and a sentence for each impossible value. A link without valid
-// values shows the tab as it is at first. A link with some leaves the others at their usual values.
+// Returns a link's tab, the values of all its controls, and a sentence for each impossible value. A link that sets none
+// shows the tab as it is at first; one that sets some leaves the others at their usual values.
 export function follow(search, tabs) {
   const query = new URLSearchParams(search);
   const isExperiment = query.get("tab") === "experiment"; // It was a tab; now it is a button.
@@ -29,7 +29,9 @@ export function follow(search, tabs) {
       problems.push(error.message);
     }
   }
-  for (const [name, problem] of Object.entries(tab.vet({ ...usual(tab.controls), ...given }))) {
+  for (const name of Object.keys(given)) {
+    const problem = tab.vet(name, { ...usual(tab.controls), ...given });
+    if (!problem) continue;
     delete given[name];
     problems.push(problem);
   }
@@ -56,14 +58,12 @@ let pending = null;
 export function write(tab, tabs, { isStep = false } = {}) {
   if (isStep) pending?.();
   forget();
-  pending = () => put(isStep ? "pushState" : "replaceState", tab, tabs);
-  if (isStep) flush();
-  else timer = setTimeout(flush, WHILE);
-}
-
-function flush() {
-  pending();
-  forget();
+  if (isStep) return put("pushState", tab, tabs);
+  pending = () => {
+    forget();
+    put("replaceState", tab, tabs);
+  };
+  timer = setTimeout(pending, WHILE);
 }
 
 // Cancels what is waiting to be written.

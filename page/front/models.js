@@ -156,8 +156,8 @@ function evenly(step, steps) {
   return step < Math.floor(steps / 2) ? round(width * step) : round(1 - round(width * (steps - 1 - step)));
 }
 
-// Returns a function from a share of the way to the weights of both ends, along the great circle around 0 (White 2016).
-// Ends on one line have no such circle; the way between them is straight.
+// Returns a function from a share of the great circle around 0 to the weights of both ends (White 2016); of a straight
+// line where there is no such circle.
 function turning(from, to) {
   const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
   const length = Math.sqrt(dot(from, from) * dot(to, to));

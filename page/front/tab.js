@@ -53,9 +53,9 @@ export class Tab {
     }
   }
 
-  // Returns sentences on the values of a link that do not fit the models, by the names of the values.
+  // Returns a sentence on a link's value that does not fit the model, or "". Takes its name and all values.
   vet() {
-    return {};
+    return "";
   }
 
   // Opens the folds that hold a setting of the link.

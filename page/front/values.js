@@ -53,8 +53,7 @@ export const title = (name) => {
 
 const folded = (name) => name.replaceAll("_", " ").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
 
-// Reads a line such as "Smiling, no Eyeglasses, Young=0.5". Returns {values: by the attributes' names, unknown: the
-// items that name none of the model's attributes}.
+// Reads a line such as "Smiling, no Eyeglasses, Young=0.5": {values by attributes' names, unknown: other items}.
 export function readAttributes(line, model) {
   const most = model.discreteSize ? limits.most_bit : limits.most_attribute;
   const values = Object.create(null); // A name may be any word, even "constructor".
@@ -109,25 +108,38 @@ export function bitsProblem({ discreteSize: count }, bits, what = "The bits") {
   return `${what} cannot be ${said(bits)}: write +, - or . for each of the ${count}, or nothing.`;
 }
 
-export function attributesProblem({ said }, unknown) {
-  return unknown.length ? `The ${said} knows no ${unknown.slice(0, 5).join(", ").slice(0, 200)}.` : "";
+// Returns a sentence on attributes that the model does not have, or "".
+export const attributesProblem = ({ said }, unknown) =>
+  unknown.length ? `The ${said} knows no ${unknown.slice(0, 5).join(", ").slice(0, 200)}.` : "";
+
+// Returns a sentence on a text that is no recipe for the model, or "".
+export function recipeProblem(model, text) {
+  try {
+    checkFits(model, readRecipe(text));
+    return "";
+  } catch (error) {
+    return error.message;
+  }
 }
 
-// Returns a sentence on a recipe that does not fit the model, or "".
-export function recipeProblem(model, { bits, attributes }) {
+// Throws an error with a sentence if a recipe's bits or attributes do not fit the model.
+function checkFits(model, { bits, attributes }) {
   const unknown = model.best.length ? readAttributes(attributes, model).unknown : [];
-  return bitsProblem(model, bits) || attributesProblem(model, unknown);
+  const problem = bitsProblem(model, bits) || attributesProblem(model, unknown);
+  if (problem) throw new Error(problem);
 }
 
 // Returns latents (count * latentSize) of a seed's first faces. Temperature multiplies the prior's standard deviation.
 export function sample(model, recipe, count) {
-  const problem = recipeProblem(model, recipe);
-  if (problem) throw new Error(problem);
+  checkFits(model, recipe);
   const { seed, temperature, bits, attributes } = recipe;
   let z = model.sample(seed, count, { variance: model.priorVariance * temperature ** 2 });
   if (bits && model.discreteSize) z = model.holdBits(z, bits);
   return attributes && model.best.length ? model.withAttributes(z, readAttributes(attributes, model).values) : z;
 }
 
-// Returns the latent of a recipe's face.
-export const latentOf = (model, recipe) => sample(model, recipe, recipe.face).slice(-model.latentSize);
+// Resolves to the latent of a recipe's face.
+export async function latentOf(model, recipe) {
+  await model.ready();
+  return sample(model, recipe, recipe.face).slice(-model.latentSize);
+}

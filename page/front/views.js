@@ -99,8 +99,7 @@ export class Faces {
 
 export const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// A film of faces on one canvas, endless; with `back` it runs there and back. Calls `changed` after each frame, and
-// when it starts or stops.
+// An endless film of faces; with `back` it runs there and back. Calls `changed` after each frame, start and stop.
 export class Film {
   constructor(name, milliseconds, { back = false, changed = () => {} } = {}) {
     Object.assign(this, { canvas: canvas(name), milliseconds, back, changed, at: 0, forward: 1 });

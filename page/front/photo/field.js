@@ -26,7 +26,7 @@ export class Found {
 
   /** Returns a model's latent of the face. */
   async latent(model) {
-    if (this.drawn?.model === model.name) return recipesLatent(model, this.drawn.recipe);
+    if (this.drawn?.model === model.name) return latentOf(model, readRecipe(this.drawn.recipe));
     return once(this.#latents, model.name, () => encode(this.page.decoder, model, this.seen, this.steps));
   }
 }
@@ -53,11 +53,6 @@ function described({ width, height }, faces, angle) {
   return `${faces} faces were found. This is the largest one${upright}.`;
 }
 
-async function recipesLatent(model, recipe) {
-  await model.ready();
-  return latentOf(model, readRecipe(recipe));
-}
-
 // Returns {face, model, recipe} if the file says that a model of this page drew it, and that is true, or null.
 async function drawnHere(page, file, picture) {
   const texts = textsOf(new Uint8Array(await file.arrayBuffer()));
@@ -65,7 +60,7 @@ async function drawnHere(page, file, picture) {
   const model = page.models.get(name);
   if (!model || picture.width !== picture.height) return null;
   try {
-    const face = await page.decoder.decode(model, await recipesLatent(model, recipe ?? ""));
+    const face = await page.decoder.decode(model, await latentOf(model, readRecipe(recipe ?? "")));
     const { mean } = difference(middle(picture, SIDE).data, face, 1);
     return mean <= MOST_DIFFERENCE ? { face, model: name, recipe } : null;
   } catch {

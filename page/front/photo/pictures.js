@@ -127,8 +127,7 @@ function stretched({ width, height, data }, length, filter) {
   return made;
 }
 
-// Returns {first, weights} for each of `size` pixels: the first of the `length` pixels that it is made of, and the
-// weights of that pixel and the next ones.
+// Returns for each of `size` pixels the first of the `length` pixels that it is made of, and the weights from there on.
 function weighed(length, size, filter) {
   const scale = length / size;
   const stretch = Math.max(1, scale);

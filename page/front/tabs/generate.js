@@ -140,8 +140,7 @@ export default class Generate extends Tab {
   // Returns the latent of the chosen face, moved along the main directions.
   async latent() {
     const { model, chosen, along, isMoved } = this;
-    await model.ready();
-    const z = latentOf(model, chosen);
+    const z = await latentOf(model, chosen);
     if (!isMoved) return z;
     const directions = await once(this.found, model.name, () => mainDirections(model, along.length));
     return z.map((value, i) => directions.reduce((sum, direction, n) => sum + along[n] * direction[i], value));
@@ -163,9 +162,8 @@ export default class Generate extends Tab {
     this.page.open("interpolate", { values: { model: this.settings.model, [end]: writeRecipe(this.chosen) } });
   }
 
-  vet({ model, bits }) {
-    const problem = bitsProblem(this.page.models.get(model), bits, "The link's bits");
-    return problem ? { bits: problem } : {};
+  vet(name, { model, bits }) {
+    return name === "bits" ? bitsProblem(this.page.models.get(model), bits, "The link's bits") : "";
   }
 
   unfold() {
@@ -389,10 +387,7 @@ export default class Generate extends Tab {
     const { large, page, hasCome } = this;
     const { model, chosen, isMoved } = this.shown;
     const shown = faceOf(large.pixels, 0).slice();
-    const drawn = async () => {
-      await model.ready();
-      return page.decoder.decode(model, latentOf(model, chosen));
-    };
+    const drawn = async () => page.decoder.decode(model, await latentOf(model, chosen));
     const face = hasCome && !isMoved ? await drawn().catch(() => shown) : shown;
     const recipe = writeRecipe(chosen);
     const { model_key, recipe_key } = page.about.constants;

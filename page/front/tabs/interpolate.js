@@ -114,17 +114,9 @@ export default class Interpolate extends Tab {
     super.take(values);
   }
 
-  vet(values) {
-    const problems = {};
-    for (const { name } of this.ends) {
-      try {
-        const problem = recipeProblem(this.page.models.get(values.model), readRecipe(values[name]));
-        if (problem) problems[name] = problem;
-      } catch (error) {
-        problems[name] = error.message;
-      }
-    }
-    return problems;
+  vet(name, values) {
+    const isEnd = this.ends.some((end) => end.name === name);
+    return isEnd ? recipeProblem(this.page.models.get(values.model), values[name]) : "";
   }
 
   async latent({ name, letter }, notes) {
@@ -139,11 +131,6 @@ export default class Interpolate extends Tab {
     return found.latent(model);
   }
 
-  async latents(notes = []) {
-    await this.model.ready();
-    return Promise.all(this.ends.map((end) => this.latent(end, notes)));
-  }
-
   async draw(signal) {
     const { model } = this;
     const { steps, way, discrete } = this.settings;
@@ -152,7 +139,7 @@ export default class Interpolate extends Tab {
     const notes = [];
     const isChanged = Object.keys(this.photographs).length > 0 || `${this.at}` !== `${CENTRE}`;
     const came = isChanged ? null : await this.first("morph", signal);
-    const corners = came ? [] : await this.latents(notes);
+    const corners = came ? [] : await Promise.all(this.ends.map((end) => this.latent(end, notes)));
     signal.throwIfAborted();
     const [a, b] = corners;
     const decode = (latents) => this.page.decoder.decode(model, join(latents), signal);

@@ -1,7 +1,7 @@
 // Out of distribution: faces of latents with another mean than the prior's.
 
 import { fold, slider } from "../controls.js";
-import { button, h, shown } from "../dom.js";
+import { button, h } from "../dom.js";
 import { once } from "../fetched.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, diversity } from "../views.js";
@@ -16,6 +16,7 @@ const COLLAPSED = 0.25;
 
 const NUMBERS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 const inLetters = (count) => NUMBERS[count] ?? count;
+const shown = (number) => `${number}`.replace("-", "−");
 
 export default class OutOfDistribution extends Tab {
   constructor(page, about) {
@@ -47,6 +48,7 @@ export default class OutOfDistribution extends Tab {
     this.all = page.about.constants.all_models;
     this.compare = button("", () => this.set({ models: this.isOfAll ? this.single : this.all }));
     const preset = (label, values) => button(label, () => this.set(values()));
+    const experiment = preset("The reports’ experiment", () => ({ mean: -3, models: this.all }));
     const tick = (value) => h("span", { style: `left: ${100 * place(value, most)}%` }, shown(value));
     const notes = [
       "The slider sets the mean of a latent’s numbers; a GAN’s switches stay as they are. In training the mean was 0, " +
@@ -70,10 +72,7 @@ export default class OutOfDistribution extends Tab {
       fold(
         "What is measured here, and why",
         notes.map((note) => h("p.note", note)),
-        h(
-          "div.actions",
-          preset("The reports’ experiment", () => ({ mean: -3, models: this.all })),
-        ),
+        h("div.actions", experiment),
       ),
     );
   }

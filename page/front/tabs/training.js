@@ -15,9 +15,8 @@ export default class Training extends Tab {
     this.sentence = h("p.sentence");
     this.chart = h("div.training");
     this.button = button("Play", () => (this.timer ? this.stop() : this.play()), { class: "primary" });
-    this.command = h("pre.code");
-    this.note = h("p.note");
-    this.how = fold("How it was trained", this.command, this.note);
+    this.told = h("div");
+    this.how = fold("How it was trained", this.told);
     this.shown = h("div.learning", [h("div", [this.sentence, this.faces.element]), h("div", [this.chart, this.how])]);
     const note = "Sixteen latents that stay the same, while the network learns from one epoch to the next.";
     this.element.append(
@@ -59,7 +58,7 @@ export default class Training extends Tab {
     const nameOf = (index) => `Latent ${index + 1} of the ${name} after epoch ${epoch}`;
     this.faces.show(facesOf(sheet, row * FACES, FACES), nameOf);
     this.sentence.textContent = `After epoch ${epoch} of ${history.epochs}.`;
-    if (this.told !== history) this.tell(history);
+    if (this.history !== history) this.tell(history);
     this.curve.at = epoch / history.epochs;
     // It plays once by itself.
     if (!this.isSeen && this.isFirst() && !isStill()) this.play();
@@ -68,13 +67,11 @@ export default class Training extends Tab {
 
   // Shows how a model was trained.
   tell(history) {
-    this.told = history;
+    this.history = history;
+    const { command, note } = history;
     this.chart.replaceChildren(...this.curves(history));
-    this.command.textContent = history.command ?? "";
-    this.note.replaceChildren(foreign(history.note ?? ""));
-    this.command.hidden = !history.command;
-    this.note.hidden = !history.note;
-    this.how.hidden = !history.command && !history.note;
+    this.told.replaceChildren(h("div", command && h("pre.code", command), note && h("p.note", foreign(note))));
+    this.how.hidden = !command && !note;
   }
 
   // Plays from the shown epoch to the last, or from the first if the last is shown.
