@@ -129,9 +129,10 @@ function checkFits(model, { bits, attributes }) {
   if (problem) throw new Error(problem);
 }
 
-// Returns latents (count * latentSize) of a seed's first faces. Temperature multiplies the prior's standard deviation.
-export function sample(model, recipe, count) {
+// Resolves to latents (count * latentSize) of a seed's first faces. Temperature multiplies the prior's deviation.
+export async function sample(model, recipe, count) {
   checkFits(model, recipe);
+  await model.ready();
   const { seed, temperature, bits, attributes } = recipe;
   let z = model.sample(seed, count, { variance: model.priorVariance * temperature ** 2 });
   if (bits && model.discreteSize) z = model.holdBits(z, bits);
@@ -139,7 +140,4 @@ export function sample(model, recipe, count) {
 }
 
 // Resolves to the latent of a recipe's face.
-export async function latentOf(model, recipe) {
-  await model.ready();
-  return sample(model, recipe, recipe.face).slice(-model.latentSize);
-}
+export const latentOf = async (model, recipe) => (await sample(model, recipe, recipe.face)).slice(-model.latentSize);

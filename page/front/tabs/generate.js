@@ -199,10 +199,7 @@ export default class Generate extends Tab {
     const { values, unknown } = readAttributes(settings.attributes, model);
     const { seed, faces, temperature, bits } = settings;
     const recipe = { seed, temperature, bits, attributes: writeAttributes(values) };
-    const latents = async () => {
-      await model.ready();
-      return sample(model, recipe, faces);
-    };
+    const latents = () => sample(model, recipe, faces);
     const key = JSON.stringify([model.name, faces, recipe]);
     if (key !== this.key) {
       const came = await this.first("faces", signal, ["face", "bit", ...this.moves.map(({ name }) => name)]);
@@ -221,7 +218,7 @@ export default class Generate extends Tab {
       const z = await latents();
       signal.throwIfAborted();
       this.z = z;
-      this.showBits();
+      await this.showBits();
       if (!this.isAskedAgain) await this.showEffect(signal); // A moved slider waits for the faces only.
     }
   }
@@ -341,9 +338,9 @@ export default class Generate extends Tab {
     return Array.from(z.slice(-this.model.discreteSize), (bit) => (bit > 0 ? "+" : "-")).join("");
   }
 
-  showBits() {
+  async showBits() {
     const { model, settings, chosen } = this;
-    const drawn = this.bitsOf(sample(model, { ...chosen, bits: "", attributes: "" }, chosen.face));
+    const drawn = this.bitsOf(await sample(model, { ...chosen, bits: "", attributes: "" }, chosen.face));
     const signs = this.bitsOf(this.z.slice(0, chosen.face * model.latentSize));
     const buttons = Array.from(signs, (sign, index) => {
       const isHeld = (settings.bits[index] ?? ".") !== ".";
