@@ -189,6 +189,23 @@ def test_a_face_is_there_before_any_script(chromium, url):
     page.close()
 
 
+def test_the_first_face_never_vanishes(chromium, url):
+    page = chromium.new_page(reduced_motion="reduce")
+    # Whether the large face is there, frame by frame.
+    page.add_init_script(
+        """const seen = [], look = () => {
+            const face = document.querySelector(".portrait canvas");
+            if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
+            requestAnimationFrame(look);
+        };
+        look();"""
+    )
+    page.goto(url)
+    page.wait_for_function("seen.length > 5")
+    assert page.evaluate("seen.every(Boolean)")
+    page.close()
+
+
 def test_the_first_faces_of_each_tab_need_no_network_and_networks_come_when_they_are_wanted(arrive):
     page = arrive(viewport={"width": 1280, "height": 800})
     wanted = drawing.generate(*ARRIVAL)

@@ -7,6 +7,7 @@ import { follow, forget, linkOf, write } from "./links.js";
 import { Model } from "./models.js";
 import { Tour } from "./tour.js";
 import { complaint, setLimits } from "./values.js";
+import { facesAt } from "./views.js";
 
 // Shows the page in an element that holds its first screen. The caller reports errors.
 export async function start(element, { base = document.baseURI } = {}) {
@@ -14,6 +15,9 @@ export async function start(element, { base = document.baseURI } = {}) {
   const about = await (await fetch(new URL("page.json", root))).json();
   // A tab's module has the tab's name.
   const kinds = await Promise.all(about.tabs.map(({ name }) => import(`./tabs/${name}.js`)));
+  // What the first screen shows can be drawn at once, so that no face vanishes for a moment.
+  const faces = facesAt(new URL("front/first/faces.webp", root)).catch(() => {});
+  await Promise.race([faces, new Promise((resolve) => setTimeout(resolve, 1000))]);
   window.latentFaces = new Page(about, root, element, kinds);
   window.latentFaces.arrive();
 }
