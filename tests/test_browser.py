@@ -193,7 +193,8 @@ def test_the_first_face_never_vanishes(chromium, url):
     page = chromium.new_page(reduced_motion="reduce")
     # Whether the large face is there, frame by frame.
     page.add_init_script(
-        """const seen = [], look = () => {
+        """window.seen = [];
+        const look = () => {
             const face = document.querySelector(".portrait canvas");
             if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
             requestAnimationFrame(look);
