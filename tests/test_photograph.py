@@ -37,12 +37,8 @@ HELPERS = """async () => {
     ["pictures", "alignment", "encoding", "field"].map((name) =>
       import(new URL(`front/photo/${name}.js`, location.href).href)),
   );
-  const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  const text = (array) => {
-    let characters = "";
-    for (const byte of new Uint8Array(array.buffer)) characters += String.fromCharCode(byte);
-    return btoa(characters);
-  };
+  const bytes = (text) => Uint8Array.fromBase64(text);
+  const text = (array) => new Uint8Array(array.buffer).toBase64();
   const page = latentFaces;
   const coders = [...page.models.values()].filter(({ encodes }) => encodes);
   window.tested = {
@@ -60,8 +56,10 @@ HELPERS = """async () => {
       return { width, height, data: text(data) };
     },
     see: async (file) => {
-      const { note, drawn } = await field.see(page, new Blob([bytes(file)]));
-      return { note, drawn: drawn && { model: drawn.model, recipe: drawn.recipe, z: text(drawn.z) } };
+      const found = await field.see(page, new Blob([bytes(file)]));
+      const { note, drawn } = found;
+      const latent = async () => text(await found.latent(page.models.get(drawn.model)));
+      return { note, drawn: drawn && { model: drawn.model, recipe: drawn.recipe, z: await latent() } };
     },
   };
 }"""
@@ -220,30 +218,24 @@ def computed(graph: str, model, **inputs: torch.Tensor) -> list[torch.Tensor]:
     return [*map(torch.from_numpy, session.run(names, {name: x.numpy() for name, x in inputs.items()}))]
 
 
-@pytest.mark.parametrize("title", CODERS)
-def test_the_graphs_are_those_of_the_models(title):
-    model = MODELS[title]
-    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    (z,) = computed(f"{model.architecture}-encoder", model, x=x)
-    torch.testing.assert_close(z, model.encoder(x), atol=2e-4, rtol=2e-4)
-    if isinstance(model, PerceptualAutoencoder):
-        error, step = computed(f"{model.architecture}-slope", model, x=x, z=z)
-        z.requires_grad_()
-        wanted = (model.decoder(z) - x).square().sum((1, 2, 3)) / 2
-        (gradient,) = torch.autograd.grad(wanted.sum(), z)
-        torch.testing.assert_close(error.flatten(), wanted, atol=0, rtol=2e-4)
-        torch.testing.assert_close(step, gradient @ model.preconditioner, atol=2e-4, rtol=2e-4)
-
-
 @pytest.mark.slow
-def test_the_graphs_are_written_anew(tmp_path, monkeypatch):
+def test_the_graphs_are_written_anew_as_they_are_and_compute_what_the_models_do(tmp_path, monkeypatch):
     export.main(tmp_path)
     names = {path.name for path in export.GRAPHS.iterdir() if path.suffix in (".onnx", ".json")}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert (tmp_path / export.SHAPES).read_bytes() == (export.GRAPHS / export.SHAPES).read_bytes()
     monkeypatch.setattr(export, "GRAPHS", tmp_path)
-    for title in CODERS:
-        test_the_graphs_are_those_of_the_models(title)
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for model in map(MODELS.get, CODERS):
+        (z,) = computed(f"{model.architecture}-encoder", model, x=x)
+        torch.testing.assert_close(z, model.encoder(x), atol=2e-4, rtol=2e-4)
+        if isinstance(model, PerceptualAutoencoder):
+            error, step = computed(f"{model.architecture}-slope", model, x=x, z=z)
+            z.requires_grad_()
+            wanted = (model.decoder(z) - x).square().sum((1, 2, 3)) / 2
+            (gradient,) = torch.autograd.grad(wanted.sum(), z)
+            torch.testing.assert_close(error.flatten(), wanted, atol=0, rtol=2e-4)
+            torch.testing.assert_close(step, gradient @ model.preconditioner, atol=2e-4, rtol=2e-4)
 
 
 def drawn_by_the_page(face: Image.Image, model: str, recipe: str, filter=Image.Resampling.LANCZOS) -> str:
@@ -370,7 +362,17 @@ def test_a_refused_file_takes_the_faces_away_and_is_told_once(chosen, photograph
     choose(page, photograph)
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator(f"{TAB} .uncover canvas").first).to_be_visible()
+    for place, told in (("h1", 0), (f"{TAB} .photograph", 1)):  # A file that is dropped does not replace the page.
+        assert page.locator(place).evaluate(DROP)
+        expect(page.get_by_role("alert")).to_have_count(told)
 
+
+# Drops a file that is no picture on an element; whether the page keeps the browser from opening it.
+DROP = """(element) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File(["no picture"], "text.jpg"));
+  return !element.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
 
 # A camera that sees a picture, in place of the machine's.
 CAMERA = """
@@ -417,7 +419,7 @@ def test_a_camera_that_is_refused_is_told(visit):
         "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };"
     )
     page.get_by_role("button", name="Camera").click()
-    sentence = "There is no camera to be had. Allow it for this page, or choose a file."
+    sentence = "The page cannot use a camera. Allow it for this page, or choose a file."
     expect(page.get_by_role("alert")).to_have_text(sentence)
 
 

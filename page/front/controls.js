@@ -1,4 +1,4 @@
-// Controls from their declarations in page.json.
+// Makes the page's controls from their declarations in page.json.
 
 import { button, foreign, h } from "./dom.js";
 import { check } from "./values.js";
@@ -7,7 +7,7 @@ let made = 0;
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
 
-// The field of a control: {element, input, value}. `change` is called with each new value of the visitor's.
+// Returns the field of a control: {element, input, value}. Calls `change` with each value that the visitor chooses.
 export function field(control, change, options = {}) {
   const about = { ...control, ...options };
   if (about.kind === "choice") return list(about, change);
@@ -16,7 +16,7 @@ export function field(control, change, options = {}) {
 
 export const fold = (summary, ...children) => h("details.fold", [h("summary", summary), children]);
 
-// The element among `count` that a key of the ARIA patterns leads to, `columns` of them in a row; null for other keys.
+// Returns the index, among `count` elements, that an arrow key, Home or End leads to, or null (ARIA patterns).
 export function keyed(event, index, count, columns = count) {
   const to = {
     ArrowRight: (index + 1) % count,
@@ -31,8 +31,8 @@ export function keyed(event, index, count, columns = count) {
   return to;
 }
 
-// Buttons that are one stop of the tab key: the arrow keys, Home and End move among them. `show` replaces them; the
-// focus goes to the one with the same `data-key`.
+// Returns {element, show} of a toolbar. The tab key stops at it once; arrow keys, Home and End move among its buttons.
+// `show` replaces the buttons and keeps the focus on the one with the same `data-key`.
 export function toolbar(about) {
   const element = h("div", { ...about, role: "toolbar" });
   const buttons = () => [...element.querySelectorAll("button")];
@@ -56,7 +56,7 @@ export function toolbar(about) {
 const labelled = (about, id, ...children) =>
   h("div.field", { class: about.class }, [h("label", { for: id }, foreign(about.label)), children]);
 
-// What `field` returns: its value is what `read` says, and `show` shows another.
+// Returns what `field` returns. `read` gets its value and `show` sets it.
 const control = (element, input, read, show) => ({
   element,
   input,
@@ -68,7 +68,7 @@ const control = (element, input, read, show) => ({
   },
 });
 
-// `shown` has other words for some of the choices.
+// `about.shown` maps some choices to the words to show for them.
 function list(about, change) {
   const id = `field-${made++}`;
   const options = about.choices.map((value) => h("option", { value }, about.shown?.[value] ?? value));
@@ -78,8 +78,8 @@ function list(about, change) {
   return control(labelled(about, id, input), input, () => input.value, show);
 }
 
-// A box for a number or a text. What is written there and cannot be had gives way to what was there before. With `roll`
-// there is a button beside it that writes a seed.
+// A box for a number or a text. An impossible value is replaced by the one before. With `roll`, a button beside the box
+// writes a random seed.
 function box(about, change) {
   const { kind, least, most, step } = about;
   const isNumber = kind === "number";
@@ -110,9 +110,8 @@ function attempt(about, text) {
   }
 }
 
-// A range, filled from 0 where that lies within it, and a small box for the exact number. With `scale` the range runs
-// along another measure than the value: {to, from, steps, step}, both ways between them, the range's own steps, and by
-// how much a key moves a value.
+// A range, filled from 0 if it contains 0, and a box for the exact number. With `scale`, the range has positions: `to` and
+// `from` convert between both, `steps` is the step of positions, and `step` returns by how much a key moves a value.
 export function slider(about, change) {
   const { least, most, step, scale = { to: (value) => value, from: (share) => share } } = about;
   const id = `field-${made++}`;
@@ -147,7 +146,7 @@ export function slider(about, change) {
     else take(written);
   });
   show(about.value);
-  // The most that can be chosen for now.
+  // Set the largest value that can be chosen.
   const limit = (most) => (range.max = exact.max = most);
   return Object.assign(control(labelled(about, id, exact, range), range, value, show), { limit });
 }

@@ -1,37 +1,33 @@
-// Latents to faces, and whatever else a network is asked, in workers of the visitor's own browser.
+// Runs the networks in workers of the visitor's browser: decoders, encoders and the face detector.
 
-import { fetched, once } from "./fetched.js";
+import { fetched, json, once } from "./fetched.js";
 import { MOST } from "./kernel/decoder.js";
 import { Pool } from "./pool.js";
 import { FACE_BYTES } from "./views.js";
 
-// Faces that are worth a second worker. The first autoencoders spend their time on reading the weights of their fully
-// connected layers, which takes as long for one face as for eight.
+// A worker gets at least so many faces. Autoencoders spend their time on reading the weights of their fully connected
+// layers, which takes as long for one face as for eight.
 const FEWEST = { autoencoder: 8 };
 const FEWEST_OTHERS = 3;
 
-// So many faces are kept and not decoded again: 16 MB.
-const KEPT = 1024;
-
-// The kinds of models that come first where several are wanted.
+// These kinds of models load before others.
 const BEST = ["attribute-generator", "perceptual-autoencoder"];
 
-// A network that takes longer than so many milliseconds to load lets the next begin.
+// After so many milliseconds the next network begins to load beside the one that is loading.
 const LONG = 2000;
 
 const here = (file) => new URL(file, import.meta.url);
 
 /**
- * Tells "status" whenever `status` has changed. A network is a Model, or a graph {name, graph, weights}: a name of its own,
- * its file in graphs/, and a model's Weights if it takes tensors of them.
+ * Dispatches "status" whenever `status` changes. A network is a Model or a graph, {name, graph, weights}: its name, the
+ * name of its file in graphs/, and the Weights that it takes tensors from, if any.
  */
 export class Decoder extends EventTarget {
-  #turn = Promise.resolve(); // Comes when the next network may load.
-  #bytes = new Map(); // Of all that is loaded, by name: {done, total}
-  #networks = new Map(); // By name: {network, opened: a promise, isOpen, complaint}
-  #promised = new Map(); // What workers run networks with, and what files tell of networks.
+  #turn = Promise.resolve(); // Resolves when the next network may load.
+  #bytes = new Map(); // {done, total} of each download, by name.
+  #networks = new Map(); // {network, opened: a promise, isOpen, complaint}, by name.
+  #promised = new Map(); // Promises of the kernel and of ONNX Runtime.
   #pool = new Pool();
-  #faces = new Map();
   #unable = globalThis.WebAssembly ? "" : unable("has no WebAssembly");
 
   constructor() {
@@ -42,7 +38,7 @@ export class Decoder extends EventTarget {
     });
   }
 
-  /** {state: "idle", "loading", "ready", "failed" or "unable"; loaded, total: bytes; reason: a sentence where it failed} */
+  /** {state: "idle", "loading", "ready", "failed" or "unable"; loaded, total: bytes; reason: a sentence, or ""} */
   get status() {
     const networks = [...this.#networks.values()];
     const sum = (key) => [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes[key], 0);
@@ -57,56 +53,39 @@ export class Decoder extends EventTarget {
     };
   }
 
-  /** Load models, the best first. */
+  /** Begins to load models, the best first. */
   want(models) {
     const rank = ({ kind }) => BEST.indexOf(kind) >>> 0; // -1 becomes the greatest.
     for (const model of models.toSorted((a, b) => rank(a) - rank(b))) this.#open(model).catch(() => {});
   }
 
-  /** Latents, `latentSize` numbers a face, to their faces: RGBA, 64 x 64 pixels a face, in one Uint8ClampedArray. */
+  /** Returns the faces of latents (count * latentSize) as a Uint8ClampedArray (count * 64 * 64 * 4), RGBA. */
   async decode(model, z, signal = null) {
+    await this.#open(model);
     const size = model.latentSize;
-    const rows = Array.from({ length: z.length / size }, (_, i) => z.slice(i * size, (i + 1) * size));
-    const keys = rows.map((row) => `${model.name} ${String.fromCharCode(...new Uint16Array(row.buffer))}`);
-    const found = new Map(keys.map((key) => [key, this.#faces.get(key)]));
-    const missing = keys.flatMap((key, i) => (found.get(key) ? [] : [i]));
-    if (missing.length) {
-      await this.#open(model);
-      const decodePart = async (part) => {
-        const latents = new Float32Array(part.length * size);
-        part.forEach((i, to) => latents.set(rows[i], to * size));
-        const { pixels } = await this.#pool.ask(model.name, { z: latents, count: part.length }, signal);
-        part.forEach((i, at) => found.set(keys[i], pixels.subarray(at * FACE_BYTES, (at + 1) * FACE_BYTES)));
-      };
-      // As many parts for each worker.
-      const workers = this.#pool.size(model.name);
-      const share = Math.ceil(missing.length / (Math.ceil(missing.length / (MOST * workers)) * workers));
-      const step = Math.max(share, FEWEST[model.kind] ?? FEWEST_OTHERS);
-      const parts = [];
-      for (let at = 0; at < missing.length; at += step) parts.push(missing.slice(at, at + step));
-      await Promise.all(parts.map(decodePart));
-    }
+    const count = z.length / size;
+    const faces = new Uint8ClampedArray(count * FACE_BYTES);
+    // Each worker gets the same number of parts.
+    const workers = this.#pool.size(model.name);
+    const share = Math.ceil(count / (Math.ceil(count / (MOST * workers)) * workers));
+    const step = Math.max(share, FEWEST[model.kind] ?? FEWEST_OTHERS);
+    const decodePart = async (first) => {
+      const part = z.slice(first * size, (first + step) * size);
+      const { pixels } = await this.#pool.ask(model.name, { z: part, count: part.length / size }, signal);
+      faces.set(pixels, first * FACE_BYTES);
+    };
+    await Promise.all(Array.from({ length: Math.ceil(count / step) }, (_, part) => decodePart(part * step)));
     signal?.throwIfAborted();
-    const faces = new Uint8ClampedArray(rows.length * FACE_BYTES);
-    keys.forEach((key, i) => {
-      faces.set(found.get(key), i * FACE_BYTES);
-      this.#faces.delete(key); // So that it is the last to be forgotten.
-      this.#faces.set(key, found.get(key));
-    });
-    for (const key of this.#faces.keys()) {
-      if (this.#faces.size <= KEPT) break;
-      this.#faces.delete(key);
-    }
     return faces;
   }
 
-  /** What a graph answers to inputs by their names, each {data: Float32Array, shape}: outputs in the same form. */
+  /** Returns a graph's outputs by their names, {data: Float32Array, shape} each. Inputs have the same form. */
   async run(graph, inputs) {
     await this.#open(graph);
     return (await this.#pool.ask(graph.name, { inputs })).outputs;
   }
 
-  // A promise of the time when a worker can run a network.
+  // Returns a promise that resolves once a worker can run the network.
   #open(network) {
     const known = this.#networks.get(network.name);
     if (known && !known.complaint) return known.opened;
@@ -139,12 +118,10 @@ export class Decoder extends EventTarget {
     await this.#pool.ask(name);
   }
 
-  // What a file tells of a network, and the tensors that it names; nothing of a graph that has its own.
+  // Loads a network's description from a file, and the tensors that it names. A graph without `weights` has its own.
   async #described({ name, weights }, file, key, namesIn) {
     if (!weights) return { told: {}, tensors: new Map() };
-    const all = await once(this.#promised, file, async () =>
-      JSON.parse(new TextDecoder().decode((await fetched(here(file))).bytes)),
-    );
+    const all = await json(here(file));
     if (!Object.hasOwn(all, key)) throw new Error(`The ${name} has layers that a browser cannot compute.`);
     const load = () => weights.tensors(namesIn(all[key]), (...bytes) => this.#count(name, ...bytes));
     const loaded = this.#turn.then(load);
@@ -153,7 +130,7 @@ export class Decoder extends EventTarget {
     return { told: all[key], tensors: await loaded };
   }
 
-  // The compiled kernel.
+  // Returns the compiled kernel.
   async #kernel() {
     const progress = (...bytes) => this.#count("", ...bytes);
     for (const file of ["kernel-relaxed.wasm", "kernel.wasm"]) {
@@ -163,7 +140,7 @@ export class Decoder extends EventTarget {
     throw new Error((this.#unable = unable("is too old")));
   }
 
-  // ONNX Runtime as two Blobs, which workers share.
+  // Returns ONNX Runtime as two Blobs, which workers share.
   async #graphs() {
     if (!globalThis.DecompressionStream) throw new Error("This browser is too old to look at photographs.");
     const progress = (...bytes) => this.#count("graphs", ...bytes);
@@ -172,7 +149,7 @@ export class Decoder extends EventTarget {
       fetched(here("vendor/ort-wasm-simd-threaded.wasm.gz"), { progress }),
     ]);
     const binary = new Blob([bytes]);
-    // Some servers declare it compressed, and the browser has it whole.
+    // If the server declared it as compressed, the browser has unpacked it.
     const unpacked = () => new Response(binary.stream().pipeThrough(new DecompressionStream("gzip"))).blob();
     return {
       script: new Blob([script.bytes], { type: "text/javascript" }),
@@ -193,7 +170,7 @@ export class Decoder extends EventTarget {
 
 const unable = (why) => `This browser ${why}, so it shows only the pictures that came with the page.`;
 
-// The names of the tensors that layers take.
+// Returns the names of the tensors that layers need.
 function tensorsOf(layers) {
   const normalised = ({ norm }) => ["weight", "bias", "running_mean", "running_var"].map((of) => `${norm}.${of}`);
   return layers.flatMap((layer) => [

@@ -1,18 +1,17 @@
-// The main directions of a model's latents, as FaceModel.main_directions in models/base.py finds them.
+// The main directions of a model's latents, as in FaceModel.main_directions of models/base.py.
 
-import { fetched } from "./fetched.js";
+import { json } from "./fetched.js";
 import { float32 } from "./weights.js";
 
-/** Those in which latents change the first layer of the decoder most, the strongest first: (latentSize,) each. */
+/** Returns the directions that change the decoder's first layer most, strongest first: Float32Arrays (latentSize). */
 export async function mainDirections(model, count) {
-  const { bytes } = await fetched(new URL("kernel/decoders.json", import.meta.url));
-  const layers = JSON.parse(new TextDecoder().decode(bytes))[model.about.architecture];
-  // Linear layers, and the first of another kind, which ends in a linear map as well.
+  const layers = (await json(new URL("kernel/decoders.json", import.meta.url)))[model.about.architecture];
+  // The linear layers and the first layer of another kind, which begins with a linear map.
   const first = layers
     .slice(0, layers.findIndex(({ kind }) => kind !== "linear") + 1)
     .map(({ name }) => `${name}.weight`);
   const tensors = await model.weights.tensors(first);
-  let products = null; // Of each two columns of the weights.
+  let products = null; // The dot product of each pair of columns of the weights.
   for (const [index, name] of [...first.entries()].reverse()) {
     const columns = columnsOf(float32(tensors.get(name)), tensors.get(name).shape, layers[index].kind);
     products = products ? between(columns, products) : columns.map((a) => Float64Array.from(columns, (b) => dot(a, b)));
@@ -34,7 +33,7 @@ const dot = (a, b) => {
   return sum;
 };
 
-// What each number of a layer's input adds to its outputs.
+// Returns the columns of a layer's weights: what each number of its input adds to its outputs.
 function columnsOf(weight, shape, kind) {
   const inputs = shape[kind === "spread" ? 0 : 1];
   const outputs = weight.length / inputs;
@@ -45,13 +44,13 @@ function columnsOf(weight, shape, kind) {
   );
 }
 
-// columns^T products columns
+// Returns columns^T products columns.
 function between(columns, products) {
   const right = columns.map((column) => products.map((row) => dot(row, column)));
   return columns.map((column) => Float64Array.from(right, (other) => dot(column, other)));
 }
 
-// Of a symmetric matrix, by Jacobi's rotations, the one of the largest eigenvalue first.
+// Returns the eigenvectors of a symmetric matrix, largest eigenvalue first, by Jacobi's rotations.
 function eigenvectors(matrix) {
   const a = matrix.map((row) => row.slice());
   const vectors = a.map((_, i) => Float64Array.from(a, (_, j) => Number(i === j)));

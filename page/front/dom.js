@@ -1,10 +1,10 @@
-// Elements of a page, made so that whatever anybody wrote stays text.
+// Makes elements. Strings that strangers wrote stay text.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "line", "polyline", "rect", "text"]);
 
-// An element: `h("p.note", { id }, "Text")`, with a class after the dot. Attributes may be left out. Those that begin with
-// "on" are listeners; those that are null, undefined or false are left out.
+// Returns an element: `h("p.note", { id }, "Text")` is a paragraph of class "note". Attributes are optional. Those that
+// begin with "on" are listeners; those that are null, undefined or false are skipped.
 export function h(kind, ...content) {
   const [tag, ...classes] = kind.split(".");
   const element = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
@@ -18,14 +18,11 @@ export function h(kind, ...content) {
   return element;
 }
 
-// One that submits nothing; `label` is what it shows, a text or an element.
+// Returns a button. `label` is a text or an element.
 export const button = (label, onclick, attributes = {}) =>
   h("button", { type: "button", ...attributes, onclick }, label);
 
-// A number as it is printed.
-export const shown = (number) => `${number}`.replace("-", "−");
-
-// What a stranger wrote, kept from turning the text around it.
+// Returns a stranger's text, isolated so that its direction of writing does not affect the text around it.
 export const foreign = (text) => h("bdi", text);
 
 export function download(content, name) {
@@ -33,10 +30,3 @@ export function download(content, name) {
   h("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
-
-// Whether a text could be put on the clipboard.
-export const copy = (text) =>
-  navigator.clipboard?.writeText(text).then(
-    () => true,
-    () => false,
-  ) ?? Promise.resolve(false);

@@ -1,4 +1,4 @@
-// Files by HTTP on any connection: a server that says nothing is left, and what may pass is tried again.
+// Fetches files. Gives up on a silent server, and tries again after errors that may pass.
 
 const SILENCE = 15_000; // Milliseconds.
 const PAUSES = [1000, 3000]; // Before the second try, and the third.
@@ -10,7 +10,7 @@ class Failure extends Error {
   }
 }
 
-/** What `make` promises, kept in a map by its key. It is made again after it has failed. */
+/** Returns the promise that `kept` holds for a key, or calls `make` for it. A promise that fails is not kept. */
 export function once(kept, key, make) {
   if (!kept.has(key)) {
     const made = make();
@@ -21,12 +21,11 @@ export function once(kept, key, make) {
 }
 
 /**
- * A file's bytes, or those from `part.from` to `part.to` of a file of `part.size`: {bytes: Uint8Array, version: what
- * the server calls this state of the file, isWhole: whether it sent all where a part was asked for}.
- * `what` begins the sentence of an error; `cache` is fetch's; `progress` is called with the bytes that are there, and
- * how many there will be.
+ * Fetches a file, or its bytes from `part.from` to `part.to`, if it has `part.size` bytes. Resolves to {bytes:
+ * Uint8Array, version: the ETag or date, isWhole: whether the server sent the whole file}. `what` is the subject of
+ * error sentences, `cache` the option of `fetch`. Calls `progress` with the number of bytes that have arrived, and of all.
  */
-export async function fetched(address, { what = "What draws the faces", part, cache, progress = () => {} } = {}) {
+export async function fetched(address, { what = "A part of the page", part, cache, progress = () => {} } = {}) {
   for (const pause of [...PAUSES, null]) {
     try {
       return await attempt(address, what, part, cache, progress);
@@ -36,6 +35,12 @@ export async function fetched(address, { what = "What draws the faces", part, ca
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
+
+const read = new Map();
+
+/** Returns the content of a JSON file, which is fetched once. */
+export const json = (address) =>
+  once(read, `${address}`, async () => JSON.parse(new TextDecoder().decode((await fetched(address)).bytes)));
 
 async function attempt(address, what, part, cache, progress) {
   const silence = new AbortController();
@@ -53,7 +58,7 @@ async function attempt(address, what, part, cache, progress) {
     const { ok, status } = response;
     if (!ok) throw new Failure(what, `the server answers ${status}`, status >= 500 || status === 429);
     const isWhole = status !== 206;
-    const range = response.headers.get("Content-Range"); // Not every server lets a page of another read it.
+    const range = response.headers.get("Content-Range"); // Across origins it may be hidden.
     if (part && !isWhole && range && range !== `bytes ${part.from}-${part.to - 1}/${part.size}`) {
       throw new Failure(what, `the server sends another part of it, ${range.slice(0, 60)}`);
     }

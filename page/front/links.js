@@ -1,23 +1,23 @@
-// The address of the page says what is on it.
+// Keeps the page's address and its settings equal.
 
 import { check } from "./values.js";
 
-// The controls that a link can set.
+// Returns the controls that a link can set.
 const linked = (controls) => controls.filter(({ kind }) => kind !== "photograph");
 
-// What a link means that leaves a control out, and what is seen without a link, by the controls' names.
+// Values by the controls' names: for controls that a link leaves out, and for a page without a link.
 const usual = (controls) => Object.fromEntries(controls.map(({ name, value }) => [name, value]));
 export const firstOf = (controls) =>
   Object.fromEntries(controls.map(({ name, value, first }) => [name, first ?? value]));
 
-// What a link asks for: its tab, all of the tab's values, and a sentence for each that cannot be had. A link that says
-// nothing of a tab shows it as it is first; in one that does, what is left out has its usual value.
+// Returns a link's tab, the values of all its controls, and a sentence for each impossible value. A link that sets none
+// shows the tab as it is at first; one that sets some leaves the others at their usual values.
 export function follow(search, tabs) {
   const query = new URLSearchParams(search);
-  const isExperiment = query.get("tab") === "experiment"; // A tab once, now a button.
+  const isExperiment = query.get("tab") === "experiment"; // It was a tab; now it is a button.
   if (isExperiment) query.set("mean", "-3");
   const name = isExperiment ? "out-of-distribution" : query.get("tab");
-  // Old links name no tab where they lead to the one that was first then: it is the one with most of their values.
+  // Old links to the first tab name no tab. Most of their values belong to it.
   const count = ({ controls }) => linked(controls).filter(({ name }) => query.has(name)).length;
   const tab = tabs.find((tab) => tab.name === name) ?? tabs.toSorted((a, b) => count(b) - count(a))[0];
   const [given, problems] = [{}, []];
@@ -29,7 +29,9 @@ export function follow(search, tabs) {
       problems.push(error.message);
     }
   }
-  for (const [name, problem] of Object.entries(tab.vet({ ...usual(tab.controls), ...given }))) {
+  for (const name of Object.keys(given)) {
+    const problem = tab.vet(name, { ...usual(tab.controls), ...given });
+    if (!problem) continue;
     delete given[name];
     problems.push(problem);
   }
@@ -37,7 +39,7 @@ export function follow(search, tabs) {
   return { tab, problems, values: isGiven ? { ...usual(tab.controls), ...given } : firstOf(tab.controls) };
 }
 
-// What a link to a tab with these settings says, beside what else is in a query.
+// Adds a tab and its settings to a query, and returns it.
 export function linkOf({ name, controls }, settings, query = new URLSearchParams()) {
   query.set("tab", name);
   const all = linked(controls);
@@ -48,7 +50,7 @@ export function linkOf({ name, controls }, settings, query = new URLSearchParams
   return query;
 }
 
-// Browsers allow so many changes of the address, fewer than a dragged slider makes: it is written after a while.
+// Browsers limit changes of the address, and a dragged slider makes too many. So it is written after a while.
 const WHILE = 200;
 let timer;
 let pending = null;
@@ -56,31 +58,29 @@ let pending = null;
 export function write(tab, tabs, { isStep = false } = {}) {
   if (isStep) pending?.();
   forget();
-  pending = () => put(isStep ? "pushState" : "replaceState", tab, tabs);
-  if (isStep) flush();
-  else timer = setTimeout(flush, WHILE);
+  if (isStep) return put("pushState", tab, tabs);
+  pending = () => {
+    forget();
+    put("replaceState", tab, tabs);
+  };
+  timer = setTimeout(pending, WHILE);
 }
 
-function flush() {
-  pending();
-  forget();
-}
-
-// What was to be written is no longer so.
+// Cancels what is waiting to be written.
 export function forget() {
   clearTimeout(timer);
   pending = null;
 }
 
 function put(way, tab, tabs) {
-  // Parameters that are not of this page stay as they are.
+  // Parameters that do not belong to this page stay.
   const query = new URLSearchParams(location.search);
   for (const { controls } of tabs) for (const { name } of controls) query.delete(name);
   linkOf(tab, tab.settings, query);
   history[way](history.state, "", `${location.pathname}?${query}${location.hash}`);
-  // On a Space this page lies inside another, whose address people see and copy; no other site gets the message.
+  // A Space shows this page in a frame, and people copy the outer page's address. No other site gets the message.
   if (window.parent !== window) {
-    query.delete("__sign"); // Lets its bearer see a private Space.
+    query.delete("__sign"); // It opens a private Space to whoever has it.
     window.parent.postMessage({ queryString: `${query}`, hash: location.hash }, "https://huggingface.co");
   }
 }

@@ -1,26 +1,25 @@
-// The page: its tabs, and what they share.
+// The page: its tabs, its address, its status and its foot.
 
-import { keyed } from "./controls.js";
+import { fold, keyed } from "./controls.js";
 import { Decoder } from "./decoder.js";
-import { button, copy, foreign, h } from "./dom.js";
+import { button, foreign, h } from "./dom.js";
 import { follow, forget, linkOf, write } from "./links.js";
 import { Model } from "./models.js";
 import { Tour } from "./tour.js";
 import { complaint, setLimits } from "./values.js";
+import { facesAt } from "./views.js";
 
-// Show the page in an element that holds its first screen.
+// Shows the page in an element that holds its first screen. The caller reports errors.
 export async function start(element, { base = document.baseURI } = {}) {
   const root = new URL(base, document.baseURI);
-  try {
-    const about = await (await fetch(new URL("page.json", root))).json();
-    // The module of a tab has the tab's name.
-    const kinds = await Promise.all(about.tabs.map(({ name }) => import(`./tabs/${name}.js`)));
-    window.latentFaces = new Page(about, root, element, kinds);
-    window.latentFaces.arrive();
-  } catch (error) {
-    console.error(error);
-    element.append(complaint("The page could not be loaded. Load it again in a while."));
-  }
+  const about = await (await fetch(new URL("page.json", root))).json();
+  // A tab's module has the tab's name.
+  const kinds = await Promise.all(about.tabs.map(({ name }) => import(`./tabs/${name}.js`)));
+  // What the first screen shows can be drawn at once, so that no face vanishes for a moment.
+  const faces = facesAt(new URL("front/first/faces.webp", root)).catch(() => {});
+  await Promise.race([faces, new Promise((resolve) => setTimeout(resolve, 1000))]);
+  window.latentFaces = new Page(about, root, element, kinds);
+  window.latentFaces.arrive();
 }
 
 class Page {
@@ -38,7 +37,7 @@ class Page {
     element.replaceChildren(this.element);
   }
 
-  // The head and the foot of the first screen stay.
+  // Keeps the head and the foot of the first screen.
   build(head, foot) {
     this.buttons = this.tabs.map(({ name, title }) =>
       button(title, () => this.open(name), { role: "tab", id: `open-${name}`, "aria-controls": `tab-${name}` }),
@@ -48,7 +47,7 @@ class Page {
       onchange: () => this.element.classList.toggle("pixelated", pixels.checked),
     });
     this.tabs[0].element.querySelector(".meet")?.append(this.tour.steps);
-    foot?.querySelector(".about").append(h("p", foreign(this.about.introduction)), this.sources());
+    foot?.querySelector(".about").append(h("div", [h("p", foreign(this.about.introduction)), this.sources()]));
     const onkeydown = (event) => this.turn(event);
     return h("div.latent-faces", [
       head,
@@ -63,26 +62,28 @@ class Page {
     ]);
   }
 
-  // Where the models and the code are.
+  // Says where the models and the code are, and why models of the Hub are missing.
   sources() {
     const link = (address, words) => h("a", { href: new URL(address, this.base) }, words);
     const listed = (items, before) => items.map((item, index) => [index ? ", " : before, item]);
     const { links, api, models } = this.about;
+    const short = (origin) => origin.split(/ \(|, /)[0];
     const shown = models.map(({ name, origin, card }) => [
       card ? link(card, name) : name,
-      origin === "bundled" ? "" : [" (", foreign(origin), ")"],
+      origin === "bundled" ? "" : [" (", foreign(short(origin)), ")"],
     ]);
     const others = [
       links.code && link(links.code, "the code"),
       links.report && link(links.report, "the report"),
       api && link("./?view=api", "the endpoints for programs"),
     ].filter(Boolean);
-    return h("p", { id: "origins" }, [
-      listed(shown, "Models: "),
-      ".",
-      listed(others, " More: "),
-      others.length > 0 && ".",
-    ]);
+    const more = others.length > 0 && [listed(others, " More: "), "."];
+    const incomplete = models.filter(({ origin }) => origin !== short(origin));
+    const reasons = incomplete.map(({ name, origin }) => h("p", [`${name}: `, foreign(origin), "."]));
+    return [
+      h("p", { id: "origins" }, [listed(shown, "Models: "), ".", more]),
+      reasons.length > 0 && fold("What the Hub did not give", reasons),
+    ];
   }
 
   arrive() {
@@ -93,13 +94,16 @@ class Page {
       this.show();
     });
     addEventListener("online", () => this.opened.redraw());
-    // Networks come when a pointer or the focus is near what could need them.
+    // A browser would leave the page for a photograph that is dropped beside its field.
+    const keep = (event) => event.dataTransfer.types.includes("Files") && event.preventDefault();
+    for (const kind of ["dragover", "drop"]) addEventListener(kind, keep);
+    // Networks load when the pointer or the keyboard reaches a control that may need them.
     const want = ({ target }) =>
       target.closest("button, input, select, label") && this.decoder.want(this.opened.models);
     for (const kind of ["pointerdown", "keydown", "pointerover"]) this.element.addEventListener(kind, want);
   }
 
-  // Show what the address says. What is wrong with it is said once, until something is touched.
+  // Shows what the address says. Complaints about it stay until a setting changes.
   show() {
     const { tab, values, problems } = follow(location.search, this.tabs);
     tab.take(values);
@@ -112,7 +116,7 @@ class Page {
     return this.tabs.find((tab) => tab.name === name);
   }
 
-  // Open a tab, with some of its settings.
+  // Opens a tab. `values` are some of its settings; `isStep` says whether Back returns from it.
   open(name, { values = {}, isStep = true } = {}) {
     const before = this.opened;
     this.opened = this.tab(name);
@@ -125,6 +129,7 @@ class Page {
       this.buttons[index].tabIndex = isOpened ? 0 : -1;
     });
     this.buttons[this.tabs.indexOf(this.opened)].scrollIntoView({ block: "nearest", inline: "nearest" });
+    document.title = `${this.opened.title} · Latent Faces`;
     this.opened.redraw();
     this.tour.opened(name);
     if (isStep) write(this.opened, this.tabs, { isStep: before !== this.opened });
@@ -142,11 +147,16 @@ class Page {
     if (tab === this.opened) write(tab, this.tabs);
   }
 
-  // A button that copies the address of what is shown.
+  // Returns a button that copies a link to what a tab shows.
   copyButton(tab) {
     const copied = async () => {
       const link = new URL(`?${linkOf(tab, tab.settings)}`, location.href.replace(/[?#].*/, ""));
-      one.textContent = (await copy(`${link}`)) ? "Link copied" : "Copy it from the address";
+      // There is no clipboard in an insecure context, and the visitor may forbid it.
+      const isCopied = await navigator.clipboard?.writeText(`${link}`).then(
+        () => true,
+        () => false,
+      );
+      one.textContent = isCopied ? "Link copied" : "Copy it from the address";
       setTimeout(() => (one.textContent = "Copy link"), 2000);
     };
     const one = button("Copy link", copied, { "aria-live": "polite" });
@@ -158,7 +168,7 @@ class Page {
     const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
     const words = {
       idle: "",
-      loading: `Loading the networks: ${megabytes(loaded)} of ${megabytes(total)} MB`,
+      loading: `Loading the networks${total ? `: ${megabytes(loaded)} of ${megabytes(total)} MB` : " …"}`,
       ready: "Drawn in your browser",
     };
     this.status.textContent = words[state] ?? reason;

@@ -1,4 +1,4 @@
-// What the page knows of a model, and its latents: the same as models/base.py and its subclasses make of a seed.
+// A model's entry in page.json, and its latents: from the same seed the same as in models/base.py and its subclasses.
 
 import { doubles, normals, uniforms } from "./draws.js";
 import { once } from "./fetched.js";
@@ -6,35 +6,30 @@ import { Weights, float32 } from "./weights.js";
 
 const round = Math.fround;
 
-// The tensors that a model's latents depend on, besides the prior's numbers.
+// The tensors that the latents of a kind of model depend on.
 const TENSORS = {
   "attribute-generator": ["attribute_bias", "attribute_weight"],
   "perceptual-autoencoder": ["mixture_logits", "mixture_means", "mixture_roots", "directions"],
 };
 
-/** Latents are Float32Arrays, `latentSize` numbers for each face, face after face. */
+/** Latents are Float32Arrays (count * latentSize). */
 export class Model {
   #tensors = null;
   #promised = new Map();
 
-  /** `about` is a model's entry in page.json; `base` the address of the page's root. */
+  /** `about` is a model's entry in page.json, `base` the address of the page's root. */
   constructor(about, base) {
-    this.about = about;
-    this.name = about.name;
-    this.said = about.said;
-    this.kind = about.kind;
+    const { name, said, kind, attributes, best, encodes } = about;
+    Object.assign(this, { about, name, said, kind, attributes, best, encodes });
     this.latentSize = about.latent_size;
     this.discreteSize = about.discrete_size;
     this.continuousSize = about.latent_size - about.discrete_size;
-    this.attributes = about.attributes;
-    this.best = about.best;
     this.priorMean = about.prior_mean;
     this.priorVariance = about.prior_variance;
-    this.encodes = about.encodes;
     this.weights = new Weights(about, base);
   }
 
-  /** Load what its latents need, before `sample` and `withAttributes`. */
+  /** Loads what `sample` and `withAttributes` need. */
   ready() {
     return once(this.#promised, "tensors", async () => {
       const names = TENSORS[this.kind] ?? [];
@@ -43,7 +38,7 @@ export class Model {
     });
   }
 
-  /** `count` latents of a seed; moving the mean moves the same faces, and bits stay as they are. */
+  /** Returns `count` latents of a seed. Another mean moves the same faces; bits stay as they are. */
   sample(seed, count, { mean = this.priorMean, variance = this.priorVariance } = {}) {
     const noise = normals(seed, count * this.continuousSize);
     if (this.kind === "perceptual-autoencoder") return this.#mixture(seed, count, noise, mean, variance);
@@ -60,7 +55,7 @@ export class Model {
     return z;
   }
 
-  // Fair bits, or a chain in which each attribute depends on those before it.
+  // Draws fair bits, or a chain of attributes in which each depends on those before it.
   #bits(seed, count) {
     const uniform = uniforms(seed, count * this.discreteSize);
     const bits = uniform.map((u) => (u < 0.5 ? -1 : 1));
@@ -98,7 +93,7 @@ export class Model {
     return z;
   }
 
-  /** The same faces with other attributes, {Smiling: 1}: bits that are set, or directions that are followed. */
+  /** Returns latents with other attributes, {Smiling: 1}: sets bits, or moves along directions. */
   withAttributes(z, values) {
     const changed = z.slice();
     for (const [name, value] of Object.entries(values)) {
@@ -112,7 +107,7 @@ export class Model {
     return changed;
   }
 
-  /** The same faces with some bits held: for each "+", "-", or "." where it stays as it is. */
+  /** Returns latents with held bits. `bits` has "+", "-" or "." (as it is drawn) for each. */
   holdBits(z, bits) {
     const held = z.slice();
     for (const row of this.#rows(held)) {
@@ -124,8 +119,8 @@ export class Model {
   }
 
   /**
-   * `steps` latents from one to another, both included. `way`: "straight", or "spherical" around the prior's mean.
-   * `discrete`: bits are "relaxed" (pass through all values between), "switched" in the middle, or "held".
+   * Returns `steps` latents from one to another, both included. `way` is "straight", or "spherical" around the prior's
+   * mean. `discrete` says what bits do: "relaxed" (all values between), "switched" in the middle, or "held".
    */
   interpolate(start, end, steps, way = "straight", discrete = "relaxed") {
     const path = new Float32Array(steps * this.latentSize);
@@ -155,13 +150,14 @@ export class Model {
   }
 }
 
-// torch.linspace(0, 1, steps): from either end to the middle.
+// Returns a number of torch.linspace(0, 1, steps), which counts from either end to the middle.
 function evenly(step, steps) {
   const width = round(1 / (steps - 1));
   return step < Math.floor(steps / 2) ? round(width * step) : round(1 - round(width * (steps - 1 - step)));
 }
 
-// The weights of both ends along the great circle around 0 (White 2016); there is none where they lie on one line.
+// Returns a function from a share of the great circle around 0 to the weights of both ends (White 2016); of a straight
+// line where there is no such circle.
 function turning(from, to) {
   const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
   const length = Math.sqrt(dot(from, from) * dot(to, to));

@@ -1,9 +1,10 @@
-// Faces as files that say what they are.
+// Writes and reads faces as files that hold their recipes.
 
 import { h } from "./dom.js";
+import { GIFEncoder, applyPalette, quantize } from "./vendor/gifenc.js";
 import { SIDE, canvas, countOf, faceOf, paint } from "./views.js";
 
-// Of a picture that is saved, and by how much a GIF's frames are larger than faces.
+// The side of a saved picture, and how many times a GIF's frames are larger than faces.
 const SAVED_SIDE = 512;
 const SCALE = 4;
 
@@ -18,7 +19,7 @@ export function checksum(bytes) {
   return ~crc >>> 0;
 }
 
-// A face's pixels, enlarged, as a PNG that holds texts by name, in chunks of international text (PNG specification,
+// Returns an enlarged face as a PNG. `texts`, by their names, become chunks of international text (PNG specification,
 // 11.3.3.4).
 export async function pngWith(pixels, texts, { smooth = true } = {}) {
   const [face, large] = [canvas(), h("canvas", { width: SAVED_SIDE, height: SAVED_SIDE })];
@@ -42,7 +43,7 @@ export async function pngWith(pixels, texts, { smooth = true } = {}) {
 
 const latin = (bytes) => new TextDecoder("latin1").decode(bytes);
 
-// A PNG's texts by name, as the page and Pillow write them; none of any other file.
+// Returns a PNG's texts by their names, as the page and Pillow write them. Other files have none.
 export function textsOf(bytes) {
   const texts = new Map();
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -63,17 +64,16 @@ export function textsOf(bytes) {
   return texts;
 }
 
-// Faces there and back again as an endless GIF of 256 x 256, so many milliseconds each.
-export async function gif(pixels, delay) {
-  const { GIFEncoder, quantize, applyPalette } = await import("./vendor/gifenc.js");
+// Returns faces as an endless GIF of 256 x 256, there and back again. `delay` is in milliseconds.
+export function gif(pixels, delay) {
   const encoder = GIFEncoder();
   const count = countOf(pixels);
   const order = [...Array(count).keys(), ...Array.from({ length: count - 2 }, (_, i) => count - 2 - i)];
   const side = SIDE * SCALE;
   for (const index of order) {
-    const face = faceOf(pixels, index).slice(); // The encoder reads the whole of a buffer.
+    const face = faceOf(pixels, index).slice(); // The encoder reads the whole buffer.
     const palette = quantize(face, 256);
-    // Made before it is enlarged, which is then done by repeating its numbers.
+    // The palette is applied before the face is enlarged, which is less work.
     const small = applyPalette(face, palette);
     const place = (i) => Math.floor(i / side / SCALE) * SIDE + Math.floor((i % side) / SCALE);
     const large = Uint8Array.from({ length: side * side }, (_, i) => small[place(i)]);

@@ -1,33 +1,32 @@
-// Workers that run networks, one question at a time each. The first run of a network in a worker takes up to a hundred times
-// as long as the next. So only workers that have run it are asked, and the others are made ready one by one while nothing
-// is asked.
+// Workers that run networks. A network's first run in a worker takes up to a hundred times as long as the next. So only
+// workers that have run it get questions about it. The others learn it one by one while there is nothing to do.
 
-// Milliseconds without a request before another worker is made ready.
+// Milliseconds without a request before another worker learns a network.
 const IDLE = 300;
 
 export class Pool {
   #workers = [];
-  #openings = new Map(); // What a worker needs to run each network, by its name, the last that was asked at the end.
+  #openings = new Map(); // What a worker needs to run each network, by its name.
   #requests = [];
   #timer;
-  #most;
+  #most; // Workers.
 
   constructor() {
     const isPhone = matchMedia("(pointer: coarse)").matches && (navigator.deviceMemory ?? 4) <= 4;
     this.#most = isPhone ? 1 : Math.max(1, Math.min(4, navigator.hardwareConcurrency ?? 1));
   }
 
-  /** How many workers can run a network: at least the one that has to. */
+  /** Returns how many workers can run a network, at least one. */
   size(name) {
     return Math.max(1, this.#workers.filter((worker) => worker.names.has(name)).length);
   }
 
-  /** Make a network known, before it is asked: `opening` is what a worker needs to run it. */
+  /** Adds a network. `opening` is what a worker needs to run it. */
   add(name, opening) {
     this.#openings.set(name, opening);
   }
 
-  /** A worker's answer to a question about a network. Without a question it only gets ready. */
+  /** Returns a worker's answer to a question. Without a question, a worker only learns the network. */
   ask(name, question = null, signal = null) {
     return new Promise((resolve, reject) => {
       this.#requests.push({ name, question, signal, resolve, reject });
@@ -49,32 +48,24 @@ export class Pool {
     }
   }
 
-  // An idle worker that knows a network, or any where none knows it.
+  // Returns an idle worker that knows the network, or any idle one if none knows it.
   #workerFor(name) {
     const knowing = this.#workers.filter((worker) => worker.names.has(name));
     if (!this.#workers.length) this.#workers.push(new NetworkWorker());
     return (knowing.length ? knowing : this.#workers).find((worker) => !worker.isBusy);
   }
 
-  async #run(worker, request) {
-    const { name, question, resolve, reject } = request;
-    const opening = this.#openings.get(name);
-    this.#openings.delete(name);
-    this.#openings.set(name, opening);
+  async #run(worker, { name, question, resolve, reject }) {
+    const opening = worker.names.has(name) ? null : this.#openings.get(name);
     const answer = await worker.ask(name, opening, question);
-    if (answer.isLost) {
-      // No more workers than those that are left will do. The next request finds a new one where none is left.
-      worker.worker.terminate();
-      this.#workers = this.#workers.filter((other) => other !== worker);
-      this.#most = this.#workers.length;
-    }
-    if (answer.isLost && this.#workers.length) this.#requests.unshift(request);
-    else if (answer.complaint) reject(new Error(answer.complaint));
+    if (answer.isLost) this.#workers = this.#workers.filter((other) => other !== worker);
+    if (answer.complaint && opening) this.#openings.delete(name); // So that nobody tries it again unasked.
+    if (answer.complaint) reject(new Error(answer.complaint));
     else resolve(answer);
     this.#assign();
   }
 
-  // Have a worker open a network that it lacks, which may be a new worker.
+  // Lets a worker, perhaps a new one, learn a network.
   #prepare() {
     const names = [...this.#openings.keys()].reverse();
     const lacking = (worker) => names.find((name) => !worker.names.has(name));
@@ -90,28 +81,27 @@ export class Pool {
 
 class NetworkWorker {
   isBusy = false;
-  names = new Set(); // Of the networks that it has opened, or is opening.
+  names = new Set(); // The networks that it has learned, or is learning.
 
   constructor() {
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-    const complaint = "This browser cannot run what draws the faces.";
+    const complaint = "This browser cannot run the networks.";
     this.lost = new Promise((resolve) => (this.worker.onerror = () => resolve({ complaint, isLost: true })));
   }
 
-  /** The worker's answer, or {complaint: a sentence, isLost: whether the worker is of no more use}. */
+  /** Returns the worker's answer, or {complaint: a sentence, isLost: whether the worker is dead}. */
   async ask(name, opening, question) {
     this.isBusy = true;
     const answer = new Promise((resolve) => {
       this.worker.onmessage = ({ data }) => resolve(data);
-      this.worker.postMessage({ name, opening: this.names.has(name) ? null : opening, question });
+      this.worker.postMessage({ name, opening, question });
     });
     this.names.add(name);
-    // What cannot be posted is too large for the memory that is left.
-    const first = await Promise.race([answer, this.lost]).catch(() => ({ complaint: "too large", isMemory: true }));
+    // Posting fails if there is too little memory for a copy.
+    const first = await Promise.race([answer, this.lost]).catch(() => ({ complaint: "it has too little memory" }));
     this.isBusy = false;
     if (!first.complaint || first.isLost) return first;
     this.names.delete(name);
-    if (first.isMemory) return { complaint: "This browser has no memory left to draw faces.", isLost: true };
     return { complaint: `The ${name} cannot be run in this browser: ${first.complaint.replace(/\.?$/, ".")}` };
   }
 }

@@ -1,4 +1,4 @@
-// What all tabs have in common: settings that a link carries, fields for them, and drawing anew when one changes.
+// What all tabs have in common: settings, their fields, and drawing when a setting changes.
 
 import { field } from "./controls.js";
 import { h } from "./dom.js";
@@ -6,14 +6,14 @@ import { firstOf } from "./links.js";
 import { complaint } from "./values.js";
 import { facesAt } from "./views.js";
 
-// Who waits for less than so many milliseconds sees nothing of it.
+// The page shows that it is busy only after so many milliseconds.
 const BUSY_AFTER = 300;
 
 export class Tab {
-  drawing = null; // A promise, while that goes on.
+  drawing = null; // A promise while the tab draws.
   isAskedAgain = false;
-  #controller = null; // Of what is drawn.
-  #models = ""; // What it draws with.
+  #controller = null; // Aborts the present drawing.
+  #models = ""; // The names of the models that it draws with.
 
   constructor(page, { name, title, controls }) {
     Object.assign(this, { page, name, title, controls });
@@ -30,21 +30,21 @@ export class Tab {
     return this.controls.find((control) => control.name === name);
   }
 
-  // Make the field of one of the settings.
+  // Makes the field of a setting and returns its element.
   field(name, options = {}) {
     const control = { ...this.control(name), value: this.settings[name] };
     this.fields[name] = field(control, (value) => this.set({ [name]: value }), options);
     return this.fields[name].element;
   }
 
-  // Take settings of the visitor's, and draw anew.
+  // Takes settings that the visitor chose, and draws.
   set(values) {
     this.take(values);
     this.page.touched(this);
     this.redraw();
   }
 
-  // Take settings, and show them in their fields.
+  // Takes settings and shows them in their fields.
   take(values) {
     Object.assign(this.settings, values);
     for (const [name, value] of Object.entries(values)) {
@@ -53,30 +53,30 @@ export class Tab {
     }
   }
 
-  // What is wrong with values from a link that only its models can tell: sentences by the names of the values.
+  // Returns a sentence on a link's value that does not fit the model, or "". Takes its name and all values.
   vet() {
-    return {};
+    return "";
   }
 
-  // Open what is folded where a link has set something in it.
+  // Opens the folds that hold a setting of the link.
   unfold() {}
 
   get model() {
     return this.page.models.get(this.settings.model);
   }
 
-  // The models whose networks this tab is about to need.
+  // The models that this tab is about to need.
   get models() {
     return this.model ? [this.model] : [];
   }
 
-  // Whether the tab shows what it shows first, whatever some of its settings are.
+  // Returns whether the tab's settings are those that it has at first, except for `whatever`.
   isFirst(whatever = []) {
     const first = Object.entries(firstOf(this.controls));
     return first.every(([name, value]) => whatever.includes(name) || this.settings[name] === value);
   }
 
-  // The faces that came along for that; null for anything else.
+  // Returns the faces that came with the page for these settings, or null.
   async first(name, signal, whatever) {
     if (!this.isFirst(whatever) || this.models.some(({ about }) => about.first === false)) return null;
     const faces = await facesAt(new URL(`front/first/${name}.webp`, this.page.base)).catch(() => null);
@@ -84,8 +84,8 @@ export class Tab {
     return faces;
   }
 
-  // Draw. While that goes on, only the last of all further requests counts. One for other models, or that `isOther`,
-  // does not wait for what goes on.
+  // Draws. Of the requests that come meanwhile, only the last counts. One for other models, or with `isOther`, aborts
+  // the present drawing.
   redraw({ isOther = this.#models !== this.#names } = {}) {
     this.isAskedAgain = true;
     if (isOther) this.#controller?.abort();
@@ -111,7 +111,7 @@ export class Tab {
       } catch (error) {
         if (!signal.aborted) this.problem.replaceChildren(complaint(error.message));
       }
-      // A frame for each drawing: the pointer that moves a slider is heard between them.
+      // One drawing for each frame, so that a slider's moves are heard in between.
       if (this.isAskedAgain) await new Promise(requestAnimationFrame);
     }
     clearTimeout(busy);

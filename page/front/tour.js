@@ -1,4 +1,4 @@
-// Four steps through the page, each a link that sets it and a caption.
+// A tour in four steps. Each has a caption and a link that sets the page.
 
 import { button, h } from "./dom.js";
 import { firstOf, linkOf } from "./links.js";
@@ -16,7 +16,7 @@ const STEPS = [
     values: { face: 3, attributes: "Smiling" },
     title: "Give it a smile",
     said:
-      "Forty of this model’s numbers are switches with names. Smiling is on for all nine faces; all their other numbers " +
+      "Forty of this model’s numbers are switches with names. Smiling is on for all nine faces; their other numbers " +
       "are as they were. Press + or − on another switch.",
   },
   {
@@ -45,7 +45,7 @@ export class Tour {
     this.steps = h("nav.steps", { "aria-label": "Tour" }, [h("h2", "A tour in four steps"), h("ol", steps)]);
   }
 
-  // All values of a step: where it says nothing they are as the tab is first.
+  // Returns the values of all controls in a step: its own, and those that the tab has at first.
   values(index) {
     const { tab, values } = STEPS[index];
     return { ...firstOf(this.page.tab(tab).controls), ...values };
@@ -53,6 +53,7 @@ export class Tour {
 
   link(index, ...content) {
     const onclick = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // The browser opens it elsewhere.
       event.preventDefault();
       this.go(index);
     };
@@ -74,7 +75,7 @@ export class Tour {
     this.page.element.scrollIntoView({ block: "start" });
   }
 
-  // Whoever opens another tab has left the tour.
+  // Opening another tab ends the tour.
   opened(tab) {
     if (tab !== this.at) this.end();
   }

@@ -1,17 +1,17 @@
-// What links and people write, checked; the sentences are those of the page's endpoints (tests/cases.json).
+// Checks what links and people write. The sentences are those of the page's endpoints (tests/shared_cases.py).
 
 import { h } from "./dom.js";
 
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/u;
 
-// The limits of what can be asked for, and the form of a recipe, from page.json.
+// Limits and the pattern of a recipe, from page.json.
 let limits = null;
 
 export function setLimits(constants) {
   limits = { ...constants, recipe: new RegExp(`^(?:${constants.recipe_pattern})$`) };
 }
 
-// A value within a sentence.
+// Returns a value as it stands in a sentence.
 export function said(value) {
   if (typeof value === "number") {
     return Math.abs(value) < 1e15 ? value.toLocaleString("en", { maximumFractionDigits: 10 }) : String(value);
@@ -21,7 +21,7 @@ export function said(value) {
   return `"${characters.slice(0, most).join("")}${characters.length > most ? "…" : ""}"`;
 }
 
-// A control's value from the text of a link or a field.
+// Returns a control's value from a text, or throws an error with a sentence.
 export function check({ name, kind, least, most, step, choices }, text, what = `The ${name}`) {
   const refuse = (value, wanted) => {
     throw new Error(`${what} cannot be ${said(value)}: ${wanted}.`);
@@ -45,7 +45,7 @@ export function check({ name, kind, least, most, step, choices }, text, what = `
 
 export const complaint = (text) => h("p.complaint", { role: "alert" }, text);
 
-// An attribute's name as people write it.
+// Returns an attribute's name as people write it.
 export const title = (name) => {
   const words = name.replaceAll("_", " ").trim();
   return words.charAt(0).toUpperCase() + words.slice(1).toLowerCase() || name;
@@ -53,11 +53,10 @@ export const title = (name) => {
 
 const folded = (name) => name.replaceAll("_", " ").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
 
-// A line such as "Smiling, no Eyeglasses, Young=0.5": the value of each attribute, and the items that name none of the
-// model's.
+// Reads a line such as "Smiling, no Eyeglasses, Young=0.5": {values by attributes' names, unknown: other items}.
 export function readAttributes(line, model) {
   const most = model.discreteSize ? limits.most_bit : limits.most_attribute;
-  const values = Object.create(null); // A name may be any word, "constructor" too.
+  const values = Object.create(null); // A name may be any word, even "constructor".
   const unknown = [];
   const known = new Map(model.best.toReversed().map((name) => [folded(name), name]));
   const find = (text) => (model.best.includes(text) ? text : known.get(folded(text)));
@@ -83,7 +82,7 @@ export function writeAttributes(values) {
   return items.join(", ");
 }
 
-// One face of a seed, such as "7/3 temperature=0.5": what it is drawn from.
+// Reads a recipe such as "7/3 temperature=0.5": {seed, face, temperature, bits, attributes}.
 export function readRecipe(text) {
   const found = text.trim().match(limits.recipe)?.groups;
   if (!found) throw new Error(`${said(text)} is no face: write a seed, such as 7, or a face of a seed, such as 7/3.`);
@@ -103,20 +102,42 @@ export function writeRecipe({ seed, face, temperature, bits, attributes }) {
   return [`${seed}/${face}`, ...written.map(([name, value]) => `${name}=${value}`)].join(" ");
 }
 
-// What is wrong with a line of held bits; nothing where it fits the model.
+// Returns a sentence on a line of held bits that does not fit the model, or "".
 export function bitsProblem({ discreteSize: count }, bits, what = "The bits") {
   if (!bits || !count || (bits.length === count && !/[^-+.]/.test(bits))) return "";
   return `${what} cannot be ${said(bits)}: write +, - or . for each of the ${count}, or nothing.`;
 }
 
-// Latents (count * latentSize) of a seed's first faces, the prior's standard deviation multiplied by the temperature.
-export function sample(model, { seed, temperature, bits, attributes }, count) {
-  const problem = bitsProblem(model, bits);
+// Returns a sentence on attributes that the model does not have, or "".
+export const attributesProblem = ({ said }, unknown) =>
+  unknown.length ? `The ${said} knows no ${unknown.slice(0, 5).join(", ").slice(0, 200)}.` : "";
+
+// Returns a sentence on a text that is no recipe for the model, or "".
+export function recipeProblem(model, text) {
+  try {
+    checkFits(model, readRecipe(text));
+    return "";
+  } catch (error) {
+    return error.message;
+  }
+}
+
+// Throws an error with a sentence if a recipe's bits or attributes do not fit the model.
+function checkFits(model, { bits, attributes }) {
+  const unknown = model.best.length ? readAttributes(attributes, model).unknown : [];
+  const problem = bitsProblem(model, bits) || attributesProblem(model, unknown);
   if (problem) throw new Error(problem);
+}
+
+// Resolves to latents (count * latentSize) of a seed's first faces. Temperature multiplies the prior's deviation.
+export async function sample(model, recipe, count) {
+  checkFits(model, recipe);
+  await model.ready();
+  const { seed, temperature, bits, attributes } = recipe;
   let z = model.sample(seed, count, { variance: model.priorVariance * temperature ** 2 });
   if (bits && model.discreteSize) z = model.holdBits(z, bits);
   return attributes && model.best.length ? model.withAttributes(z, readAttributes(attributes, model).values) : z;
 }
 
-// The latent of one face: what `readRecipe` returns.
-export const latentOf = (model, recipe) => sample(model, recipe, recipe.face).slice(-model.latentSize);
+// Resolves to the latent of a recipe's face.
+export const latentOf = async (model, recipe) => (await sample(model, recipe, recipe.face)).slice(-model.latentSize);

@@ -1,4 +1,4 @@
-// What faces and numbers look like: grids of canvases, films of faces, small charts.
+// Shows faces and numbers: grids, films and charts. Compares faces.
 
 import { keyed } from "./controls.js";
 import { h } from "./dom.js";
@@ -20,7 +20,7 @@ export const canvas = (name = "") => h("canvas", { width: SIDE, height: SIDE, ro
 
 const pictures = new Map();
 
-// The faces of a picture, row by row.
+// Returns the faces of a picture file, row by row.
 export const facesAt = (url) =>
   once(pictures, `${url}`, async () => {
     const image = new Image();
@@ -40,7 +40,7 @@ export const facesAt = (url) =>
 
 let made = 0;
 
-// Faces side by side. With `choose`, which is called with the index, one of them can be chosen.
+// A grid of faces. With `choose`, visitors can choose one; it is called with the index.
 export class Faces {
   constructor({ columns = 8, choose = null, group = null } = {}) {
     this.choose = choose;
@@ -59,7 +59,7 @@ export class Faces {
     this.element.style.setProperty("--columns", count);
   }
 
-  // `nameOf` says by an index what is read aloud.
+  // Shows faces. `nameOf` returns what screen readers say of the face at an index.
   show(pixels, nameOf) {
     const count = countOf(pixels);
     while (this.cells.length < count) this.add();
@@ -80,7 +80,7 @@ export class Faces {
     this.element.append(cell.element);
   }
 
-  // Up and down lead to the rows above and below.
+  // Moves the choice by keys; up and down lead to the rows above and below.
   turn(event) {
     const columns = getComputedStyle(this.element).gridTemplateColumns.split(" ").length;
     const index = this.cells.findIndex(({ radio }) => radio === event.target);
@@ -99,8 +99,7 @@ export class Faces {
 
 export const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// Faces shown one after another on one canvas, forward again and again or, with `back`, there and back. `changed` is
-// told of each frame, and of each start and end.
+// An endless film of faces; with `back` it runs there and back. Calls `changed` after each frame, start and stop.
 export class Film {
   constructor(name, milliseconds, { back = false, changed = () => {} } = {}) {
     Object.assign(this, { canvas: canvas(name), milliseconds, back, changed, at: 0, forward: 1 });
@@ -110,19 +109,20 @@ export class Film {
     return this.timer !== undefined;
   }
 
-  // Faces (n, 64, 64, 4), from one of them on.
+  // Shows a film (n, 64, 64, 4) at one of its faces.
   show(pixels, at = 0) {
     this.pixels = pixels;
     this.seek(Math.min(at, countOf(pixels) - 1));
   }
 
   seek(at) {
+    if (!this.pixels) return;
     this.at = at;
     paint(this.canvas, faceOf(this.pixels, at));
     this.changed();
   }
 
-  // Play so many frames, while the canvas is in sight.
+  // Plays so many frames, while the canvas is in sight.
   play(frames = Infinity) {
     this.stop();
     this.timer = setInterval(() => {
@@ -150,7 +150,7 @@ export class Film {
 const [WIDTH, HEIGHT, MARGIN, FOOT] = [300, 84, 14, 16];
 const across = (share) => MARGIN + share * (WIDTH - 2 * MARGIN);
 
-// A line chart in shares of its width and height, from the bottom left, with a mark that moves.
+// A line chart with a movable mark. Coordinates are shares of its width and height, from the bottom left.
 export class Chart {
   constructor({ spoken, lines, ticks, band = null }) {
     this.mark = h("line.mark", { y1: 0, y2: HEIGHT });
@@ -172,14 +172,14 @@ export class Chart {
   }
 }
 
-// The root mean square of two faces' difference in grey levels. Opacity, the fourth of their numbers, never differs.
+// Returns the root mean square difference of two faces in grey levels. Opacity never differs.
 function apart(a, b) {
   let squares = 0;
   for (let i = 0; i < FACE_BYTES; i++) squares += (a[i] - b[i]) ** 2;
   return Math.sqrt(squares / (3 * SIDE * SIDE));
 }
 
-// How far two of the faces are apart, averaged over all pairs.
+// Returns the mean over all pairs of faces of their difference in grey levels.
 export function diversity(pixels) {
   const count = countOf(pixels);
   let sum = 0;
@@ -191,7 +191,7 @@ export function diversity(pixels) {
 
 export const psnr = (a, b) => 20 * Math.log10(255 / apart(a, b));
 
-// Faces' difference as a picture, `gain` times as large, and its mean in grey levels.
+// Returns the difference of faces as {pixels: `gain` times as large, mean: in grey levels}.
 export function difference(a, b, gain) {
   const pixels = a.map((value, i) => (i % 4 === 3 ? 255 : gain * Math.abs(value - b[i])));
   const sum = a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0);

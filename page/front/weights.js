@@ -1,10 +1,9 @@
-// A model's tensors by name, out of its safetensors file: in parts where the server gives parts, checked against the
-// hashes that page.json tells, and kept for the next visit where the browser keeps things.
+// Reads tensors from a model's safetensors file. Fetches only the parts that it needs, if the server can; checks them
+// against the hashes in page.json, and keeps them for the next visit.
 
 import { fetched, once } from "./fetched.js";
 
-// The file is read in whole blocks of this size. The first holds the header and, in most files, the small tensors behind
-// it.
+// The file is read in whole blocks of this size. The first holds the header and often the small tensors.
 const BLOCK = 2 ** 18;
 
 const BYTES_OF = { F64: 8, F32: 4, F16: 2, BF16: 2 };
@@ -12,13 +11,13 @@ const BYTES_OF = { F64: 8, F32: 4, F16: 2, BF16: 2 };
 const CACHE = "latent-faces-weights";
 
 export class Weights {
-  #promised = new Map(); // The header and the first block.
-  #whole = null; // The file, from a server that gives no parts.
+  #promised = new Map(); // Promises of the header and the first block.
+  #whole = null; // The whole file, if the server sends no parts.
   #version = null;
 
   /**
-   * `about` is a model's in page.json, {name, weights: {url, size, blocks}}: the url changes when the file does, `blocks`
-   * are the SHA-256 of each block in hexadecimal digits.
+   * `about` is a model's entry in page.json, {name, weights: {url, size, blocks}}. The url changes with the file;
+   * `blocks` holds the SHA-256 of each block in hexadecimal digits.
    */
   constructor({ name, weights }, base) {
     this.name = name;
@@ -28,8 +27,8 @@ export class Weights {
   }
 
   /**
-   * Map of each name to {type: "F16", shape: [100, 256], bytes: Uint8Array}.
-   * `progress` is called with the bytes that are there, and how many there will be.
+   * Returns a Map from each name to {type: "F16", shape: [100, 256], bytes: Uint8Array}.
+   * Calls `progress` with the number of bytes that have arrived, and of all.
    */
   async tensors(names, progress = () => {}) {
     const { start, entries } = await once(this.#promised, "header", () => this.#readHeader());
@@ -76,7 +75,7 @@ export class Weights {
     return { name, type, shape, from, to };
   }
 
-  // The bytes between two places. `progress` is called with how many of them, and of some around them, are there.
+  // Returns the bytes between two places. Calls `progress` with the bytes of whole blocks that have arrived.
   async #read(from, to, progress = () => {}) {
     const end = Math.min(BLOCK, this.size);
     const head = await once(this.#promised, "first block", () => this.#checked(0, end));
@@ -91,12 +90,12 @@ export class Weights {
     return bytes;
   }
 
-  // Whole blocks that are what page.json says.
+  // Returns whole blocks whose hashes are right.
   async #checked(from, to, progress) {
     const key = `${this.url}${this.url.includes("?") ? "&" : "?"}bytes=${from}-${to}`;
     const kept = this.#whole ? null : await remembered(key);
     if (kept?.length === to - from && (await this.#isRight(kept, from))) return kept;
-    // Damaged ones may be in the browser's own cache, too.
+    // The browser's own cache may hold damaged ones, too.
     for (const cache of ["default", "reload"]) {
       const bytes = await this.#fetch({ from, to, size: this.size }, cache, progress);
       if (!(await this.#isRight(bytes, from))) continue;
@@ -110,7 +109,7 @@ export class Weights {
     if (this.#whole && cache === "default") return this.#whole.subarray(part.from, part.to);
     const what = `The weights of the ${this.name}`;
     const { bytes, version, isWhole } = await fetched(this.url, { what, part, cache, progress });
-    // The hashes tell as much, but browsers compute them only for pages that come by HTTPS.
+    // Browsers compute hashes only in secure contexts; elsewhere the version tells of a change.
     if (!isWhole && (this.#version ??= version) !== version) throw this.#changed();
     if (isWhole) this.#whole = bytes;
     return isWhole ? bytes.subarray(part.from, part.to) : bytes;
@@ -138,9 +137,9 @@ export class Weights {
   }
 }
 
-/** A tensor's numbers as float32, whatever they are stored as. */
+/** Returns a tensor's numbers as a Float32Array. */
 export function float32({ type, bytes }) {
-  const { buffer } = bytes.slice(); // Aligned, which a part of a file is not.
+  const { buffer } = bytes.slice(); // A copy is aligned in memory.
   if (type === "F32") return new Float32Array(buffer);
   if (type === "F64") return new Float32Array(new Float64Array(buffer));
   const words = new Uint16Array(buffer);
@@ -161,7 +160,7 @@ function half(word) {
   return (word >> 15 ? -1 : 1) * (exponent < 31 ? size : fraction ? NaN : Infinity);
 }
 
-// There is no Cache Storage without a secure context, nor where the visitor forbids it, and it may be full.
+// Cache Storage may be full, forbidden, or missing in an insecure context.
 async function remembered(key) {
   try {
     const kept = await (await caches.open(CACHE)).match(key);

@@ -3,12 +3,12 @@
 import { openDecoder } from "./kernel/decoder.js";
 import { float32 } from "./weights.js";
 
-// Faces that a decoder draws before it is asked, since browsers compile what is used into something faster.
+// A new decoder draws so many faces first, since browsers optimise code that has run.
 const FACES = 8;
 
-const networks = new Map(); // Functions from a question to its answer.
+const networks = new Map(); // Functions from a question to an answer, by name.
 
-// The first message about a network brings its opening along, and need not bring a question.
+// The first message about a network has its opening, and perhaps no question.
 onmessage = async ({ data: { name, opening, question } }) => {
   try {
     if (opening) networks.set(name, await (opening.graph ? openGraph(opening) : openModel(opening)));
@@ -16,33 +16,33 @@ onmessage = async ({ data: { name, opening, question } }) => {
     postMessage(answer, answer.pixels ? [answer.pixels.buffer] : []);
   } catch (error) {
     const complaint = String(error?.message ?? error);
-    const isMemory = error instanceof RangeError || error instanceof WebAssembly.RuntimeError;
-    postMessage({ complaint, isMemory: isMemory || /memory|alloc/i.test(complaint) });
+    const isTrap = error instanceof RangeError || error instanceof WebAssembly.RuntimeError;
+    postMessage({ complaint: isTrap || /memory|alloc/i.test(complaint) ? "it has too little memory" : complaint });
   }
 };
 
-// A question is {z, count}, its answer {pixels}. The runtime is the compiled kernel.
+// Returns a function from {z, count} to {pixels}. `runtime` is the compiled kernel.
 async function openModel({ runtime, layers, tensors, latentSize }) {
   const decode = await openDecoder(runtime, layers, tensors);
   decode(new Float32Array(FACES * latentSize), FACES);
   return ({ z, count }) => ({ pixels: decode(z, count) });
 }
 
-let ort = null; // ONNX Runtime, once a graph is opened.
+let ort = null; // ONNX Runtime, once there is a graph.
 
-// A question is {inputs}, its answer {outputs}: each by its name, {data, shape}.
+// Returns a function from {inputs} to {outputs}: {data, shape} by their names.
 async function openGraph({ runtime, graph, tensors }) {
   ort ??= await started(runtime);
   const externalData = [...tensors].map(([path, tensor]) => ({ path, data: new Uint8Array(float32(tensor).buffer) }));
   const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], externalData });
-  ort.env.wasm.wasmBinary = undefined; // It runs by now, and its code need not be held twice.
+  ort.env.wasm.wasmBinary = undefined; // It runs by now; this frees a copy.
   return async ({ inputs }) => {
     const outputs = await session.run(mapped(inputs, ({ data, shape }) => new ort.Tensor("float32", data, shape)));
     return { outputs: mapped(outputs, ({ data, dims }) => ({ data, shape: [...dims] })) };
   };
 }
 
-// The runtime is two Blobs.
+// Starts ONNX Runtime from its two Blobs.
 async function started({ script, binary }) {
   const ort = await import(URL.createObjectURL(script));
   Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: await binary.arrayBuffer() });

@@ -1,24 +1,24 @@
-// A model's decoder by kernel.c: its weights as that reads them, and latents to faces.
+// Decodes latents with kernel.c: arranges a model's weights as it reads them, and calls it layer by layer.
 
 import { float32 } from "../weights.js";
 
 const FACE_BYTES = 4 * 64 * 64;
 
-// Latents that go through the fully connected layers together, and faces through the others.
+// So many latents go through the fully connected layers together, and so many faces through the others.
 export const MOST = 16;
 const TOGETHER = 4;
 
 const tilesOf = (channels) => 16 * channels + 16; // As in kernel.c.
 
-// Pictures from this side on are computed in tiles of 4 x 4: fewer products than with tiles of 2 x 2, but more weights.
+// Pictures from this side on are computed in tiles of 4 x 4, which need fewer products than 2 x 2 but more weights.
 const LARGE = 8;
 
 const toEight = (count) => Math.ceil(count / 8) * 8;
 const product = (sizes) => sizes.reduce((product, size) => product * size, 1);
 
 /**
- * A function of `count` latents, `MOST` or fewer, one after another, that returns their faces, (count, 64, 64, 4).
- * `layers` are of decoders.json; `tensors` is a Map of each name to {type, shape, bytes}.
+ * Resolves to a function from latents (count * latentSize) and their count, at most `MOST`, to faces RGBA.
+ * `layers` are those of decoders.json; `tensors` is a Map from each name to {type, shape, bytes}.
  */
 export async function openDecoder(module, layers, tensors) {
   const { exports: kernel } = await WebAssembly.instantiate(module, {});
@@ -35,7 +35,7 @@ export async function openDecoder(module, layers, tensors) {
   };
   const shapeOf = ({ name }) => tensors.get(`${name}.weight`).shape;
 
-  // By what a layer's output is multiplied, and what is added: a batch normalisation, or the layer's own bias.
+  // Returns a layer's factors and summands, channel by channel: of its batch normalisation, or its bias alone.
   const affine = ({ name, norm, epsilon }, channels) => {
     if (!norm) return { scale: new Float32Array(channels).fill(1), bias: read(`${name}.bias`) };
     const [gain, shift, mean, variance] = ["weight", "bias", "running_mean", "running_var"].map((of) =>
@@ -45,7 +45,7 @@ export async function openDecoder(module, layers, tensors) {
     return { scale, bias: shift.map((value, i) => value - mean[i] * scale[i]) };
   };
 
-  // Room for a layer's weights as they are stored; what is made of them stays.
+  // Room for one layer's weights as they are stored, used again by each layer.
   const stored = kernel.room(Math.max(...layers.map((layer) => product(shapeOf(layer)))));
   const store = ({ name }) => {
     const numbers = read(`${name}.weight`);
@@ -55,11 +55,11 @@ export async function openDecoder(module, layers, tensors) {
   const split = layers.findIndex(({ kind }) => kind === "up");
   const [latentSize] = shapeOf(layers[0]).slice(layers[0].kind === "spread" ? 0 : 1);
   const latents = kernel.room(MOST * latentSize);
-  let places; // Of a picture, after the last of the fully connected layers.
+  let places; // Pixels of the picture that the last fully connected layer makes.
   let k = latentSize;
   const dense = layers.slice(0, split).map((layer, index) => {
     const sizes = shapeOf(layer);
-    const isSpread = layer.kind === "spread"; // A transposed convolution of one place, (inputs, channels, rows, columns).
+    const isSpread = layer.kind === "spread"; // Its weights are (inputs, channels, rows, columns).
     const isPicture = index === split - 1;
     const inputs = sizes[isSpread ? 0 : 1];
     const channels = isSpread ? sizes[1] : isPicture ? shapeOf(layers[split])[0] : sizes[0];
@@ -71,7 +71,7 @@ export async function openDecoder(module, layers, tensors) {
     const weights = kernel.room(k * n);
     store(layer);
     kernel.pack(stored, inputs, k, outputs, n, channels, ...by, put(scale), weights);
-    // A linear layer has a bias for each of its outputs, channel after channel.
+    // A linear layer has a bias for each output, channel by channel.
     const biasOf = (j) => bias[isSpread ? j % channels : (j % channels) * places + Math.floor(j / channels)];
     const biases = put(Float32Array.from({ length: n }, (_, j) => (j < outputs ? biasOf(j) : 0)));
     const made = { k, n, weights, biases, output: kernel.room(MOST * n), isRelu: layer.kind !== "linear" };
@@ -137,7 +137,7 @@ export async function openDecoder(module, layers, tensors) {
     return new Uint8ClampedArray(kernel.memory.buffer, faces, count * FACE_BYTES).slice();
   };
 
-  // The first pictures, out of the last of the fully connected layers into their borders.
+  // Copies the last fully connected layer's output into pictures with borders.
   function border(from, count) {
     const { side, inputs, picture } = ups[0];
     const { output, n } = dense.at(-1);

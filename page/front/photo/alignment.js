@@ -1,5 +1,5 @@
-// A photograph in the framing of the faces that the models learned from, as models/alignment.py frames it. The comments
-// there say where the constants come from.
+// Frames a photograph as models/alignment.py does: as the faces that the models learned from. The comments there say
+// where the constants come from.
 
 import { SIDE } from "../views.js";
 import { detect } from "./detector.js";
@@ -20,11 +20,11 @@ const LEAST_FRAMED_FACE = 80;
 const SURE_PROBABILITY = 0.99;
 const SECOND_LOOKS = 3;
 
-// A turn, a scale and a shift are a DOMMatrix: from points [x, y] of one picture, in pixels from the top left corner, to
-// those of another.
+// A DOMMatrix turns, scales and shifts: it maps points [x, y] of one picture, in pixels from the top left corner, to
+// points of another.
 const moved = ({ a, b, c, d, e, f }, [x, y]) => [a * x + c * y + e, b * x + d * y + f];
 
-/** The one that takes points closest to targets: weighted least squares. */
+/** Returns the DOMMatrix that takes points closest to targets, by weighted least squares. */
 export function fit(points, targets, weights) {
   const total = weights.reduce((sum, weight) => sum + weight);
   const mean = (all) => [0, 1].map((axis) => all.reduce((sum, at, i) => sum + weights[i] * at[axis], 0) / total);
@@ -43,8 +43,8 @@ export function fit(points, targets, weights) {
 }
 
 /**
- * A picture's largest face, upright: {seen: a picture of 64 x 64, faces: how many were found, angle: degrees by which the
- * face was turned counter-clockwise}.
+ * Frames a picture's largest face. Resolves to {seen: a picture of 64 x 64, faces: how many were found, angle: by how
+ * many degrees the face was turned counter-clockwise}.
  */
 export async function align(decoder, picture) {
   if (picture.width === SIDE && picture.height === SIDE) return { seen: picture, faces: 0, angle: 0 };
@@ -55,7 +55,7 @@ export async function align(decoder, picture) {
   return { seen: framed(picture, found.toFrame), faces: found.faces, angle };
 }
 
-/** The face in a picture that is where it was in the one before, by `toFrame` then; null if it is not. */
+/** Finds a face near its place in the picture before. Resolves to the new `toFrame`, or null. */
 export async function track(decoder, picture, toFrame) {
   const found = await lookAgain(decoder, picture, toFrame);
   return found && found.probability >= SURE_PROBABILITY ? found.toFrame : null;
@@ -63,7 +63,7 @@ export async function track(decoder, picture, toFrame) {
 
 export const framed = (picture, toFrame) => middle(cut(picture, toFrame), SIDE);
 
-/** The largest face, however the camera was held: {toFrame, faces, probability}, or null. */
+/** Finds the largest face, however the camera was held. Resolves to {toFrame, faces, probability}, or null. */
 export async function find(decoder, picture, turns = [0, 1, 3, 2]) {
   const { width, height } = picture;
   const scale = Math.min(LARGEST_SIDE / Math.max(width, height), Math.max(1, LEAST_SIDE / Math.min(width, height)));
@@ -89,7 +89,7 @@ export async function find(decoder, picture, turns = [0, 1, 3, 2]) {
   return best;
 }
 
-// A second look, at the face turned and framed: its landmarks are more exact, and what is no face shows.
+// Looks again, at the turned and framed face: its landmarks become more exact, and mistakes show.
 async function lookAgain(decoder, picture, toFrame) {
   const centre = (SIDE / 2) * (1 - 1 / SURROUNDINGS);
   const toSurroundings = new DOMMatrix().translate(centre, centre).scale(1 / SURROUNDINGS);
@@ -105,11 +105,11 @@ async function lookAgain(decoder, picture, toFrame) {
   return { probability, toFrame: fit(points, LANDMARKS, WEIGHTS).multiply(toFrame) };
 }
 
-// The frame out of a picture, at 256 x 256.
+// Cuts the frame out of a picture, at 256 x 256.
 export function cut(picture, toFrame) {
   const fromFrame = toFrame.inverse();
   const scale = Math.min(1, (FRAME_SIZE / SIDE) * Math.hypot(toFrame.a, toFrame.b));
-  // Only the part that the frame covers, with a margin for the filters, is reduced to about the frame's resolution.
+  // Only the part below the frame is reduced, with a margin for the filters, to about the frame's resolution.
   const corners = [[0, 0], [SIDE, 0], [0, SIDE], [SIDE, SIDE]].map((corner) => moved(fromFrame, corner)); // prettier-ignore
   const margin = Math.ceil(4 / scale);
   const [left, right] = span(corners.map(([x]) => x), margin, picture.width); // prettier-ignore

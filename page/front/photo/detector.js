@@ -1,22 +1,22 @@
-// Faces and their landmarks by MTCNN (Zhang et al. 2016, arXiv:1604.02878): its three networks, and what facenet-pytorch
-// does between them, with the same constants.
+// Finds faces and landmarks by MTCNN (Zhang et al. 2016, arXiv:1604.02878): three networks, and between them what
+// facenet-pytorch does, with the same constants.
 
 import { Means } from "./pictures.js";
 
 const [PNET, RNET, ONET] = ["pnet", "rnet", "onet"].map((name) => ({ name, graph: name }));
 
-// Each scale of the pyramid in shares of the one before it.
+// Each scale of the pyramid is so many times the one before.
 const SHRINK = 0.709;
 // The first network looks at squares of 12 pixels, 2 apart.
 const [CELL, STRIDE] = [12, 2];
-// How sure each network has to be.
+// The least probability of a face, network by network.
 const SURE = [0.6, 0.7, 0.7];
-// Of a face that counts.
+// The least probability of a face that is returned.
 const FACE_PROBABILITY = 0.9;
 
 /**
- * Faces in a picture, the largest first: {probability, landmarks: [[x, y], ...]}, both eyes, nose and corners of the mouth.
- * None is narrower than about `least` pixels, and no side of the picture may be.
+ * Resolves to the faces in a picture, the largest first: {probability, landmarks: [x, y] of both eyes, the nose and the
+ * corners of the mouth}. Faces narrower than about `least` pixels are not found. The picture must not be narrower.
  */
 export async function detect(decoder, picture, least) {
   const means = new Means(picture);
@@ -31,7 +31,7 @@ export async function detect(decoder, picture, least) {
     .map(({ score, landmarks }) => ({ probability: score, landmarks }));
 }
 
-// Boxes are {left, top, right, bottom, score, shift}: what the network would move their edges by, in shares of their sides.
+// Boxes are {left, top, right, bottom, score, shift}. `shift` corrects their edges, in shares of their sides.
 
 async function proposed(decoder, means, least) {
   const scales = [];
@@ -54,7 +54,7 @@ async function cells(decoder, means, scale) {
     const score = probabilities.data[count + i];
     if (score < SURE[0]) continue;
     const [x, y] = [STRIDE * (i % columns), STRIDE * Math.floor(i / columns)];
-    // In float32, since many of these come out whole, or just below.
+    // In float32, since many of these are whole numbers, or just below.
     const pixel = (place) => Math.floor(Math.fround(place / Math.fround(scale)));
     const [left, top, right, bottom] = [x + 1, y + 1, x + CELL, y + CELL].map(pixel);
     found.push({ left, top, right, bottom, score, shift: [0, 1, 2, 3].map((side) => box.data[side * count + i]) });
@@ -62,7 +62,7 @@ async function cells(decoder, means, scale) {
   return found;
 }
 
-// The boxes in which the next network, which sees each at a side of `side` pixels, is sure of a face.
+// Returns the boxes in which the next network finds a face. It sees each box at `side` x `side` pixels.
 async function refined(decoder, means, boxes, network, side, sure) {
   const seen = boxes
     .map((box) => ({ box, pixels: within(box, means) }))
@@ -83,13 +83,13 @@ async function refined(decoder, means, boxes, network, side, sure) {
     .filter(({ score }) => score > sure);
 }
 
-// A box's pixels in the picture. Boxes count from 1, and end with their last pixel.
+// Returns a box's edges in the picture, from 0. Boxes count from 1 and include their last pixel.
 function within({ left, top, right, bottom }, { width, height }) {
   const first = (edge) => Math.max(1, Math.trunc(edge)) - 1;
   return [first(left), first(top), Math.min(width, Math.trunc(right)), Math.min(height, Math.trunc(bottom))];
 }
 
-// `edge`: 1 where a box's side counts its last pixel.
+// Returns a box with corrected edges. `edge` is 1 if a box's side counts its last pixel.
 function moved(box, edge = 1) {
   const [wide, high] = [box.right - box.left + edge, box.bottom - box.top + edge];
   const [left, top, right, bottom] = box.shift;
@@ -124,7 +124,7 @@ const overlap = (a, b, edge = 0) =>
 const shareOfBoth = (a, b) => overlap(a, b) / (area(a) + area(b) - overlap(a, b));
 const shareOfSmaller = (a, b) => overlap(a, b, 1) / Math.min(area(a, 1), area(b, 1));
 
-// The surest boxes: each leaves out those that share more than so much with it.
+// Returns the most probable boxes, without those that share more than `most` with a more probable one.
 function suppressed(boxes, most, share = shareOfBoth) {
   const kept = [];
   for (const box of boxes.toSorted((a, b) => b.score - a.score)) {

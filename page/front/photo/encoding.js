@@ -1,6 +1,6 @@
-// A face's latents, by a model's encoder and the steps that models/perceptual.py takes after it.
+// Encodes faces: by a model's encoder, and by the steps of models/perceptual.py after it.
 
-// How far a step goes, at first, towards the least error that a linear decoder would have.
+// A first step goes so far towards the least error of a linear decoder.
 const STRIDE = 0.6;
 
 const network = (model, part) => ({
@@ -9,7 +9,7 @@ const network = (model, part) => ({
   weights: model.weights,
 });
 
-/** The latent of a face, RGBA of 64 x 64, after some steps at most: each brings it nearer, and takes three decodings' time. */
+/** Resolves to the latent of a face, RGBA of 64 x 64. Takes at most so many steps, each as long as three decodings. */
 export async function encode(decoder, model, face, most = Infinity) {
   const x = { data: fromPixels(face), shape: [1, 3, 64, 64] };
   const encoded = await decoder.run(network(model, "encoder"), { x });
@@ -19,7 +19,7 @@ export async function encode(decoder, model, face, most = Infinity) {
   for (let taken = 0; steps && taken <= steps; taken++) {
     const found = await decoder.run(network(model, "slope"), { x, z: { data: z, shape: [1, z.length] } });
     const error = found.error.data[0];
-    // No error grows: a step too far is taken again, half as long.
+    // A step that makes the error larger is taken again, half as long.
     if (error < least) [nearest, step, least] = [z, found.step.data, error];
     else stride /= 2;
     z = nearest.map((value, i) => value - stride * step[i]);

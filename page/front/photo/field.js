@@ -1,4 +1,4 @@
-// A photograph of the visitor's, from a file, the clipboard or the camera. It stays in this browser.
+// Photographs from files, the clipboard and the camera. They stay in this browser.
 
 import { button, h } from "../dom.js";
 import { once } from "../fetched.js";
@@ -9,7 +9,7 @@ import { align, find, framed, track } from "./alignment.js";
 import { encode } from "./encoding.js";
 import { middle, open, snapshot } from "./pictures.js";
 
-// Grey levels, on average, by which a face that was enlarged and reduced again differs from what it was.
+// A face that was enlarged and reduced again differs from the original by at most so many grey levels on average.
 const MOST_DIFFERENCE = 4;
 
 /** A face as the networks see it. */
@@ -17,21 +17,21 @@ export class Found {
   #latents = new Map();
 
   /**
-   * `seen`: its pixels, RGBA of 64 x 64; `note`: a sentence on how it was found, `faces`: how many were; `drawn`:
-   * {model, recipe, z} where a model of this page drew it; `steps`: of encoding at most.
+   * `seen` is its pixels, RGBA of 64 x 64; `note` a sentence on how it was found; `faces` how many were found; `drawn`
+   * {model, recipe} if a model of this page drew it; `steps` the most steps of encoding.
    */
   constructor(page, { seen, note = "", faces = 0, drawn = null, steps = Infinity }) {
     Object.assign(this, { page, seen, note, faces, drawn, steps });
   }
 
-  /** A model's latent of it. */
+  /** Returns a model's latent of the face. */
   async latent(model) {
-    if (this.drawn?.model === model.name) return this.drawn.z;
+    if (this.drawn?.model === model.name) return latentOf(model, readRecipe(this.drawn.recipe));
     return once(this.#latents, model.name, () => encode(this.page.decoder, model, this.seen, this.steps));
   }
 }
 
-/** What the networks see of a file. */
+/** Finds the face in a file, and returns it as a Found. */
 export async function see(page, file) {
   const picture = await open(file);
   const drawn = await drawnHere(page, file, picture);
@@ -49,29 +49,28 @@ function described({ width, height }, faces, angle) {
   const degrees = Math.round(Math.abs(angle));
   const upright = degrees < 2 ? "" : degrees === 180 ? ", turned upside up" : `, turned upright by ${degrees}°`;
   if (faces === 1) return `A face was found${upright}.`;
-  return `${faces === 2 ? "Two" : faces} faces were found. This is the ${faces === 2 ? "larger" : "largest"} one${upright}.`;
+  if (faces === 2) return `Two faces were found. This is the larger one${upright}.`;
+  return `${faces} faces were found. This is the largest one${upright}.`;
 }
 
-// The face, its model, recipe and latent, if its file says that one of this page's models drew it, and that is true.
+// Returns {face, model, recipe} if the file says that a model of this page drew it, and that is true, or null.
 async function drawnHere(page, file, picture) {
   const texts = textsOf(new Uint8Array(await file.arrayBuffer()));
   const [name, recipe] = ["model_key", "recipe_key"].map((key) => texts.get(page.about.constants[key]));
   const model = page.models.get(name);
   if (!model || picture.width !== picture.height) return null;
   try {
-    await model.ready();
-    const z = latentOf(model, readRecipe(recipe ?? ""));
-    const face = await page.decoder.decode(model, z);
+    const face = await page.decoder.decode(model, await latentOf(model, readRecipe(recipe ?? "")));
     const { mean } = difference(middle(picture, SIDE).data, face, 1);
-    return mean <= MOST_DIFFERENCE ? { face, model: name, recipe, z } : null;
+    return mean <= MOST_DIFFERENCE ? { face, model: name, recipe } : null;
   } catch {
-    return null; // Whatever somebody wrote there, it is a picture all the same.
+    return null; // With a wrong recipe it is a picture like any other.
   }
 }
 
 /**
- * A field for photographs: {element, clear}. `change` is called with what was found, or null where nothing was; `live`
- * with each face that the camera sees, and waited for before the next.
+ * Returns a field for photographs, {element, clear}. Calls `change` with a Found, or null if the file is refused. Calls
+ * `live` with each face that the camera sees, and waits for it before the next.
  */
 export function photograph(page, label, change, { live = null } = {}) {
   const said = h("div", { "aria-live": "polite" });
@@ -79,7 +78,7 @@ export function photograph(page, label, change, { live = null } = {}) {
   let last = 0;
   let camera = null;
 
-  // What has begun before is waited for no longer.
+  // Ends what has begun before.
   function begin() {
     camera?.end();
     camera = null;
@@ -88,7 +87,7 @@ export function photograph(page, label, change, { live = null } = {}) {
     return ++last;
   }
 
-  // Do something that a later beginning ends: `work` is told a function that says whether none has come yet.
+  // Does some work until something later begins. Passes it a function that returns whether it is still wanted.
   async function doing(work, failed = () => {}) {
     const mine = begin();
     const isWanted = () => mine === last;
@@ -121,17 +120,20 @@ export function photograph(page, label, change, { live = null } = {}) {
       const opened = await openCamera();
       if (!isWanted()) return opened.end();
       camera = opened;
-      const shoot = button("Take the picture", () => take(opened.picture()), { class: "primary" });
+      const about = { class: "primary", disabled: true };
+      const shoot = button("Take the picture", () => take(opened.picture()), about);
       said.replaceChildren(opened.video, h("div.actions", [shoot, button("Stop", begin)]));
+      await opened.frame();
+      shoot.disabled = false;
       await follow(opened, isWanted);
     });
 
-  // Show each face that the camera sees, until it is ended or another tab is opened.
+  // Shows each face that the camera sees, until it ends or another tab is opened.
   async function follow({ video, frame }, isWanted) {
     let toFrame = null;
     while (isWanted()) {
       await frame();
-      if (!video.offsetParent) return isWanted() && begin();
+      if (!video.offsetParent || !video.srcObject.active) return isWanted() && begin();
       if (!live) continue;
       const picture = snapshot(video);
       toFrame &&= await track(page.decoder, picture, toFrame);
@@ -157,9 +159,9 @@ export function photograph(page, label, change, { live = null } = {}) {
     ondragover: (event) => event.preventDefault(),
     ondrop: (event) => {
       event.preventDefault();
-      take(event.dataTransfer.files[0]);
+      take(event.dataTransfer.files[0] ?? new Blob()); // What is no file is refused in a sentence.
     },
-    onpaste: (event) => take(event.clipboardData.files[0]),
+    onpaste: (event) => take(event.clipboardData.files[0] ?? new Blob()),
   };
   const element = h("div", about, [
     input,
@@ -174,10 +176,10 @@ export function photograph(page, label, change, { live = null } = {}) {
   return { element, clear: begin };
 }
 
-// {video, frame: resolves at the next one, picture: a file of it, end}
+// Resolves to {video, frame: waits for the next frame, picture: returns a file of the present one, end}.
 async function openCamera() {
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } }).catch(() => {
-    throw new Error("There is no camera to be had. Allow it for this page, or choose a file.");
+    throw new Error("The page cannot use a camera. Allow it for this page, or choose a file.");
   });
   const video = h("video", { autoplay: true, playsinline: true, muted: true });
   video.srcObject = stream;

@@ -1,15 +1,15 @@
-// Photographs as pixels, and pixels at other sizes: all in one arithmetic, so that every browser sees the same face.
-// A picture is {width, height, data}, RGBA and opaque, as an ImageData.
+// Reads photographs, and resizes them by the same arithmetic in every browser. A picture is {width, height, data}, RGBA
+// and opaque, as an ImageData.
 
 import { h } from "../dom.js";
 
-// A photograph is reduced to this shorter side, or up to twice that, before a face is looked for.
+// A photograph is first reduced until its shorter side has from 256 to 511 pixels.
 const LEAST_SIDE = 256;
-// Of what is longer, the middle is taken.
+// Of a longer picture, only the middle is taken.
 const MOST_RATIO = 4;
 const TILE = 64;
 
-/** A file as a picture: upright by its EXIF, on white where it is transparent. */
+/** Reads a file as a picture, upright by its EXIF, on a white ground. */
 export async function open(file) {
   let bitmap;
   try {
@@ -22,14 +22,14 @@ export async function open(file) {
   return picture;
 }
 
-// By averages of whole squares of pixels.
+// Reduces a photograph to averages of whole squares of pixels.
 function reduced(bitmap) {
   const longest = MOST_RATIO * Math.min(bitmap.width, bitmap.height);
   const [width, height] = [Math.min(bitmap.width, longest), Math.min(bitmap.height, longest)];
   const [left, top] = [Math.floor((bitmap.width - width) / 2), Math.floor((bitmap.height - height) / 2)];
   const factor = Math.max(1, Math.floor(Math.min(width, height) / LEAST_SIDE));
   const small = blank(Math.ceil(width / factor), Math.ceil(height / factor));
-  // A piece at a time: a photograph has more pixels than some browsers' canvases.
+  // Piece by piece, since a photograph may be larger than a browser's canvas.
   const side = TILE * factor;
   const context = contextOf(side, side);
   context.fillStyle = "white";
@@ -46,7 +46,7 @@ function reduced(bitmap) {
 
 const contextOf = (width, height) => h("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
 
-/** A moment of a video, small enough for many a second. */
+/** Returns the present frame of a video, reduced. */
 export function snapshot(video) {
   const scale = LEAST_SIDE / Math.min(video.videoWidth, video.videoHeight);
   const [width, height] = [video.videoWidth, video.videoHeight].map((size) => Math.round(size * scale));
@@ -74,7 +74,7 @@ function average(tile, factor, small, left, top) {
 
 export const blank = (width, height) => ({ width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) });
 
-/** A part of a picture, from its left and top edge to its right and bottom ones. */
+/** Returns a part of a picture. */
 export function part({ width, data }, left, top, right, bottom) {
   const cut = blank(right - left, bottom - top);
   for (let y = 0; y < cut.height; y++) {
@@ -84,7 +84,7 @@ export function part({ width, data }, left, top, right, bottom) {
   return cut;
 }
 
-/** Turned counter-clockwise by quarters. */
+/** Returns a picture turned counter-clockwise by quarters. */
 export function turned(picture, quarters) {
   if (!quarters) return picture;
   const { width, height, data } = turned(picture, quarters - 1);
@@ -107,11 +107,11 @@ function keys(x, steepness) {
   return ((steepness + 2) * x - (steepness + 3)) * x * x + 1;
 }
 
-/** Resized as PyTorch does with antialiasing: columns first. */
+/** Returns a resized picture, as PyTorch does with antialiasing: width first. */
 export const resized = (picture, width, height, filter = cubic) =>
   stretched(stretched(picture, width, filter), height, filter);
 
-// Rows at another length, as columns.
+// Returns a picture with its rows at another length, transposed.
 function stretched({ width, height, data }, length, filter) {
   const made = blank(height, length);
   weighed(width, length, filter).forEach(({ first, weights }, x) => {
@@ -127,7 +127,7 @@ function stretched({ width, height, data }, length, filter) {
   return made;
 }
 
-// For each of `size` places among `length`, the first pixel that counts there, and how much it and those after it count.
+// Returns for each of `size` pixels the first of the `length` pixels that it is made of, and the weights from there on.
 function weighed(length, size, filter) {
   const scale = length / size;
   const stretch = Math.max(1, scale);
@@ -141,7 +141,7 @@ function weighed(length, size, filter) {
   });
 }
 
-/** The middle of a picture in a square of a side, as models/images.py crops: by its shorter side. */
+/** Returns the square middle of a picture, resized to a side, as models/images.py does. */
 export function middle(picture, side) {
   const scale = side / Math.min(picture.width, picture.height);
   const [width, height] = [picture.width, picture.height].map((size) => Math.max(side, Math.round(size * scale)));
@@ -149,7 +149,7 @@ export function middle(picture, side) {
   return part(resized(picture, width, height, tent), left, top, left + side, top + side);
 }
 
-/** A square of a side. A DOMMatrix leads from its points to those of the picture; beyond the edge, the edge goes on. */
+/** Returns a square sampled from a picture. A DOMMatrix maps its points to the picture's; edges continue outwards. */
 export function sampled({ width, height, data }, side, toPicture) {
   const made = blank(side, side);
   const across = new Float64Array(4);
@@ -180,13 +180,13 @@ export function sampled({ width, height, data }, side, toPicture) {
 // The steepness of PyTorch's grid_sample.
 const STEEPNESS = -0.75;
 
-/** Means over parts of one picture, at any size, as a detector takes them: from -1 to 1, red, green and blue apart. */
+/** Resizes parts of a picture to means over areas, as the detector takes them: from -1 to 1, colour by colour. */
 export class Means {
   #sums;
 
   constructor({ width, height, data }) {
     Object.assign(this, { width, height });
-    // Of all pixels above and to the left of each corner.
+    // The sum of all pixels above and to the left of each corner.
     const row = 3 * (width + 1);
     const sums = (this.#sums = new Uint32Array(row * (height + 1)));
     for (let y = 0; y < height; y++) {
@@ -201,7 +201,7 @@ export class Means {
     }
   }
 
-  /** Write a part, resized, into numbers from a place on. */
+  /** Writes a resized part into an array, from an index on. */
   write([left, top, right, bottom], width, height, into, from = 0) {
     const [wide, high] = [right - left, bottom - top];
     const row = 3 * (this.width + 1);

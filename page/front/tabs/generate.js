@@ -1,4 +1,4 @@
-// Faces from a model's own prior: the attributes they can be given, and what the bits of a GAN do.
+// Generate: faces from a model's prior, their attributes, and what the bits of a GAN do.
 
 import { fold, randomSeed, toolbar } from "../controls.js";
 import { mainDirections } from "../directions.js";
@@ -7,6 +7,7 @@ import { once } from "../fetched.js";
 import { checksum, pngWith } from "../png.js";
 import { Tab } from "../tab.js";
 import {
+  attributesProblem,
   bitsProblem,
   complaint,
   latentOf,
@@ -18,13 +19,13 @@ import {
 } from "../values.js";
 import { Faces, Film, countOf, difference, faceOf, isStill, join } from "../views.js";
 
-// The attributes in sight, which an eye can tell; the others are folded.
+// These attributes are always in sight; the others are folded.
 export const IN_SIGHT = ["Smiling", "Eyeglasses", "Blond_Hair", "Wearing_Hat", "Male", "Young"];
-// The faces by which a bit is shown, and by how much their difference is enlarged.
+// A bit's effect is shown on so many faces, its difference enlarged so many times.
 const [FACES_WITH_A_BIT, GAIN] = [6, 3];
 
-// The large face lives: its latent goes around a small circle that touches it, of this radius in standard deviations,
-// in so many frames. It does so for less than five seconds at a time, as nothing stops it (WCAG 2.2.2).
+// The large face moves: its latent goes around a circle of this radius, in standard deviations, in so many frames.
+// Motion that cannot be stopped must end within five seconds (WCAG 2.2.2).
 const [SWAY, FRAMES, TURNS] = [0.35, 16, 3];
 const CALM = 500;
 
@@ -77,8 +78,8 @@ export default class Generate extends Tab {
     this.found = new Map(); // Promises of each model's directions, by its name.
     this.sliders = h("div.directions");
     const note =
-      "Along these directions of its latent the network’s first layer changes most. Nobody taught them. Those with a clear " +
-      "effect have a name. 1 is a standard deviation.";
+      "The network’s first layer changes most along these directions of its latent. Nobody taught them. Those with a " +
+      "clear effect have a name. 1 is a standard deviation.";
     const reset = () => this.set(this.unmoved);
     return fold("Move the chosen face", h("p.note", note), this.sliders, h("div.actions", button("Reset", reset)));
   }
@@ -92,8 +93,8 @@ export default class Generate extends Tab {
     const rows = this.effect.map(({ label, faces }) => [label, faces.element]);
     this.change = h("p.sentence");
     const note =
-      "Half of a GAN’s latent is bits, each −1 or +1. Training gave these no name. They are shown as the chosen face has " +
-      "them: press one to flip it in all faces, again to hold it as it was, and once more to let it go.";
+      "Half of a GAN’s latent is bits, each −1 or +1. Training gave these no name. They are those of the chosen face. " +
+      "Press one to flip it in all faces, again to hold it as it was, and once more to let it go.";
     const element = fold(
       "Switches without a name",
       h("p.note", note),
@@ -123,7 +124,7 @@ export default class Generate extends Tab {
     };
   }
 
-  // How far it is moved along each of the main directions.
+  // How far the chosen face is moved along each main direction.
   get along() {
     return this.moves.map(({ name }) => this.settings[name]);
   }
@@ -136,11 +137,10 @@ export default class Generate extends Tab {
     return Object.fromEntries(this.moves.map(({ name }) => [name, 0]));
   }
 
-  // The latent of the chosen face where it is moved to.
+  // Returns the latent of the chosen face, moved along the main directions.
   async latent() {
     const { model, chosen, along, isMoved } = this;
-    await model.ready();
-    const z = latentOf(model, chosen);
+    const z = await latentOf(model, chosen);
     if (!isMoved) return z;
     const directions = await once(this.found, model.name, () => mainDirections(model, along.length));
     return z.map((value, i) => directions.reduce((sum, direction, n) => sum + along[n] * direction[i], value));
@@ -150,7 +150,7 @@ export default class Generate extends Tab {
     this.set({ seed: randomSeed() });
   }
 
-  // The space bar is for whatever has the focus; the grid of faces has no use for it.
+  // The space bar belongs to the element with the focus, unless that is the grid of faces.
   press(event) {
     const isTheirs = event.target.closest?.("button, summary, select, a, input:not(.crowd input)");
     if (event.key !== " " || isTheirs || this.element.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -162,9 +162,8 @@ export default class Generate extends Tab {
     this.page.open("interpolate", { values: { model: this.settings.model, [end]: writeRecipe(this.chosen) } });
   }
 
-  vet({ model, bits }) {
-    const problem = bitsProblem(this.page.models.get(model), bits, "The link's bits");
-    return problem ? { bits: problem } : {};
+  vet(name, { model, bits }) {
+    return name === "bits" ? bitsProblem(this.page.models.get(model), bits, "The link's bits") : "";
   }
 
   unfold() {
@@ -180,11 +179,11 @@ export default class Generate extends Tab {
   }
 
   set(values) {
-    super.set("model" in values ? { ...this.unmoved, ...values } : values); // Its directions are others.
+    super.set("model" in values ? { ...this.unmoved, ...values } : values); // Another model has other directions.
     if ("model" in values) this.discrete.open = this.hasOnlyBits;
   }
 
-  // As the reports' GAN: its switches have no names.
+  // Whether the model has bits but no attributes, as the reports' GAN.
   get hasOnlyBits() {
     return !this.model.best.length;
   }
@@ -200,10 +199,7 @@ export default class Generate extends Tab {
     const { values, unknown } = readAttributes(settings.attributes, model);
     const { seed, faces, temperature, bits } = settings;
     const recipe = { seed, temperature, bits, attributes: writeAttributes(values) };
-    const latents = async () => {
-      await model.ready();
-      return sample(model, recipe, faces);
-    };
+    const latents = () => sample(model, recipe, faces);
     const key = JSON.stringify([model.name, faces, recipe]);
     if (key !== this.key) {
       const came = await this.first("faces", signal, ["face", "bit", ...this.moves.map(({ name }) => name)]);
@@ -222,13 +218,14 @@ export default class Generate extends Tab {
       const z = await latents();
       signal.throwIfAborted();
       this.z = z;
-      this.showBits();
-      if (!this.isAskedAgain) await this.showEffect(signal); // Who moves a slider waits for the faces only.
+      await this.showBits();
+      if (!this.isAskedAgain) await this.showEffect(signal); // A moved slider waits for the faces only.
     }
   }
 
   showChosen(moved) {
     const { model, settings, chosen, large } = this;
+    this.shown = { model, chosen, isMoved: Boolean(moved) };
     this.grid.chosen = chosen.face - 1;
     const face = moved ?? faceOf(this.grid.pixels, chosen.face - 1);
     if (!large.pixels || face.some((value, i) => value !== large.pixels[i])) {
@@ -240,7 +237,7 @@ export default class Generate extends Tab {
     for (const morph of this.morphs) morph.disabled = Boolean(moved); // A recipe names no moved face.
   }
 
-  // Let the large face live, after a moment in which nothing else is asked for.
+  // Moves the large face, after a moment without other requests.
   live(after) {
     clearTimeout(this.waking);
     if (isStill()) return;
@@ -251,9 +248,9 @@ export default class Generate extends Tab {
       if (countOf(still) === 1) {
         const film =
           (this.hasCome && (await this.first("living", null, ["bit"]))) || (await this.sway().catch(() => null));
-        // The face may be another by now.
+        // The face may have changed by now.
         if (!film || large.pixels !== still || this.element.hidden) return;
-        film.set(still); // The first is the very one that was shown.
+        film.set(still); // The first frame is the face as it was shown.
         large.show(film);
       }
       large.play(FRAMES * TURNS);
@@ -296,11 +293,11 @@ export default class Generate extends Tab {
     this.others.show(...shown(others));
     this.more.hidden = !others.length;
     this.more.querySelector("summary").textContent = `More attributes (${others.length})`;
-    const told = unknown.slice(0, 5).join(", ").slice(0, 200);
-    this.unknown.replaceChildren(unknown.length ? complaint(`The ${model.said} knows no ${told}.`) : "");
+    const problem = attributesProblem(model, unknown);
+    this.unknown.replaceChildren(problem && complaint(problem));
   }
 
-  // A switch with three places: without, as drawn, with.
+  // Returns a switch with three positions: without, as drawn, with.
   attribute(name, value) {
     const side = (sign, label) =>
       button(label, () => this.give(name, value === sign ? undefined : sign), {
@@ -312,10 +309,10 @@ export default class Generate extends Tab {
     return h("div.attribute", [side(-1, "−"), foreign(between), side(1, "+")]);
   }
 
-  // Give every face an attribute, take it away, or leave it as it is drawn.
+  // Gives every face an attribute, takes it away, or leaves it as it is drawn.
   give(name, value) {
     const { model, settings } = this;
-    const { values } = readAttributes(settings.attributes, model); // Of now, which may not be drawn yet.
+    const { values } = readAttributes(settings.attributes, model); // Those of now, which may not be drawn yet.
     if (value === undefined) delete values[name];
     else values[name] = value;
     const given = { attributes: writeAttributes(values) };
@@ -324,7 +321,7 @@ export default class Generate extends Tab {
     this.set({ ...given, bit: index + 1, bits: settings.bits && this.held(index, ".") });
   }
 
-  // The held bits with one of them changed; none held is an empty line.
+  // Returns the line of held bits with one changed; it is empty if none is held.
   held(index, to) {
     const bits = [...(this.settings.bits || ".".repeat(this.model.discreteSize))];
     bits[index] = to;
@@ -333,17 +330,17 @@ export default class Generate extends Tab {
 
   async hold() {
     await this.drawing;
-    this.set({ bits: this.bitsOf(this.z.slice(0, this.chosen.face * this.model.latentSize)) });
+    if (this.z) this.set({ bits: this.bitsOf(this.z.slice(0, this.chosen.face * this.model.latentSize)) });
   }
 
-  // The bits of the last of some latents, "+" or "-" each.
+  // Returns the bits of the last latent as "+" and "-".
   bitsOf(z) {
     return Array.from(z.slice(-this.model.discreteSize), (bit) => (bit > 0 ? "+" : "-")).join("");
   }
 
-  showBits() {
+  async showBits() {
     const { model, settings, chosen } = this;
-    const drawn = this.bitsOf(sample(model, { ...chosen, bits: "", attributes: "" }, chosen.face));
+    const drawn = this.bitsOf(await sample(model, { ...chosen, bits: "", attributes: "" }, chosen.face));
     const signs = this.bitsOf(this.z.slice(0, chosen.face * model.latentSize));
     const buttons = Array.from(signs, (sign, index) => {
       const isHeld = (settings.bits[index] ?? ".") !== ".";
@@ -379,13 +376,16 @@ export default class Generate extends Tab {
     this.change.textContent = `${bit} changes a pixel by ${change.mean.toFixed(1)} grey levels.`;
   }
 
-  // The face that is on screen; one that came along is slightly compressed, and is drawn for this. One that was moved
+  // Saves the face on screen. A face that came with the page is slightly compressed, so it is drawn first. A moved face
   // has no recipe.
   async download() {
-    const { model, chosen, page, isMoved } = this;
-    const shown = faceOf(this.large.pixels, 0).slice();
-    const drawn = async () => page.decoder.decode(model, await this.latent());
-    const face = this.hasCome && !isMoved ? await drawn().catch(() => shown) : shown;
+    await this.drawing;
+    if (!this.shown) return;
+    const { large, page, hasCome } = this;
+    const { model, chosen, isMoved } = this.shown;
+    const shown = faceOf(large.pixels, 0).slice();
+    const drawn = async () => page.decoder.decode(model, await latentOf(model, chosen));
+    const face = hasCome && !isMoved ? await drawn().catch(() => shown) : shown;
     const recipe = writeRecipe(chosen);
     const { model_key, recipe_key } = page.about.constants;
     const text = { Software: "Latent Faces", ...(!isMoved && { [model_key]: model.name, [recipe_key]: recipe }) };
@@ -394,14 +394,14 @@ export default class Generate extends Tab {
   }
 }
 
-// A name of its own for each face: what can be read of its recipe and, where there is more to it, a checksum of it.
+// Returns a file name for a recipe: seed, face and, if there is more, a checksum.
 function fileName(model, { seed, face }, recipe) {
   const isSimple = recipe === `${seed}/${face}`;
   const sum = checksum(new TextEncoder().encode(recipe)).toString(16).padStart(8, "0");
   return `${model.about.folder}-${seed}-${face}${isSimple ? "" : `-${sum}`}.png`;
 }
 
-// How another program draws these faces.
+// Returns Python code that draws these faces.
 function inCode(model, { seed, faces, temperature }, values) {
   const attributes = Object.entries(values).map(
     ([name, value]) => `${JSON.stringify(name)}: ${{ 1: "True", "-1": "False" }[value] ?? value}`,

@@ -1,18 +1,18 @@
-// The way between two faces, and the plane through three.
+// Morph: the way between two faces, and the plane through three.
 
 import { fold } from "../controls.js";
 import { button, download, h } from "../dom.js";
 import { photograph } from "../photo/field.js";
 import { gif } from "../png.js";
 import { Tab } from "../tab.js";
-import { latentOf, readRecipe } from "../values.js";
+import { latentOf, readRecipe, recipeProblem } from "../values.js";
 import { Faces, Film, SIDE, canvas, countOf, faceOf, facesOf, isStill, join, paint } from "../views.js";
 
-// The map shows so many faces in each direction, those it goes through among them, and half a face beyond.
+// The map has so many faces in each direction. A, B and C lie in the middle of its corner faces.
 const MAP = 5;
 const BEYOND = 0.5 / (MAP - 1);
 const KEY_STEP = 0.05;
-// Where the pin is first, shares of the way from A to B and to C.
+// The pin's first place, in shares of the way from A to B and to C.
 const CENTRE = [0.5, 0.5];
 
 export default class Interpolate extends Tab {
@@ -67,7 +67,7 @@ export default class Interpolate extends Tab {
     );
   }
 
-  // A card for one of the ends: its face, its recipe, and a photograph in its place.
+  // Makes a card for A, B or C: its face, its recipe, and a field for a photograph.
   end(name) {
     const letter = name.toUpperCase();
     const face = canvas(`Face ${letter}`);
@@ -108,22 +108,15 @@ export default class Interpolate extends Tab {
   take(values) {
     for (const { name, image } of this.ends) {
       if (!(name in values)) continue;
-      delete this.photographs[name]; // A recipe takes a photograph's place.
+      delete this.photographs[name]; // A recipe replaces the photograph.
       image?.clear();
     }
     super.take(values);
   }
 
-  vet(values) {
-    const problems = {};
-    for (const { name } of this.ends) {
-      try {
-        readRecipe(values[name]);
-      } catch (error) {
-        problems[name] = error.message;
-      }
-    }
-    return problems;
+  vet(name, values) {
+    const isEnd = this.ends.some((end) => end.name === name);
+    return isEnd ? recipeProblem(this.page.models.get(values.model), values[name]) : "";
   }
 
   async latent({ name, letter }, notes) {
@@ -138,11 +131,6 @@ export default class Interpolate extends Tab {
     return found.latent(model);
   }
 
-  async latents(notes = []) {
-    await this.model.ready();
-    return Promise.all(this.ends.map((end) => this.latent(end, notes)));
-  }
-
   async draw(signal) {
     const { model } = this;
     const { steps, way, discrete } = this.settings;
@@ -151,7 +139,7 @@ export default class Interpolate extends Tab {
     const notes = [];
     const isChanged = Object.keys(this.photographs).length > 0 || `${this.at}` !== `${CENTRE}`;
     const came = isChanged ? null : await this.first("morph", signal);
-    const corners = came ? [] : await this.latents(notes);
+    const corners = came ? [] : await Promise.all(this.ends.map((end) => this.latent(end, notes)));
     signal.throwIfAborted();
     const [a, b] = corners;
     const decode = (latents) => this.page.decoder.decode(model, join(latents), signal);
@@ -164,15 +152,18 @@ export default class Interpolate extends Tab {
     this.notes.textContent = notes.join(" ");
     const map = came && facesOf(came, this.smooth + steps + this.ends.length, MAP * MAP);
     paint(this.found, came ? faceOf(map, (MAP * MAP - 1) / 2) : await decode([mixture(corners, this.at)]));
-    if (this.isAskedAgain || this.mapped === key) return; // The faces of a newer request go first.
+    if (this.isAskedAgain || this.mapped === key) return; // A newer request goes first.
     const shares = Array.from({ length: MAP }, (_, i) => i / (MAP - 1));
     const points = shares.toReversed().flatMap((v) => shares.map((u) => [u, v]));
     this.showMap(map ?? (await decode(points.map((point) => mixture(corners, point)))));
     this.mapped = key;
   }
 
-  // The film, the strip and the ends.
+  // Shows the film, the strip and the ends.
   show(pixels, steps) {
+    const { a, b } = this.settings;
+    const name = [this.model.about.folder, a, b].join("-").replace(/[^\w-]+/g, "-");
+    this.file = `${name.slice(0, 80)}.gif`;
     this.path.columns = steps;
     const nameOf = (index) => `Picture ${index + 1} of ${steps} from A to B, ${this.model.name}`;
     this.path.show(facesOf(pixels, this.smooth, steps), nameOf);
@@ -188,7 +179,7 @@ export default class Interpolate extends Tab {
     }
   }
 
-  // The scrubber, the strip and the button say where the film is.
+  // Shows in the scrubber, the strip and the button where the film is.
   follow() {
     const { at, isPlaying } = this.film;
     this.scrubber.value = at;
@@ -197,13 +188,13 @@ export default class Interpolate extends Tab {
     this.playing.textContent = isPlaying ? "Pause" : "Play";
   }
 
-  // Stop at a place.
+  // Stops the film at a frame.
   leave(at) {
     this.film.stop();
     this.film.seek(at);
   }
 
-  // Show one of the strip's pictures, which lie between those of the film.
+  // Shows a picture of the strip, which may lie between two frames of the film.
   choose(index) {
     this.leave(Math.round((index / (this.path.cells.length - 1)) * (this.smooth - 1)));
     this.path.chosen = index;
@@ -216,7 +207,7 @@ export default class Interpolate extends Tab {
     this.moveTo([share((event.clientX - box.left) / box.width), share(1 - (event.clientY - box.top) / box.height)]);
   }
 
-  // Home and End are the ends of the way that the slider tells of, from A to B.
+  // Moves the pin by keys. Home and End lead to A and B.
   step(event) {
     const [u, v] = this.at;
     const within = (value) => Math.min(1 + BEYOND, Math.max(-BEYOND, value));
@@ -238,7 +229,7 @@ export default class Interpolate extends Tab {
     this.redraw();
   }
 
-  // Say where the pin is.
+  // Moves the pin, and says where it is.
   tell(at) {
     this.at = at;
     const [u, v] = at.map((share) => Math.round(100 * share));
@@ -248,13 +239,13 @@ export default class Interpolate extends Tab {
   }
 
   async download() {
-    const { model, settings, film } = this;
-    const name = [model.about.folder, settings.a, settings.b].join("-").replace(/[^\w-]+/g, "-");
-    download(await gif(film.pixels, film.milliseconds), `${name.slice(0, 80)}.gif`);
+    await this.drawing;
+    const { film, file } = this;
+    if (file) download(gif(film.pixels, film.milliseconds), file);
   }
 }
 
-// A latent of the plane through three; bits pass through all values between.
+// Returns a latent of the plane through three. Bits take all values between.
 const mixture = ([a, b, c], [u, v]) => a.map((value, i) => value + u * (b[i] - value) + v * (c[i] - value));
 
 const position = (u, v) => {

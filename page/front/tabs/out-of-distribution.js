@@ -1,20 +1,22 @@
-// Every model's faces at a mean that the visitor moves, far beyond the prior.
+// Out of distribution: faces of latents with another mean than the prior's.
 
 import { fold, slider } from "../controls.js";
-import { button, h, shown } from "../dom.js";
+import { button, h } from "../dom.js";
+import { once } from "../fetched.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, diversity } from "../views.js";
 
-// Even in the inverse hyperbolic sine, which is straight around 0 and logarithmic far away, where less happens.
+// Returns a mean's place on the slider, 0 to 1. The scale is linear around 0 and logarithmic far away.
 const place = (mean, most) => 0.5 + Math.asinh(mean) / Math.asinh(most) / 2;
 
-// Standard deviations around the prior's mean that training saw, and the share of their variety there below which faces
-// have collapsed.
+// Training saw so many standard deviations around the prior's mean. Faces have collapsed below this share of their
+// variety there.
 const NEAR = 2;
 const COLLAPSED = 0.25;
 
 const NUMBERS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 const inLetters = (count) => NUMBERS[count] ?? count;
+const shown = (number) => `${number}`.replace("-", "−");
 
 export default class OutOfDistribution extends Tab {
   constructor(page, about) {
@@ -34,6 +36,7 @@ export default class OutOfDistribution extends Tab {
     };
     this.fields.mean = slider({ ...mean, scale, class: "hero" }, (value) => this.set({ mean: value }));
     this.rows = new Map();
+    this.usual = new Map(); // Promises of the faces' variety at the prior's mean.
     this.list = h("div.rows");
     this.key = h("p.note", [
       h("span.key.blue", "Variety"),
@@ -45,10 +48,11 @@ export default class OutOfDistribution extends Tab {
     this.all = page.about.constants.all_models;
     this.compare = button("", () => this.set({ models: this.isOfAll ? this.single : this.all }));
     const preset = (label, values) => button(label, () => this.set(values()));
+    const experiment = preset("The reports’ experiment", () => ({ mean: -3, models: this.all }));
     const tick = (value) => h("span", { style: `left: ${100 * place(value, most)}%` }, shown(value));
     const notes = [
-      "The slider moves the mean of a latent’s numbers (of a GAN’s, of those that are not switches), and each face " +
-        "stays its own while it moves. In training the mean was 0, and −3 for the shifted autoencoder.",
+      "The slider sets the mean of a latent’s numbers; a GAN’s switches stay as they are. In training the mean was 0, " +
+        "and −3 for the shifted autoencoder.",
       "The experiment of the reports moves the mean to −3. The shifted autoencoder expects just that, the plain one " +
         "does not: do both still draw faces?",
     ];
@@ -60,6 +64,7 @@ export default class OutOfDistribution extends Tab {
           preset("Back to normal", () => ({ mean: this.models[0].priorMean })),
           [100, -100].map((value) => preset(shown(value), () => ({ mean: value }))),
           this.compare,
+          page.copyButton(this),
         ]),
       ]),
       this.list,
@@ -67,10 +72,7 @@ export default class OutOfDistribution extends Tab {
       fold(
         "What is measured here, and why",
         notes.map((note) => h("p.note", note)),
-        h("div.actions", [
-          preset("The reports’ experiment", () => ({ mean: -3, models: this.all })),
-          page.copyButton(this),
-        ]),
+        h("div.actions", experiment),
       ),
     );
   }
@@ -83,7 +85,7 @@ export default class OutOfDistribution extends Tab {
     return [...this.page.models.values()].filter(({ name }) => this.isOfAll || this.settings.models === name);
   }
 
-  // The one model that was shown last.
+  // The model that was shown alone last.
   get single() {
     return this.one ?? this.control("models").first ?? this.page.about.models[0].name;
   }
@@ -119,10 +121,13 @@ export default class OutOfDistribution extends Tab {
     numbers.textContent = [
       `${Number(distance.toFixed(1))} σ from normal`,
       `variety ${variety.toFixed(0)}`,
-      ...(detected === null ? [] : [`faces detected ${Math.round(100 * detected)} %`]),
+      ...(detected === null ? [] : [`faces detected ${Math.round(100 * detected)}\u00a0%`]),
     ].join(" · ");
-    const usual = () => this.faces(model, model.priorMean, { seed, count, signal });
-    const isCollapsed = distance > NEAR && variety < COLLAPSED * diversity(await usual());
+    const usual = () =>
+      once(this.usual, `${model.name} ${seed} ${count}`, async () =>
+        diversity(await this.faces(model, model.priorMean, { seed, count })),
+      );
+    const isCollapsed = distance > NEAR && variety < COLLAPSED * (await usual());
     const what = isCollapsed
       ? "has collapsed: whatever the face, it is nearly one picture"
       : distance > NEAR
@@ -168,7 +173,7 @@ function chartOf({ name, about, priorMean, priorVariance }, ticks, most) {
   });
 }
 
-// The measured share of pictures with a face, between the nearest two means where it was measured; null where nothing was.
+// Returns the share of pictures with a face, interpolated between the two nearest measured means, or null.
 function measuredFaces({ about }, mean) {
   const points = about.measured.filter((point) => point.face_share !== null);
   if (!points.length) return null;

@@ -1,25 +1,24 @@
-// A photograph with other attributes, and what each autoencoder keeps of it.
+// Your photo: a photograph with other attributes, and what each autoencoder keeps of it.
 
 import { fold } from "../controls.js";
 import { button, download, h } from "../dom.js";
 import { Found, photograph } from "../photo/field.js";
 import { pngWith } from "../png.js";
 import { Tab } from "../tab.js";
-import { latentOf, readRecipe } from "../values.js";
-import { canvas, difference, paint, psnr } from "../views.js";
+import { canvas, difference, faceOf, paint, psnr } from "../views.js";
 import { IN_SIGHT } from "./generate.js";
 
-// Sliders that are not folded.
+// So many sliders are not folded.
 const SHOWN = 12;
 const PREFIX = "attribute.";
 const GAIN = 2;
-// The face until there is a photograph.
+// The recipe of the face that is shown until there is a photograph.
 const EXAMPLE = "0/4";
 
 export default class Reconstruct extends Tab {
   constructor(page, about) {
     super(page, about);
-    // The one with attributes first.
+    // A model with attributes comes first.
     const coders = [...page.models.values()].filter(({ encodes }) => encodes);
     this.coders = coders.toSorted((a, b) => (b.best.length > 0) - (a.best.length > 0));
     this.found = coders.length ? undefined : null;
@@ -85,7 +84,7 @@ export default class Reconstruct extends Tab {
     return this.coders.slice(0, this.count);
   }
 
-  // Show so many of the networks, at first the best alone: each has megabytes to load.
+  // Shows so many of the networks. Each has megabytes to load, so only the best is shown at first.
   compare(count) {
     this.count = count;
     this.versions.forEach(({ element }, index) => (element.hidden = index >= count));
@@ -97,19 +96,19 @@ export default class Reconstruct extends Tab {
     return this.redraw({ isOther: true });
   }
 
-  // A drawn face, so that the page does not begin empty: its latent is known, and needs no encoder.
-  async example() {
+  // The face that is shown until there is a photograph. It came with the page, as face A of Morph.
+  async example(signal) {
     const [model] = this.coders;
-    await model.ready();
-    const z = latentOf(model, readRecipe(EXAMPLE));
-    const seen = await this.page.decoder.decode(model, z);
     const note = `Choose a photo of a face. Until then, here is one that the ${model.said} drew.`;
-    return new Found(this.page, { seen, note, drawn: { model: model.name, z } });
+    const found = new Found(this.page, { note, drawn: { model: model.name, recipe: EXAMPLE } });
+    const came = await this.first("morph", signal);
+    found.seen = came ? faceOf(came, 0) : await this.page.decoder.decode(model, await found.latent(model), signal);
+    return found;
   }
 
   async draw(signal) {
     if (!this.coders.length) throw new Error("No network here can take a photograph: none has an encoder.");
-    const found = this.found === undefined ? await this.example() : this.found;
+    const found = this.found === undefined ? await this.example(signal) : this.found;
     signal.throwIfAborted();
     this.found = found;
     this.result.hidden = !found;
@@ -117,20 +116,28 @@ export default class Reconstruct extends Tab {
     if (this.note.textContent !== told) this.note.textContent = told; // A camera's faces are told of once.
     if (!found) return;
     paint(this.photo, found.seen);
+    // A photograph is shown at once, since encoders have megabytes to load.
+    if (found !== this.versions[0].found && found.steps) this.stage.show(found.seen, found.seen);
     await Promise.all(this.models.map((model, index) => this.drawVersion(found, model, this.versions[index], signal)));
   }
 
   async drawVersion(found, model, version, signal) {
-    const [z] = await Promise.all([found.latent(model), model.ready()]);
-    version.show(await this.page.decoder.decode(model, z, signal), found.seen);
+    const decode = async (attributes) => {
+      const [z] = await Promise.all([found.latent(model), model.ready()]);
+      return this.page.decoder.decode(model, model.withAttributes(z, attributes), signal);
+    };
+    if (version.found !== found) {
+      const isOwn = found.drawn?.model === model.name; // Then its latent is known.
+      version.show(isOwn ? found.seen : await decode({}), found.seen);
+      version.found = found;
+    }
     if (model !== this.coders[0]) return;
     const moves = model.best.map((name) => [name, this.settings[PREFIX + name]]).filter(([, value]) => value);
-    const moved = model.withAttributes(z, Object.fromEntries(moves));
-    this.stage.show(found.seen, await this.page.decoder.decode(model, moved, signal));
+    this.stage.show(found.seen, moves.length ? await decode(Object.fromEntries(moves)) : version.faces[0]);
   }
 }
 
-// Two faces in one place: a slider uncovers the second.
+// Two faces in one place, and a slider between them.
 class BeforeAndAfter {
   constructor() {
     this.faces = [canvas("The photograph"), canvas("The face as the network draws it, with the attributes")];
@@ -147,7 +154,7 @@ class BeforeAndAfter {
   }
 }
 
-// A network's version of the photograph, and while it is pressed where they differ.
+// A network's version of the photograph. While it is pressed, it shows where they differ.
 class Version {
   constructor({ name, said }) {
     Object.assign(this, { name, said, canvas: canvas(), caption: h("figcaption"), told: "", faces: null });
@@ -157,7 +164,7 @@ class Version {
       onpointerdown: press(true),
       onkeydown: ({ key }) => [" ", "Enter"].includes(key) && this.press(true),
       ...Object.fromEntries(off.map((kind) => [`on${kind}`, press(false)])),
-      oncontextmenu: (event) => event.preventDefault(), // A long press on a phone.
+      oncontextmenu: (event) => event.preventDefault(), // It would open on a long press on a phone.
     });
     this.element = h("figure", [pressed, this.caption]);
     this.press(false);

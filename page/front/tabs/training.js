@@ -1,4 +1,4 @@
-// The same latents after every epoch, as training left them, and the losses on the way.
+// Training: faces of the same latents after each epoch, and the losses.
 
 import { fold } from "../controls.js";
 import { button, foreign, h } from "../dom.js";
@@ -15,9 +15,8 @@ export default class Training extends Tab {
     this.sentence = h("p.sentence");
     this.chart = h("div.training");
     this.button = button("Play", () => (this.timer ? this.stop() : this.play()), { class: "primary" });
-    this.command = h("pre.code");
-    this.note = h("p.note");
-    this.how = fold("How it was trained", this.command, this.note);
+    this.told = h("div");
+    this.how = fold("How it was trained", this.told);
     this.shown = h("div.learning", [h("div", [this.sentence, this.faces.element]), h("div", [this.chart, this.how])]);
     const note = "Sixteen latents that stay the same, while the network learns from one epoch to the next.";
     this.element.append(
@@ -31,7 +30,7 @@ export default class Training extends Tab {
     );
   }
 
-  // What training left needs no network.
+  // The faces are files, so this tab needs no network.
   get models() {
     return [];
   }
@@ -40,7 +39,7 @@ export default class Training extends Tab {
     if (!("model" in values)) return super.set(values);
     this.stop();
     super.set({ epoch: 1, ...values });
-    this.play();
+    if (!isStill()) this.play();
   }
 
   async draw() {
@@ -51,7 +50,7 @@ export default class Training extends Tab {
     const epoch = Math.min(this.settings.epoch, history.epochs);
     this.fields.epoch.limit(history.epochs);
     this.fields.epoch.value = epoch;
-    // A row of faces for each epoch that is shown.
+    // The sheet has a row of faces for each shown epoch.
     const sheet = await facesAt(new URL(history.sheet, this.page.base)).catch(() => {
       throw new Error("The faces of this training cannot be had. Try again in a while.");
     });
@@ -59,25 +58,23 @@ export default class Training extends Tab {
     const nameOf = (index) => `Latent ${index + 1} of the ${name} after epoch ${epoch}`;
     this.faces.show(facesOf(sheet, row * FACES, FACES), nameOf);
     this.sentence.textContent = `After epoch ${epoch} of ${history.epochs}.`;
-    if (this.told !== history) this.tell(history);
+    if (this.history !== history) this.tell(history);
     this.curve.at = epoch / history.epochs;
-    // Once, for who comes to see the beginning.
+    // It plays once by itself.
     if (!this.isSeen && this.isFirst() && !isStill()) this.play();
     this.isSeen = true;
   }
 
-  // Say how a model was trained.
+  // Shows how a model was trained.
   tell(history) {
-    this.told = history;
+    this.history = history;
+    const { command, note } = history;
     this.chart.replaceChildren(...this.curves(history));
-    this.command.textContent = history.command ?? "";
-    this.note.replaceChildren(foreign(history.note ?? ""));
-    this.command.hidden = !history.command;
-    this.note.hidden = !history.note;
-    this.how.hidden = !history.command && !history.note;
+    this.told.replaceChildren(h("div", command && h("pre.code", command), note && h("p.note", foreign(note))));
+    this.how.hidden = !command && !note;
   }
 
-  // From the epoch that is shown to the model's last, or from the first where the last is shown.
+  // Plays from the shown epoch to the last, or from the first if the last is shown.
   play() {
     this.stop();
     const { history } = this.model.about;
@@ -96,7 +93,7 @@ export default class Training extends Tab {
     this.button.textContent = "Play";
   }
 
-  // A line for each of two losses, with their names in its colour.
+  // Makes the chart of two losses, and its key.
   curves({ losses, epochs }) {
     const { step: steps, ...columns } = losses;
     const [names, colours] = [Object.keys(columns).slice(0, 2), ["blue", "red"]];
