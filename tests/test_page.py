@@ -111,7 +111,7 @@ def test_what_is_no_attribute_is_told_in_a_sentence(value, words):
 
 
 def test_every_name_that_a_line_can_hold_is_written_and_read():
-    model = model_of(*STRANGE_NAMES[:10])
+    model = types.SimpleNamespace(attributes=STRANGE_NAMES, discrete_size=len(STRANGE_NAMES))
     names = labels.names_of(model)
     assert len(names) >= 6 and not {"a\nb", "\ud800", "\u202egnilims"} & set(names)
     values = {name: 1.0 if index % 2 else -1.0 for index, name in enumerate(names)}
