@@ -1,6 +1,7 @@
 """The page: models of faces, what their latents do, and how far a prior can be left. Run with `python app.py`."""
 
 import argparse
+import gc
 import importlib.util
 import os
 import sys
@@ -106,5 +107,6 @@ def launch(page: Page, **options: Any) -> Any:
 
 if __name__ == "__main__":
     page = build()
+    gc.freeze()  # As page/networks.py does.
     sys.stderr = server.ShortLog(sys.stderr)
     launch(page)

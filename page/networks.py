@@ -1,5 +1,6 @@
 """The networks of the models that the page shows, for what programs ask: PyTorch is imported here and nowhere before."""
 
+import gc
 import math
 import os
 import sys
@@ -15,6 +16,10 @@ from models import FaceModel
 from models.images import denormalise
 
 from . import catalog
+
+# What is imported stays. To look through PyTorch's half a million objects for garbage takes a third of a second, in which
+# the page answers nobody.
+gc.freeze()
 
 # As many threads as there are cores compute for everybody, one core each: for networks as small as these, to share
 # faces among cores takes less time than to share every layer. Computing in the threads that wait would give each of
