@@ -214,18 +214,23 @@ def idle_connections(world: World, random: Random) -> str:
     return "nothing: /health answers"
 
 
+def outlast(world: World, connections: list, seconds: float) -> None:
+    """Make sure that the page answers a visitor beside these connections, and in full after so many seconds."""
+    with httpx.Client(base_url=world.page.url, timeout=20, trust_env=False) as visitor:
+        assert visitor.get("/health").json() == {"status": "ok"}
+        time.sleep(seconds)
+        assert visitor.get("/page.json").status_code == 200, "they are waited for"
+    for connection in connections:
+        connection.close()
+
+
 @attack("page: four hundred clients that read nothing or listen for ever", 0.02)
 def readers(world: World, random: Random) -> str:
     weights = world.client.get("/page.json").json()["models"][0]["weights"]["url"]
     places = [f"/{weights}", "/gradio_api/heartbeat/x"]
     heads = [f"GET {place} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for place in places]
     connections = [connected(world.client, head) for head in heads * 200]
-    with httpx.Client(base_url=world.page.url, timeout=20, trust_env=False) as visitor:
-        assert visitor.get("/health").json() == {"status": "ok"}
-        time.sleep(server.UNREAD_SECONDS + 5)
-        assert visitor.get("/page.json").status_code == 200, "they are waited for"
-    for connection in connections:
-        connection.close()
+    outlast(world, connections, server.UNREAD_SECONDS + 5)
     return "nothing: /health answers, and after a minute the page"
 
 
@@ -235,12 +240,7 @@ def stalled_uploads(world: World, _: Random) -> str:
     connections = [half_an_upload(world.client) for _ in range(20)]
     head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
     connections += [connected(world.client, head) for _ in range(280)]
-    with httpx.Client(base_url=world.page.url, timeout=20, trust_env=False) as visitor:
-        assert visitor.get("/health").json() == {"status": "ok"}
-        time.sleep(server.STALL_SECONDS + 2)
-        assert visitor.get("/page.json").status_code == 200, "they are waited for"
-    for connection in connections:
-        connection.close()
+    outlast(world, connections, server.STALL_SECONDS + 2)
     left = files(world.folder / "page") - before
     assert not left and world.page.megabytes - memory < 100, f"{len(left)} files, {world.page.megabytes - memory} MB"
     return "This took too long to arrive."
