@@ -72,7 +72,7 @@ def build() -> Page:
         import spaces
 
         spaces.GPU(lambda: None)
-    with Page(title="Latent Faces", analytics_enabled=False, delete_cache=(600, server.TEMPORARY_SECONDS)) as page:
+    with Page(title="Latent Faces", analytics_enabled=False) as page:
         gr.HTML(
             site.part_of_index("first screen"),
             js_on_load=START,

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,9 +22,6 @@ ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT / "weights"
 
 CARD_FILE = "README.md"
-
-# The most bytes of a card: ours have 15 kB.
-MOST_BYTES = 200_000
 
 # The browser reads weights in parts, and checks the blocks that hold them.
 BLOCK_BYTES = 2**18
@@ -131,8 +128,6 @@ def _attributes(config: dict[str, Any]) -> tuple[str, ...]:
 def _data_set(path: Path) -> str | None:
     """The data set that a card names, where that is the name of a data set."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            return None
         data = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
         for name in data.get("datasets") or []:
             return name if re.fullmatch(r"[\w.-]{1,100}(/[\w.-]{1,100})?", name, re.ASCII) else None
@@ -141,27 +136,19 @@ def _data_set(path: Path) -> str | None:
         return None
 
 
-def load_models(names: Iterable[str], folder: Path, hub: str | None = None) -> dict[str, ShownModel]:
-    """Models by the names of their folders.
-
-    Args:
-        folder: holds a model under each name.
-        hub: "namespace" or "namespace@revision" on the Hub. Its models take the place of those in the folder if they
-            arrive in time.
-    """
-    bundled = {name: describe(folder / name, "bundled") for name in names}
-    if not hub:
-        return bundled
-    from .hub import from_hub  # Takes a moment to import, and is needed here alone.
-
-    return from_hub(bundled, hub)
-
-
 @cache
 def load_all() -> dict[str, ShownModel]:
-    """The models by their names on the page."""
-    loaded = load_models(MODELS.values(), WEIGHTS, os.environ.get("LATENT_FACES_HUB"))
-    return {name: loaded[folder] for name, folder in MODELS.items()}
+    """The models by their names on the page.
+
+    LATENT_FACES_HUB is "namespace" or "namespace@revision" on the Hub. Its models take the place of those in the folder
+    `weights` if they arrive in time.
+    """
+    models = {folder: describe(WEIGHTS / folder, "bundled") for folder in MODELS.values()}
+    if hub := os.environ.get("LATENT_FACES_HUB"):
+        from .hub import from_hub  # Takes a moment to import, and is needed here alone.
+
+        models = from_hub(models, hub)
+    return {name: models[folder] for name, folder in MODELS.items()}
 
 
 class Hashes(NamedTuple):

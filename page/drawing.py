@@ -6,20 +6,18 @@ sentence for whoever sent it.
 
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from models.alignment import Aligned, align
-from models.images import IMAGE_SIZE, from_pil, open_image
+from models.images import from_pil, open_image
 
 from .catalog import autoencoders
 from .networks import decode, encode, load
-from .pictures import SMOOTH_STEPS, pixels_of
-from .recipe import MODEL_KEY, RECIPE_KEY, Recipe, sample
+from .pictures import SMOOTH_STEPS
+from .recipe import Recipe, sample
 from .server import BUSY
 from .values import number
 
@@ -29,9 +27,6 @@ PHOTO_SIDE = 1024
 # One photograph is processed, in a second or more, while one waits. In a longer queue the last would wait too long, and
 # several at once would delay everybody who wants faces drawn.
 _here, _looked_at = threading.BoundedSemaphore(2), threading.Lock()
-
-# Mean grey levels by which a downloaded face may differ from the one that its recipe draws; two faces differ by some 50.
-MOST_DIFFERENCE = 6
 
 
 def generate(model: str, seed: int, count: int, temperature: float, bits: str = "", attributes: str = "") -> np.ndarray:
@@ -78,50 +73,30 @@ def interpolate(
     """
     network, latents, notes = load(model), [], []
     for letter, text, photograph in zip("AB", ends, photographs):
-        if photograph:
-            z, note = _latent_of(model, photograph)
-            notes.append(f"{letter}: {note}")
+        if not photograph:
+            latents.append(Recipe.parse(text).latent(network))
+        elif model in autoencoders():
+            aligned, z = see(photograph, [model])
+            latents.append(z[model][0])
+            notes.append(f"{letter}: {aligned.note}")
         else:
-            z = Recipe.parse(text).latent(network)
-        latents.append(z)
+            raise ValueError(
+                f"The {model} has no encoder, so it cannot start from a photograph: choose an autoencoder."
+            )
     start, end = latents
     paths = [network.interpolate(start, end, n, way == "spherical", discrete) for n in (steps, SMOOTH_STEPS)]
     faces = decode(model, torch.cat(paths))
     return Walk(faces[:steps], faces[steps:], notes)
 
 
-def _latent_of(model: str, path: str) -> tuple[torch.Tensor, str]:
-    """The latent of a picture: its own, where it is a face that this model drew on this page; else encoded."""
-    image, aligned, latents = see(path, {model}.intersection(autoencoders()))
-    if recipe := _recipe_of(image, model):
-        return recipe.latent(load(model)), "drawn by this model, so that its latent is known."
-    if not latents:
-        raise ValueError(f"The {model} has no encoder, so it cannot start from a photograph: choose an autoencoder.")
-    return latents[model][0], aligned.note
-
-
-def see(path: str, models: Iterable[str]) -> tuple[Image.Image, Aligned, dict[str, torch.Tensor]]:
-    """A photograph, the face in it in CelebA's framing, and its latents (1, latent_size) by each of some autoencoders."""
+def see(path: str, models: Iterable[str]) -> tuple[Aligned, dict[str, torch.Tensor]]:
+    """The face in a photograph in CelebA's framing, and its latents (1, latent_size) by each of some autoencoders."""
     if not _here.acquire(blocking=False):
         raise ValueError(BUSY)
     try:
         with _looked_at:
-            image = open_image(path, least_side=PHOTO_SIDE)
-            aligned = align(image)
+            aligned = align(open_image(path, least_side=PHOTO_SIDE))
             x = from_pil(aligned.image)
-            return image, aligned, {name: encode(name, x) for name in models}
+            return aligned, {name: encode(name, x) for name in models}
     finally:
         _here.release()
-
-
-def _recipe_of(image: Image.Image, model: str) -> Recipe | None:
-    """The recipe that a picture names, if it is the face that this model draws by it, enlarged or not."""
-    if image.info.get(MODEL_KEY) == model and image.width == image.height:
-        with suppress(ValueError):
-            recipe = Recipe.parse(image.info.get(RECIPE_KEY, ""))
-            face = decode(model, recipe.latent(load(model))[None])[0]
-            shown = pixels_of(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
-            # The text is whatever its sender wrote, and the models may be others than they were.
-            if np.abs(face.astype(int) - shown).mean() <= MOST_DIFFERENCE:
-                return recipe
-    return None

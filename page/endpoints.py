@@ -22,6 +22,11 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 from gradio_client.utils import encode_file_path
 from safehttpx import AsyncSecureTransport
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from . import pictures
 from .catalog import MODELS
@@ -86,9 +91,6 @@ class Endpoint:
                 return self.function(*(control.check(value, f"The {name}") for control, value, name in arguments))
             except ValueError as error:
                 raise gr.Error(str(error), print_exception=False) from None
-            except OSError as error:
-                sentence = f"The page could not read or write a file ({error.strerror}). Try again in a while."
-                raise gr.Error(sentence) from None
             except Exception as error:
                 print(f"{self.function.__name__}: {type(error).__name__}: {error}", file=sys.stderr)
                 raise gr.Error("Something went wrong in the page itself.", print_exception=False) from None
@@ -160,11 +162,21 @@ def file(content: bytes, name: str) -> dict[str, Any]:
 
     Gradio would give the same content one path, and write it in place while others read it.
     """
+    make_room(len(content))
     path = Path(get_upload_folder(), secrets.token_hex(16), name)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     url, kind = f"/gradio_api/file={encode_file_path(str(path))}", mimetypes.guess_type(name)[0]
     return FileData(path=str(path), url=url, orig_name=name, mime_type=kind).model_dump()
+
+
+async def upload(request: Request) -> Response:
+    """Keep the files of a form, and answer with their paths. Gradio would keep a part of a file if a form breaks off."""
+    async with request.form() as form:
+        contents = [await part.read() for part in form.getlist("files") if isinstance(part, UploadFile)]
+    if not contents:
+        raise HTTPException(400)
+    return JSONResponse([(await run_in_threadpool(file, content, "photograph"))["path"] for content in contents])
 
 
 async def fetched(sent: Any) -> Any:
@@ -182,8 +194,7 @@ async def fetched(sent: Any) -> Any:
             try:
                 async with _fetching, asyncio.timeout(FETCH_SECONDS):
                     content = await _content_at(url)
-                await make_room(len(content))
-                return file(content, "photograph")
+                return await run_in_threadpool(file, content, "photograph")
             except Exception as error:  # A stranger's server can cause any.
                 most = f"at most {MOST_UPLOAD_BYTES // 2**20} MB within {FETCH_SECONDS:g} seconds"
                 raise ValueError(f"{quoted(url)} cannot be fetched: it must be public, and send {most}.") from error

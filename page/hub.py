@@ -5,19 +5,15 @@ there. All that it sends has one deadline, and no file may be larger than it was
 is a model that every tab can show.
 """
 
-import json
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-import safetensors
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants
 from tqdm import tqdm
 
 from models.history import EPOCHS_FILE, TRAINING_FILE
@@ -25,25 +21,23 @@ from models.hub import one_line
 from models.index import repository_name
 from models.loading import CONFIG_FILE, WEIGHTS_FILE, find
 
-from .catalog import CARD_FILE, ROOT, ShownModel, describe
+from .catalog import CARD_FILE, ShownModel, describe
 from .labels import ATTRIBUTES_FILE
 
 # The Hub's client would first ask the Hub for a list of agents, to tell it which one runs it: three seconds where it hangs.
 constants.HF_HUB_DISABLE_TELEMETRY = True
 
-# A Hub that is there answers a request for a file's headers in a fraction of a second; a name may not even resolve.
-PROBE_SECONDS, PROBE_DEADLINE = 2.0, 3.0
+# A Hub that is there answers a request for a file's headers in a fraction of a second.
+PROBE_SECONDS = 2.0
 
-# For all files of all models, 45 MB; the page starts after it. And for those of a model that may be missing.
-DEADLINE, EXTRAS_DEADLINE = 60.0, 10.0
+# For all files of all models, 45 MB; the page starts after it.
+DEADLINE = 60.0
 
+# A model is shown without them, too.
 EXTRAS = (ATTRIBUTES_FILE, CARD_FILE, TRAINING_FILE, EPOCHS_FILE)
 
 # The most bytes of a file: several times what our largest has. The code that reads small files has lower limits.
 MOST_BYTES = 100_000_000
-
-# The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
-DECODERS = ROOT / "page/front/kernel/decoders.json"
 
 
 def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownModel]:
@@ -54,22 +48,27 @@ def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownMode
     """
     namespace, _, revision = hub.partition("@")
     repositories = {name: repository_name(namespace, name) for name in bundled}
-    end = time.monotonic() + DEADLINE
-    pulls = {name: _in_thread(_pull, repositories[name], revision or None, own) for name, own in bundled.items()}
-    shown = {}
-    for name, own in bundled.items():
+    pulled = dict[str, ShownModel]()
+
+    def instead(name: str, error: BaseException) -> ShownModel:
+        """The bundled model, with the reason, which the foot of the page tells."""
+        reason = "it took too long" if isinstance(error, TimeoutError) else one_line(error)[:200].rstrip(".")
+        return replace(bundled[name], origin=f"{bundled[name].origin} ({repositories[name]}: {reason})")
+
+    def pull(name: str) -> None:
         try:
-            shown[name] = pulls[name].result(max(0.0, end - time.monotonic()))
-        except KeyboardInterrupt:  # Of whoever starts the page.
-            raise
+            pulled[name] = _pull(repositories[name], revision or None, bundled[name])
         except BaseException as error:  # A stranger's files can raise anything, even the panics of libraries in Rust.
-            shown[name] = replace(own, origin=f"{own.origin} ({repositories[name]}: {_reason(error)})")
-    return shown
+            pulled[name] = instead(name, error)
 
-
-def _reason(error: BaseException) -> str:
-    """Why a model of the Hub is not shown, as the foot of the page tells it."""
-    return "it took too long" if isinstance(error, TimeoutError) else one_line(error)[:200].rstrip(".")
+    # Daemons: when the process ends, it does not wait for what never comes.
+    threads = [threading.Thread(target=pull, args=(name,), daemon=True) for name in bundled]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + DEADLINE
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return {name: pulled.get(name) or instead(name, TimeoutError()) for name in bundled}
 
 
 def _pull(repository: str, revision: str | None, like: ShownModel) -> ShownModel:
@@ -79,28 +78,16 @@ def _pull(repository: str, revision: str | None, like: ShownModel) -> ShownModel
         like: the model in whose place it would be shown.
     """
     look = partial(find, repository, revision, None, timeout=PROBE_SECONDS, cache_dir=None, tqdm_class=_Limit)
-    try:
-        file = _in_thread(partial(look, offline=False, force_download=False)).result(PROBE_DEADLINE)
-    except TimeoutError:
-        file = look(offline=True, force_download=False)
-    folder, note = file(CONFIG_FILE).parent, ""
+    file = look(offline=False, force_download=False)
+    folder = file(CONFIG_FILE).parent
     try:
         file(WEIGHTS_FILE)
     except ValueError:  # It may be damaged in the cache.
         look(offline=False, force_download=True)(WEIGHTS_FILE)
-
-    def fetch_extras() -> None:
-        for name in EXTRAS:
-            # Nothing is asked about a file that is cached, or known to be missing.
-            if try_to_load_from_cache(repository, name, revision=folder.name) is None:
-                with suppress(ValueError):  # As with models made before there was any.
-                    file(name)
-
-    try:
-        _in_thread(fetch_extras).result(EXTRAS_DEADLINE)
-    except Exception as error:
-        note = f", without its history: {_reason(error)}"
-    found = describe(folder, f"{repository} at {folder.name[:7]}{note}")
+    for name in EXTRAS:
+        with suppress(ValueError, OSError):
+            file(name)
+    found = describe(folder, f"{repository} at {folder.name[:7]}")
     check_fits(found, like)
     return found
 
@@ -124,11 +111,10 @@ class _Limit(tqdm):
 
 
 def check_fits(found: ShownModel, like: ShownModel) -> None:
-    """Make sure that every tab, and every browser, can show a model in the place of another one.
+    """Make sure that every tab can show a model in the place of another one.
 
     Raises:
-        ValueError: it is of another kind, its latents are not those that it would share, or its weights lack some or
-            are no numbers.
+        ValueError: it is of another kind, or its latents are not those that it would share.
     """
     for what, its, ours in (
         ("kind", found.kind, like.kind),
@@ -139,28 +125,3 @@ def check_fits(found: ShownModel, like: ShownModel) -> None:
     ):
         if its != ours:
             raise ValueError(f"it differs from the bundled model in {what}: {its!s:.60} instead of {ours}")
-    layers = json.loads(DECODERS.read_text(encoding="utf-8")).get(found.architecture, [])
-    if missing := [layer["name"] for layer in layers if f"{layer['name']}.weight" not in found.shapes]:
-        raise ValueError(f"its weights lack {missing[0]}.weight")
-    if layers and found.latent_size not in found.shapes[f"{layers[0]['name']}.weight"]:
-        raise ValueError(f"its weights take no latents of {found.latent_size} numbers, which its config.json tells")
-    with safetensors.safe_open(found.folder / WEIGHTS_FILE, "numpy") as weights:
-        for name in found.shapes:
-            # NumPy has no bfloat16; of what comes so, each browser finds out by itself.
-            if weights.get_slice(name).get_dtype() != "BF16" and not np.isfinite(weights.get_tensor(name)).all():
-                raise ValueError(f"its weights hold values that are no numbers, in {name[:60]}")
-
-
-def _in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """Start a function that may never return in a daemon thread; an executor's threads would be waited for when the
-    process ends."""
-    future = Future[Any]()
-
-    def run() -> None:
-        try:
-            future.set_result(function(*arguments))
-        except BaseException as error:  # Whatever it is, it belongs to whoever asks for the result.
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 # Written by the study that measures attributes, beside the weights.
 ATTRIBUTES_FILE = "attributes.json"
 
-# The largest such file that is read: forty attributes take 2 kB.
-MOST_BYTES = 1_000_000
-
 # The longest line that is read: each of a model's names may have 100 characters.
 MOST_CHARACTERS = 10_000
 
@@ -52,9 +49,8 @@ def read_areas(path: Path) -> dict[str, float]:
     """How well each attribute works, 0 to 1, where attributes.json tells: the area under the ROC curve of a regression,
     trained on real faces, that separates generated faces with the attribute from those without it."""
     with suppress(Exception):  # A stranger's file, of any types and depths; without it the order is the model's own.
-        if path.stat().st_size <= MOST_BYTES:
-            areas = {name: about.get("area") for name, about in json.loads(path.read_bytes()).items()}
-            return {name: float(area) for name, area in areas.items() if type(area) in (int, float) and 0 <= area <= 1}
+        areas = {name: about.get("area") for name, about in json.loads(path.read_bytes()).items()}
+        return {name: float(area) for name, area in areas.items() if type(area) in (int, float) and 0 <= area <= 1}
     return {}
 
 

@@ -55,6 +55,7 @@ def publish(space: str, models: str | None = None, private: bool = False, static
     Raises:
         ValueError: it cannot be pushed there, or there are no such models.
         OSError, RuntimeError, httpx2.HTTPError: the Hub refuses, or cannot be reached.
+        subprocess.SubprocessError: git cannot tell which files it tracks.
     """
     check_can_push(space)
     api, found = HfApi(), _find_models(models) if models else []
@@ -100,32 +101,14 @@ def own_files() -> list[str]:
     paths = {path for kind in SPACE_FILES for path in CHECKOUT.glob(kind)}
     paths |= {path for path in front.rglob("*") if is_public(path.relative_to(front)) and not path.is_dir()}
     names = {path.relative_to(CHECKOUT).as_posix() for path in paths} - {"page/publish.py"}
-    tracked = _tracked_files()
-    own = {
-        name
-        for name in names
-        if (CHECKOUT / name).is_file() and is_within(CHECKOUT, name) and (tracked is None or name in tracked)
-    }
+    tracked = names
+    if (CHECKOUT / ".git").exists():
+        command = ["git", "ls-files", "-z"]
+        tracked = {*os.fsdecode(subprocess.run(command, cwd=CHECKOUT, stdout=-1, check=True).stdout).split("\0")}
+    own = {name for name in names & tracked if (CHECKOUT / name).is_file() and is_within(CHECKOUT, name)}
     if names - own:
         print(f"Left out, as links or files that git does not track: {', '.join(sorted(names - own))}")
     return sorted(own)
-
-
-def _tracked_files() -> set[str] | None:
-    """What git tracks of the checkout; None where it is in no git.
-
-    Raises:
-        ValueError: git cannot tell.
-    """
-    try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        if not (CHECKOUT / ".git").exists():
-            return None
-        said = os.fsdecode(getattr(error, "stderr", b"")).strip()
-        raise ValueError(f"git cannot tell which files are the checkout's: {said or error}") from error
-    names = {*os.fsdecode(listed).split("\0")}
-    return names if "app.py" in names else None  # Else it is another project's, around a copy of this one.
 
 
 def _find_models(models: str) -> list[ModelInfo]:
@@ -169,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--static", action="store_true", help="files only: a page that needs no server")
     try:
         print(publish(**vars(parser.parse_args(arguments))))
-    except (ValueError, OSError, RuntimeError, YAMLError, httpx2.HTTPError) as error:
+    except (ValueError, OSError, RuntimeError, subprocess.SubprocessError, YAMLError, httpx2.HTTPError) as error:
         sys.exit(f"error: {one_line(error)}")
 
 

@@ -11,6 +11,7 @@ import importlib.util
 import ipaddress
 import json
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -20,17 +21,15 @@ import time
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
-import anyio.to_thread
 from filelock import FileLock, Timeout
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,12 +47,12 @@ BODY_SECONDS, STALL_SECONDS = 120.0, 15.0
 # A file is sent in parts of this size. One waits in memory for each client that reads slowly.
 PART_BYTES = 2**18
 
-# Requests at a time, besides /health; programs, some of which listen for long, may have half of them. Connections; idle
-# ones are closed sooner if there are more. A browser has up to six.
+# Requests at a time, besides /health; programs, some of which listen for long, may have half of them. Connections; if
+# there are more, idle ones are closed. A browser has up to six.
 MOST_REQUESTS, MOST_CONNECTIONS = 256, 512
 
-# Seconds until a connection is closed that is idle, or that does not take what it was sent: up to `PART_BYTES`.
-IDLE_SECONDS, UNREAD_SECONDS = 15.0, 60.0
+# Seconds until a connection is closed that does not take what it was sent, up to `PART_BYTES`.
+UNREAD_SECONDS = 60.0
 
 # Calls of an endpoint that wait in gradio's queue. On two slow cores an answer takes 0.3 s.
 MOST_WAITING = 16
@@ -67,14 +66,18 @@ TEMPORARY_SECONDS, MOST_KEPT_BYTES = 3600, 500 * 2**20
 TIDY_EVERY_SECONDS = 30
 
 # The longest line in the log, and the lines in a minute: a stranger can cause one with every request.
-MOST_LOGGED_CHARACTERS, MOST_LOGGED_LINES = 300, 30
+MOST_LOGGED_CHARACTERS, MOST_LOGGED_LINES = 300, 100
 
 # In place of answers in which gradio and its libraries name their classes and the server's folders.
 FAILURES = {
     400: "This request cannot be read: /gradio_api/info tells what the page takes.",
-    403: "This may not be read.",
+    403: "The page does not send this, and takes nothing from the pages of other sites.",
     404: "There is nothing at this address.",
     405: "This address takes no such request.",
+    408: "This took too long to arrive.",
+    413: f"This is too large: an upload has at most {MOST_UPLOAD_BYTES // 2**20} MB, another request 1 MB.",
+    415: "Files are taken at /gradio_api/upload only.",
+    421: "The page does not answer to this name. Whoever runs it can add it to LATENT_FACES_HOSTS.",
     500: "Something went wrong in the page itself.",
     503: BUSY,
 }
@@ -99,7 +102,6 @@ def limits(bound: str = "0.0.0.0") -> dict[str, Any]:
             "middleware": [Middleware(Gate, allowed_hosts(bound), frames)],
             "routes": [Route("/health", health), *routes()],
         },
-        "max_file_size": MOST_UPLOAD_BYTES,
         "footer_links": ["api", "settings"],
         "run_history": False,
         "show_error": False,  # But for the sentences that are meant for whoever asks.
@@ -136,11 +138,7 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class Gate:
-    """ASGI middleware that lets through what the page's own visitors and programs ask.
-
-    It reads a body to its end before the page sees it. A request that breaks off, stalls or is too large leaves
-    nothing, and a slow sender keeps nobody waiting.
-    """
+    """ASGI middleware that lets through what the page's own visitors and programs ask."""
 
     def __init__(self, app: ASGIApp, hosts: list[str], frames: str):
         self.app = app
@@ -153,83 +151,74 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = Answer(send, f"frame-ancestors {self.frames}")
+        answer, body = Answer(send, f"frame-ancestors {self.frames}"), Body(self, scope, receive)
         # Responses name their file, and `Answer` reads it.
         scope["extensions"] = {**scope.get("extensions", {}), "http.response.pathsend": {}}
         self.requests += 1
-        # A file without a name: it goes with this process, however that ends.
-        with SpooledTemporaryFile(2**16, dir=os.environ.get("GRADIO_TEMP_DIR")) as body:
-            try:
-                self._check(scope)
-                size = await self._read(scope, receive, body)
-                if _is_upload(scope):
-                    await make_room(size)
-                await self.app(scope, _replay(body, size, receive), answer)
-            except HTTPException as refused:
-                response = PlainTextResponse(refused.detail, refused.status_code, refused.headers)
-                await (_failure(503) if refused.status_code == 503 else response)(scope, receive, answer)
-            except ClientDisconnect:
-                pass
-            except Exception as error:  # Gradio's own, which would close the connection.
-                print(f"{type(error).__name__}: {error}", file=sys.stderr)
-                if answer.content_type is None:
-                    status = {"FnIndexInferError": 404, "TypeError": 400}.get(type(error).__name__, 500)
-                    await _failure(status)(scope, receive, answer)
-                elif answer.content_type.startswith("text/event-stream"):  # Its last event told of the error.
-                    await answer({"type": "http.response.body", "body": b""})
-            finally:
-                self.requests -= 1
+        try:
+            refused = self._refusal(scope)
+            await (_failure(refused) if refused else self.app)(scope, body, answer)
+        except ClientDisconnect:
+            pass
+        except Exception as error:  # Gradio's own, which would close the connection.
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            if answer.content_type is None:
+                status = {"FnIndexInferError": 404, "TypeError": 400}.get(type(error).__name__, 500)
+                await _failure(status)(scope, receive, answer)
+            elif answer.content_type.startswith("text/event-stream"):  # Its last event told of the error.
+                await answer({"type": "http.response.body", "body": b""})
+        finally:
+            self.requests -= 1
+            self.held -= body.size
 
-    def _check(self, scope: Scope) -> None:
-        """
-        Raises:
-            HTTPException: its headers show that the request is not for this page, or there are too many requests.
-        """
+    def _refusal(self, scope: Scope) -> int | None:
+        """The status of the answer to a request that is not for this page, by its headers, or is one too many."""
         headers = Headers(scope=scope)
         host = headers.get("host", "localhost")  # Only probes of this machine itself name none.
         name = _host_name(host)
         if not _address(name) and not any(fnmatch(name, pattern) for pattern in self.hosts):
-            sentence = "The page does not answer to this name. Whoever runs it can add it to LATENT_FACES_HOSTS."
-            raise HTTPException(400, sentence)
+            return 421
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _is_of_another_site(headers, host):
-            raise HTTPException(403, "The page takes nothing from the pages of other sites.")
+            return 403
         # At other addresses gradio keeps files of forms that broke off.
         if headers.get("content-type", "").lower().startswith("multipart/") and not _is_upload(scope):
-            raise HTTPException(415, "Files are taken at /gradio_api/upload only.")
+            return 415
         most = MOST_REQUESTS // 2 if "/gradio_api/" in scope["path"] else MOST_REQUESTS
-        if self.requests > most and scope["path"] != "/health":
-            raise HTTPException(503)
+        return 503 if self.requests > most and scope["path"] != "/health" else None
 
-    async def _read(self, scope: Scope, receive: Receive, body: SpooledTemporaryFile) -> int:
-        """Read a request's body to its end; returns its size.
 
-        What is too large is read too, but not kept: many clients hear no answer before they have sent all. Ten times
-        as much is not read.
+class Body:
+    """Receives the body of a request, of a limited size and in a limited time.
 
-        Raises:
-            HTTPException: it is too large or takes too long.
-            ClientDisconnect: it breaks off.
-        """
-        most = MOST_UPLOAD_BYTES + FORM_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
-        size, kept, parts = 0, 0, Request(scope, receive).stream()  # The last part is empty.
+    Its errors become answers where the page reads it. What else of it arrives then, uvicorn reads and drops: many clients
+    hear no answer before they have sent all.
+    """
+
+    def __init__(self, gate: Gate, scope: Scope, receive: Receive):
+        self.size = 0
+        self._gate = gate
+        self._receive = receive
+        self._most = MOST_UPLOAD_BYTES + FORM_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
+        self._end: float | None = time.monotonic() + BODY_SECONDS  # None once all has arrived.
+
+    async def __call__(self) -> Message:
+        if self._end is None:  # What comes next is that the client has left.
+            return await self._receive()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while size <= 10 * most and (content := await asyncio.wait_for(anext(parts), STALL_SECONDS)):
-                    size += len(content)
-                    if size <= most:
-                        if self.held + len(content) > MOST_HELD_BYTES:
-                            raise HTTPException(503)
-                        kept += len(content)
-                        self.held += len(content)
-                        body.write(content)
+            async with asyncio.timeout(min(STALL_SECONDS, self._end - time.monotonic())):
+                message = await self._receive()
         except TimeoutError:
-            raise HTTPException(408, "This took too long to arrive.", {"Connection": "close"}) from None
-        finally:
-            self.held -= kept
-        if size > most:
-            raise HTTPException(413, f"This is too large: at most {most // 2**20} MB are taken.")
-        body.seek(0)
-        return size
+            raise HTTPException(408) from None
+        size = len(message.get("body", b""))
+        self.size += size
+        self._gate.held += size
+        if self.size > self._most:
+            raise HTTPException(413)
+        if self._gate.held > MOST_HELD_BYTES:
+            raise HTTPException(503)
+        if not message.get("more_body"):
+            self._end = None
+        return message
 
 
 class Answer:
@@ -285,9 +274,6 @@ def _failure(status: int, content: bytes = b"") -> Response:
         match json.loads(content):
             case {"error": str(said)}:  # An endpoint's own sentence.
                 return JSONResponse({"error": said}, status)
-            case {"jsonrpc": version, "error": {"code": int(code)}, **others}:
-                error = {"code": code, "message": sentence}
-                return JSONResponse({"jsonrpc": version, "id": others.get("id"), "error": error}, status)
     return JSONResponse({"detail": sentence}, status, {"Retry-After": "5"} if status == 503 else None)
 
 
@@ -310,22 +296,8 @@ def _is_upload(scope: Scope) -> bool:
     return scope["path"].rstrip("/").endswith("/gradio_api/upload")
 
 
-def _replay(body: SpooledTemporaryFile, size: int, receive: Receive) -> Receive:
-    is_read = False
-
-    async def replay() -> Message:
-        nonlocal is_read
-        if is_read:
-            return await receive()
-        chunk = body.read(2**16)
-        is_read = body.tell() >= size
-        return {"type": "http.request", "body": chunk, "more_body": not is_read}
-
-    return replay
-
-
 def guard_connections(running: Any) -> None:
-    """Have a server close idle connections, at once where there are too many, and those that do not take their answers.
+    """Have a server close idle connections where there are too many, and those that do not take their answers.
 
     Args:
         running: a uvicorn.Server. It closes those that were used before, but waits for ever for a first request or a
@@ -342,7 +314,6 @@ def guard_connections(running: Any) -> None:
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             self.since = self.loop.time()
-            self.loop.call_later(IDLE_SECONDS, self.close_if_idle, self.cycle)
             if len(self.connections) > MOST_CONNECTIONS:
                 idle = [other for other in self.connections if other.is_idle]
                 min(idle, key=lambda other: other.since).transport.abort()  # This one is among them.
@@ -359,29 +330,20 @@ def guard_connections(running: Any) -> None:
         def is_idle(self) -> bool:
             return self.cycle is None or self.cycle.response_complete
 
-        def close_if_idle(self, seen: Any) -> None:
-            """Close it if there was no other request since the one that was `seen` last; else look again later."""
-            if self.is_idle and self.cycle is seen:
-                self.transport.abort()
-            elif not self.transport.is_closing():
-                self.loop.call_later(IDLE_SECONDS, self.close_if_idle, self.cycle)
-
     running.config.http_protocol_class = Guarded
 
-
-_PREFIX, _LOCK = "latent-faces-", "alive.lock"
 
 # The folder of this process, once it has one.
 _own_folder: Path | None = None
 
-# Bytes in that folder when it was looked at last, and of the uploads since.
+# Bytes in that folder when it was looked at last, and of the files since.
 _kept = 0
 
 
 def own_temporary_folder() -> Path:
     """Make a folder of this process alone, and have gradio keep its temporary files there. A thread keeps it tidy.
 
-    It is removed when the process ends. If the process is killed, another that starts or runs removes it.
+    It is removed when the process ends. If the process is killed, the next that starts removes it.
 
     Raises:
         SystemExit: there is no folder that can be written.
@@ -393,11 +355,14 @@ def own_temporary_folder() -> Path:
         parent = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), f"latent-faces-{user}"))
         parent.mkdir(parents=True, exist_ok=True)
         # A lock ends with the process that holds it: so the folders of the dead are told from those of the living.
-        with FileLock(parent / "starting.lock", timeout=60):
-            remove_abandoned(parent)
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent.resolve()))
-            lock = FileLock(folder / _LOCK)
-            lock.acquire()
+        for left in parent.glob("latent-faces-*.lock"):
+            with suppress(Timeout, OSError), FileLock(left, timeout=0):
+                shutil.rmtree(left.with_suffix(""), ignore_errors=True)
+                left.unlink()
+        folder = parent.resolve() / f"latent-faces-{secrets.token_hex(8)}"
+        lock = FileLock(f"{folder}.lock")
+        lock.acquire()
+        folder.mkdir()
     except OSError as error:
         reason = error.strerror or error
         sys.exit(f"Temporary files cannot be written to {parent} ({reason}): set GRADIO_TEMP_DIR to another folder.")
@@ -405,8 +370,9 @@ def own_temporary_folder() -> Path:
     _own_folder = folder
 
     def remove() -> None:
-        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
     def end(*_: Any) -> None:  # Containers are told so to end.
         remove()
@@ -416,7 +382,6 @@ def own_temporary_folder() -> Path:
         while True:
             time.sleep(TIDY_EVERY_SECONDS)
             tidy(folder)
-            remove_abandoned(folder.parent)
 
     atexit.register(remove)
     signal.signal(signal.SIGTERM, end)
@@ -424,23 +389,12 @@ def own_temporary_folder() -> Path:
     return folder
 
 
-async def make_room(size: int) -> None:
-    """Remove old files before an upload of so many bytes is kept, if need be: there may be tens of thousands of them."""
+def make_room(size: int) -> None:
+    """Remove old files before so many bytes are kept, if need be. To look at all takes long: there may be thousands."""
     global _kept
     if _own_folder and _kept + size > MOST_KEPT_BYTES:
-        await anyio.to_thread.run_sync(tidy, _own_folder, MOST_KEPT_BYTES - size)
+        tidy(_own_folder, MOST_KEPT_BYTES - size)
     _kept += size
-
-
-def remove_abandoned(parent: Path) -> None:
-    """Remove the folders of processes that have ended."""
-    for folder in parent.glob(f"{_PREFIX}*"):
-        try:
-            with FileLock(folder / _LOCK, timeout=0):
-                pass
-        except (Timeout, OSError):  # A living process's, or another user's.
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def tidy(folder: Path, most: int | None = None) -> None:
@@ -448,54 +402,43 @@ def tidy(folder: Path, most: int | None = None) -> None:
     global _kept
     most, end = MOST_KEPT_BYTES if most is None else most, time.time() - TEMPORARY_SECONDS
     kept = list[tuple[float, int, Path]]()
-    # Of each upload and each answer, a folder; and files of forms that gradio could not read.
-    for path in {*folder.iterdir()} - {folder / _LOCK}:
+    for path in folder.iterdir():  # A folder of each upload and each answer.
         with suppress(OSError):  # Removed meanwhile.
-            size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+            size = sum(file.stat().st_size for file in path.rglob("*"))
             kept.append((path.stat().st_ctime, size, path))
     _kept = sum(size for _, size, _ in kept)
     for since, size, path in sorted(kept):
         if since >= end and _kept <= most:
             break
-        with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
         _kept -= size
 
 
 class ShortLog:
-    """A text stream that passes lines on, up to some in a minute, and of a traceback its last line with the place.
+    """A text stream that passes the beginnings of lines on, up to some in a minute.
 
-    Gradio and uvicorn write a traceback for whatever a stranger sends, and what was sent with it.
+    Gradio and uvicorn write a line or more for much that a stranger sends, and what was sent with it.
     """
 
     def __init__(self, stream: TextIO):
         self._stream = stream
         self._rest = ""  # Of a line that has not ended.
-        self._place = ""  # In the code, that the last traceback named last.
         self._minute, self._lines = 0.0, 0
 
     def write(self, text: str) -> int:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            if line.lstrip().startswith('File "'):
-                self._place = f" ({line.strip().rpartition(', in ')[0] or line.strip()})"
-            # All lines of a traceback but the last are one of these.
-            elif line and not line.startswith((" ", "Traceback (", "During handling", "The above exception")):
+            now = time.monotonic()
+            if now - self._minute > 60:
+                if (left_out := self._lines - MOST_LOGGED_LINES) > 0:
+                    self._stream.write(f"{left_out} lines were left out.\n")
+                self._minute, self._lines = now, 0
+            self._lines += 1
+            if self._lines <= MOST_LOGGED_LINES:
                 # What a stranger sends may speak to a terminal.
-                cut = line[:MOST_LOGGED_CHARACTERS] + self._place
-                self._pass("".join(character if character.isprintable() else "?" for character in cut))
-                self._place = ""
+                cut = "".join(letter if letter.isprintable() else "?" for letter in line[:MOST_LOGGED_CHARACTERS])
+                self._stream.write(f"{cut}\n")
         return len(text)
-
-    def _pass(self, line: str) -> None:
-        now = time.monotonic()
-        if now - self._minute > 60:
-            if (left_out := self._lines - MOST_LOGGED_LINES) > 0:
-                self._stream.write(f"{left_out} lines were left out.\n")
-            self._minute, self._lines = now, 0
-        self._lines += 1
-        if self._lines <= MOST_LOGGED_LINES:
-            self._stream.write(f"{line}\n")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

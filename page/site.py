@@ -27,7 +27,7 @@ from models.history import EPOCHS_FILE
 
 from . import labels, pictures, recipe, records, values
 from .catalog import CARD_FILE, MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
-from .endpoints import Tab, within_a_sentence
+from .endpoints import Tab, upload, within_a_sentence
 from .tabs import TABS, out_of_distribution
 
 FRONT, EXAMPLES = (Path(__file__).with_name(name) for name in ("front", "examples"))
@@ -268,7 +268,8 @@ def routes() -> list[BaseRoute]:
     """The addresses that a server adds to gradio's own."""
     threading.Thread(target=page, name="page.json", daemon=True).start()  # Lest the first visitor wait for it.
     beginnings = ("page.json", "report.txt", "front/", "examples/", "weights/", "epochs/")
-    return [Route(f"/{beginning}{{rest:path}}", partial(_answer, beginning)) for beginning in beginnings]
+    files = [Route(f"/{beginning}{{rest:path}}", partial(_answer, beginning)) for beginning in beginnings]
+    return [*files, Route("/gradio_api/upload", upload, methods=["POST"])]
 
 
 async def _answer(beginning: str, request: Request) -> Response:
@@ -328,32 +329,20 @@ def write(folder: Path) -> None:
     Raises:
         ValueError: it is another folder, or a file or link of somebody's is where a file of the page would be.
     """
-    list_of_files = folder / WRITTEN
-    before = (
-        set(list_of_files.read_text(encoding="utf-8", errors="replace").splitlines())
-        if list_of_files.is_file()
-        else set[str]()
-    )
-    is_free = not folder.exists() or (folder.is_dir() and (before or not any(folder.iterdir())))
-    if folder.is_symlink() or not is_free:
+    listed = folder / WRITTEN
+    before = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    if folder.is_symlink() or (not before and folder.exists() and any(folder.iterdir())):
         raise ValueError(f"{folder} was not written by this command: name a folder that is new or empty")
-    if any(folder.resolve().is_relative_to(own) for own in (FRONT, EXAMPLES)):
-        raise ValueError(f"{folder} is among the page's own files: name another folder")
     files = static_files()
-    for place in (WRITTEN, *files):
-        if not is_within(folder, place):
-            raise ValueError(f"{folder / place} is, or lies behind, a link: remove it, or name another folder")
-        if (folder / place).exists() and place not in {*before, WRITTEN}:
-            raise ValueError(f"{folder / place} was not written by this command: remove it, or name another folder")
-    for place in before - files.keys():
+    for place in (WRITTEN, *before):
         if is_within(folder, place):
             (folder / place).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    list_of_files.write_text("\n".join(sorted({*before, *files})), encoding="utf-8")
-    for place, content in files.items():
+    for place, content in {WRITTEN: "\n".join(files).encode(), **files}.items():
+        if not is_within(folder, place):
+            raise ValueError(f"{folder / place} is, or lies behind, a link: remove it, or name another folder")
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_bytes(content.read_bytes() if isinstance(content, Path) else content)
-    list_of_files.write_text("\n".join(sorted(files)), encoding="utf-8")
+        with open(folder / place, "xb") as file:  # Of nobody else's.
+            file.write(content.read_bytes() if isinstance(content, Path) else content)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

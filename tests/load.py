@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
-from typing import Annotated
 
 import httpx
 import tyro
@@ -30,12 +29,6 @@ from .conftest import draw_face, encode
 from .serving import Served, serving
 
 FACES = 16
-
-
-@dataclass(frozen=True)
-class Settings:
-    clients: Annotated[int, tyro.conf.arg(help="How many ask at the same time.")] = 20
-    minutes: Annotated[float, tyro.conf.arg(help="For how long.")] = 3
 
 
 class Busy(Exception):
@@ -152,10 +145,11 @@ def percentiles(seconds: list[float], parts: int) -> tuple[float, float, float]:
     return statistics.median(seconds), statistics.quantiles(seconds, n=parts)[-1], max(seconds)
 
 
-async def soak(settings: Settings, page: Served) -> None:
-    minutes = [Minute() for _ in range(math.ceil(settings.minutes))]
+async def soak(page: Served, clients: int, duration: float) -> None:
+    """Have so many clients ask for so many minutes, and print a row for each minute."""
+    minutes = [Minute() for _ in range(math.ceil(duration))]
     began, began_by_the_clock = time.monotonic(), time.time()
-    done = lambda: time.monotonic() - began >= 60 * settings.minutes
+    done = lambda: time.monotonic() - began >= 60 * duration
 
     async def timed(client: httpx.AsyncClient, kind: str, ask: Ask, seed: int) -> None:
         start = time.monotonic()
@@ -178,14 +172,14 @@ async def soak(settings: Settings, page: Served) -> None:
     async def watch_all() -> None:
         with ProcessPoolExecutor(1) as pool:
             for number, minute in enumerate(minutes, start=1):
-                end = began_by_the_clock + 60 * min(number, settings.minutes)
+                end = began_by_the_clock + 60 * min(number, duration)
                 health = asyncio.get_running_loop().run_in_executor(pool, watch, page.url, end)
                 minute.seconds["health"] = await health
                 minute.megabytes = page.megabytes
 
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=page.url, timeout=60, limits=limits, trust_env=False) as client:
-        visits = [visit(client, visitor) for visitor in range(settings.clients)]
+        visits = [visit(client, visitor) for visitor in range(clients)]
         await asyncio.gather(*visits, watch_all())
     for number, minute in enumerate(minutes, start=1):
         print(minute.row(number))
@@ -199,13 +193,12 @@ HEADER = """\
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
-def main() -> None:
-    settings = tyro.cli(Settings, prog="python -m tests.load", description=__doc__)
+def main(clients: int = 20, minutes: float = 3) -> None:
     PHOTOGRAPHS.extend(encode(draw_face(number, (1200, 1600)), "JPEG") for number in range(20))
     with serving() as page:
         print(HEADER)
-        asyncio.run(soak(settings, page))
+        asyncio.run(soak(page, clients, minutes))
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, prog="python -m tests.load", description=__doc__)

@@ -13,16 +13,15 @@ LFS or Xet. Downloads of weights come with their SHA-256, as the Hub's large fil
 
 import base64
 import hashlib
+import itertools
 import json
 import logging
 import re
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
 from typing import NamedTuple, Self
 
 import datasets
@@ -60,7 +59,7 @@ class Fault:
             "close": the connection is closed without an answer;
             "503", or any other status: that is the answer;
             "corrupt": a downloaded file has its size, and in its second half the wrong bytes;
-            "endless": a downloaded file comes without its size, and goes on and on.
+            "endless": a downloaded file comes without its size, and goes on for 300 MB.
         requests: regular expression searched for in "METHOD /path" of each request; others go well.
         seen: how many went wrong.
     """
@@ -125,14 +124,12 @@ class LoopbackHub:
     Attributes:
         requests: the method and path of everything that was asked, in order of arrival.
         access: what every token may do, in the words of the real Hub's whoami.
-        sent_in_vain: bytes after the end of files.
     """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
-        self._fault: Fault | None = None
         self._port = 0
-        self.reset()
+        self._server: uvicorn.Server | None = None
         repository = "/api/{kind}/{user}/{name}"
         self._application = Starlette(
             routes=[
@@ -155,7 +152,7 @@ class LoopbackHub:
     # What tests use.
 
     def __enter__(self) -> Self:
-        self._start()
+        self.reset()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -172,17 +169,15 @@ class LoopbackHub:
 
     @fault.setter
     def fault(self, fault: Fault | str | None) -> None:
-        before, self._fault = self._fault, Fault(fault) if isinstance(fault, str) else fault
-        refused, refuses = (one is not None and one.kind == "refuse" for one in (before, self._fault))
-        if refuses and not refused:
+        self._fault = Fault(fault) if isinstance(fault, str) else fault
+        if self._fault is not None and self._fault.kind == "refuse":
             self._stop()
-        if refused and not refuses:
+        elif self._server is None:
             self._start()
 
     def reset(self) -> None:
         """Forget everything, as if just started."""
         self.fault = None
-        self.sent_in_vain = 0
         self.requests.clear()
         self.access: dict = WRITE
         self._repositories: dict[tuple[str, str], Repository] = {}
@@ -229,8 +224,10 @@ class LoopbackHub:
             time.sleep(0.005)
 
     def _stop(self) -> None:
-        self._server.should_exit = self._server.force_exit = True
-        self._thread.join()
+        if self._server is not None:
+            self._server.should_exit = self._server.force_exit = True
+            self._thread.join()
+            self._server = None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -351,14 +348,9 @@ class LoopbackHub:
             start, end = int(asked[1]), min(size, int(asked[2] or size) + 1)
             status, headers["Content-Range"] = 206, f"bytes {start}-{end - 1}/{size}"
         if fault == "endless":
-            return StreamingResponse(self._endless(request, content), status, headers)
+            endless = itertools.chain([content], itertools.repeat(bytes(2**20), 300))
+            return StreamingResponse(endless, status, headers)
         return Response(content[start:end], status, headers, "application/octet-stream")
-
-    async def _endless(self, request: Request, content: bytes) -> AsyncIterator[bytes]:
-        yield content
-        while not await request.is_disconnected() and self.sent_in_vain < 2**30:
-            self.sent_in_vain += 2**20
-            yield bytes(2**20)
 
     # What endpoints share.
 
@@ -421,20 +413,3 @@ def point_clients_at(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, home: Pa
             monkeypatch.setattr(target, name, value)
     # The listings would be wrong should a port come back.
     huggingface_hub.HfFileSystem.clear_instance_cache()
-
-
-def skip_waits(monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
-    """Let the clients of this process try again at once, where they would wait for 1, 2, 4, 8 and 8 seconds.
-
-    Args:
-        timeout: seconds for which they wait for a file that hangs, instead of 10 and, trying again, 60.
-    """
-    hasty = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
-    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download"):
-        monkeypatch.setattr(f"{module}.time", hasty)
-    for name in (
-        "constants.HF_HUB_ETAG_TIMEOUT",
-        "constants.HF_HUB_DOWNLOAD_TIMEOUT",
-        "file_download._ETAG_RETRY_TIMEOUT",
-    ):
-        monkeypatch.setattr(f"huggingface_hub.{name}", timeout)

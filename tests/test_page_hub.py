@@ -2,22 +2,18 @@
 
 import json
 import shutil
-import socket
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from types import SimpleNamespace
 
 import pytest
-import torch
 from huggingface_hub import constants
-from safetensors.torch import load_file, save_file
 
 from page import catalog, networks
 from page import hub as page_hub
-from page.catalog import ShownModel, load_models
+from page.catalog import ShownModel, describe
 from tests.conftest import GAN_ID, small_generator
-from tests.loopback_hub import REVOKED_TOKEN, Fault, skip_waits
+from tests.loopback_hub import REVOKED_TOKEN, Fault
 
 
 @pytest.fixture
@@ -25,7 +21,7 @@ def shown(hub, small_models):
     """A function that tells which GAN the page shows."""
 
     def show(name: str = "gan", of: str = "tester") -> ShownModel:
-        return load_models([name], small_models / "bundled", of)[name]
+        return page_hub.from_hub({name: describe(small_models / "bundled" / name, "bundled")}, of)[name]
 
     return show
 
@@ -85,17 +81,13 @@ def test_an_expired_token_is_told_of_and_public_models_need_none(hub, published,
     "name, how",
     [
         ("training.json", "damaged"),
-        ("training.json", "hang"),
         ("epochs.webp", "none"),
-        ("epochs.webp", "503"),
+        ("epochs.webp", "403"),
         ("epochs.webp", "damaged"),
     ],
 )
-def test_a_model_is_shown_without_its_history_if_need_be(hub, published, shown, monkeypatch, name, how):
+def test_a_model_is_shown_without_its_history_if_need_be(hub, published, shown, name, how):
     """And with no other: the bundled model's would show faces that the pulled one never made."""
-    skip_waits(monkeypatch, timeout=0.5)  # What hangs is given up after 3.5 s: later than the model must have come.
-    monkeypatch.setattr(page_hub, "DEADLINE", 2)
-    monkeypatch.setattr(page_hub, "EXTRAS_DEADLINE", 0.3)
     if how == "none":
         (published / name).unlink()
     elif how == "damaged":
@@ -109,8 +101,7 @@ def test_a_model_is_shown_without_its_history_if_need_be(hub, published, shown, 
         with pytest.raises(ValueError, match="epochs.webp is damaged"):
             loaded.history.faces_after(1)
     else:
-        assert loaded.history is None
-        assert how == "none" or "without its history: " in loaded.origin
+        assert loaded.history is None and ("without its history: " in loaded.origin) == (how == "damaged")
 
 
 # A Hub that is away, or sends more than it should.
@@ -124,17 +115,13 @@ def take_away(monkeypatch, hub, how: str) -> None:
     if how == "dns":
         address = "http://hub.invalid/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-    elif how == "slow dns":
-        resolve = socket.getaddrinfo
-        monkeypatch.setattr(page_hub, "PROBE_DEADLINE", 0.3)
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **how: Event().wait(3) or resolve(*address, **how))
     elif how == "offline":
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     else:
         hub.fault = how
 
 
-@pytest.mark.parametrize("how", ["refuse", "503", "hang", "close", "dns", "slow dns", "offline"])
+@pytest.mark.parametrize("how", ["refuse", "503", "hang", "close", "dns", "offline"])
 def test_a_hub_that_is_away_is_asked_once_and_what_is_cached_is_shown(hub, published, shown, refused, monkeypatch, how):
     with monkeypatch.context() as patch:
         take_away(patch, hub, how)
@@ -155,11 +142,10 @@ def test_a_file_that_goes_on_after_its_size_is_not_received(hub, published, show
     for name in ("config.json", "model.safetensors"):
         hub.fault = Fault("endless", name)
         assert "a file goes on after its" in refused()
-        assert hub.sent_in_vain < 200_000_000
     # Of what a model may do without, it is left out.
     hub.fault = Fault("endless", "training.json")
     loaded = shown()
-    assert loaded.latent_size == 10 and loaded.history is None and "a file goes on after its" in loaded.origin
+    assert loaded.latent_size == 10 and loaded.history is None
 
 
 def test_all_that_a_hub_sends_has_one_deadline(hub, published, refused, monkeypatch):
@@ -209,29 +195,22 @@ def test_values_that_no_model_has_are_named(tmp_path, small_models, config, word
     folder = shutil.copytree(small_models / "published", tmp_path / "model")
     (folder / "config.json").write_bytes(config)
     with pytest.raises(ValueError, match=f"^{words}") as told:
-        catalog.describe(folder, "")
+        describe(folder, "")
     assert len(str(told.value)) < 200
 
 
 @pytest.mark.parametrize(
-    "spoil, words",
+    "content, words",
     [
-        (lambda tensors: {f"x.{name}": tensor for name, tensor in tensors.items()}, "weights lack layers.0.0.weight"),
-        (lambda tensors: {**tensors, "layers.3.bias": torch.full((3,), torch.nan)}, "no numbers, in layers.3.bias"),
-        (lambda tensors: {**tensors, "layers.0.0.weight": torch.zeros(9, 32, 4, 4)}, "take no latents of 10 numbers"),
-        (lambda tensors: b"not safetensors", "model.safetensors is missing or damaged"),
-        (lambda tensors: (2**40).to_bytes(8, "little") + b"{}", "model.safetensors is missing or damaged"),
-        (lambda tensors: None, "holds no model.safetensors"),
+        (b"not safetensors", "model.safetensors is missing or damaged"),
+        ((2**40).to_bytes(8, "little") + b"{}", "model.safetensors is missing or damaged"),
+        (None, "holds no model.safetensors"),
     ],
 )
-def test_damaged_weights_of_the_hub_are_refused_with_the_reason(hub, published, refused, spoil, words):
-    path = published / "model.safetensors"
-    spoilt = spoil(load_file(path))
-    path.unlink()
-    if isinstance(spoilt, dict):
-        save_file(spoilt, path)
-    elif spoilt:
-        path.write_bytes(spoilt)
+def test_damaged_weights_of_the_hub_are_refused_with_the_reason(hub, published, refused, content, words):
+    (published / "model.safetensors").unlink()
+    if content:
+        (published / "model.safetensors").write_bytes(content)
     hub.add_folder("model", GAN_ID, published)
     assert words in refused()
 
@@ -266,7 +245,7 @@ def test_whatever_goes_wrong_is_a_reason(published, refused, monkeypatch, error)
     ],
 )
 def test_a_model_that_the_tabs_cannot_show_is_refused(small_models, changes, what):
-    like = catalog.describe(small_models / "bundled/autoencoder", "")
+    like = describe(small_models / "bundled/autoencoder", "")
     page_hub.check_fits(like, like)
     with pytest.raises(ValueError, match=f"differs from the bundled model in {what}"):
         page_hub.check_fits(replace(like, **changes), like)
@@ -277,8 +256,8 @@ def test_weights_that_draw_nothing_are_told_of_to_whoever_asks_for_faces(tmp_pat
     model = small_generator()
     for parameter in model.parameters():
         parameter.data = 1e37 * parameter.data.sign()
-    model.save_pretrained(tmp_path / "gan")
-    loaded = load_models(["gan"], tmp_path)["gan"]
+    model.save_pretrained(tmp_path)
+    loaded = describe(tmp_path, "")
     monkeypatch.setattr(catalog, "load_all", lambda: {"GAN": loaded})
     networks.load.cache_clear()
     request.addfinalizer(networks.load.cache_clear)

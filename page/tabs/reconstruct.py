@@ -44,7 +44,7 @@ def reconstruct(image: str | None, attributes: str) -> tuple[Gallery, dict[str, 
     if attributes and not knowing:
         raise ValueError("No autoencoder here knows attributes: leave them out.")
     moves = {name: labels.read(attributes, load(name)) for name in knowing}
-    _, aligned, latents = drawing.see(image, autoencoders())
+    aligned, latents = drawing.see(image, autoencoders())
     crop = pictures.pixels_of(aligned.image)
     faces = {name: networks.decode(name, z)[0] for name, z in latents.items()}
     psnr = {name: round(pictures.psnr(face, crop), 2) for name, face in faces.items()}
