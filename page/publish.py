@@ -11,11 +11,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, RepoCard
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects
-from yaml import YAMLError
 
 from models.hub import check_can_push, one_line, without_password
 from models.index import MODEL_FILES, read_index, repository_name
@@ -54,8 +52,7 @@ def publish(space: str, models: str | None = None, private: bool = False, static
 
     Raises:
         ValueError: it cannot be pushed there, or there are no such models.
-        OSError, RuntimeError, httpx2.HTTPError: the Hub refuses, or cannot be reached.
-        subprocess.SubprocessError: git cannot tell which files it tracks.
+        Exception: the Hub refuses, or cannot be reached, or git cannot tell which files it tracks.
     """
     check_can_push(space)
     api, found = HfApi(), _find_models(models) if models else []
@@ -152,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--static", action="store_true", help="files only: a page that needs no server")
     try:
         print(publish(**vars(parser.parse_args(arguments))))
-    except (ValueError, OSError, RuntimeError, subprocess.SubprocessError, YAMLError, httpx2.HTTPError) as error:
+    except Exception as error:  # Of the Hub, of git, of README's YAML.
         sys.exit(f"error: {one_line(error)}")
 
 

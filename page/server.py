@@ -33,12 +33,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# The largest upload: a phone's photograph fits. And the largest other request: most have a few hundred bytes, but a
-# model's tool call may hold an image.
+# The largest form with uploads: a phone's photograph fits. And the largest other request: most have a few hundred bytes,
+# but a model's tool call may hold an image.
 MOST_UPLOAD_BYTES, MOST_REQUEST_BYTES = 30 * 2**20, 2**20
-
-# What a multipart form adds to a file.
-FORM_BYTES = 2**16
 
 # All request bodies that are on their way together, the seconds that one may take, and may pause.
 MOST_HELD_BYTES = 256 * 2**20
@@ -198,7 +195,7 @@ class Body:
         self.size = 0
         self._gate = gate
         self._receive = receive
-        self._most = MOST_UPLOAD_BYTES + FORM_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
+        self._most = MOST_UPLOAD_BYTES if _is_upload(scope) else MOST_REQUEST_BYTES
         self._end: float | None = time.monotonic() + BODY_SECONDS  # None once all has arrived.
 
     async def __call__(self) -> Message:
@@ -349,9 +346,8 @@ def own_temporary_folder() -> Path:
         SystemExit: there is no folder that can be written.
     """
     global _own_folder
-    parent: str | Path = os.environ.get("GRADIO_TEMP_DIR", "any folder")
+    user = os.getuid() if hasattr(os, "getuid") else ""  # Elsewhere the system's folder is the user's own.
     try:
-        user = os.getuid() if hasattr(os, "getuid") else ""  # Elsewhere the system's folder is the user's own.
         parent = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), f"latent-faces-{user}"))
         parent.mkdir(parents=True, exist_ok=True)
         # A lock ends with the process that holds it: so the folders of the dead are told from those of the living.
@@ -362,10 +358,9 @@ def own_temporary_folder() -> Path:
         folder = parent.resolve() / f"latent-faces-{secrets.token_hex(8)}"
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
     except OSError as error:
-        reason = error.strerror or error
-        sys.exit(f"Temporary files cannot be written to {parent} ({reason}): set GRADIO_TEMP_DIR to another folder.")
+        sys.exit(f"Temporary files cannot be written: {error}. Set GRADIO_TEMP_DIR to another folder.")
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     _own_folder = folder
 

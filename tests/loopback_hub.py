@@ -85,7 +85,7 @@ class Repository:
     """A model, data set or Space as it stands on the hub.
 
     Attributes:
-        branches: the last commit of each, by name.
+        revisions: the commit that each branch or sha stands for.
         commits: all of them, newest first; the last one is empty.
         private, gated: who may see it, and who may read its files.
         sdk, variables: of Spaces only.
@@ -94,19 +94,14 @@ class Repository:
     def __init__(self, private: bool = False, sdk: str | None = None):
         self.private, self.gated, self.sdk = private, False, sdk
         self.variables: dict[str, dict] = {}
-        self.branches: dict[str, Commit] = {}
+        self.revisions: dict[str, Commit] = {}
         self.commits: list[Commit] = []
         self.commit({})
 
     @property
     def files(self) -> dict[str, bytes]:
         """Paths and contents at the head of the branch main."""
-        return self.branches["main"].files
-
-    def find(self, revision: str) -> Commit | None:
-        """The commit that a branch or a sha stands for."""
-        shas = {commit.sha: commit for commit in self.commits}
-        return self.branches.get(revision) or shas.get(revision)
+        return self.revisions["main"].files
 
     def commit(self, files: dict[str, bytes], branch: str = "main") -> Commit:
         """Put a commit with these files, all that there are, on top of a branch."""
@@ -114,7 +109,7 @@ class Repository:
         identity = [len(self.commits), {path: _git_hash(content) for path, content in files.items()}]
         commit = Commit(hashlib.sha1(json.dumps(identity).encode()).hexdigest(), files)
         self.commits.insert(0, commit)
-        self.branches[branch] = commit
+        self.revisions[branch] = self.revisions[commit.sha] = commit
         return commit
 
 
@@ -300,8 +295,8 @@ class LoopbackHub:
         return JSONResponse({"commitUrl": f"{page}/commit/{sha}", "commitOid": sha})
 
     async def _branch(self, request: Request) -> Response:
-        branches = self._find(request).branches
-        branches[request.path_params["branch"]] = branches["main"]
+        revisions = self._find(request).revisions
+        revisions[request.path_params["branch"]] = revisions["main"]
         return JSONResponse({})
 
     async def _info(self, request: Request) -> Response:
@@ -362,7 +357,7 @@ class LoopbackHub:
         return repository
 
     def _find_commit(self, request: Request) -> Commit:
-        commit = self._find(request).find(request.path_params.get("revision", "main"))
+        commit = self._find(request).revisions.get(request.path_params.get("revision", "main"))
         if commit is None:
             raise _missing("RevisionNotFound")
         return commit

@@ -240,22 +240,22 @@ def test_bad_input_is_answered_by_one_clear_sentence(url, endpoint, arguments, w
     assert "event: error" in answer and words in answer and "Traceback" not in answer
 
 
+async def endless():
+    while True:
+        yield bytes(2**20)
+
+
 def foreign(request: httpx.Request) -> httpx.Response:
     """A stranger's server."""
-
-    async def parts(part: bytes, count: int):
-        for _ in range(count):
-            yield part
-
     match request.url.path:
         case "/photograph":
-            return httpx.Response(200, content=parts(encode(draw_face(1), "PNG"), 1))
+            return httpx.Response(200, content=encode(draw_face(1), "PNG"))
         case "/moved":
             return httpx.Response(302, headers={"Location": "photograph"})
         case "/around":
             return httpx.Response(302, headers={"Location": "around"})
         case "/endless":
-            return httpx.Response(200, content=parts(bytes(2**20), 10**9))
+            return httpx.Response(200, content=endless())
     return httpx.Response(404)
 
 

@@ -142,7 +142,7 @@ def test_private_and_branch_pushes(hub, run):
     push.main([str(run), GAN_ID, "--private", "--branch", "trial"])
     repository = hub.repository("model", GAN_ID)
     assert repository.private and repository.files == {}
-    assert set(repository.find("trial").files) == RUN_FILES
+    assert set(repository.revisions["trial"].files) == RUN_FILES
     assert load(GAN_ID, revision="trial").latent_size == 10
 
 

@@ -191,7 +191,7 @@ def test_what_is_old_goes_and_of_too_much_the_oldest(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "arguments", "words"),
     [
-        ({"GRADIO_TEMP_DIR": f"{REPOSITORY}/app.py/x"}, [], "app.py/x (Not a directory): set GRADIO_TEMP_DIR"),
+        ({"GRADIO_TEMP_DIR": f"{REPOSITORY}/app.py/x"}, [], "app.py/x'. Set GRADIO_TEMP_DIR to another folder."),
         ({"GRADIO_SERVER_PORT": "seven"}, [], "GRADIO_SERVER_PORT cannot be 'seven'"),
         ({}, ["--share"], "error: unrecognized arguments: --share"),
     ],

@@ -36,33 +36,31 @@ def in_a_process(function, *arguments) -> int:
     return process.exitcode
 
 
-def run_until_killed(moment: str | int, words: list[str]) -> None:
-    """Train a GAN, and kill this process at one moment, with no chance to tidy up.
+def run_until_killed(step: int | None, words: list[str]) -> None:
+    """Train a GAN, and kill this process, with no chance to tidy up.
 
     Args:
-        moment: "fsync" or "replace" of the second checkpoint, half of which is on disk then, or the number of a step; in
-            that case every step before it has left a checkpoint.
+        step: at which to kill it, when every step before has left a checkpoint; None for the moment when half of the
+            second checkpoint is on disk.
     """
     patch = pytest.MonkeyPatch()
     die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-    if isinstance(moment, int):
-        step = GANTrainer.step
-        last = lambda self, images, number, labels: die() if number == moment else step(self, images, number, labels)
+    if step is not None:
+        own = GANTrainer.step
+        last = lambda self, images, number, labels: die() if number == step else own(self, images, number, labels)
         patch.setattr(GANTrainer, "step", last)
         patch.setattr(loop, "SECONDS_PER_CHECKPOINT", 0)
     else:
-        real, calls = getattr(os, moment), []
+        fsync, written = os.fsync, []
 
-        def doomed(*arguments):
-            about = arguments[0] if moment == "replace" else os.readlink(f"/proc/self/fd/{arguments[0]}")
-            calls.extend([about] * ("checkpoint" in str(about)))
-            if len(calls) == 2:
-                if moment == "fsync":
-                    os.ftruncate(arguments[0], 1000)
+        def doomed(file: int) -> None:
+            written.extend(["checkpoint"] * ("checkpoint" in os.readlink(f"/proc/self/fd/{file}")))
+            if len(written) == 2:
+                os.ftruncate(file, 1000)
                 die()
-            return real(*arguments)
+            fsync(file)
 
-        patch.setattr(record.os, moment, doomed)
+        patch.setattr(record.os, "fsync", doomed)
     gan.main(words)
 
 
@@ -70,9 +68,9 @@ def run_until_killed(moment: str | int, words: list[str]) -> None:
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(arguments, tmp_path):
     gan.main(arguments(SMALL_GAN, "straight", 3))
     words = arguments(SMALL_GAN, "killed", 3)
-    for moment in ("fsync", "replace", 15):
-        resumed = [*words, *["--resume"] * (moment != "fsync")]
-        assert in_a_process(run_until_killed, moment, resumed) == -signal.SIGKILL
+    for step in (None, 15):
+        resumed = [*words, *["--resume"] * (step is not None)]
+        assert in_a_process(run_until_killed, step, resumed) == -signal.SIGKILL
     assert torch.load(tmp_path / "killed/checkpoint.pt")["position"]["step"] == 15
     gan.main([*words, "--resume"])
     assert_same_run(tmp_path / "straight", tmp_path / "killed")
