@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,9 +40,8 @@ class ShownModel:
         origin: where they came from, such as "user/latent-faces-gan at 0123456". It may hold a stranger's words.
         kind: its class, as config.json names it.
         architecture: models that share it are computed by the same graph in the browser.
-        shapes: the shape of each tensor of its weights, by name.
-        history: how it was trained; None if the model came without. The bundled model's history does not take its
-            place, since another model made the faces in it.
+        history: how it was trained; None if the model came without, or with a damaged one. The bundled model's does not
+            take its place, since another model made the faces in it.
         areas: how well its attributes work, for those that were measured.
         faces_from: the data set that it learned from, as its card tells.
     """
@@ -58,7 +58,6 @@ class ShownModel:
     components: int
     encodes: bool
     encoding_steps: int
-    shapes: Mapping[str, list[int]]
     history: History | None
     areas: Mapping[str, float]
     faces_from: str | None
@@ -83,20 +82,19 @@ def describe(folder: Path, origin: str) -> ShownModel:
     """
     config = read_config(folder / CONFIG_FILE, "the model")
 
-    def value(name: str, least: float, most: float, default: int | None = None, whole: bool = False) -> float:
-        return number(config.get(name, default), f"{name} in the model's {CONFIG_FILE}", least, most, whole)
+    def value(name: str, least: float, most: float) -> float:
+        return number(config.get(name), f"{name} in the model's {CONFIG_FILE}", least, most)
 
     def size(name: str, default: int | None = None, most: int = 10_000) -> int:
-        return int(value(name, 0, most, default, whole=True))
+        return int(number(config.get(name, default), f"{name} in the model's {CONFIG_FILE}", 0, most, whole=True))
 
     try:
-        shapes = {name: shape for name, (shape, _) in read_header(folder / WEIGHTS_FILE).items()}
+        tensors = read_header(folder / WEIGHTS_FILE)
     except (OSError, ValueError) as error:
         raise ValueError(f"the model's {WEIGHTS_FILE} is missing or damaged") from error
-    try:
+    history = None
+    with suppress(ValueError):  # A model is worth showing without it.
         history = load_history(folder)
-    except ValueError as error:  # A model is worth showing without it.
-        history, origin = None, f"{origin}, without its history: {error}"
     kind = str(config.get("model_type"))
     return ShownModel(
         folder=folder,
@@ -109,9 +107,8 @@ def describe(folder: Path, origin: str) -> ShownModel:
         prior_mean=value("prior_mean", -1e6, 1e6),
         prior_variance=value("prior_variance", 0, 1e6),
         components=size("components", 0),
-        encodes=any(name.startswith("encoder.") for name in shapes),
+        encodes=any(name.startswith("encoder.") for name in tensors),
         encoding_steps=size("encoding_steps", 0, most=100),
-        shapes=shapes,
         history=history,
         areas=labels.read_areas(folder / labels.ATTRIBUTES_FILE),
         faces_from=_data_set(folder / CARD_FILE),

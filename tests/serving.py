@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,34 +52,28 @@ def serving(
     Args:
         log: takes what it writes about errors.
     """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/"
     with (
-        socket.socket() as free,
         tempfile.TemporaryDirectory() as temporary,
         open(log, "w") if log else nullcontext() as errors,
+        httpx.Client(trust_env=False) as client,
     ):
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
         variables = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": temporary, **(environment or {})}
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=errors
         )
         try:
-            url = f"http://127.0.0.1:{port}/"
-            with httpx.Client(trust_env=False) as client:
-                while not _answers(client, url):
-                    if process.poll() is not None:
-                        raise RuntimeError(f"python app.py ended with status {process.returncode}")
-                    time.sleep(0.05)
+            is_there = False
+            while not is_there:
+                if process.poll() is not None:
+                    raise RuntimeError(f"python app.py ended with status {process.returncode}")
+                time.sleep(0.05)
+                with suppress(httpx.TransportError):
+                    is_there = client.get(url).status_code == 200
             yield Served(url, process, time.monotonic() - began)
         finally:
             process.terminate()
             process.wait()
-
-
-def _answers(client: httpx.Client, url: str) -> bool:
-    try:
-        return client.get(url).status_code == 200
-    except httpx.TransportError:
-        return False

@@ -102,7 +102,7 @@ def test_a_model_is_shown_without_its_history_if_need_be(hub, published, shown, 
         with pytest.raises(ValueError, match="epochs.webp is damaged"):
             loaded.history.faces_after(1)
     else:
-        assert loaded.history is None and ("without its history: " in loaded.origin) == (how == "damaged")
+        assert loaded.history is None
 
 
 # A Hub that is away, or sends more than it should.

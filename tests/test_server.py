@@ -132,44 +132,30 @@ def test_pages_of_other_sites_may_not_post(headers, taken):
         assert refused == (None if taken or method == "GET" else 403)
 
 
-# Makes the folder of a process, writes a photograph there, and tells where it is.
-PROCESS = """
-import sys
-from page import server
-folder = server.own_temporary_folder()
-(folder / "photograph.png").touch()
-print(folder, flush=True)
-sys.stdin.read()
-"""
+# Makes the folder of a process, tells where it is, and waits to be ended.
+PROCESS = "import sys; from page import server; print(server.own_temporary_folder(), flush=True); sys.stdin.read()"
 
 
-@pytest.fixture
-def process(tmp_path):
-    """A function that starts such a process; returns it and its folder."""
-    environment, started = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}, []
+def test_a_process_that_ends_leaves_no_files_and_one_that_is_killed_until_the_next_starts(tmp_path):
+    environment, processes = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}, []
 
-    def start() -> tuple[subprocess.Popen, Path]:
+    def start() -> Path:
         command = [sys.executable, "-c", PROCESS]
-        started.append(subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdin=-1, stdout=-1, text=True))
-        return started[-1], Path(started[-1].stdout.readline().strip())
+        processes.append(subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdin=-1, stdout=-1, text=True))
+        folder = Path(processes[-1].stdout.readline().strip())
+        (folder / "photograph.png").touch()
+        return folder
 
-    yield start
-    for one in started:
-        one.kill()
-        one.communicate()
-
-
-def test_a_killed_process_leaves_its_files_until_the_next_starts(process, tmp_path):
-    killed, folder = process()
-    assert folder.parent == tmp_path and (folder / "photograph.png").exists()
-    living, other = process()
-    assert (folder / "photograph.png").exists(), "its process lives"
-    killed.kill()
-    killed.wait()
-    process()
-    assert not folder.exists() and (other / "photograph.png").exists()
-    living.terminate()  # As a container is told to end.
-    assert living.wait() == 128 + signal.SIGTERM and not other.exists()
+    killed, other = start(), start()
+    assert killed.parent == tmp_path and (killed / "photograph.png").exists(), "its process lives"
+    processes[0].kill()
+    processes[0].wait()
+    third = start()
+    assert not killed.exists() and (other / "photograph.png").exists()
+    processes[1].terminate()  # As a container is told to end.
+    assert processes[1].wait() == 128 + signal.SIGTERM and not other.exists()
+    processes[2].communicate("")
+    assert not third.exists() and not [*tmp_path.iterdir()]
 
 
 def test_what_is_old_goes_and_of_too_much_the_oldest(tmp_path, monkeypatch):
