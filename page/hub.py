@@ -97,7 +97,6 @@ class _Limit(tqdm):
 
     def __init__(self, *arguments: Any, **settings: Any):
         super().__init__(*arguments, **{**settings, "disable": True})
-        self.end = time.monotonic() + DEADLINE
         self.most = self.total or MOST_BYTES
         if self.most > MOST_BYTES:
             raise OSError(f"{self.most:,} bytes in one file are more than the page takes, {MOST_BYTES:,}")
@@ -106,8 +105,6 @@ class _Limit(tqdm):
         self.n += n or 0
         if self.n > self.most:
             raise OSError(f"a file goes on after its {self.most:,} bytes")
-        if time.monotonic() > self.end:
-            raise TimeoutError
 
 
 def check_fits(found: ShownModel, like: ShownModel) -> None:

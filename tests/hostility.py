@@ -245,11 +245,10 @@ def main() -> int:
                     said[attack(attacked, random)] += 1
                 except Exception as error:  # Whatever else it is, it is not what was promised.
                     lost.append(f"{type(error).__name__}: {error}"[:160].replace("|", "/"))
-            common = next(
-                (sentence for sentence, _ in said.most_common() if sentence[:7] != "nothing"), [*said, "-"][0]
-            )
+            sentences = [sentence for sentence, _ in said.most_common() if not sentence.startswith("nothing")]
+            shown = [*sentences, *said, "-"][0][:160]
             others = f" and {len(said) - 1} others" if len(said) > 1 else ""
-            print(f"| {name} | {times} | `{common[:160]}`{others} | {lost[0] if lost else 'none'} |", flush=True)
+            print(f"| {name} | {times} | `{shown}`{others} | {lost[0] if lost else 'none'} |", flush=True)
             any_lost = any_lost or bool(lost)
     return int(any_lost)
 

@@ -14,6 +14,7 @@ import math
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -123,9 +124,7 @@ MIXTURE: list[tuple[int, str, Ask]] = [
 class Minute:
     """What began in a minute: seconds until the answers by their kind, what went wrong, and the server's memory at its end."""
 
-    seconds: dict[str, list[float]] = field(
-        default_factory=lambda: {"page": [], "photographs": [], "endpoints": [], "health": []}
-    )
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     busy: int = 0
     errors: list[str] = field(default_factory=list)
     megabytes: float = 0

@@ -175,7 +175,7 @@ def test_the_files_are_listed_before_any_is_sent(hub, checkout, capsys):
     [
         (lambda hub, checkout: setattr(hub, "access", READ), [], f"cannot push to {SPACE}: this token may only read"),
         (lambda hub, checkout: None, ["--models", "nobody"], "--models nobody: there is no model to show"),
-        (lambda hub, checkout: (checkout / ".git/HEAD").unlink(), [], "Command .*git.* ls-files"),
+        (lambda hub, checkout: (checkout / ".git/HEAD").unlink(), [], "Command .*git.* returned"),
         (lambda hub, checkout: (checkout / "README.md").write_text("---\n: [\n---\n"), [], "while parsing"),
     ],
     ids=["a token that may only read", "no models", "a damaged git", "a damaged README"],
