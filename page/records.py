@@ -1,7 +1,6 @@
 """What was recorded of the models before the page started: figures that were measured, and what training left."""
 
 import json
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from .pictures import pixels_of
 MEASURED = ROOT / "docs/results/out-of-distribution.json"
 
 
-@cache
 def measured(model: str) -> list[dict[str, float]]:
     """What was measured of a model at each of several means; empty unless it was measured with these very weights."""
     results: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}

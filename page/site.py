@@ -30,6 +30,7 @@ from .catalog import CARD_FILE, MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashe
 from .endpoints import Tab, upload, within_a_sentence
 from .tabs import TABS, out_of_distribution
 
+# The scripts, and faces that the models drew, by docs/draw.py.
 FRONT, EXAMPLES = (Path(__file__).with_name(name) for name in ("front", "examples"))
 
 # The first pictures that a visitor sees are drawn by docs/draw.py. This file holds the SHA-256 of the weights that drew
@@ -61,11 +62,6 @@ def tabs() -> list[Tab]:
     return [module.tab() for module in TABS]
 
 
-def examples() -> dict[str, Path]:
-    """Faces that the models drew, written by docs/draw.py, by what their buttons say."""
-    return {path.stem.replace("-", " "): path for path in sorted(EXAMPLES.glob("*.png"))}
-
-
 def introduction() -> str:
     sources = list(dict.fromkeys(source for name in MODELS if (source := load(name).faces_from)))
     pictures = f"the pictures of {' and '.join(sources)}" if sources else "pictures"
@@ -88,7 +84,10 @@ def page(api: bool = True) -> bytes:
         "introduction": introduction(),
         "tabs": [tab.described() for tab in tabs()],
         "models": [_model(name) for name in MODELS],
-        "examples": [{"name": name, "url": f"examples/{path.name}"} for name, path in examples().items()],
+        "examples": [
+            {"name": path.stem.replace("-", " "), "url": f"examples/{path.name}"}
+            for path in sorted(EXAMPLES.glob("*.png"))
+        ],
         "means": {"ticks": [-100, -30, -10, -3, 0, 3, 10, 30, 100]},
         "notes": {"attributes": labels.WHAT_THEY_ARE},
         "links": {

@@ -204,9 +204,9 @@ def url():
 
 def forget_page() -> None:
     """Have the page of this process made anew, from the models and files of now."""
-    from page import records, site
+    from page import site
 
-    for function in (site.tabs, site.page, site.files, site.index, records.measured):
+    for function in (site.tabs, site.page, site.files, site.index):
         function.cache_clear()
     site._sheets.clear()
 

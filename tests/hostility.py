@@ -119,7 +119,7 @@ def refusals(world: World, random: Random) -> str:
     )
     answer = world.client.request(method, address, headers=headers, content=content)
     assert answer.status_code == status and len(answer.text) < 200, (address, answer.status_code, answer.text[:100])
-    return answer.text
+    return answer.json()["detail"] if answer.headers["Content-Type"] == "application/json" else answer.text
 
 
 JUNK = [

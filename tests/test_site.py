@@ -245,8 +245,8 @@ def test_no_other_file_has_an_address(client, address):
     assert answer.status_code == 404 and len(answer.content) < 200 and "immutable" not in str(answer.headers)
 
 
-def test_what_changes_with_a_version_is_asked_for_again(client):
-    for address in ("/page.json", "/front/main.js", f"/examples/{next(iter(site.examples().values())).name}"):
+def test_what_changes_with_a_version_is_asked_for_again(client, told):
+    for address in ("/page.json", "/front/main.js", f"/{told['examples'][0]['url']}"):
         answer = client.get(address)
         assert answer.status_code == 200 and answer.headers["Cache-Control"] == "no-cache"
         again = client.get(address, headers={"If-None-Match": answer.headers["ETag"]})
