@@ -1,14 +1,8 @@
 """A small Hugging Face Hub on 127.0.0.1: the real clients push, pull and stream in tests, without a network.
 
-    with LoopbackHub() as hub:
-        point_clients_at(hub, monkeypatch, home=tmp_path)                   # in this process, or
-        subprocess.run(command, env={**os.environ, **hub.environment(tmp_path)})
-        hub.repository("model", "user/repo").files                          # what arrived
-        hub.requests                                                        # how
-        hub.fault = Fault("503", "model.safetensors")                       # what goes wrong
-
-Repositories live in memory, with commits and branches. Files of every size are uploaded within the commit, without Git
-LFS or Xet. Downloads of weights come with their SHA-256, as the Hub's large files do.
+`point_clients_at` points the clients of this process at it, `LoopbackHub.environment` those of another. Repositories live
+in memory, with commits and branches. Files of every size are uploaded within the commit, without Git LFS or Xet. Downloads
+of weights come with their SHA-256, as the Hub's large files do.
 """
 
 import base64
