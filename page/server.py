@@ -187,8 +187,8 @@ class Gate:
 class Body:
     """Receives the body of a request, of a limited size and in a limited time.
 
-    Its errors become answers where the page reads it. What else of it arrives then, uvicorn reads and drops: many clients
-    hear no answer before they have sent all.
+    Whoever reads beyond a limit gets an HTTPException, which becomes the answer. Uvicorn reads and drops the rest of the
+    body, since many clients hear no answer before they have sent all.
     """
 
     def __init__(self, gate: Gate, scope: Scope, receive: Receive):
