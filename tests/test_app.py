@@ -243,7 +243,7 @@ def foreign(request: httpx.Request) -> httpx.Response:
     """A stranger's server."""
     match request.url.path:
         case "/photograph":
-            return httpx.Response(200, content=encode(draw_face(1), "PNG"))
+            return httpx.Response(200, stream=httpx.ByteStream(encode(draw_face(1), "PNG")))
         case "/moved":
             return httpx.Response(302, headers={"Location": "photograph"})
         case "/around":
