@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from random import Random
@@ -151,45 +152,41 @@ def test_who_does_not_read_an_answer_loses_it(url, monkeypatch):
         assert received < len(visitor.get(place).content)
 
 
-def through_the_gate(messages: list[bytes], seconds: float = 0, held: int = 0) -> tuple[list[dict], server.Gate]:
-    """What is answered to a body of which a part comes every so many seconds, and no end."""
+def post_slowly(parts: int, seconds: float = 0, held: int = 0) -> tuple[httpx.Response, server.Gate]:
+    """What is answered to a body of so many parts, one every so many seconds."""
     application = FastAPI()
 
     @application.post("/")
     async def read(request: Request) -> None:
         await request.body()
 
-    async def talk() -> list[dict]:
-        left, told = iter(messages), list[dict]()
-
-        async def receive() -> dict:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(parts):
             await asyncio.sleep(seconds)
-            return {"type": "http.request", "body": next(left), "more_body": True}
+            yield bytes(2**17)
 
-        async def send(message: dict) -> None:
-            told.append(message)
-
-        scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
-        await gate(scope, receive, send)
-        return told
+    async def post() -> httpx.Response:
+        transport = httpx.ASGITransport(gate)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post("/", content=body())
 
     gate = server.Gate(application, ["*"], server.FRAMES)
     gate.held = held
     with ThreadPoolExecutor(1) as thread:  # The browser's tests leave an event loop in this one.
-        return thread.submit(asyncio.run, talk()).result(), gate
+        return thread.submit(asyncio.run, post()).result(), gate
 
 
-@pytest.mark.parametrize("limit, parts, seconds", [("STALL_SECONDS", 1, 1), ("BODY_SECONDS", 40, 0.05)])
+@pytest.mark.parametrize("limit, parts, seconds", [("STALL_SECONDS", 1, 1), ("BODY_SECONDS", 7, 0.05)])
 def test_a_body_has_a_deadline(monkeypatch, limit, parts, seconds):
     monkeypatch.setattr(server, limit, 0.2)
-    (start, body), gate = through_the_gate(parts * [b"x"], seconds)
-    assert start["status"] == 408 and b"took too long" in body["body"] and gate.held == 0
+    answer, gate = post_slowly(parts, seconds)
+    assert answer.status_code == 408 and "took too long" in answer.text and gate.held == 0
 
 
 def test_bodies_together_have_a_limit():
     held = server.MOST_HELD_BYTES - 2**19
-    (start, body), gate = through_the_gate(8 * [b"x" * 2**17], 0, held)
-    assert start["status"] == 503 and b"busy" in body["body"] and gate.held == held
+    answer, gate = post_slowly(7, held=held)
+    assert answer.status_code == 503 and "busy" in answer.text and gate.held == held
 
 
 def test_all_kept_files_have_a_limit_and_the_oldest_go_first(monkeypatch, tmp_path):
