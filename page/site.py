@@ -27,6 +27,7 @@ from models.history import EPOCHS_FILE
 
 from . import labels, pictures, recipe, records, values
 from .catalog import CARD_FILE, MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
+from .directions import main_directions
 from .endpoints import Tab, within_a_sentence
 from .tabs import TABS, out_of_distribution
 
@@ -123,6 +124,7 @@ def _model(name: str) -> dict[str, Any]:
         **{field: getattr(model, field) for field in TOLD},
         "best": attributes_of(name),
         "directions": names_of_directions(name),
+        "main_directions": main_directions(name),
         "card": _address(f"weights/{folder}/card.txt"),
         "weights": {
             "url": _address(f"weights/{folder}/{WEIGHTS_FILE}"),

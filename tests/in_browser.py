@@ -30,6 +30,21 @@ def static_page(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@contextmanager
+def visiting(chromium, address: str, prepare: Callable = lambda page: None, **options) -> Iterator:
+    """A page in a browser that knows nothing; `complaints` has its errors, and `asked` the addresses that it asks for."""
+    context = chromium.new_context(**options)
+    page = context.new_page()
+    page.complaints, page.asked = [], []
+    page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    prepare(page)
+    page.goto(address)
+    yield page
+    context.close()
+
+
 def wait_until_drawn(page) -> None:
     """Until all that was asked for is on screen."""
     page.wait_for_function("window.latentFaces?.opened && latentFaces.tabs.every((tab) => !tab.drawing)")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from urllib.parse import parse_qsl, urlencode
@@ -16,7 +17,7 @@ from page.catalog import MODELS
 from page.networks import decode, load
 from page.recipe import Recipe
 from tests.conftest import WEIGHTS
-from tests.in_browser import shown, static_page, wait_until, wait_until_drawn
+from tests.in_browser import shown, static_page, visiting, wait_until, wait_until_drawn
 from tests.markup import EPOCHS, FOREIGN, MARKUP, models_with_markup
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -57,25 +58,20 @@ FOLLOW = """(link) => {
 @pytest.fixture(scope="module")
 def arrive(chromium, url):
     """A function that opens the page in a browser that knows nothing of it; nothing moves unless the options say so."""
-    contexts = []
+    with ExitStack() as stack:
 
-    def open_page(link: str = "", at: str = url, clock: bool = False, **options):
-        context = chromium.new_context(**{"reduced_motion": "reduce", **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.complaints, page.asked = [], []
-        page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda request: page.asked.append(request.url))
-        if clock:
-            page.clock.install()
-        page.goto(at + link)
-        page.wait_for_function("window.latentFaces?.opened")
-        return page
+        def open_page(link: str = "", at: str = url, prepare=lambda page: None, **options):
+            page = stack.enter_context(
+                visiting(chromium, at + link, prepare, **{"reduced_motion": "reduce", **options})
+            )
+            page.wait_for_function("window.latentFaces?.opened")
+            return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        yield open_page
+
+
+def stop_the_clock(page) -> None:
+    page.clock.install()
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +92,6 @@ def visit(opened):
     yield follow
     opened.set_viewport_size({"width": 1280, "height": 720})
     assert opened.complaints == []
-
-
-def query(page) -> dict[str, str]:
-    """What the address says."""
-    return dict(parse_qsl(page.evaluate("location.search.slice(1)")))
 
 
 def button(page, name: str):
@@ -126,11 +117,7 @@ def wait_for_address(page, pattern: str) -> None:
 
 
 def wait_for_faces(page, selector: str, wanted: np.ndarray, came: bool = False) -> None:
-    """Until the pictures are these, (n, height, width, 3).
-
-    Args:
-        came: whether they came along as files, slightly compressed; else they differ by the browser's rounding only.
-    """
+    """Until the pictures are these, (n, height, width, 3). Those that `came` as files are slightly compressed."""
 
     def are_there() -> bool:
         now = shown(page, selector)
@@ -189,22 +176,18 @@ def test_a_face_is_there_before_any_script(chromium, url):
     page.close()
 
 
-def test_the_first_face_never_vanishes(chromium, url):
-    page = chromium.new_page(reduced_motion="reduce")
-    # Whether the large face is there, frame by frame.
-    page.add_init_script(
-        """window.seen = [];
-        const look = () => {
-            const face = document.querySelector(".portrait canvas");
-            if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
-            requestAnimationFrame(look);
-        };
-        look();"""
-    )
-    page.goto(url)
+def test_the_first_face_never_vanishes(arrive):
+    # Notes frame by frame whether the large face is there.
+    watch = """window.seen = [];
+    const look = () => {
+        const face = document.querySelector(".portrait canvas");
+        if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
+        requestAnimationFrame(look);
+    };
+    look();"""
+    page = arrive(prepare=lambda page: page.add_init_script(watch))
     page.wait_for_function("seen.length > 5")
     assert page.evaluate("seen.every(Boolean)")
-    page.close()
 
 
 def test_the_first_faces_of_each_tab_need_no_network_and_networks_come_when_they_are_wanted(arrive):
@@ -242,7 +225,7 @@ def test_the_first_faces_of_each_tab_need_no_network_and_networks_come_when_they
 
 
 def test_what_moves_comes_to_rest_and_nothing_moves_for_who_wants_less(arrive, visit):
-    page = arrive(reduced_motion="no-preference", clock=True)
+    page = arrive(reduced_motion="no-preference", prepare=stop_the_clock)
     face = drawing.generate(*ARRIVAL)[5:6]
     wait_for_faces(page, LARGE, face, came=True)
     page.wait_for_function("latentFaces.tab('generate').large.isPlaying")
@@ -302,7 +285,8 @@ def test_files_alone_are_a_page_too(arrive, tmp_path):
         open_tab(page, "Generate")
         button(page, "Another").click()
         wait_for_address(page, "seed=")
-        wait_for_faces(page, CROWD, drawing.generate("Attribute GAN", int(query(page)["seed"]), 9, 1.0))
+        seed = page.evaluate("latentFaces.opened.settings.seed")
+        wait_for_faces(page, CROWD, drawing.generate("Attribute GAN", seed, 9, 1.0))
         assert page.get_by_role("alert").count() == 0 and page.complaints == []
         assert all(address.startswith((at, "blob:", "data:")) for address in page.asked)
 
@@ -347,41 +331,31 @@ def test_a_link_shows_what_it_says(visit, link, selector, wanted):
 
 
 @pytest.mark.parametrize(
-    "link, words",
+    "link, words, left",
     [
-        ("?tab=nowhere", None),
-        ("?seed=-1", "seed cannot be -1"),
-        ("?tab=generate&model=VAE", 'model cannot be "VAE"'),
-        ("?tab=generate&bits=xyz&seed=8e99", "seed cannot be 8e+99"),
-        ("?bits=xyz", 'bits cannot be "xyz": write +, - or .'),
-        ("?mean=1e99", "The link's mean cannot be 1e+99: choose a number from -100 to 100."),
-        ("?tab=interpolate&a=nobody", '"nobody" is no face'),
-        ("?tab=interpolate&model=GAN&a=7 bits=%2B", 'The bits cannot be "+": write +, - or . for each of the 50'),
-        ("?tab=interpolate&model=Attribute GAN&a=7 attributes=Beard", "The attribute GAN knows no Beard."),
-        ("?" + urlencode({"tab": "interpolate", "a": LINKED}), '"<img class=planted'),
-        ("?" + urlencode({"tab": "generate", "model": LINKED}), "The link's model cannot be \"<img class=planted"),
-        ("?tab=generate&model=Attribute GAN&attributes=Beard of bees", "knows no Beard of bees"),
+        ("?tab=nowhere", None, {"model": "Attribute GAN"}),
+        ("?seed=-1", "seed cannot be -1", {"seed": 8}),
+        ("?tab=generate&model=VAE", 'model cannot be "VAE"', {"model": "Attribute GAN"}),
+        ("?tab=generate&bits=xyz&seed=8e99", "seed cannot be 8e+99", {"seed": 8, "bits": ""}),
+        ("?bits=xyz", 'bits cannot be "xyz": write +, - or .', {"bits": ""}),
+        ("?mean=1e99", "The link's mean cannot be 1e+99: choose a number from -100 to 100.", {"mean": 0}),
+        ("?tab=interpolate&a=nobody", '"nobody" is no face', {"a": "0/4"}),
+        ("?tab=interpolate&model=GAN&a=7 bits=%2B", 'The bits cannot be "+": write +, - or . for each of the 50', {}),
+        ("?tab=interpolate&model=Attribute GAN&a=7 attributes=Beard", "The attribute GAN knows no Beard.", {"a": "0"}),
+        ("?" + urlencode({"tab": "interpolate", "a": LINKED}), '"<img class=planted', {"a": "0/4"}),
+        ("?" + urlencode({"tab": "generate", "model": LINKED}), "The link's model cannot be \"<img class=planted", {}),
+        ("?tab=generate&model=Attribute GAN&attributes=Beard of bees", "knows no Beard of bees", {}),
     ],
 )
-def test_what_a_link_asks_for_in_vain_is_said_once_and_left(visit, link, words):
+def test_what_a_link_asks_for_in_vain_is_said_once_and_left(visit, link, words, left):
     page = visit(link)
     complaint = page.get_by_role("alert")
     if words:
         expect(complaint.first).to_contain_text(words)
     assert_is_only_text(page)
-    if "mean" in link:
-        wait_for_faces(page, APART, drawn(LONELY, 0), came=True)
-        button(page, "Back to normal").click()
-    elif "interpolate" in link:
-        model, face = (query(page)["model"], 1) if "model" in link else (MORPH[0], 4)
-        first = decode(model, Recipe(0, face).latent(load(model))[None])
-        wait_for_faces(page, ".end canvas >> nth=0", first, came="model" not in link)
-        open_tab(page, "Training")
-    elif "attributes" in link:
-        page.evaluate("latentFaces.opened.set({ attributes: '' })")
-    else:
-        wait_for_faces(page, CROWD, drawing.generate(*ARRIVAL), came=True)
-        button(page, "Smiling: with").click()
+    expect(page.locator("canvas:visible").first).to_be_visible()
+    assert page.evaluate("latentFaces.opened.settings").items() >= left.items()
+    page.evaluate("latentFaces.opened.set({ attributes: '' })")
     expect(complaint).to_have_count(0)
 
 
@@ -711,7 +685,7 @@ def test_the_mean_jumps_by_buttons_and_moves_by_keys(visit):
 
 
 def test_a_network_that_hangs_is_given_up_and_keeps_no_other_waiting(arrive):
-    page = arrive("?tab=generate&seed=1", clock=True)
+    page = arrive("?tab=generate&seed=1", prepare=stop_the_clock)
     wait_for_faces(page, CROWD, drawing.generate("GAN", 1, 16, 1.0))
     asked = []
     page.route("**/weights/matched-autoencoder/**", lambda route: asked.append(route))  # It is never answered.
@@ -824,7 +798,7 @@ def test_the_epochs_of_training_are_leafed_through(visit):
 
 
 def test_training_plays_once_from_its_beginning_and_to_the_end_of_the_model_that_is_shown(arrive):
-    page = arrive(reduced_motion="no-preference", clock=True)
+    page = arrive(reduced_motion="no-preference", prepare=stop_the_clock)
     epochs = {name: records.history(name).epochs for name in MODELS}
     name, most = max(epochs.items(), key=lambda item: item[1])
     assert most > epochs["GAN"]

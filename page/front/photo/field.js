@@ -78,55 +78,48 @@ export function photograph(page, label, change, { live = null } = {}) {
   let last = 0;
   let camera = null;
 
-  // Ends what has begun before.
-  function begin() {
+  // Ends what has begun before, and shows something. Returns a function that returns whether what begins now is wanted.
+  function begin(...shown) {
     camera?.end();
     camera = null;
-    said.replaceChildren();
+    said.replaceChildren(...shown);
     element.removeAttribute("aria-busy");
-    return ++last;
-  }
-
-  // Does some work until something later begins. Passes it a function that returns whether it is still wanted.
-  async function doing(work, failed = () => {}) {
-    const mine = begin();
-    const isWanted = () => mine === last;
-    try {
-      await work(isWanted);
-    } catch (error) {
-      if (!isWanted()) return;
-      begin();
-      said.replaceChildren(complaint(error.message));
-      failed();
-    }
+    const mine = ++last;
+    return () => mine === last;
   }
 
   async function take(file) {
     if (!file) return;
-    const look = async (isWanted) => {
-      element.setAttribute("aria-busy", "true");
-      said.replaceChildren(h("p.note", "Looking for the face …"));
+    input.value = "";
+    const isWanted = begin(h("p.note", "Looking for the face …"));
+    element.setAttribute("aria-busy", "true");
+    try {
       const found = await see(page, await file);
       if (!isWanted()) return;
       begin();
       change(found);
-    };
-    await doing(look, () => change(null));
-    input.value = "";
+    } catch (error) {
+      if (!isWanted()) return;
+      begin(complaint(error.message));
+      change(null);
+    }
   }
 
-  const film = () =>
-    doing(async (isWanted) => {
+  async function film() {
+    const isWanted = begin();
+    try {
       const opened = await openCamera();
       if (!isWanted()) return opened.end();
       camera = opened;
-      const about = { class: "primary", disabled: true };
-      const shoot = button("Take the picture", () => take(opened.picture()), about);
-      said.replaceChildren(opened.video, h("div.actions", [shoot, button("Stop", begin)]));
+      const shoot = button("Take the picture", () => take(opened.picture()), { class: "primary", disabled: true });
+      said.replaceChildren(opened.video, h("div.actions", [shoot, button("Stop", () => begin())]));
       await opened.frame();
       shoot.disabled = false;
       await follow(opened, isWanted);
-    });
+    } catch (error) {
+      if (isWanted()) begin(complaint(error.message));
+    }
+  }
 
   // Shows each face that the camera sees, until it ends or another tab is opened.
   async function follow({ video, frame }, isWanted) {

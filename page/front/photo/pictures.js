@@ -7,7 +7,6 @@ import { h } from "../dom.js";
 const LEAST_SIDE = 256;
 // Of a longer picture, only the middle is taken.
 const MOST_RATIO = 4;
-const TILE = 64;
 
 /** Reads a file as a picture, upright by its EXIF, on a white ground. */
 export async function open(file) {
@@ -29,16 +28,24 @@ function reduced(bitmap) {
   const [left, top] = [Math.floor((bitmap.width - width) / 2), Math.floor((bitmap.height - height) / 2)];
   const factor = Math.max(1, Math.floor(Math.min(width, height) / LEAST_SIDE));
   const small = blank(Math.ceil(width / factor), Math.ceil(height / factor));
-  // Piece by piece, since a photograph may be larger than a browser's canvas.
-  const side = TILE * factor;
-  const context = contextOf(side, side);
+  // Row by row, since a photograph may be larger than a browser's canvas.
+  const context = contextOf(width, factor);
   context.fillStyle = "white";
-  for (let y = 0; y < small.height; y += TILE) {
-    for (let x = 0; x < small.width; x += TILE) {
-      const [across, down] = [Math.min(side, width - x * factor), Math.min(side, height - y * factor)];
-      context.fillRect(0, 0, across, down);
-      context.drawImage(bitmap, left + x * factor, top + y * factor, across, down, 0, 0, across, down);
-      average(context.getImageData(0, 0, across, down), factor, small, x, y);
+  for (let y = 0; y < small.height; y++) {
+    const rows = Math.min(factor, height - y * factor);
+    context.fillRect(0, 0, width, rows);
+    context.drawImage(bitmap, left, top + y * factor, width, rows, 0, 0, width, rows);
+    const { data } = context.getImageData(0, 0, width, rows);
+    for (let x = 0; x < small.width; x++) {
+      const columns = Math.min(factor, width - x * factor);
+      for (let c = 0; c < 3; c++) {
+        let sum = 0;
+        for (let row = 0; row < rows; row++) {
+          const at = 4 * (row * width + x * factor) + c;
+          for (let column = 0; column < columns; column++) sum += data[at + 4 * column];
+        }
+        small.data[4 * (y * small.width + x) + c] = Math.round(sum / (rows * columns));
+      }
     }
   }
   return small;
@@ -55,24 +62,7 @@ export function snapshot(video) {
   return context.getImageData(0, 0, width, height);
 }
 
-function average(tile, factor, small, left, top) {
-  for (let y = 0; y * factor < tile.height; y++) {
-    const rows = Math.min(factor, tile.height - y * factor);
-    for (let x = 0; x * factor < tile.width; x++) {
-      const columns = Math.min(factor, tile.width - x * factor);
-      for (let c = 0; c < 3; c++) {
-        let sum = 0;
-        for (let row = 0; row < rows; row++) {
-          const at = 4 * ((y * factor + row) * tile.width + x * factor) + c;
-          for (let column = 0; column < columns; column++) sum += tile.data[at + 4 * column];
-        }
-        small.data[4 * ((top + y) * small.width + left + x) + c] = Math.round(sum / (rows * columns));
-      }
-    }
-  }
-}
-
-export const blank = (width, height) => ({ width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) });
+const blank = (width, height) => ({ width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) });
 
 /** Returns a part of a picture. */
 export function part({ width, data }, left, top, right, bottom) {

@@ -1,14 +1,12 @@
 // Generate: faces from a model's prior, their attributes, and what the bits of a GAN do.
 
 import { fold, randomSeed, toolbar } from "../controls.js";
-import { mainDirections } from "../directions.js";
 import { button, download, foreign, h } from "../dom.js";
-import { once } from "../fetched.js";
 import { checksum, pngWith } from "../png.js";
 import { Tab } from "../tab.js";
 import {
   attributesProblem,
-  bitsProblem,
+  checkFits,
   complaint,
   latentOf,
   readAttributes,
@@ -75,7 +73,6 @@ export default class Generate extends Tab {
 
   foldOfDirections() {
     this.moves = this.controls.filter(({ name }) => name.startsWith(PREFIX));
-    this.found = new Map(); // Promises of each model's directions, by its name.
     this.sliders = h("div.directions");
     const note =
       "The network’s first layer changes most along these directions of its latent. Nobody taught them. Those with a " +
@@ -139,10 +136,9 @@ export default class Generate extends Tab {
 
   // Returns the latent of the chosen face, moved along the main directions.
   async latent() {
-    const { model, chosen, along, isMoved } = this;
+    const { model, chosen, along } = this;
     const z = await latentOf(model, chosen);
-    if (!isMoved) return z;
-    const directions = await once(this.found, model.name, () => mainDirections(model, along.length));
+    const directions = model.about.main_directions;
     return z.map((value, i) => directions.reduce((sum, direction, n) => sum + along[n] * direction[i], value));
   }
 
@@ -163,7 +159,7 @@ export default class Generate extends Tab {
   }
 
   vet(name, { model, bits }) {
-    return name === "bits" ? bitsProblem(this.page.models.get(model), bits, "The link's bits") : "";
+    if (name === "bits") checkFits(this.page.models.get(model), { bits });
   }
 
   unfold() {
@@ -275,8 +271,8 @@ export default class Generate extends Tab {
     const { model, moves } = this;
     if (this.sliders.dataset.model === model.name) return;
     this.sliders.dataset.model = model.name;
-    const shown = moves.slice(0, model.continuousSize);
-    const { directions } = model.about;
+    const { directions, main_directions } = model.about;
+    const shown = moves.slice(0, main_directions.length);
     this.sliders.replaceChildren(
       ...shown.map(({ name, label }, n) => this.field(name, { label: directions[n] || label })),
     );
