@@ -574,10 +574,20 @@ def assert_is_the_map(page, model: str, a, b, c, within: float) -> None:
         assert np.abs(tiles[64 * row : 64 * (row + 1)] - wanted).mean() < within
 
 
-def test_the_way_is_scrubbed_and_its_pictures_are_clicked(visit):
+def test_the_way_is_scrubbed_and_saved_and_its_pictures_are_clicked(visit):
     page = visit("?tab=interpolate&model=Plain autoencoder&a=4&b=5&c=6&steps=7")
     way = walk("Plain autoencoder", "4", "5", 7)
     wait_for_faces(page, STRIP, way.faces)
+    with page.expect_download() as download:
+        button(page, "Save as GIF").click()
+    assert download.value.suggested_filename == "autoencoder-4-5.gif"
+    saved, count = Image.open(download.value.path()), len(way.smooth_faces)
+    assert saved.n_frames == 2 * count - 2 and saved.size == (256, 256) and saved.info["loop"] == 0
+    assert saved.info["duration"] == pictures.FRAME_MILLISECONDS
+    for frame in (0, 12, count - 1):
+        saved.seek(frame)
+        # A palette of 256 colours for a face.
+        assert np.abs(np.asarray(saved.convert("RGB"))[::4, ::4].astype(int) - way.smooth_faces[frame]).mean() < 6
     scrubber = page.get_by_label("From A to B", exact=True)
     for at in (0, 9, 23):
         scrubber.fill(f"{at}")
@@ -594,21 +604,6 @@ def test_the_way_is_scrubbed_and_its_pictures_are_clicked(visit):
     expect(page.get_by_label("A: seed / face")).not_to_have_value("4")
     seed = page.get_by_label("A: seed / face").input_value()
     wait_for_faces(page, STRIP, walk("Plain autoencoder", seed, "5", 7, "spherical").faces)
-
-
-def test_a_walk_is_saved(visit):
-    page = visit("?tab=interpolate&model=GAN&a=0")
-    with page.expect_download() as download:
-        button(page, "Save as GIF").click()
-    assert download.value.suggested_filename == "gan-0-1.gif"
-    saved = Image.open(download.value.path())
-    smooth = walk("GAN", "0", "1", 2).smooth_faces
-    assert saved.n_frames == 2 * len(smooth) - 2 and saved.size == (256, 256) and saved.info["loop"] == 0
-    assert saved.info["duration"] == pictures.FRAME_MILLISECONDS
-    for frame in (0, 12, len(smooth) - 1):
-        saved.seek(frame)
-        # A palette of 256 colours for a face.
-        assert np.abs(np.asarray(saved.convert("RGB"))[::4, ::4].astype(int) - smooth[frame]).mean() < 6
 
 
 def test_the_pin_wanders_over_the_map(visit):
@@ -888,22 +883,6 @@ def test_after_a_moment_offline_the_page_draws_again_by_itself(arrive):
 # Strangers.
 
 
-@pytest.fixture(scope="module")
-def strangers_page(tmp_path_factory, arrive):
-    """A page whose models came with markup in all that is told of them, on a small screen."""
-    models = models_with_markup(tmp_path_factory.mktemp("history"))
-    models[LONELY] = replace(models[LONELY], origin=f"bundled (nobody/gan: {MARKUP})")
-    remembered = (site.page, site.tabs)
-    with pytest.MonkeyPatch.context() as patch:
-        for function in remembered:
-            function.cache_clear()
-        patch.setattr(catalog, "load_all", lambda: models)
-        with static_page(tmp_path_factory.mktemp("page") / "page") as url:
-            yield arrive(at=url, viewport={"width": 360, "height": 800})
-    for function in remembered:
-        function.cache_clear()
-
-
 def assert_is_only_text(page) -> None:
     """That no planted tag is on the page, no planted script has run, and nothing foreign was asked for."""
     assert page.locator(".planted").count() == 0
@@ -911,36 +890,42 @@ def assert_is_only_text(page) -> None:
     assert not [complaint for complaint in page.complaints if "elsewhere" in complaint or "template" in complaint]
 
 
-def test_what_a_stranger_says_is_shown_as_text(strangers_page):
-    page = strangers_page
-    for tab in TABS:
-        open_tab(page, tab)
-        unfold_all(page)
-        assert_is_only_text(page)
-    expect(page.locator("#tab-training .code")).to_contain_text("<img class=planted")
-    expect(page.locator(".key.blue:visible")).to_contain_text("0<img class=planted")
-    foot = page.locator("#origins")
-    expect(foot).to_contain_text("GAN (<img class=planted")
-    expect(foot).to_contain_text(f"{LONELY} (bundled), ")
-    expect(page.locator(".about .fold")).to_contain_text("nobody/gan: <img class=planted")
-    assert len(foot.inner_text()) < 300 * len(MODELS)
+def test_what_a_stranger_says_is_shown_as_text(arrive, forget, monkeypatch, tmp_path):
+    """On a page whose models came with markup in all that is told of them, on a small screen."""
+    models = models_with_markup(tmp_path)
+    models[LONELY] = replace(models[LONELY], origin=f"bundled (nobody/gan: {MARKUP})")
+    monkeypatch.setattr(catalog, "load_all", lambda: models)
+    forget()
+    with static_page(tmp_path / "page") as url:
+        page = arrive(at=url, viewport={"width": 360, "height": 800})
+        for tab in TABS:
+            open_tab(page, tab)
+            unfold_all(page)
+            assert_is_only_text(page)
+        expect(page.locator("#tab-training .code")).to_contain_text("<img class=planted")
+        expect(page.locator(".key.blue:visible")).to_contain_text("0<img class=planted")
+        foot = page.locator("#origins")
+        expect(foot).to_contain_text("GAN (<img class=planted")
+        expect(foot).to_contain_text(f"{LONELY} (bundled), ")
+        expect(page.locator(".about .fold")).to_contain_text("nobody/gan: <img class=planted")
+        assert len(foot.inner_text()) < 300 * len(MODELS)
 
-    page.evaluate(FOLLOW, "?tab=generate&model=Attribute GAN")
-    unfold(page, "More attributes")
-    assert page.locator(".attribute").count() > 30
-    plus = page.locator(".attribute button:last-child")
-    pressed = page.locator(".attribute button:last-child[aria-pressed=true]")
-    for number in range(8):
-        plus.nth(number).click()
-        expect(pressed).to_have_count(number + 1)
-    wait_for_address(page, "attributes=")
-    wait_until_drawn(page)
-    assert page.get_by_role("alert").count() == 0
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.wait_for_timeout(300)
-    page.evaluate(FOLLOW, page.evaluate("location.search"))
-    expect(pressed).to_have_count(8)
-    assert_is_only_text(page)
+        page.evaluate(FOLLOW, "?tab=generate&model=Attribute GAN")
+        unfold(page, "More attributes")
+        assert page.locator(".attribute").count() > 30
+        plus = page.locator(".attribute button:last-child")
+        pressed = page.locator(".attribute button:last-child[aria-pressed=true]")
+        for number in range(8):
+            plus.nth(number).click()
+            expect(pressed).to_have_count(number + 1)
+        wait_for_address(page, "attributes=")
+        wait_until_drawn(page)
+        assert page.get_by_role("alert").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.wait_for_timeout(300)
+        page.evaluate(FOLLOW, page.evaluate("location.search"))
+        expect(pressed).to_have_count(8)
+        assert_is_only_text(page)
 
 
 # Where Spaces are shown.

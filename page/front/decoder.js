@@ -16,8 +16,6 @@ const BEST = ["attribute-generator", "perceptual-autoencoder"];
 // After so many milliseconds the next network begins to load beside the one that is loading.
 const LONG = 2000;
 
-const UNABLE = "This browser has no WebAssembly, so it shows only the pictures that came with the page.";
-
 const here = (file) => new URL(file, import.meta.url);
 
 /**
@@ -32,7 +30,6 @@ export class Decoder extends EventTarget {
   #loading = 0; // Networks.
   #promised = new Map(); // Promises of the kernel and of ONNX Runtime.
   #pool = new Pool();
-  #unable = globalThis.WebAssembly ? "" : UNABLE;
 
   constructor() {
     super();
@@ -42,17 +39,12 @@ export class Decoder extends EventTarget {
     });
   }
 
-  /** {state: "idle", "loading", "ready", "failed" or "unable"; loaded, total: bytes; reason: a sentence, or ""} */
+  /** {state: "idle", "loading", "ready" or "failed"; loaded, total: bytes; reason: a sentence, or ""} */
   get status() {
     const sum = (key) => [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes[key], 0);
-    const [complaint = ""] = this.#complaints.values();
-    const state = this.#loading ? "loading" : complaint ? "failed" : this.#opened.size ? "ready" : "idle";
-    return {
-      state: this.#unable ? "unable" : state,
-      loaded: sum("done"),
-      total: sum("total"),
-      reason: this.#unable || complaint,
-    };
+    const [reason = ""] = this.#complaints.values();
+    const state = this.#loading ? "loading" : reason ? "failed" : this.#opened.size ? "ready" : "idle";
+    return { state, loaded: sum("done"), total: sum("total"), reason };
   }
 
   /** Begins to load models, the best first. */
@@ -107,7 +99,9 @@ export class Decoder extends EventTarget {
   }
 
   async #load(network) {
-    if (this.#unable) throw new Error(this.#unable);
+    if (!globalThis.WebAssembly) {
+      throw new Error("This browser has no WebAssembly, so it shows only the pictures that came with the page.");
+    }
     const { name, graph, about, latentSize } = network;
     const [runtime, { told, tensors }, file] = await Promise.all([
       once(this.#promised, graph ? "graphs" : "kernel", () => (graph ? this.#graphs() : this.#kernel())),

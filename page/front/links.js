@@ -52,23 +52,23 @@ export function linkOf({ name, controls }, settings, query = new URLSearchParams
 // Browsers limit changes of the address, and a dragged slider makes too many. So it is written after a while.
 const WHILE = 200;
 let timer;
-let pending = null;
+let late = () => {}; // Writes what is waiting to be written.
 
 export function write(tab, tabs, { isStep = false } = {}) {
-  if (isStep) pending?.();
+  if (isStep) late();
   forget();
   if (isStep) return put("pushState", tab, tabs);
-  pending = () => {
+  late = () => put("replaceState", tab, tabs);
+  timer = setTimeout(() => {
+    late();
     forget();
-    put("replaceState", tab, tabs);
-  };
-  timer = setTimeout(pending, WHILE);
+  }, WHILE);
 }
 
 // Cancels what is waiting to be written.
 export function forget() {
   clearTimeout(timer);
-  pending = null;
+  late = () => {};
 }
 
 function put(way, tab, tabs) {
