@@ -87,9 +87,32 @@ export function turned(picture, quarters) {
   return made;
 }
 
-const tent = { reach: 1, at: (x) => Math.max(0, 1 - Math.abs(x)) };
+// Each of these returns, for each of `size` pixels, the first of the `length` pixels that it is made of, and the weights
+// from there on.
+const tent = (length, size) => weighed(length, size, 1, (x) => Math.max(0, 1 - x));
 // Keys 1981, with the steepness that antialiasing filters have in Pillow and PyTorch.
-const cubic = { reach: 2, at: (x) => keys(Math.abs(x), -0.5) };
+const cubic = (length, size) => weighed(length, size, 2, (x) => keys(x, -0.5));
+const mean = (length, size) =>
+  Array.from({ length: size }, (_, i) => {
+    const first = Math.floor((i * length) / size);
+    const count = Math.ceil(((i + 1) * length) / size) - first;
+    return { first, weights: Array(count).fill(1 / count) };
+  });
+
+function weighed(length, size, reach, weightAt) {
+  const scale = length / size;
+  const stretch = Math.max(1, scale);
+  return Array.from({ length: size }, (_, i) => {
+    const centre = (i + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(centre - reach * stretch + 0.5));
+    const end = Math.min(length, Math.trunc(centre + reach * stretch + 0.5));
+    const weights = Array.from({ length: end - first }, (_, j) =>
+      weightAt(Math.abs(first + j - centre + 0.5) / stretch),
+    );
+    const total = weights.reduce((sum, weight) => sum + weight);
+    return { first, weights: weights.map((weight) => weight / total) };
+  });
+}
 
 function keys(x, steepness) {
   if (x >= 2) return 0;
@@ -97,38 +120,40 @@ function keys(x, steepness) {
   return ((steepness + 2) * x - (steepness + 3)) * x * x + 1;
 }
 
-/** Returns a resized picture, as PyTorch does with antialiasing: width first. */
-export const resized = (picture, width, height, filter = cubic) =>
-  stretched(stretched(picture, width, filter), height, filter);
-
-// Returns a picture with its rows at another length, transposed.
-function stretched({ width, height, data }, length, filter) {
-  const made = blank(height, length);
-  weighed(width, length, filter).forEach(({ first, weights }, x) => {
+// Returns a picture with its rows at another length, transposed, and not rounded.
+function stretched({ width, height, data }, length, weigh) {
+  const made = new Float32Array(4 * length * height).fill(255);
+  weigh(width, length).forEach(({ first, weights }, x) => {
     for (let y = 0; y < height; y++) {
       for (let c = 0; c < 3; c++) {
         let at = 4 * (y * width + first) + c;
         let sum = 0;
         for (let j = 0; j < weights.length; j++, at += 4) sum += weights[j] * data[at];
-        made.data[4 * (x * height + y) + c] = sum;
+        made[4 * (x * height + y) + c] = sum;
       }
     }
   });
-  return made;
+  return { width: height, height: length, data: made };
 }
 
-// Returns for each of `size` pixels the first of the `length` pixels that it is made of, and the weights from there on.
-function weighed(length, size, filter) {
-  const scale = length / size;
-  const stretch = Math.max(1, scale);
-  return Array.from({ length: size }, (_, i) => {
-    const centre = (i + 0.5) * scale;
-    const first = Math.max(0, Math.trunc(centre - filter.reach * stretch + 0.5));
-    const end = Math.min(length, Math.trunc(centre + filter.reach * stretch + 0.5));
-    const weights = Array.from({ length: end - first }, (_, j) => filter.at((first + j - centre + 0.5) / stretch));
-    const total = weights.reduce((sum, weight) => sum + weight);
-    return { first, weights: weights.map((weight) => weight / total) };
-  });
+/** Returns a resized picture, as PyTorch does with antialiasing: width first. */
+export function resized(picture, width, height, weigh = cubic) {
+  const rounded = (picture) => ({ ...picture, data: new Uint8ClampedArray(picture.data) });
+  return rounded(stretched(rounded(stretched(picture, width, weigh)), height, weigh));
+}
+
+/** Returns a part of a picture, resized to means over areas, as the detector takes it: from -1 to 1, (3, height, width). */
+export function means(picture, [left, top, right, bottom], width, height) {
+  const wide = stretched(part(picture, left, top, right, bottom), width, mean);
+  return planes(stretched(wide, height, mean).data, 128);
+}
+
+/** Returns a picture colour by colour, where 127.5 is 0. */
+export function planes(data, unit) {
+  const size = data.length / 4;
+  const made = new Float32Array(3 * size);
+  for (let i = 0; i < made.length; i++) made[i] = (data[4 * (i % size) + Math.floor(i / size)] - 127.5) / unit;
+  return made;
 }
 
 /** Returns the square middle of a picture, resized to a side, as models/images.py does. */
@@ -169,45 +194,3 @@ export function sampled({ width, height, data }, side, toPicture) {
 
 // The steepness of PyTorch's grid_sample.
 const STEEPNESS = -0.75;
-
-/** Resizes parts of a picture to means over areas, as the detector takes them: from -1 to 1, colour by colour. */
-export class Means {
-  #sums;
-
-  constructor({ width, height, data }) {
-    Object.assign(this, { width, height });
-    // The sum of all pixels above and to the left of each corner.
-    const row = 3 * (width + 1);
-    const sums = (this.#sums = new Uint32Array(row * (height + 1)));
-    for (let y = 0; y < height; y++) {
-      for (let c = 0; c < 3; c++) {
-        let sum = 0;
-        for (let x = 0; x < width; x++) {
-          sum += data[4 * (y * width + x) + c];
-          const at = (y + 1) * row + 3 * (x + 1) + c;
-          sums[at] = sums[at - row] + sum;
-        }
-      }
-    }
-  }
-
-  /** Writes a resized part into an array, from an index on. */
-  write([left, top, right, bottom], width, height, into, from = 0) {
-    const [wide, high] = [right - left, bottom - top];
-    const row = 3 * (this.width + 1);
-    for (let y = 0; y < height; y++) {
-      const first = row * (top + Math.floor((y * high) / height));
-      const last = row * (top + Math.ceil(((y + 1) * high) / height));
-      for (let x = 0; x < width; x++) {
-        const begin = 3 * (left + Math.floor((x * wide) / width));
-        const end = 3 * (left + Math.ceil(((x + 1) * wide) / width));
-        const area = ((last - first) / row) * ((end - begin) / 3);
-        for (let c = 0; c < 3; c++) {
-          const sums = this.#sums;
-          const sum = sums[last + end + c] - sums[first + end + c] - sums[last + begin + c] + sums[first + begin + c];
-          into[from + (c * height + y) * width + x] = (sum / area - 127.5) / 128;
-        }
-      }
-    }
-  }
-}
