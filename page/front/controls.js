@@ -7,8 +7,8 @@ let made = 0;
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
 
-// Returns the field of a control: {element, input, show: shows a value}. Calls `change` with each value that the visitor
-// chooses, which must show it.
+// Returns the field of a control, {element, input, show}. Calls `change` with each value that the visitor chooses. What
+// the field shows is what `show` was last called with.
 export function field(control, change, options = {}) {
   const about = { ...control, ...options };
   if (about.kind === "choice") return list(about, change);
