@@ -25,8 +25,7 @@ from models.hub import one_line
 from models.index import repository_name
 from models.loading import CONFIG_FILE, WEIGHTS_FILE, find
 
-from .catalog import CARD_FILE, ShownModel, describe
-from .directions import DECODERS
+from .catalog import CARD_FILE, ROOT, ShownModel, describe
 from .labels import ATTRIBUTES_FILE
 
 # The Hub's client would first ask the Hub for a list of agents, to tell it which one runs it: three seconds where it hangs.
@@ -42,6 +41,9 @@ EXTRAS = (ATTRIBUTES_FILE, CARD_FILE, TRAINING_FILE, EPOCHS_FILE)
 
 # The most bytes of a file: several times what our largest has. The code that reads small files has lower limits.
 MOST_BYTES = 100_000_000
+
+# The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
+DECODERS = ROOT / "page/front/kernel/decoders.json"
 
 
 def from_hub(bundled: Mapping[str, ShownModel], hub: str) -> dict[str, ShownModel]:

@@ -903,7 +903,6 @@ def test_what_a_stranger_says_is_shown_as_text(arrive, forget, monkeypatch, tmp_
             unfold_all(page)
             assert_is_only_text(page)
         expect(page.locator("#tab-training .code")).to_contain_text("<img class=planted")
-        expect(page.locator(".key.blue:visible")).to_contain_text("0<img class=planted")
         foot = page.locator("#origins")
         expect(foot).to_contain_text("GAN (<img class=planted")
         expect(foot).to_contain_text(f"{LONELY} (bundled), ")
