@@ -176,52 +176,59 @@ def test_a_face_is_there_before_any_script(chromium, url):
     page.close()
 
 
-def test_the_first_face_never_vanishes(arrive):
-    # Notes frame by frame whether the large face is there.
-    watch = """window.seen = [];
-    const look = () => {
-        const face = document.querySelector(".portrait canvas");
-        if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
-        requestAnimationFrame(look);
-    };
-    look();"""
-    page = arrive(prepare=lambda page: page.add_init_script(watch))
-    page.wait_for_function("seen.length > 5")
-    assert page.evaluate("seen.every(Boolean)")
+# Notes frame by frame whether the large face is there.
+WATCH = """window.seen = [];
+const look = () => {
+    const face = document.querySelector(".portrait canvas");
+    if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
+    requestAnimationFrame(look);
+};
+look();"""
 
 
-def test_the_first_faces_of_each_tab_need_no_network_and_networks_come_when_they_are_wanted(arrive):
-    page = arrive(viewport={"width": 1280, "height": 800})
-    wanted = drawing.generate(*ARRIVAL)
-    wait_for_faces(page, CROWD, wanted, came=True)
-    wait_for_faces(page, LARGE, wanted[5:6], came=True)
-    assert [name.strip() for name in page.get_by_role("tab").all_inner_texts()] == TABS
-    switches = page.locator(".attribute:visible bdi").all_inner_texts()
-    assert switches == ["Smiling", "Eyeglasses", "Blond hair", "Wearing hat", "Male", "Young"]
-    for folded in ("More attributes", "Switches without a name", "Model, seed, how many"):
-        assert page.locator("details", has_text=folded).last.get_attribute("open") is None
-    page.wait_for_timeout(500)
-    assert not [address for address in page.asked if "/weights/" in address or "wasm" in address]
-    page.get_by_role("button", name="Another").hover()
-    with page.expect_request("**/weights/attribute-gan/**"):
-        pass
-    assert not [address for address in page.asked if "/weights/" in address and "attribute-gan" not in address]
+def test_files_alone_are_a_page_whose_networks_come_when_they_are_wanted(arrive, tmp_path):
+    with static_page(tmp_path) as at:
+        page = arrive(at=at, prepare=lambda page: page.add_init_script(WATCH), viewport={"width": 1280, "height": 800})
+        wanted = drawing.generate(*ARRIVAL)
+        wait_for_faces(page, CROWD, wanted, came=True)
+        wait_for_faces(page, LARGE, wanted[5:6], came=True)
+        page.wait_for_timeout(500)
+        assert page.evaluate("seen.every(Boolean)")
+        assert [name.strip() for name in page.get_by_role("tab").all_inner_texts()] == TABS
+        switches = page.locator(".attribute:visible bdi").all_inner_texts()
+        assert switches == ["Smiling", "Eyeglasses", "Blond hair", "Wearing hat", "Male", "Young"]
+        for folded in ("More attributes", "Switches without a name", "Model, seed, how many"):
+            assert page.locator("details", has_text=folded).last.get_attribute("open") is None
+        assert not [address for address in page.asked if "/weights/" in address or "wasm" in address]
+        button(page, "Another").hover()
+        with page.expect_request("**/weights/attribute-gan/**"):
+            pass
+        assert not [address for address in page.asked if "/weights/" in address and "attribute-gan" not in address]
 
-    page.route("**/weights/**", lambda route: route.abort())
-    open_tab(page, "Morph")
-    model, recipes = MORPH
-    wait_for_faces(page, STRIP, walk(model, *recipes[:2]).faces, came=True)
-    a, b, c = (Recipe.parse(recipe).latent(load(model)) for recipe in recipes)
-    wait_for_faces(page, ".end canvas", decode(model, torch.stack([a, b, c])), came=True)
-    wait_for_faces(page, ".found > canvas", decode(model, ((b + c) / 2)[None]), came=True)
-    assert_is_the_map(page, model, a, b, c, 5)
-    open_tab(page, "Your photo")
-    wait_for_faces(page, ".uncover canvas", decode(model, torch.stack([a, a])), came=True)
-    open_tab(page, "Out of distribution")
-    wait_for_faces(page, APART, drawn(LONELY, 0), came=True)
-    open_tab(page, "Training")
-    wait_for_faces(page, EPOCH, records.training("GAN", 1), came=True)
-    assert page.get_by_role("alert").count() == 0
+        page.route("**/weights/**", lambda route: route.abort())
+        open_tab(page, "Morph")
+        model, recipes = MORPH
+        wait_for_faces(page, STRIP, walk(model, *recipes[:2]).faces, came=True)
+        a, b, c = (Recipe.parse(recipe).latent(load(model)) for recipe in recipes)
+        wait_for_faces(page, ".end canvas", decode(model, torch.stack([a, b, c])), came=True)
+        wait_for_faces(page, ".found > canvas", decode(model, ((b + c) / 2)[None]), came=True)
+        assert_is_the_map(page, model, a, b, c, 5)
+        for tab, selector, faces in (
+            ("Your photo", ".uncover canvas", decode(model, torch.stack([a, a]))),
+            ("Out of distribution", APART, drawn(LONELY, 0)),
+            ("Training", EPOCH, records.training("GAN", 1)),
+        ):
+            open_tab(page, tab)
+            wait_for_faces(page, selector, faces, came=True)
+        assert page.get_by_role("alert").count() == 0
+
+        page.unroute_all()
+        open_tab(page, "Generate")
+        button(page, "Another").click()
+        wait_for_address(page, "seed=")
+        seed = page.evaluate("latentFaces.opened.settings.seed")
+        wait_for_faces(page, CROWD, drawing.generate("Attribute GAN", seed, 9, 1.0))
+        assert all(address.startswith((at, "blob:", "data:")) for address in page.asked)
 
 
 def test_what_moves_comes_to_rest_and_nothing_moves_for_who_wants_less(arrive, visit):
@@ -273,22 +280,6 @@ def test_another_and_the_space_bar_draw_other_faces_and_the_address_leads_back_t
     page.keyboard.press("Space")  # It is the summary's here.
     page.wait_for_timeout(100)
     assert page.evaluate("latentFaces.opened.settings.seed") == seed
-
-
-def test_files_alone_are_a_page_too(arrive, tmp_path):
-    with static_page(tmp_path) as at:
-        page = arrive(at=at)
-        for tab in TABS:
-            open_tab(page, tab)
-            wait_until_drawn(page)
-            expect(page.locator("canvas:visible").first).to_be_visible()
-        open_tab(page, "Generate")
-        button(page, "Another").click()
-        wait_for_address(page, "seed=")
-        seed = page.evaluate("latentFaces.opened.settings.seed")
-        wait_for_faces(page, CROWD, drawing.generate("Attribute GAN", seed, 9, 1.0))
-        assert page.get_by_role("alert").count() == 0 and page.complaints == []
-        assert all(address.startswith((at, "blob:", "data:")) for address in page.asked)
 
 
 # Links.
