@@ -58,11 +58,6 @@ def wait_until(page, is_so: Callable[[], bool]) -> None:
     raise AssertionError("it never came to be so")
 
 
-def image_of(text: str) -> Image.Image:
-    """A picture from base64."""
-    return Image.open(io.BytesIO(base64.b64decode(text)))
-
-
 def text_of(image: Image.Image, format: str = "PNG", **options) -> str:
     """A picture's file as base64."""
     buffer = io.BytesIO()
@@ -77,7 +72,8 @@ def array(text: str, kind: type = np.float32) -> np.ndarray:
 
 def pixels_of(pictures: list[str]) -> np.ndarray:
     """The pixels of pictures in base64, (n, height, width, 3)."""
-    return np.array([np.asarray(image_of(picture).convert("RGB")).astype(int) for picture in pictures])
+    images = [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in pictures]
+    return np.array([np.asarray(image.convert("RGB")).astype(int) for image in images])
 
 
 def shown(page, selector: str) -> np.ndarray:
