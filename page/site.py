@@ -25,9 +25,8 @@ from starlette.staticfiles import NotModifiedResponse
 
 from models.history import EPOCHS_FILE
 
-from . import labels, pictures, recipe, records, values
+from . import directions, labels, pictures, recipe, records, values
 from .catalog import CARD_FILE, MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
-from .directions import main_directions
 from .endpoints import Tab, within_a_sentence
 from .tabs import TABS, out_of_distribution
 
@@ -124,7 +123,7 @@ def _model(name: str) -> dict[str, Any]:
         **{field: getattr(model, field) for field in TOLD},
         "best": attributes_of(name),
         "directions": names_of_directions(name),
-        "main_directions": main_directions(name),
+        "main_directions": directions.main_directions(name),
         "card": _address(f"weights/{folder}/card.txt"),
         "weights": {
             "url": _address(f"weights/{folder}/{WEIGHTS_FILE}"),
