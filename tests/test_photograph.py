@@ -264,7 +264,7 @@ def aligned(photograph) -> Image.Image:
 def choose(page, path: Path) -> None:
     page.evaluate("latentFaces.opened.found = null")
     page.locator(f"{TAB} input[type=file]").set_input_files(path)
-    page.wait_for_function("latentFaces.opened.found?.faces > 0")
+    page.wait_for_function("latentFaces.opened.found?.note.startsWith('A face')")
     wait_until_drawn(page)
 
 

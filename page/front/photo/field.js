@@ -17,11 +17,11 @@ export class Found {
   #latents = new Map();
 
   /**
-   * `seen` is its pixels, RGBA of 64 x 64; `note` a sentence on how it was found; `faces` how many were found; `drawn`
-   * {model, recipe} if a model of this page drew it; `steps` the most steps of encoding.
+   * `seen` is its pixels, RGBA of 64 x 64; `note` a sentence on how it was found; `drawn` {model, recipe} if a model of
+   * this page drew it; `steps` the most steps of encoding.
    */
-  constructor(page, { seen, note = "", faces = 0, drawn = null, steps = Infinity }) {
-    Object.assign(this, { page, seen, note, faces, drawn, steps });
+  constructor(page, { seen, note, drawn = null, steps = Infinity }) {
+    Object.assign(this, { page, seen, note, drawn, steps });
   }
 
   /** Returns a model's latent of the face. */
@@ -40,7 +40,7 @@ export async function see(page, file) {
     return new Found(page, { seen: drawn.face, note, drawn });
   }
   const { seen, faces, angle } = await align(page.decoder, picture);
-  return new Found(page, { seen: seen.data, faces, note: described(picture, faces, angle) });
+  return new Found(page, { seen: seen.data, note: described(picture, faces, angle) });
 }
 
 function described({ width, height }, faces, angle) {
@@ -61,7 +61,7 @@ async function drawnHere(page, file, picture) {
   if (!model || picture.width !== picture.height) return null;
   try {
     const face = await page.decoder.decode(model, await latentOf(model, readRecipe(recipe ?? "")));
-    const { mean } = difference(middle(picture, SIDE).data, face, 1);
+    const { mean } = difference(middle(picture).data, face, 1);
     return mean <= MOST_DIFFERENCE ? { face, model: name, recipe } : null;
   } catch {
     return null; // With a wrong recipe it is a picture like any other.

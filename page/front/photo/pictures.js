@@ -2,6 +2,7 @@
 // and opaque, as an ImageData.
 
 import { h } from "../dom.js";
+import { SIDE } from "../views.js";
 
 // A photograph is first reduced until its shorter side has from 256 to 511 pixels.
 const LEAST_SIDE = 256;
@@ -156,12 +157,12 @@ export function planes(data, unit) {
   return made;
 }
 
-/** Returns the square middle of a picture, resized to a side, as models/images.py does. */
-export function middle(picture, side) {
-  const scale = side / Math.min(picture.width, picture.height);
-  const [width, height] = [picture.width, picture.height].map((size) => Math.max(side, Math.round(size * scale)));
-  const [left, top] = [Math.floor((width - side) / 2), Math.floor((height - side) / 2)];
-  return part(resized(picture, width, height, tent), left, top, left + side, top + side);
+/** Returns the square middle of a picture, resized to 64 x 64, as models/images.py does. */
+export function middle(picture) {
+  const scale = SIDE / Math.min(picture.width, picture.height);
+  const [width, height] = [picture.width, picture.height].map((size) => Math.max(SIDE, Math.round(size * scale)));
+  const [left, top] = [Math.floor((width - SIDE) / 2), Math.floor((height - SIDE) / 2)];
+  return part(resized(picture, width, height, tent), left, top, left + SIDE, top + SIDE);
 }
 
 /** Returns a square sampled from a picture. A DOMMatrix maps its points to the picture's; edges continue outwards. */
