@@ -3,14 +3,15 @@
 
 import { means } from "./pictures.js";
 
-const [PNET, RNET, ONET] = ["pnet", "rnet", "onet"].map((name) => ({ name, graph: name }));
+// The least probability of a face is `sure`. The last two look at boxes, at so many pixels.
+const PNET = { name: "pnet", graph: "pnet", sure: 0.6 };
+const RNET = { name: "rnet", graph: "rnet", sure: 0.7, side: 24 };
+const ONET = { name: "onet", graph: "onet", sure: 0.7, side: 48 };
 
 // Each scale of the pyramid is so many times the one before.
 const SHRINK = 0.709;
 // The first network looks at squares of 12 pixels, 2 apart.
 const [CELL, STRIDE] = [12, 2];
-// The least probability of a face, network by network.
-const SURE = [0.6, 0.7, 0.7];
 // The least probability of a face that is returned.
 const FACE_PROBABILITY = 0.9;
 
@@ -20,9 +21,9 @@ const FACE_PROBABILITY = 0.9;
  */
 export async function detect(decoder, picture, least) {
   let boxes = await proposed(decoder, picture, least);
-  boxes = await refined(decoder, picture, boxes, RNET, 24, SURE[1]);
+  boxes = await refined(decoder, picture, boxes, RNET);
   boxes = suppressed(boxes, 0.7).map((box) => square(moved(box)));
-  boxes = await refined(decoder, picture, boxes, ONET, 48, SURE[2]);
+  boxes = await refined(decoder, picture, boxes, ONET);
   const faces = boxes.map((box) => ({ ...moved(box), landmarks: landmarks(box) }));
   return suppressed(faces, 0.7, shareOfSmaller)
     .filter(({ score }) => score >= FACE_PROBABILITY)
@@ -50,7 +51,7 @@ async function cells(decoder, picture, scale) {
   const found = [];
   for (let i = 0; i < count; i++) {
     const score = probabilities.data[count + i];
-    if (score < SURE[0]) continue;
+    if (score < PNET.sure) continue;
     const [x, y] = [STRIDE * (i % columns), STRIDE * Math.floor(i / columns)];
     // In float32, since many of these are whole numbers, or just below.
     const pixel = (place) => Math.floor(Math.fround(place / Math.fround(scale)));
@@ -60,8 +61,9 @@ async function cells(decoder, picture, scale) {
   return found;
 }
 
-// Returns the boxes in which the next network finds a face. It sees each box at `side` x `side` pixels.
-async function refined(decoder, picture, boxes, network, side, sure) {
+// Returns the boxes in which the next network finds a face.
+async function refined(decoder, picture, boxes, network) {
+  const { side, sure } = network;
   const seen = boxes
     .map((box) => ({ box, pixels: within(box, picture) }))
     .filter(({ pixels: [l, t, r, b] }) => l < r && t < b);

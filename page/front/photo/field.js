@@ -137,12 +137,11 @@ export function photograph(page, label, change, { live = null } = {}) {
     }
   }
 
-  const example = async (url) => (await fetch(url)).blob();
   const examples = page.about.examples.map((about, index) => {
     const url = new URL(about.url, page.base);
     const image = h("img", { src: url, alt: "", loading: "lazy", width: 48, height: 48 });
     const aria = { class: "example", "aria-label": `Example face ${index + 1}` };
-    return button(image, () => take(example(url)), aria);
+    return button(image, () => take(fetch(url).then((answer) => answer.blob())), aria);
   });
   const about = {
     class: "photograph",

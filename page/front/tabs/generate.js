@@ -213,9 +213,8 @@ export default class Generate extends Tab {
     if (model.discreteSize && this.discrete.open) {
       const z = await latents();
       signal.throwIfAborted();
-      this.z = z;
-      await this.showBits();
-      if (!this.isAskedAgain) await this.showEffect(signal); // A moved slider waits for the faces only.
+      await this.showBits(z);
+      if (!this.isAskedAgain) await this.showEffect(z, signal); // A moved slider waits for the faces only.
     }
   }
 
@@ -325,8 +324,7 @@ export default class Generate extends Tab {
   }
 
   async hold() {
-    await this.drawing;
-    if (this.z) this.set({ bits: this.bitsOf(this.z.slice(0, this.chosen.face * this.model.latentSize)) });
+    this.set({ bits: this.bitsOf(await latentOf(this.model, this.chosen)) });
   }
 
   // Returns the bits of the last latent as "+" and "-".
@@ -334,10 +332,10 @@ export default class Generate extends Tab {
     return Array.from(z.slice(-this.model.discreteSize), (bit) => (bit > 0 ? "+" : "-")).join("");
   }
 
-  async showBits() {
+  async showBits(z) {
     const { model, settings, chosen } = this;
-    const drawn = this.bitsOf(await sample(model, { ...chosen, bits: "", attributes: "" }, chosen.face));
-    const signs = this.bitsOf(this.z.slice(0, chosen.face * model.latentSize));
+    const drawn = this.bitsOf(await latentOf(model, { ...chosen, bits: "", attributes: "" }));
+    const signs = this.bitsOf(z.slice(0, chosen.face * model.latentSize));
     const buttons = Array.from(signs, (sign, index) => {
       const isHeld = (settings.bits[index] ?? ".") !== ".";
       // Held the other way, then as it is drawn, then not at all.
@@ -352,11 +350,11 @@ export default class Generate extends Tab {
     this.bits.show(...buttons.slice(model.attributes.length));
   }
 
-  async showEffect(signal) {
+  async showEffect(z, signal) {
     const { model, settings } = this;
     const index = Math.min(settings.bit, model.discreteSize) - 1;
     const count = Math.min(settings.faces, FACES_WITH_A_BIT);
-    const faces = this.z.slice(0, count * model.latentSize);
+    const faces = z.slice(0, count * model.latentSize);
     const withBit = (bit) =>
       faces.map((value, i) => (i % model.latentSize === model.continuousSize + index ? bit : value));
     const both = await this.page.decoder.decode(model, join([withBit(-1), withBit(1)]), signal);

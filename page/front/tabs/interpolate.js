@@ -203,14 +203,13 @@ export default class Interpolate extends Tab {
 
   wander(event) {
     const box = this.plane.getBoundingClientRect();
-    const share = (value) => Math.min(1, Math.max(0, value)) * (1 + 2 * BEYOND) - BEYOND;
+    const share = (value) => value * (1 + 2 * BEYOND) - BEYOND;
     this.moveTo([share((event.clientX - box.left) / box.width), share(1 - (event.clientY - box.top) / box.height)]);
   }
 
   // Moves the pin by keys. Home and End lead to A and B.
   step(event) {
     const [u, v] = this.at;
-    const within = (value) => Math.min(1 + BEYOND, Math.max(-BEYOND, value));
     const to = {
       ArrowLeft: [u - KEY_STEP, v],
       ArrowRight: [u + KEY_STEP, v],
@@ -221,11 +220,11 @@ export default class Interpolate extends Tab {
     }[event.key];
     if (!to) return;
     event.preventDefault();
-    this.moveTo(to.map(within));
+    this.moveTo(to);
   }
 
   moveTo(at) {
-    this.tell(at);
+    this.tell(at.map((share) => Math.min(1 + BEYOND, Math.max(-BEYOND, share))));
     this.redraw();
   }
 
