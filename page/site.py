@@ -25,7 +25,7 @@ from starlette.staticfiles import NotModifiedResponse
 
 from models.history import EPOCHS_FILE
 
-from . import labels, pictures, recipe, records, values
+from . import directions, labels, pictures, recipe, records, values
 from .catalog import CARD_FILE, MODELS, ROOT, WEIGHTS_FILE, attributes_of, hashes, load
 from .endpoints import Tab, upload, within_a_sentence
 from .tabs import TABS, out_of_distribution
@@ -122,6 +122,7 @@ def _model(name: str) -> dict[str, Any]:
         **{field: getattr(model, field) for field in TOLD},
         "best": attributes_of(name),
         "directions": names_of_directions(name),
+        "main_directions": directions.main_directions(name),
         "card": _address(f"weights/{folder}/card.txt"),
         "weights": {
             "url": _address(f"weights/{folder}/{WEIGHTS_FILE}"),

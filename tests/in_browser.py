@@ -30,6 +30,21 @@ def static_page(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@contextmanager
+def visiting(chromium, address: str, prepare: Callable = lambda page: None, **options) -> Iterator:
+    """A page in a browser that knows nothing; `complaints` has its errors, and `asked` the addresses that it asks for."""
+    context = chromium.new_context(**options)
+    page = context.new_page()
+    page.complaints, page.asked = [], []
+    page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    prepare(page)
+    page.goto(address)
+    yield page
+    context.close()
+
+
 def wait_until_drawn(page) -> None:
     """Until all that was asked for is on screen."""
     page.wait_for_function("window.latentFaces?.opened && latentFaces.tabs.every((tab) => !tab.drawing)")
@@ -41,11 +56,6 @@ def wait_until(page, is_so: Callable[[], bool]) -> None:
             return
         page.wait_for_timeout(25)
     raise AssertionError("it never came to be so")
-
-
-def image_of(text: str) -> Image.Image:
-    """A picture from base64."""
-    return Image.open(io.BytesIO(base64.b64decode(text)))
 
 
 def text_of(image: Image.Image, format: str = "PNG", **options) -> str:
@@ -62,7 +72,8 @@ def array(text: str, kind: type = np.float32) -> np.ndarray:
 
 def pixels_of(pictures: list[str]) -> np.ndarray:
     """The pixels of pictures in base64, (n, height, width, 3)."""
-    return np.array([np.asarray(image_of(picture).convert("RGB")).astype(int) for picture in pictures])
+    images = [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in pictures]
+    return np.array([np.asarray(image.convert("RGB")).astype(int) for image in images])
 
 
 def shown(page, selector: str) -> np.ndarray:

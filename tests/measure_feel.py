@@ -33,16 +33,6 @@ IN_SIGHT = """[...document.querySelectorAll("img[data-model], canvas")].some((fa
 # As Lighthouse's "slow 4G": bytes a second, milliseconds.
 SLOW = {"offline": False, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 750e3 / 8, "latency": 150}
 
-# Whose faces are drawn.
-REPORTS = ["GAN", "Plain autoencoder", "Matched autoencoder", "Shifted autoencoder"]
-ROWS = {
-    "GAN": ["GAN"],
-    "Attribute GAN": ["Attribute GAN"],
-    "Plain autoencoder": ["Plain autoencoder"],
-    "the reports' four": REPORTS,
-    f"all {len(MODELS)}": [*MODELS],
-}
-
 # Notes when each position was reached, and when its picture was painted.
 WATCH = """(names) => {
     latentFaces.open("out-of-distribution");
@@ -53,7 +43,7 @@ WATCH = """(names) => {
     window.reached = {}; window.painted = [];
     let now;  // Before the page hears of it; its value is known after.
     tab.fields.mean.input.addEventListener("input", () => (now = performance.now()), { capture: true });
-    tab.fields.mean.input.addEventListener("input", () => (window.reached[tab.fields.mean.value] ??= now));
+    tab.fields.mean.input.addEventListener("input", () => (window.reached[tab.settings.mean] ??= now));
     new MutationObserver(() => {
         const at = window.reached[tab.list.dataset.mean];
         if (at) requestAnimationFrame(() => window.painted.push(performance.now() - at));
@@ -148,7 +138,7 @@ def main() -> None:
             later = statistics.median(others)
             print(f"| {name} | {first:.0f} | {later:.0f} | {first / later:.2f} |", flush=True)
         print("\n| models | pictures in 2 s | median ms | 95 % ms |\n|---|---|---|---|")
-        for name, models in ROWS.items():
+        for name, models in {"GAN": ["GAN"], f"all {len(MODELS)}": [*MODELS]}.items():
             page = opened(browser, files)
             box = page.evaluate(WATCH, models)
             page.wait_for_function(DRAWN)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from urllib.parse import parse_qsl, urlencode
@@ -16,7 +17,7 @@ from page.catalog import MODELS
 from page.networks import decode, load
 from page.recipe import Recipe
 from tests.conftest import WEIGHTS
-from tests.in_browser import shown, static_page, wait_until, wait_until_drawn
+from tests.in_browser import shown, static_page, visiting, wait_until, wait_until_drawn
 from tests.markup import EPOCHS, FOREIGN, MARKUP, models_with_markup
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -57,25 +58,20 @@ FOLLOW = """(link) => {
 @pytest.fixture(scope="module")
 def arrive(chromium, url):
     """A function that opens the page in a browser that knows nothing of it; nothing moves unless the options say so."""
-    contexts = []
+    with ExitStack() as stack:
 
-    def open_page(link: str = "", at: str = url, clock: bool = False, **options):
-        context = chromium.new_context(**{"reduced_motion": "reduce", **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.complaints, page.asked = [], []
-        page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda request: page.asked.append(request.url))
-        if clock:
-            page.clock.install()
-        page.goto(at + link)
-        page.wait_for_function("window.latentFaces?.opened")
-        return page
+        def open_page(link: str = "", at: str = url, prepare=lambda page: None, **options):
+            page = stack.enter_context(
+                visiting(chromium, at + link, prepare, **{"reduced_motion": "reduce", **options})
+            )
+            page.wait_for_function("window.latentFaces?.opened")
+            return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        yield open_page
+
+
+def stop_the_clock(page) -> None:
+    page.clock.install()
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +92,6 @@ def visit(opened):
     yield follow
     opened.set_viewport_size({"width": 1280, "height": 720})
     assert opened.complaints == []
-
-
-def query(page) -> dict[str, str]:
-    """What the address says."""
-    return dict(parse_qsl(page.evaluate("location.search.slice(1)")))
 
 
 def button(page, name: str):
@@ -126,11 +117,7 @@ def wait_for_address(page, pattern: str) -> None:
 
 
 def wait_for_faces(page, selector: str, wanted: np.ndarray, came: bool = False) -> None:
-    """Until the pictures are these, (n, height, width, 3).
-
-    Args:
-        came: whether they came along as files, slightly compressed; else they differ by the browser's rounding only.
-    """
+    """Until the pictures are these, (n, height, width, 3). Those that `came` as files are slightly compressed."""
 
     def are_there() -> bool:
         now = shown(page, selector)
@@ -189,60 +176,63 @@ def test_a_face_is_there_before_any_script(chromium, url):
     page.close()
 
 
-def test_the_first_face_never_vanishes(chromium, url):
-    page = chromium.new_page(reduced_motion="reduce")
-    # Whether the large face is there, frame by frame.
-    page.add_init_script(
-        """window.seen = [];
-        const look = () => {
-            const face = document.querySelector(".portrait canvas");
-            if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
-            requestAnimationFrame(look);
-        };
-        look();"""
-    )
-    page.goto(url)
-    page.wait_for_function("seen.length > 5")
-    assert page.evaluate("seen.every(Boolean)")
-    page.close()
+# Notes frame by frame whether the large face is there.
+WATCH = """window.seen = [];
+const look = () => {
+    const face = document.querySelector(".portrait canvas");
+    if (face) seen.push(face.getContext("2d").getImageData(32, 32, 1, 1).data[3] > 0);
+    requestAnimationFrame(look);
+};
+look();"""
 
 
-def test_the_first_faces_of_each_tab_need_no_network_and_networks_come_when_they_are_wanted(arrive):
-    page = arrive(viewport={"width": 1280, "height": 800})
-    wanted = drawing.generate(*ARRIVAL)
-    wait_for_faces(page, CROWD, wanted, came=True)
-    wait_for_faces(page, LARGE, wanted[5:6], came=True)
-    assert [name.strip() for name in page.get_by_role("tab").all_inner_texts()] == TABS
-    switches = page.locator(".attribute:visible bdi").all_inner_texts()
-    assert switches == ["Smiling", "Eyeglasses", "Blond hair", "Wearing hat", "Male", "Young"]
-    for folded in ("More attributes", "Switches without a name", "Model, seed, how many"):
-        assert page.locator("details", has_text=folded).last.get_attribute("open") is None
-    page.wait_for_timeout(500)
-    assert not [address for address in page.asked if "/weights/" in address or "wasm" in address]
-    page.get_by_role("button", name="Another").hover()
-    with page.expect_request("**/weights/attribute-gan/**"):
-        pass
-    assert not [address for address in page.asked if "/weights/" in address and "attribute-gan" not in address]
+def test_files_alone_are_a_page_whose_networks_come_when_they_are_wanted(arrive, tmp_path):
+    with static_page(tmp_path) as at:
+        page = arrive(at=at, prepare=lambda page: page.add_init_script(WATCH), viewport={"width": 1280, "height": 800})
+        wanted = drawing.generate(*ARRIVAL)
+        wait_for_faces(page, CROWD, wanted, came=True)
+        wait_for_faces(page, LARGE, wanted[5:6], came=True)
+        page.wait_for_timeout(500)
+        assert page.evaluate("seen.every(Boolean)")
+        assert [name.strip() for name in page.get_by_role("tab").all_inner_texts()] == TABS
+        switches = page.locator(".attribute:visible bdi").all_inner_texts()
+        assert switches == ["Smiling", "Eyeglasses", "Blond hair", "Wearing hat", "Male", "Young"]
+        for folded in ("More attributes", "Switches without a name", "Model, seed, how many"):
+            assert page.locator("details", has_text=folded).last.get_attribute("open") is None
+        assert not [address for address in page.asked if "/weights/" in address or "wasm" in address]
+        button(page, "Another").hover()
+        with page.expect_request("**/weights/attribute-gan/**"):
+            pass
+        assert not [address for address in page.asked if "/weights/" in address and "attribute-gan" not in address]
 
-    page.route("**/weights/**", lambda route: route.abort())
-    open_tab(page, "Morph")
-    model, recipes = MORPH
-    wait_for_faces(page, STRIP, walk(model, *recipes[:2]).faces, came=True)
-    a, b, c = (Recipe.parse(recipe).latent(load(model)) for recipe in recipes)
-    wait_for_faces(page, ".end canvas", decode(model, torch.stack([a, b, c])), came=True)
-    wait_for_faces(page, ".found > canvas", decode(model, ((b + c) / 2)[None]), came=True)
-    assert_is_the_map(page, model, a, b, c, 5)
-    open_tab(page, "Your photo")
-    wait_for_faces(page, ".uncover canvas", decode(model, torch.stack([a, a])), came=True)
-    open_tab(page, "Out of distribution")
-    wait_for_faces(page, APART, drawn(LONELY, 0), came=True)
-    open_tab(page, "Training")
-    wait_for_faces(page, EPOCH, records.training("GAN", 1), came=True)
-    assert page.get_by_role("alert").count() == 0
+        page.route("**/weights/**", lambda route: route.abort())
+        open_tab(page, "Morph")
+        model, recipes = MORPH
+        wait_for_faces(page, STRIP, walk(model, *recipes[:2]).faces, came=True)
+        a, b, c = (Recipe.parse(recipe).latent(load(model)) for recipe in recipes)
+        wait_for_faces(page, ".end canvas", decode(model, torch.stack([a, b, c])), came=True)
+        wait_for_faces(page, ".found > canvas", decode(model, ((b + c) / 2)[None]), came=True)
+        assert_is_the_map(page, model, a, b, c, 5)
+        for tab, selector, faces in (
+            ("Your photo", ".uncover canvas", decode(model, torch.stack([a, a]))),
+            ("Out of distribution", APART, drawn(LONELY, 0)),
+            ("Training", EPOCH, records.training("GAN", 1)),
+        ):
+            open_tab(page, tab)
+            wait_for_faces(page, selector, faces, came=True)
+        assert page.get_by_role("alert").count() == 0
+
+        page.unroute_all()
+        open_tab(page, "Generate")
+        button(page, "Another").click()
+        wait_for_address(page, "seed=")
+        seed = page.evaluate("latentFaces.opened.settings.seed")
+        wait_for_faces(page, CROWD, drawing.generate("Attribute GAN", seed, 9, 1.0))
+        assert all(address.startswith((at, "blob:", "data:")) for address in page.asked)
 
 
 def test_what_moves_comes_to_rest_and_nothing_moves_for_who_wants_less(arrive, visit):
-    page = arrive(reduced_motion="no-preference", clock=True)
+    page = arrive(reduced_motion="no-preference", prepare=stop_the_clock)
     face = drawing.generate(*ARRIVAL)[5:6]
     wait_for_faces(page, LARGE, face, came=True)
     page.wait_for_function("latentFaces.tab('generate').large.isPlaying")
@@ -292,21 +282,6 @@ def test_another_and_the_space_bar_draw_other_faces_and_the_address_leads_back_t
     assert page.evaluate("latentFaces.opened.settings.seed") == seed
 
 
-def test_files_alone_are_a_page_too(arrive, tmp_path):
-    with static_page(tmp_path) as at:
-        page = arrive(at=at)
-        for tab in TABS:
-            open_tab(page, tab)
-            wait_until_drawn(page)
-            expect(page.locator("canvas:visible").first).to_be_visible()
-        open_tab(page, "Generate")
-        button(page, "Another").click()
-        wait_for_address(page, "seed=")
-        wait_for_faces(page, CROWD, drawing.generate("Attribute GAN", int(query(page)["seed"]), 9, 1.0))
-        assert page.get_by_role("alert").count() == 0 and page.complaints == []
-        assert all(address.startswith((at, "blob:", "data:")) for address in page.asked)
-
-
 # Links.
 
 
@@ -347,41 +322,31 @@ def test_a_link_shows_what_it_says(visit, link, selector, wanted):
 
 
 @pytest.mark.parametrize(
-    "link, words",
+    "link, words, left",
     [
-        ("?tab=nowhere", None),
-        ("?seed=-1", "seed cannot be -1"),
-        ("?tab=generate&model=VAE", 'model cannot be "VAE"'),
-        ("?tab=generate&bits=xyz&seed=8e99", "seed cannot be 8e+99"),
-        ("?bits=xyz", 'bits cannot be "xyz": write +, - or .'),
-        ("?mean=1e99", "The link's mean cannot be 1e+99: choose a number from -100 to 100."),
-        ("?tab=interpolate&a=nobody", '"nobody" is no face'),
-        ("?tab=interpolate&model=GAN&a=7 bits=%2B", 'The bits cannot be "+": write +, - or . for each of the 50'),
-        ("?tab=interpolate&model=Attribute GAN&a=7 attributes=Beard", "The attribute GAN knows no Beard."),
-        ("?" + urlencode({"tab": "interpolate", "a": LINKED}), '"<img class=planted'),
-        ("?" + urlencode({"tab": "generate", "model": LINKED}), "The link's model cannot be \"<img class=planted"),
-        ("?tab=generate&model=Attribute GAN&attributes=Beard of bees", "knows no Beard of bees"),
+        ("?tab=nowhere", None, {"model": "Attribute GAN"}),
+        ("?seed=-1", "seed cannot be -1", {"seed": 8}),
+        ("?tab=generate&model=VAE", 'model cannot be "VAE"', {"model": "Attribute GAN"}),
+        ("?tab=generate&bits=xyz&seed=8e99", "seed cannot be 8e+99", {"seed": 8, "bits": ""}),
+        ("?bits=xyz", 'bits cannot be "xyz": write +, - or .', {"bits": ""}),
+        ("?mean=1e99", "The link's mean cannot be 1e+99: choose a number from -100 to 100.", {"mean": 0}),
+        ("?tab=interpolate&a=nobody", '"nobody" is no face', {"a": "0/4"}),
+        ("?tab=interpolate&model=GAN&a=7 bits=%2B", 'The bits cannot be "+": write +, - or . for each of the 50', {}),
+        ("?tab=interpolate&model=Attribute GAN&a=7 attributes=Beard", "The attribute GAN knows no Beard.", {"a": "0"}),
+        ("?" + urlencode({"tab": "interpolate", "a": LINKED}), '"<img class=planted', {"a": "0/4"}),
+        ("?" + urlencode({"tab": "generate", "model": LINKED}), "The link's model cannot be \"<img class=planted", {}),
+        ("?tab=generate&model=Attribute GAN&attributes=Beard of bees", "knows no Beard of bees", {}),
     ],
 )
-def test_what_a_link_asks_for_in_vain_is_said_once_and_left(visit, link, words):
+def test_what_a_link_asks_for_in_vain_is_said_once_and_left(visit, link, words, left):
     page = visit(link)
     complaint = page.get_by_role("alert")
     if words:
         expect(complaint.first).to_contain_text(words)
     assert_is_only_text(page)
-    if "mean" in link:
-        wait_for_faces(page, APART, drawn(LONELY, 0), came=True)
-        button(page, "Back to normal").click()
-    elif "interpolate" in link:
-        model, face = (query(page)["model"], 1) if "model" in link else (MORPH[0], 4)
-        first = decode(model, Recipe(0, face).latent(load(model))[None])
-        wait_for_faces(page, ".end canvas >> nth=0", first, came="model" not in link)
-        open_tab(page, "Training")
-    elif "attributes" in link:
-        page.evaluate("latentFaces.opened.set({ attributes: '' })")
-    else:
-        wait_for_faces(page, CROWD, drawing.generate(*ARRIVAL), came=True)
-        button(page, "Smiling: with").click()
+    expect(page.locator("canvas:visible").first).to_be_visible()
+    assert page.evaluate("latentFaces.opened.settings").items() >= left.items()
+    page.evaluate("latentFaces.opened.set({ attributes: '' })")
     expect(complaint).to_have_count(0)
 
 
@@ -600,10 +565,20 @@ def assert_is_the_map(page, model: str, a, b, c, within: float) -> None:
         assert np.abs(tiles[64 * row : 64 * (row + 1)] - wanted).mean() < within
 
 
-def test_the_way_is_scrubbed_and_its_pictures_are_clicked(visit):
+def test_the_way_is_scrubbed_and_saved_and_its_pictures_are_clicked(visit):
     page = visit("?tab=interpolate&model=Plain autoencoder&a=4&b=5&c=6&steps=7")
     way = walk("Plain autoencoder", "4", "5", 7)
     wait_for_faces(page, STRIP, way.faces)
+    with page.expect_download() as download:
+        button(page, "Save as GIF").click()
+    assert download.value.suggested_filename == "autoencoder-4-5.gif"
+    saved, count = Image.open(download.value.path()), len(way.smooth_faces)
+    assert saved.n_frames == 2 * count - 2 and saved.size == (256, 256) and saved.info["loop"] == 0
+    assert saved.info["duration"] == pictures.FRAME_MILLISECONDS
+    for frame in (0, 12, count - 1):
+        saved.seek(frame)
+        # A palette of 256 colours for a face.
+        assert np.abs(np.asarray(saved.convert("RGB"))[::4, ::4].astype(int) - way.smooth_faces[frame]).mean() < 6
     scrubber = page.get_by_label("From A to B", exact=True)
     for at in (0, 9, 23):
         scrubber.fill(f"{at}")
@@ -620,21 +595,6 @@ def test_the_way_is_scrubbed_and_its_pictures_are_clicked(visit):
     expect(page.get_by_label("A: seed / face")).not_to_have_value("4")
     seed = page.get_by_label("A: seed / face").input_value()
     wait_for_faces(page, STRIP, walk("Plain autoencoder", seed, "5", 7, "spherical").faces)
-
-
-def test_a_walk_is_saved(visit):
-    page = visit("?tab=interpolate&model=GAN&a=0")
-    with page.expect_download() as download:
-        button(page, "Save as GIF").click()
-    assert download.value.suggested_filename == "gan-0-1.gif"
-    saved = Image.open(download.value.path())
-    smooth = walk("GAN", "0", "1", 2).smooth_faces
-    assert saved.n_frames == 2 * len(smooth) - 2 and saved.size == (256, 256) and saved.info["loop"] == 0
-    assert saved.info["duration"] == pictures.FRAME_MILLISECONDS
-    for frame in (0, 12, len(smooth) - 1):
-        saved.seek(frame)
-        # A palette of 256 colours for a face.
-        assert np.abs(np.asarray(saved.convert("RGB"))[::4, ::4].astype(int) - smooth[frame]).mean() < 6
 
 
 def test_the_pin_wanders_over_the_map(visit):
@@ -711,7 +671,7 @@ def test_the_mean_jumps_by_buttons_and_moves_by_keys(visit):
 
 
 def test_a_network_that_hangs_is_given_up_and_keeps_no_other_waiting(arrive):
-    page = arrive("?tab=generate&seed=1", clock=True)
+    page = arrive("?tab=generate&seed=1", prepare=stop_the_clock)
     wait_for_faces(page, CROWD, drawing.generate("GAN", 1, 16, 1.0))
     asked = []
     page.route("**/weights/matched-autoencoder/**", lambda route: asked.append(route))  # It is never answered.
@@ -824,7 +784,7 @@ def test_the_epochs_of_training_are_leafed_through(visit):
 
 
 def test_training_plays_once_from_its_beginning_and_to_the_end_of_the_model_that_is_shown(arrive):
-    page = arrive(reduced_motion="no-preference", clock=True)
+    page = arrive(reduced_motion="no-preference", prepare=stop_the_clock)
     epochs = {name: records.history(name).epochs for name in MODELS}
     name, most = max(epochs.items(), key=lambda item: item[1])
     assert most > epochs["GAN"]
@@ -914,22 +874,6 @@ def test_after_a_moment_offline_the_page_draws_again_by_itself(arrive):
 # Strangers.
 
 
-@pytest.fixture(scope="module")
-def strangers_page(tmp_path_factory, arrive):
-    """A page whose models came with markup in all that is told of them, on a small screen."""
-    models = models_with_markup(tmp_path_factory.mktemp("history"))
-    models[LONELY] = replace(models[LONELY], origin=f"bundled (nobody/gan: {MARKUP})")
-    remembered = (site.page, site.tabs)
-    with pytest.MonkeyPatch.context() as patch:
-        for function in remembered:
-            function.cache_clear()
-        patch.setattr(catalog, "load_all", lambda: models)
-        with static_page(tmp_path_factory.mktemp("page") / "page") as url:
-            yield arrive(at=url, viewport={"width": 360, "height": 800})
-    for function in remembered:
-        function.cache_clear()
-
-
 def assert_is_only_text(page) -> None:
     """That no planted tag is on the page, no planted script has run, and nothing foreign was asked for."""
     assert page.locator(".planted").count() == 0
@@ -937,35 +881,41 @@ def assert_is_only_text(page) -> None:
     assert not [complaint for complaint in page.complaints if "elsewhere" in complaint or "template" in complaint]
 
 
-def test_what_a_stranger_says_is_shown_as_text(strangers_page):
-    page = strangers_page
-    for tab in TABS:
-        open_tab(page, tab)
-        unfold_all(page)
-        assert_is_only_text(page)
-    expect(page.locator("#tab-training .code")).to_contain_text("<img class=planted")
-    foot = page.locator("#origins")
-    expect(foot).to_contain_text("GAN (<img class=planted")
-    expect(foot).to_contain_text(f"{LONELY} (bundled), ")
-    expect(page.locator(".about .fold")).to_contain_text("nobody/gan: <img class=planted")
-    assert len(foot.inner_text()) < 300 * len(MODELS)
+def test_what_a_stranger_says_is_shown_as_text(arrive, forget, monkeypatch, tmp_path):
+    """On a page whose models came with markup in all that is told of them, on a small screen."""
+    models = models_with_markup(tmp_path)
+    models[LONELY] = replace(models[LONELY], origin=f"bundled (nobody/gan: {MARKUP})")
+    monkeypatch.setattr(catalog, "load_all", lambda: models)
+    forget()
+    with static_page(tmp_path / "page") as url:
+        page = arrive(at=url, viewport={"width": 360, "height": 800})
+        for tab in TABS:
+            open_tab(page, tab)
+            unfold_all(page)
+            assert_is_only_text(page)
+        expect(page.locator("#tab-training .code")).to_contain_text("<img class=planted")
+        foot = page.locator("#origins")
+        expect(foot).to_contain_text("GAN (<img class=planted")
+        expect(foot).to_contain_text(f"{LONELY} (bundled), ")
+        expect(page.locator(".about .fold")).to_contain_text("nobody/gan: <img class=planted")
+        assert len(foot.inner_text()) < 300 * len(MODELS)
 
-    page.evaluate(FOLLOW, "?tab=generate&model=Attribute GAN")
-    unfold(page, "More attributes")
-    assert page.locator(".attribute").count() > 30
-    plus = page.locator(".attribute button:last-child")
-    pressed = page.locator(".attribute button:last-child[aria-pressed=true]")
-    for number in range(8):
-        plus.nth(number).click()
-        expect(pressed).to_have_count(number + 1)
-    wait_for_address(page, "attributes=")
-    wait_until_drawn(page)
-    assert page.get_by_role("alert").count() == 0
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.wait_for_timeout(300)
-    page.evaluate(FOLLOW, page.evaluate("location.search"))
-    expect(pressed).to_have_count(8)
-    assert_is_only_text(page)
+        page.evaluate(FOLLOW, "?tab=generate&model=Attribute GAN")
+        unfold(page, "More attributes")
+        assert page.locator(".attribute").count() > 30
+        plus = page.locator(".attribute button:last-child")
+        pressed = page.locator(".attribute button:last-child[aria-pressed=true]")
+        for number in range(8):
+            plus.nth(number).click()
+            expect(pressed).to_have_count(number + 1)
+        wait_for_address(page, "attributes=")
+        wait_until_drawn(page)
+        assert page.get_by_role("alert").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.wait_for_timeout(300)
+        page.evaluate(FOLLOW, page.evaluate("location.search"))
+        expect(pressed).to_have_count(8)
+        assert_is_only_text(page)
 
 
 # Where Spaces are shown.

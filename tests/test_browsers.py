@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -129,7 +129,7 @@ def free_port() -> int:
 @contextmanager
 def running(*command: str, **variables: str):
     """A process in a home of its own; both end with the context, and all that it has started."""
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         environment = {**os.environ, "HOME": home, "TMPDIR": home, "XDG_RUNTIME_DIR": home, **variables}
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(command, cwd=home, env=environment, start_new_session=True, **silent)
@@ -138,10 +138,6 @@ def running(*command: str, **variables: str):
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
-            with suppress(ProcessLookupError):  # Until nothing of it is left that could write there.
-                for _ in range(20 * SECONDS):
-                    os.killpg(process.pid, 0)
-                    time.sleep(0.05)
 
 
 def patiently(connect):

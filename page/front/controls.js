@@ -7,7 +7,8 @@ let made = 0;
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
 
-// Returns the field of a control: {element, input, value}. Calls `change` with each value that the visitor chooses.
+// Returns the field of a control, {element, input, show}. Calls `change` with each value that the visitor chooses. What
+// the field shows is what `show` was last called with.
 export function field(control, change, options = {}) {
   const about = { ...control, ...options };
   if (about.kind === "choice") return list(about, change);
@@ -56,18 +57,6 @@ export function toolbar(about) {
 const labelled = (about, id, ...children) =>
   h("div.field", { class: about.class }, [h("label", { for: id }, foreign(about.label)), children]);
 
-// Returns what `field` returns. `read` gets its value and `show` sets it.
-const control = (element, input, read, show) => ({
-  element,
-  input,
-  get value() {
-    return read();
-  },
-  set value(value) {
-    show(value);
-  },
-});
-
 // `about.shown` maps some choices to the words to show for them.
 function list(about, change) {
   const id = `field-${made++}`;
@@ -75,31 +64,26 @@ function list(about, change) {
   const input = h("select", { id, onchange: () => change(input.value) }, options);
   const show = (value) => (input.value = value);
   show(about.value);
-  return control(labelled(about, id, input), input, () => input.value, show);
+  return { element: labelled(about, id, input), input, show };
 }
 
 // A box for a number or a text. An impossible value is replaced by the one before. With `roll`, a button beside the box
 // writes a random seed.
 function box(about, change) {
   const { kind, least, most, step } = about;
-  const isNumber = kind === "number";
   const id = `field-${made++}`;
-  const limits = isNumber ? { min: least, max: most, step, inputmode: "numeric" } : { maxlength: most };
-  const input = h("input", { type: isNumber ? "number" : "text", id, ...limits, spellcheck: "false" });
-  const show = (value) => (input.value = input.defaultValue = value);
-  const take = (value) => {
-    show(value);
-    change(value);
-  };
-  input.addEventListener("change", () => {
-    const value = attempt(about, input.value);
-    if (value === null) show(input.defaultValue);
-    else take(value);
-  });
+  const limits =
+    kind === "number"
+      ? { type: "number", min: least, max: most, step, inputmode: "numeric" }
+      : { type: "text", maxlength: most };
+  const take = () => change(attempt(about, input.value) ?? shown);
+  const input = h("input", { id, ...limits, spellcheck: "false", onchange: take });
+  let shown;
+  const show = (value) => (input.value = shown = value);
   show(about.value);
-  const roll = about.roll && button("Another", () => take(`${randomSeed()}`), { "aria-label": about.roll });
+  const roll = about.roll && button("Another", () => change(`${randomSeed()}`), { "aria-label": about.roll });
   const element = labelled(about, id, roll ? h("div.with-button", input, roll) : input);
-  return control(element, input, () => (isNumber ? Number(input.value) : input.value), show);
+  return { element, input, show };
 }
 
 function attempt(about, text) {
@@ -112,6 +96,7 @@ function attempt(about, text) {
 
 // A range, filled from 0 if it contains 0, and a box for the exact number. With `scale`, the range has positions: `to` and
 // `from` convert between both, `steps` is the step of positions, and `step` returns by how much a key moves a value.
+// `limit` sets the largest value that can be chosen.
 export function slider(about, change) {
   const { least, most, step, scale = { to: (value) => value, from: (share) => share } } = about;
   const id = `field-${made++}`;
@@ -119,34 +104,25 @@ export function slider(about, change) {
   const range = h("input", { type: "range", id, min: start, max: end, step: scale.steps ?? step });
   const exact = h("input", { type: "number", min: least, max: most, step, "aria-label": `${about.label}, exactly` });
   const share = (value) => `${(100 * (scale.to(value) - start)) / (Number(range.max) - start)}%`;
-  const show = (value, position = scale.to(value)) => {
-    range.value = position;
-    exact.value = value;
+  let shown;
+  const show = (value) => {
+    range.value = scale.to(value);
+    exact.value = shown = value;
     range.setAttribute("aria-valuetext", value.toLocaleString("en"));
     const zero = Math.max(least, 0);
     range.style.setProperty("--low", share(Math.min(value, zero)));
     range.style.setProperty("--high", share(Math.max(value, zero)));
   };
-  const take = (value, position) => {
-    show(value, position);
-    change(value);
-  };
-  const value = () => Number(exact.value);
-  range.addEventListener("input", () => take(scale.from(Number(range.value)), range.value));
+  range.addEventListener("input", () => change(scale.from(Number(range.value))));
   range.addEventListener("keydown", (event) => {
     const by = scale.step && { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
-    const moved = Number((value() + by * scale.step(value())).toFixed(1));
-    take(Math.min(most, Math.max(least, moved)));
+    const moved = Number((shown + by * scale.step(shown)).toFixed(1));
+    change(Math.min(most, Math.max(least, moved)));
   });
-  exact.addEventListener("change", () => {
-    const written = attempt({ ...about, most: Number(exact.max) }, exact.value);
-    if (written === null) show(scale.from(Number(range.value)));
-    else take(written);
-  });
+  exact.addEventListener("change", () => change(attempt({ ...about, most: Number(exact.max) }, exact.value) ?? shown));
   show(about.value);
-  // Set the largest value that can be chosen.
   const limit = (most) => (range.max = exact.max = most);
-  return Object.assign(control(labelled(about, id, exact, range), range, value, show), { limit });
+  return { element: labelled(about, id, exact, range), input: range, show, limit };
 }

@@ -25,32 +25,26 @@ const here = (file) => new URL(file, import.meta.url);
 export class Decoder extends EventTarget {
   #turn = Promise.resolve(); // Resolves when the next network may load.
   #bytes = new Map(); // {done, total} of each download, by name.
-  #networks = new Map(); // {network, opened: a promise, isOpen, complaint}, by name.
+  #opened = new Map(); // Promises that a worker can run a network, by its name.
+  #complaints = new Map(); // Sentences on networks that cannot be had, by name.
+  #loading = 0; // Networks.
   #promised = new Map(); // Promises of the kernel and of ONNX Runtime.
   #pool = new Pool();
-  #unable = globalThis.WebAssembly ? "" : unable("has no WebAssembly");
 
   constructor() {
     super();
     addEventListener("online", () => {
-      const failed = [...this.#networks.values()].filter(({ complaint }) => complaint);
-      for (const { network } of failed) this.#open(network).catch(() => {});
+      this.#complaints.clear();
+      this.#tell();
     });
   }
 
-  /** {state: "idle", "loading", "ready", "failed" or "unable"; loaded, total: bytes; reason: a sentence, or ""} */
+  /** {state: "idle", "loading", "ready" or "failed"; loaded, total: bytes; reason: a sentence, or ""} */
   get status() {
-    const networks = [...this.#networks.values()];
     const sum = (key) => [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes[key], 0);
-    const complaint = networks.find(({ complaint }) => complaint)?.complaint;
-    const isLoading = networks.some(({ isOpen, complaint }) => !isOpen && !complaint);
-    const state = isLoading ? "loading" : complaint ? "failed" : networks.length ? "ready" : "idle";
-    return {
-      state: this.#unable ? "unable" : state,
-      loaded: sum("done"),
-      total: sum("total"),
-      reason: this.#unable || complaint || "",
-    };
+    const [reason = ""] = this.#complaints.values();
+    const state = this.#loading ? "loading" : reason ? "failed" : this.#opened.size ? "ready" : "idle";
+    return { state, loaded: sum("done"), total: sum("total"), reason };
   }
 
   /** Begins to load models, the best first. */
@@ -85,23 +79,29 @@ export class Decoder extends EventTarget {
     return (await this.#pool.ask(graph.name, { inputs })).outputs;
   }
 
-  // Returns a promise that resolves once a worker can run the network.
+  // Resolves once a worker can run the network.
   #open(network) {
-    const known = this.#networks.get(network.name);
-    if (known && !known.complaint) return known.opened;
-    const opened = this.#load(network);
-    const state = { network, opened, isOpen: false, complaint: "" };
-    opened.then(
-      () => this.#tell(state, { isOpen: true }),
-      (error) => this.#tell(state, { complaint: error.message }),
-    );
-    this.#networks.set(network.name, state);
-    this.#tell(state);
-    return opened;
+    const { name } = network;
+    return once(this.#opened, name, async () => {
+      this.#complaints.delete(name);
+      this.#loading += 1;
+      this.#tell();
+      try {
+        await this.#load(network);
+      } catch (error) {
+        this.#complaints.set(name, error.message);
+        throw error;
+      } finally {
+        this.#loading -= 1;
+        this.#tell();
+      }
+    });
   }
 
   async #load(network) {
-    if (this.#unable) throw new Error(this.#unable);
+    if (!globalThis.WebAssembly) {
+      throw new Error("This browser has no WebAssembly, so it shows only the pictures that came with the page.");
+    }
     const { name, graph, about, latentSize } = network;
     const [runtime, { told, tensors }, file] = await Promise.all([
       once(this.#promised, graph ? "graphs" : "kernel", () => (graph ? this.#graphs() : this.#kernel())),
@@ -114,8 +114,7 @@ export class Decoder extends EventTarget {
       throw new Error(`The ${name} has other sizes than the graph that a browser runs.`);
     }
     const opening = graph ? { graph: file.bytes } : { layers: told, latentSize };
-    this.#pool.add(name, { runtime, tensors, ...opening });
-    await this.#pool.ask(name);
+    await this.#pool.open(name, { runtime, tensors, ...opening });
   }
 
   // Loads a network's description from a file, and the tensors that it names. A graph without `weights` has its own.
@@ -133,16 +132,13 @@ export class Decoder extends EventTarget {
   // Returns the compiled kernel.
   async #kernel() {
     const progress = (...bytes) => this.#count("", ...bytes);
-    for (const file of ["kernel-relaxed.wasm", "kernel.wasm"]) {
-      const { bytes } = await fetched(here(`kernel/${file}`), { progress });
-      if (WebAssembly.validate(bytes)) return WebAssembly.compile(bytes);
-    }
-    throw new Error((this.#unable = unable("is too old")));
+    const load = async (file) => (await fetched(here(`kernel/${file}`), { progress })).bytes;
+    const relaxed = await load("kernel-relaxed.wasm");
+    return WebAssembly.compile(WebAssembly.validate(relaxed) ? relaxed : await load("kernel.wasm"));
   }
 
   // Returns ONNX Runtime as two Blobs, which workers share.
   async #graphs() {
-    if (!globalThis.DecompressionStream) throw new Error("This browser is too old to look at photographs.");
     const progress = (...bytes) => this.#count("graphs", ...bytes);
     const [script, { bytes }] = await Promise.all([
       fetched(here("vendor/ort.wasm.bundle.min.js")),
@@ -162,13 +158,10 @@ export class Decoder extends EventTarget {
     this.#tell();
   }
 
-  #tell(state = {}, change = {}) {
-    Object.assign(state, change);
+  #tell() {
     this.dispatchEvent(new Event("status"));
   }
 }
-
-const unable = (why) => `This browser ${why}, so it shows only the pictures that came with the page.`;
 
 // Returns the names of the tensors that layers need.
 function tensorsOf(layers) {

@@ -22,8 +22,8 @@ export function once(kept, key, make) {
 
 /**
  * Fetches a file, or its bytes from `part.from` to `part.to`, if it has `part.size` bytes. Resolves to {bytes:
- * Uint8Array, version: the ETag or date, isWhole: whether the server sent the whole file}. `what` is the subject of
- * error sentences, `cache` the option of `fetch`. Calls `progress` with the number of bytes that have arrived, and of all.
+ * Uint8Array, isWhole: whether the server sent the whole file}. `what` is the subject of error sentences, `cache` the
+ * option of `fetch`. Calls `progress` with the number of bytes that have arrived, and of all.
  */
 export async function fetched(address, { what = "A part of the page", part, cache, progress = () => {} } = {}) {
   for (const pause of [...PAUSES, null]) {
@@ -58,10 +58,6 @@ async function attempt(address, what, part, cache, progress) {
     const { ok, status } = response;
     if (!ok) throw new Failure(what, `the server answers ${status}`, status >= 500 || status === 429);
     const isWhole = status !== 206;
-    const range = response.headers.get("Content-Range"); // Across origins it may be hidden.
-    if (part && !isWhole && range && range !== `bytes ${part.from}-${part.to - 1}/${part.size}`) {
-      throw new Failure(what, `the server sends another part of it, ${range.slice(0, 60)}`);
-    }
     why = "the connection broke off";
     const size = part && (isWhole ? part.size : part.to - part.from);
     const total = size ?? Number(response.headers.get("Content-Length"));
@@ -70,14 +66,13 @@ async function attempt(address, what, part, cache, progress) {
       transform(chunk, controller) {
         heard();
         done += chunk.length;
-        if (size && done > size) controller.terminate();
-        else controller.enqueue(chunk);
+        controller.enqueue(chunk);
         progress(done, Math.max(done, total));
       },
     });
     const bytes = new Uint8Array(await new Response(response.body.pipeThrough(counted)).arrayBuffer());
     if (size && done !== size) throw new Failure(what, `${size} bytes were expected, and others came`);
-    return { bytes, version: response.headers.get("ETag") ?? response.headers.get("Last-Modified"), isWhole };
+    return { bytes, isWhole };
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure(what, silence.signal.aborted ? "the server does not answer" : why, true);

@@ -21,20 +21,19 @@ export function follow(search, tabs) {
   const count = ({ controls }) => linked(controls).filter(({ name }) => query.has(name)).length;
   const tab = tabs.find((tab) => tab.name === name) ?? tabs.toSorted((a, b) => count(b) - count(a))[0];
   const [given, problems] = [{}, []];
-  for (const control of linked(tab.controls)) {
-    if (!query.has(control.name)) continue;
+  const attempt = (name, read) => {
     try {
-      given[control.name] = check(control, query.getAll(control.name).at(-1), `The link's ${control.name}`);
+      read();
     } catch (error) {
+      delete given[name];
       problems.push(error.message);
     }
+  };
+  for (const control of linked(tab.controls).filter(({ name }) => query.has(name))) {
+    const { name } = control;
+    attempt(name, () => (given[name] = check(control, query.getAll(name).at(-1), `The link's ${name}`)));
   }
-  for (const name of Object.keys(given)) {
-    const problem = tab.vet(name, { ...usual(tab.controls), ...given });
-    if (!problem) continue;
-    delete given[name];
-    problems.push(problem);
-  }
+  for (const name of Object.keys(given)) attempt(name, () => tab.vet(name, { ...usual(tab.controls), ...given }));
   const isGiven = Object.keys(given).length > 0;
   return { tab, problems, values: isGiven ? { ...usual(tab.controls), ...given } : firstOf(tab.controls) };
 }
@@ -53,23 +52,23 @@ export function linkOf({ name, controls }, settings, query = new URLSearchParams
 // Browsers limit changes of the address, and a dragged slider makes too many. So it is written after a while.
 const WHILE = 200;
 let timer;
-let pending = null;
+let late = () => {}; // Writes what is waiting to be written.
 
 export function write(tab, tabs, { isStep = false } = {}) {
-  if (isStep) pending?.();
+  if (isStep) late();
   forget();
   if (isStep) return put("pushState", tab, tabs);
-  pending = () => {
+  late = () => put("replaceState", tab, tabs);
+  timer = setTimeout(() => {
+    late();
     forget();
-    put("replaceState", tab, tabs);
-  };
-  timer = setTimeout(pending, WHILE);
+  }, WHILE);
 }
 
 // Cancels what is waiting to be written.
 export function forget() {
   clearTimeout(timer);
-  pending = null;
+  late = () => {};
 }
 
 function put(way, tab, tabs) {

@@ -21,13 +21,14 @@ export class Pool {
     return Math.max(1, this.#workers.filter((worker) => worker.names.has(name)).length);
   }
 
-  /** Adds a network. `opening` is what a worker needs to run it. */
-  add(name, opening) {
+  /** Resolves once a worker has learned a network. `opening` is what it needs to run it. */
+  open(name, opening) {
     this.#openings.set(name, opening);
+    return this.ask(name, null);
   }
 
-  /** Returns a worker's answer to a question. Without a question, a worker only learns the network. */
-  ask(name, question = null, signal = null) {
+  /** Resolves to a worker's answer to a question. Without a question, a worker only learns the network. */
+  ask(name, question, signal = null) {
     return new Promise((resolve, reject) => {
       this.#requests.push({ name, question, signal, resolve, reject });
       this.#assign();

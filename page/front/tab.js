@@ -47,16 +47,11 @@ export class Tab {
   // Takes settings and shows them in their fields.
   take(values) {
     Object.assign(this.settings, values);
-    for (const [name, value] of Object.entries(values)) {
-      const shown = this.fields[name];
-      if (shown && shown.value !== value) shown.value = value;
-    }
+    for (const [name, value] of Object.entries(values)) this.fields[name]?.show(value);
   }
 
-  // Returns a sentence on a link's value that does not fit the model, or "". Takes its name and all values.
-  vet() {
-    return "";
-  }
+  // Throws an error with a sentence if a link's value does not fit the model. Takes its name and all values.
+  vet() {}
 
   // Opens the folds that hold a setting of the link.
   unfold() {}

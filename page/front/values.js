@@ -102,30 +102,17 @@ export function writeRecipe({ seed, face, temperature, bits, attributes }) {
   return [`${seed}/${face}`, ...written.map(([name, value]) => `${name}=${value}`)].join(" ");
 }
 
-// Returns a sentence on a line of held bits that does not fit the model, or "".
-export function bitsProblem({ discreteSize: count }, bits, what = "The bits") {
-  if (!bits || !count || (bits.length === count && !/[^-+.]/.test(bits))) return "";
-  return `${what} cannot be ${said(bits)}: write +, - or . for each of the ${count}, or nothing.`;
-}
-
 // Returns a sentence on attributes that the model does not have, or "".
 export const attributesProblem = ({ said }, unknown) =>
   unknown.length ? `The ${said} knows no ${unknown.slice(0, 5).join(", ").slice(0, 200)}.` : "";
 
-// Returns a sentence on a text that is no recipe for the model, or "".
-export function recipeProblem(model, text) {
-  try {
-    checkFits(model, readRecipe(text));
-    return "";
-  } catch (error) {
-    return error.message;
+// Throws an error with a sentence if held bits or attributes do not fit the model.
+export function checkFits(model, { bits, attributes = "" }) {
+  const count = model.discreteSize;
+  if (bits && count && (bits.length !== count || /[^-+.]/.test(bits))) {
+    throw new Error(`The bits cannot be ${said(bits)}: write +, - or . for each of the ${count}, or nothing.`);
   }
-}
-
-// Throws an error with a sentence if a recipe's bits or attributes do not fit the model.
-function checkFits(model, { bits, attributes }) {
-  const unknown = model.best.length ? readAttributes(attributes, model).unknown : [];
-  const problem = bitsProblem(model, bits) || attributesProblem(model, unknown);
+  const problem = model.best.length && attributesProblem(model, readAttributes(attributes, model).unknown);
   if (problem) throw new Error(problem);
 }
 

@@ -198,12 +198,4 @@ export function difference(a, b, gain) {
   return { pixels, mean: sum / ((a.length / 4) * 3) };
 }
 
-export function join(arrays) {
-  const joined = new arrays[0].constructor(arrays.reduce((length, array) => length + array.length, 0));
-  let at = 0;
-  for (const array of arrays) {
-    joined.set(array, at);
-    at += array.length;
-  }
-  return joined;
-}
+export const join = (latents) => Float32Array.from(latents.flatMap((z) => [...z]));

@@ -74,14 +74,8 @@ class _WithWeights(nn.Module):
 
 
 def graph_without_weights(network: nn.Module, inputs: Inputs, outputs: list[str]) -> tuple[bytes, Shapes]:
-    """
-    Args:
-        inputs: an example of each, by its name in the graph. It takes any number of faces.
-        outputs: their names in the graph.
-
-    Returns:
-        The file, and the shape of each tensor that the graph takes, by its name in the model's safetensors file.
-    """
+    """A network's file, and the shape of each tensor that it takes, by its name in the model's safetensors file. `inputs`
+    are examples by their names in the graph, which takes any number of faces; `outputs` are names."""
     weights = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
     arguments = (weights, tuple(inputs.values()))
     sizes: tuple = ({name: {} for name in weights}, tuple({0: AUTO} for _ in inputs))

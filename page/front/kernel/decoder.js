@@ -95,7 +95,6 @@ export async function openDecoder(module, layers, tensors) {
     return made;
   });
   const isUp = last.kind === "last_up";
-  if (side !== (isUp ? 32 : 64)) throw new Error(`${last.name} is of pictures of ${side} x ${side}`);
   const inputs = ups.at(-1).outputs;
   const taps = isUp ? 16 : 9;
   const n = toEight(3 * taps);

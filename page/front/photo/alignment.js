@@ -24,18 +24,18 @@ const SECOND_LOOKS = 3;
 // points of another.
 const moved = ({ a, b, c, d, e, f }, [x, y]) => [a * x + c * y + e, b * x + d * y + f];
 
-/** Returns the DOMMatrix that takes points closest to targets, by weighted least squares. */
-export function fit(points, targets, weights) {
-  const total = weights.reduce((sum, weight) => sum + weight);
-  const mean = (all) => [0, 1].map((axis) => all.reduce((sum, at, i) => sum + weights[i] * at[axis], 0) / total);
-  const [centre, target] = [mean(points), mean(targets)];
+// Returns the DOMMatrix that takes a face's landmarks closest to LANDMARKS, by weighted least squares.
+function fit(points) {
+  const total = WEIGHTS.reduce((sum, weight) => sum + weight);
+  const mean = (all) => [0, 1].map((axis) => all.reduce((sum, at, i) => sum + WEIGHTS[i] * at[axis], 0) / total);
+  const [centre, target] = [mean(points), mean(LANDMARKS)];
   let [a, b, squares] = [0, 0, 0];
   points.forEach(([px, py], i) => {
     const [x, y] = [px - centre[0], py - centre[1]];
-    const [u, v] = [targets[i][0] - target[0], targets[i][1] - target[1]];
-    a += weights[i] * (x * u + y * v);
-    b += weights[i] * (x * v - y * u);
-    squares += weights[i] * (x * x + y * y);
+    const [u, v] = [LANDMARKS[i][0] - target[0], LANDMARKS[i][1] - target[1]];
+    a += WEIGHTS[i] * (x * u + y * v);
+    b += WEIGHTS[i] * (x * v - y * u);
+    squares += WEIGHTS[i] * (x * x + y * y);
   });
   const turn = new DOMMatrix([a, b, -b, a, 0, 0].map((value) => value / squares));
   const toTarget = new DOMMatrix().translate(...target);
@@ -49,7 +49,7 @@ export function fit(points, targets, weights) {
 export async function align(decoder, picture) {
   if (picture.width === SIDE && picture.height === SIDE) return { seen: picture, faces: 0, angle: 0 };
   const found = await find(decoder, picture);
-  if (!found) return { seen: middle(picture, SIDE), faces: 0, angle: 0 };
+  if (!found) return { seen: middle(picture), faces: 0, angle: 0 };
   const { a, b } = found.toFrame;
   const angle = (-Math.atan2(b, a) * 180) / Math.PI;
   return { seen: framed(picture, found.toFrame), faces: found.faces, angle };
@@ -61,7 +61,7 @@ export async function track(decoder, picture, toFrame) {
   return found && found.probability >= SURE_PROBABILITY ? found.toFrame : null;
 }
 
-export const framed = (picture, toFrame) => middle(cut(picture, toFrame), SIDE);
+export const framed = (picture, toFrame) => middle(cut(picture, toFrame));
 
 /** Finds the largest face, however the camera was held. Resolves to {toFrame, faces, probability}, or null. */
 export async function find(decoder, picture, turns = [0, 1, 3, 2]) {
@@ -78,7 +78,7 @@ export async function find(decoder, picture, turns = [0, 1, 3, 2]) {
       .scale(scale);
     const found = await detect(decoder, view, LEAST_FACE);
     for (const [rank, { landmarks }] of found.slice(0, SECOND_LOOKS).entries()) {
-      const toFrame = fit(landmarks, LANDMARKS, WEIGHTS).multiply(turn);
+      const toFrame = fit(landmarks).multiply(turn);
       const second = await lookAgain(decoder, picture, toFrame);
       if (!second) continue;
       if (!best || second.probability > best.probability) best = { ...second, faces: found.length - rank };
@@ -102,11 +102,11 @@ async function lookAgain(decoder, picture, toFrame) {
   });
   if (!faces.length) return null;
   const { probability, points } = faces.reduce((a, b) => (b.distance < a.distance ? b : a));
-  return { probability, toFrame: fit(points, LANDMARKS, WEIGHTS).multiply(toFrame) };
+  return { probability, toFrame: fit(points).multiply(toFrame) };
 }
 
 // Cuts the frame out of a picture, at 256 x 256.
-export function cut(picture, toFrame) {
+function cut(picture, toFrame) {
   const fromFrame = toFrame.inverse();
   const scale = Math.min(1, (FRAME_SIZE / SIDE) * Math.hypot(toFrame.a, toFrame.b));
   // Only the part below the frame is reduced, with a margin for the filters, to about the frame's resolution.

@@ -1,16 +1,17 @@
 // Finds faces and landmarks by MTCNN (Zhang et al. 2016, arXiv:1604.02878): three networks, and between them what
 // facenet-pytorch does, with the same constants.
 
-import { Means } from "./pictures.js";
+import { means } from "./pictures.js";
 
-const [PNET, RNET, ONET] = ["pnet", "rnet", "onet"].map((name) => ({ name, graph: name }));
+// The least probability of a face is `sure`. The last two look at boxes, at so many pixels.
+const PNET = { name: "pnet", graph: "pnet", sure: 0.6 };
+const RNET = { name: "rnet", graph: "rnet", sure: 0.7, side: 24 };
+const ONET = { name: "onet", graph: "onet", sure: 0.7, side: 48 };
 
 // Each scale of the pyramid is so many times the one before.
 const SHRINK = 0.709;
 // The first network looks at squares of 12 pixels, 2 apart.
 const [CELL, STRIDE] = [12, 2];
-// The least probability of a face, network by network.
-const SURE = [0.6, 0.7, 0.7];
 // The least probability of a face that is returned.
 const FACE_PROBABILITY = 0.9;
 
@@ -19,11 +20,10 @@ const FACE_PROBABILITY = 0.9;
  * corners of the mouth}. Faces narrower than about `least` pixels are not found. The picture must not be narrower.
  */
 export async function detect(decoder, picture, least) {
-  const means = new Means(picture);
-  let boxes = await proposed(decoder, means, least);
-  boxes = await refined(decoder, means, boxes, RNET, 24, SURE[1]);
+  let boxes = await proposed(decoder, picture, least);
+  boxes = await refined(decoder, picture, boxes, RNET);
   boxes = suppressed(boxes, 0.7).map((box) => square(moved(box)));
-  boxes = await refined(decoder, means, boxes, ONET, 48, SURE[2]);
+  boxes = await refined(decoder, picture, boxes, ONET);
   const faces = boxes.map((box) => ({ ...moved(box), landmarks: landmarks(box) }));
   return suppressed(faces, 0.7, shareOfSmaller)
     .filter(({ score }) => score >= FACE_PROBABILITY)
@@ -33,26 +33,25 @@ export async function detect(decoder, picture, least) {
 
 // Boxes are {left, top, right, bottom, score, shift}. `shift` corrects their edges, in shares of their sides.
 
-async function proposed(decoder, means, least) {
+async function proposed(decoder, picture, least) {
+  const shorter = Math.min(picture.width, picture.height);
   const scales = [];
-  for (let scale = CELL / least; Math.min(means.width, means.height) * scale >= CELL; scale *= SHRINK)
-    scales.push(scale);
-  const found = await Promise.all(scales.map((scale) => cells(decoder, means, scale)));
+  for (let scale = CELL / least; shorter * scale >= CELL; scale *= SHRINK) scales.push(scale);
+  const found = await Promise.all(scales.map((scale) => cells(decoder, picture, scale)));
   const each = found.flatMap((boxes) => suppressed(boxes, 0.5));
   return suppressed(each, 0.7).map((box) => square(moved(box, 0)));
 }
 
-async function cells(decoder, means, scale) {
-  const [width, height] = [means.width, means.height].map((size) => Math.trunc(size * scale + 1));
-  const data = new Float32Array(3 * width * height);
-  means.write([0, 0, means.width, means.height], width, height, data);
+async function cells(decoder, picture, scale) {
+  const [width, height] = [picture.width, picture.height].map((size) => Math.trunc(size * scale + 1));
+  const data = means(picture, [0, 0, picture.width, picture.height], width, height);
   const { probabilities, box } = await decoder.run(PNET, { x: { data, shape: [1, 3, height, width] } });
   const [rows, columns] = probabilities.shape.slice(2);
   const count = rows * columns;
   const found = [];
   for (let i = 0; i < count; i++) {
     const score = probabilities.data[count + i];
-    if (score < SURE[0]) continue;
+    if (score < PNET.sure) continue;
     const [x, y] = [STRIDE * (i % columns), STRIDE * Math.floor(i / columns)];
     // In float32, since many of these are whole numbers, or just below.
     const pixel = (place) => Math.floor(Math.fround(place / Math.fround(scale)));
@@ -62,15 +61,16 @@ async function cells(decoder, means, scale) {
   return found;
 }
 
-// Returns the boxes in which the next network finds a face. It sees each box at `side` x `side` pixels.
-async function refined(decoder, means, boxes, network, side, sure) {
+// Returns the boxes in which the next network finds a face.
+async function refined(decoder, picture, boxes, network) {
+  const { side, sure } = network;
   const seen = boxes
-    .map((box) => ({ box, pixels: within(box, means) }))
+    .map((box) => ({ box, pixels: within(box, picture) }))
     .filter(({ pixels: [l, t, r, b] }) => l < r && t < b);
   if (!seen.length) return [];
   const size = 3 * side * side;
   const data = new Float32Array(seen.length * size);
-  seen.forEach(({ pixels }, i) => means.write(pixels, side, side, data, i * size));
+  seen.forEach(({ pixels }, i) => data.set(means(picture, pixels, side, side), i * size));
   const told = await decoder.run(network, { x: { data, shape: [seen.length, 3, side, side] } });
   const row = (output, i, count) => [...output.data.subarray(i * count, (i + 1) * count)];
   return seen

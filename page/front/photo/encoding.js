@@ -1,5 +1,7 @@
 // Encodes faces: by a model's encoder, and by the steps of models/perceptual.py after it.
 
+import { planes } from "./pictures.js";
+
 // A first step goes so far towards the least error of a linear decoder.
 const STRIDE = 0.6;
 
@@ -11,7 +13,7 @@ const network = (model, part) => ({
 
 /** Resolves to the latent of a face, RGBA of 64 x 64. Takes at most so many steps, each as long as three decodings. */
 export async function encode(decoder, model, face, most = Infinity) {
-  const x = { data: fromPixels(face), shape: [1, 3, 64, 64] };
+  const x = { data: planes(face, 127.5), shape: [1, 3, 64, 64] };
   const encoded = await decoder.run(network(model, "encoder"), { x });
   let z = encoded.z.data;
   let [nearest, step, least, stride] = [z, null, Infinity, STRIDE];
@@ -25,11 +27,4 @@ export async function encode(decoder, model, face, most = Infinity) {
     z = nearest.map((value, i) => value - stride * step[i]);
   }
   return nearest;
-}
-
-function fromPixels(face) {
-  const area = face.length / 4;
-  const x = new Float32Array(3 * area);
-  for (let i = 0; i < area; i++) for (let c = 0; c < 3; c++) x[c * area + i] = face[4 * i + c] / 127.5 - 1;
-  return x;
 }

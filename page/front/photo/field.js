@@ -17,11 +17,11 @@ export class Found {
   #latents = new Map();
 
   /**
-   * `seen` is its pixels, RGBA of 64 x 64; `note` a sentence on how it was found; `faces` how many were found; `drawn`
-   * {model, recipe} if a model of this page drew it; `steps` the most steps of encoding.
+   * `seen` is its pixels, RGBA of 64 x 64; `note` a sentence on how it was found; `drawn` {model, recipe} if a model of
+   * this page drew it; `steps` the most steps of encoding.
    */
-  constructor(page, { seen, note = "", faces = 0, drawn = null, steps = Infinity }) {
-    Object.assign(this, { page, seen, note, faces, drawn, steps });
+  constructor(page, { seen, note, drawn = null, steps = Infinity }) {
+    Object.assign(this, { page, seen, note, drawn, steps });
   }
 
   /** Returns a model's latent of the face. */
@@ -40,7 +40,7 @@ export async function see(page, file) {
     return new Found(page, { seen: drawn.face, note, drawn });
   }
   const { seen, faces, angle } = await align(page.decoder, picture);
-  return new Found(page, { seen: seen.data, faces, note: described(picture, faces, angle) });
+  return new Found(page, { seen: seen.data, note: described(picture, faces, angle) });
 }
 
 function described({ width, height }, faces, angle) {
@@ -61,7 +61,7 @@ async function drawnHere(page, file, picture) {
   if (!model || picture.width !== picture.height) return null;
   try {
     const face = await page.decoder.decode(model, await latentOf(model, readRecipe(recipe ?? "")));
-    const { mean } = difference(middle(picture, SIDE).data, face, 1);
+    const { mean } = difference(middle(picture).data, face, 1);
     return mean <= MOST_DIFFERENCE ? { face, model: name, recipe } : null;
   } catch {
     return null; // With a wrong recipe it is a picture like any other.
@@ -78,55 +78,48 @@ export function photograph(page, label, change, { live = null } = {}) {
   let last = 0;
   let camera = null;
 
-  // Ends what has begun before.
-  function begin() {
+  // Ends what has begun before, and shows something. Returns a function that returns whether what begins now is wanted.
+  function begin(...shown) {
     camera?.end();
     camera = null;
-    said.replaceChildren();
+    said.replaceChildren(...shown);
     element.removeAttribute("aria-busy");
-    return ++last;
-  }
-
-  // Does some work until something later begins. Passes it a function that returns whether it is still wanted.
-  async function doing(work, failed = () => {}) {
-    const mine = begin();
-    const isWanted = () => mine === last;
-    try {
-      await work(isWanted);
-    } catch (error) {
-      if (!isWanted()) return;
-      begin();
-      said.replaceChildren(complaint(error.message));
-      failed();
-    }
+    const mine = ++last;
+    return () => mine === last;
   }
 
   async function take(file) {
     if (!file) return;
-    const look = async (isWanted) => {
-      element.setAttribute("aria-busy", "true");
-      said.replaceChildren(h("p.note", "Looking for the face …"));
+    input.value = "";
+    const isWanted = begin(h("p.note", "Looking for the face …"));
+    element.setAttribute("aria-busy", "true");
+    try {
       const found = await see(page, await file);
       if (!isWanted()) return;
       begin();
       change(found);
-    };
-    await doing(look, () => change(null));
-    input.value = "";
+    } catch (error) {
+      if (!isWanted()) return;
+      begin(complaint(error.message));
+      change(null);
+    }
   }
 
-  const film = () =>
-    doing(async (isWanted) => {
+  async function film() {
+    const isWanted = begin();
+    try {
       const opened = await openCamera();
       if (!isWanted()) return opened.end();
       camera = opened;
-      const about = { class: "primary", disabled: true };
-      const shoot = button("Take the picture", () => take(opened.picture()), about);
-      said.replaceChildren(opened.video, h("div.actions", [shoot, button("Stop", begin)]));
+      const shoot = button("Take the picture", () => take(opened.picture()), { class: "primary", disabled: true });
+      said.replaceChildren(opened.video, h("div.actions", [shoot, button("Stop", () => begin())]));
       await opened.frame();
       shoot.disabled = false;
       await follow(opened, isWanted);
-    });
+    } catch (error) {
+      if (isWanted()) begin(complaint(error.message));
+    }
+  }
 
   // Shows each face that the camera sees, until it ends or another tab is opened.
   async function follow({ video, frame }, isWanted) {
@@ -144,12 +137,11 @@ export function photograph(page, label, change, { live = null } = {}) {
     }
   }
 
-  const example = async (url) => (await fetch(url)).blob();
   const examples = page.about.examples.map((about, index) => {
     const url = new URL(about.url, page.base);
     const image = h("img", { src: url, alt: "", loading: "lazy", width: 48, height: 48 });
     const aria = { class: "example", "aria-label": `Example face ${index + 1}` };
-    return button(image, () => take(example(url)), aria);
+    return button(image, () => take(fetch(url).then((answer) => answer.blob())), aria);
   });
   const about = {
     class: "photograph",

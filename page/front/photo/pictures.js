@@ -2,12 +2,12 @@
 // and opaque, as an ImageData.
 
 import { h } from "../dom.js";
+import { SIDE } from "../views.js";
 
 // A photograph is first reduced until its shorter side has from 256 to 511 pixels.
 const LEAST_SIDE = 256;
 // Of a longer picture, only the middle is taken.
 const MOST_RATIO = 4;
-const TILE = 64;
 
 /** Reads a file as a picture, upright by its EXIF, on a white ground. */
 export async function open(file) {
@@ -29,16 +29,24 @@ function reduced(bitmap) {
   const [left, top] = [Math.floor((bitmap.width - width) / 2), Math.floor((bitmap.height - height) / 2)];
   const factor = Math.max(1, Math.floor(Math.min(width, height) / LEAST_SIDE));
   const small = blank(Math.ceil(width / factor), Math.ceil(height / factor));
-  // Piece by piece, since a photograph may be larger than a browser's canvas.
-  const side = TILE * factor;
-  const context = contextOf(side, side);
+  // Row by row, since a photograph may be larger than a browser's canvas.
+  const context = contextOf(width, factor);
   context.fillStyle = "white";
-  for (let y = 0; y < small.height; y += TILE) {
-    for (let x = 0; x < small.width; x += TILE) {
-      const [across, down] = [Math.min(side, width - x * factor), Math.min(side, height - y * factor)];
-      context.fillRect(0, 0, across, down);
-      context.drawImage(bitmap, left + x * factor, top + y * factor, across, down, 0, 0, across, down);
-      average(context.getImageData(0, 0, across, down), factor, small, x, y);
+  for (let y = 0; y < small.height; y++) {
+    const rows = Math.min(factor, height - y * factor);
+    context.fillRect(0, 0, width, rows);
+    context.drawImage(bitmap, left, top + y * factor, width, rows, 0, 0, width, rows);
+    const { data } = context.getImageData(0, 0, width, rows);
+    for (let x = 0; x < small.width; x++) {
+      const columns = Math.min(factor, width - x * factor);
+      for (let c = 0; c < 3; c++) {
+        let sum = 0;
+        for (let row = 0; row < rows; row++) {
+          const at = 4 * (row * width + x * factor) + c;
+          for (let column = 0; column < columns; column++) sum += data[at + 4 * column];
+        }
+        small.data[4 * (y * small.width + x) + c] = Math.round(sum / (rows * columns));
+      }
     }
   }
   return small;
@@ -55,24 +63,7 @@ export function snapshot(video) {
   return context.getImageData(0, 0, width, height);
 }
 
-function average(tile, factor, small, left, top) {
-  for (let y = 0; y * factor < tile.height; y++) {
-    const rows = Math.min(factor, tile.height - y * factor);
-    for (let x = 0; x * factor < tile.width; x++) {
-      const columns = Math.min(factor, tile.width - x * factor);
-      for (let c = 0; c < 3; c++) {
-        let sum = 0;
-        for (let row = 0; row < rows; row++) {
-          const at = 4 * ((y * factor + row) * tile.width + x * factor) + c;
-          for (let column = 0; column < columns; column++) sum += tile.data[at + 4 * column];
-        }
-        small.data[4 * ((top + y) * small.width + left + x) + c] = Math.round(sum / (rows * columns));
-      }
-    }
-  }
-}
-
-export const blank = (width, height) => ({ width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) });
+const blank = (width, height) => ({ width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) });
 
 /** Returns a part of a picture. */
 export function part({ width, data }, left, top, right, bottom) {
@@ -97,9 +88,32 @@ export function turned(picture, quarters) {
   return made;
 }
 
-const tent = { reach: 1, at: (x) => Math.max(0, 1 - Math.abs(x)) };
+// Each of these returns, for each of `size` pixels, the first of the `length` pixels that it is made of, and the weights
+// from there on.
+const tent = (length, size) => weighed(length, size, 1, (x) => Math.max(0, 1 - x));
 // Keys 1981, with the steepness that antialiasing filters have in Pillow and PyTorch.
-const cubic = { reach: 2, at: (x) => keys(Math.abs(x), -0.5) };
+const cubic = (length, size) => weighed(length, size, 2, (x) => keys(x, -0.5));
+const mean = (length, size) =>
+  Array.from({ length: size }, (_, i) => {
+    const first = Math.floor((i * length) / size);
+    const count = Math.ceil(((i + 1) * length) / size) - first;
+    return { first, weights: Array(count).fill(1 / count) };
+  });
+
+function weighed(length, size, reach, weightAt) {
+  const scale = length / size;
+  const stretch = Math.max(1, scale);
+  return Array.from({ length: size }, (_, i) => {
+    const centre = (i + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(centre - reach * stretch + 0.5));
+    const end = Math.min(length, Math.trunc(centre + reach * stretch + 0.5));
+    const weights = Array.from({ length: end - first }, (_, j) =>
+      weightAt(Math.abs(first + j - centre + 0.5) / stretch),
+    );
+    const total = weights.reduce((sum, weight) => sum + weight);
+    return { first, weights: weights.map((weight) => weight / total) };
+  });
+}
 
 function keys(x, steepness) {
   if (x >= 2) return 0;
@@ -107,46 +121,48 @@ function keys(x, steepness) {
   return ((steepness + 2) * x - (steepness + 3)) * x * x + 1;
 }
 
-/** Returns a resized picture, as PyTorch does with antialiasing: width first. */
-export const resized = (picture, width, height, filter = cubic) =>
-  stretched(stretched(picture, width, filter), height, filter);
-
-// Returns a picture with its rows at another length, transposed.
-function stretched({ width, height, data }, length, filter) {
-  const made = blank(height, length);
-  weighed(width, length, filter).forEach(({ first, weights }, x) => {
+// Returns a picture with its rows at another length, transposed, and not rounded.
+function stretched({ width, height, data }, length, weigh) {
+  const made = new Float32Array(4 * length * height).fill(255);
+  weigh(width, length).forEach(({ first, weights }, x) => {
     for (let y = 0; y < height; y++) {
       for (let c = 0; c < 3; c++) {
         let at = 4 * (y * width + first) + c;
         let sum = 0;
         for (let j = 0; j < weights.length; j++, at += 4) sum += weights[j] * data[at];
-        made.data[4 * (x * height + y) + c] = sum;
+        made[4 * (x * height + y) + c] = sum;
       }
     }
   });
+  return { width: height, height: length, data: made };
+}
+
+/** Returns a resized picture, as PyTorch does with antialiasing: width first. */
+export function resized(picture, width, height, weigh = cubic) {
+  const rounded = (picture) => ({ ...picture, data: new Uint8ClampedArray(picture.data) });
+  return rounded(stretched(rounded(stretched(picture, width, weigh)), height, weigh));
+}
+
+/** Returns a part of a picture, resized to means over areas, as the detector takes it: from -1 to 1, (3, height, width). */
+export function means(picture, [left, top, right, bottom], width, height) {
+  const wide = stretched(part(picture, left, top, right, bottom), width, mean);
+  return planes(stretched(wide, height, mean).data, 128);
+}
+
+/** Returns a picture colour by colour, where 127.5 is 0. */
+export function planes(data, unit) {
+  const size = data.length / 4;
+  const made = new Float32Array(3 * size);
+  for (let i = 0; i < made.length; i++) made[i] = (data[4 * (i % size) + Math.floor(i / size)] - 127.5) / unit;
   return made;
 }
 
-// Returns for each of `size` pixels the first of the `length` pixels that it is made of, and the weights from there on.
-function weighed(length, size, filter) {
-  const scale = length / size;
-  const stretch = Math.max(1, scale);
-  return Array.from({ length: size }, (_, i) => {
-    const centre = (i + 0.5) * scale;
-    const first = Math.max(0, Math.trunc(centre - filter.reach * stretch + 0.5));
-    const end = Math.min(length, Math.trunc(centre + filter.reach * stretch + 0.5));
-    const weights = Array.from({ length: end - first }, (_, j) => filter.at((first + j - centre + 0.5) / stretch));
-    const total = weights.reduce((sum, weight) => sum + weight);
-    return { first, weights: weights.map((weight) => weight / total) };
-  });
-}
-
-/** Returns the square middle of a picture, resized to a side, as models/images.py does. */
-export function middle(picture, side) {
-  const scale = side / Math.min(picture.width, picture.height);
-  const [width, height] = [picture.width, picture.height].map((size) => Math.max(side, Math.round(size * scale)));
-  const [left, top] = [Math.floor((width - side) / 2), Math.floor((height - side) / 2)];
-  return part(resized(picture, width, height, tent), left, top, left + side, top + side);
+/** Returns the square middle of a picture, resized to 64 x 64, as models/images.py does. */
+export function middle(picture) {
+  const scale = SIDE / Math.min(picture.width, picture.height);
+  const [width, height] = [picture.width, picture.height].map((size) => Math.max(SIDE, Math.round(size * scale)));
+  const [left, top] = [Math.floor((width - SIDE) / 2), Math.floor((height - SIDE) / 2)];
+  return part(resized(picture, width, height, tent), left, top, left + SIDE, top + SIDE);
 }
 
 /** Returns a square sampled from a picture. A DOMMatrix maps its points to the picture's; edges continue outwards. */
@@ -179,45 +195,3 @@ export function sampled({ width, height, data }, side, toPicture) {
 
 // The steepness of PyTorch's grid_sample.
 const STEEPNESS = -0.75;
-
-/** Resizes parts of a picture to means over areas, as the detector takes them: from -1 to 1, colour by colour. */
-export class Means {
-  #sums;
-
-  constructor({ width, height, data }) {
-    Object.assign(this, { width, height });
-    // The sum of all pixels above and to the left of each corner.
-    const row = 3 * (width + 1);
-    const sums = (this.#sums = new Uint32Array(row * (height + 1)));
-    for (let y = 0; y < height; y++) {
-      for (let c = 0; c < 3; c++) {
-        let sum = 0;
-        for (let x = 0; x < width; x++) {
-          sum += data[4 * (y * width + x) + c];
-          const at = (y + 1) * row + 3 * (x + 1) + c;
-          sums[at] = sums[at - row] + sum;
-        }
-      }
-    }
-  }
-
-  /** Writes a resized part into an array, from an index on. */
-  write([left, top, right, bottom], width, height, into, from = 0) {
-    const [wide, high] = [right - left, bottom - top];
-    const row = 3 * (this.width + 1);
-    for (let y = 0; y < height; y++) {
-      const first = row * (top + Math.floor((y * high) / height));
-      const last = row * (top + Math.ceil(((y + 1) * high) / height));
-      for (let x = 0; x < width; x++) {
-        const begin = 3 * (left + Math.floor((x * wide) / width));
-        const end = 3 * (left + Math.ceil(((x + 1) * wide) / width));
-        const area = ((last - first) / row) * ((end - begin) / 3);
-        for (let c = 0; c < 3; c++) {
-          const sums = this.#sums;
-          const sum = sums[last + end + c] - sums[first + end + c] - sums[last + begin + c] + sums[first + begin + c];
-          into[from + (c * height + y) * width + x] = (sum / area - 127.5) / 128;
-        }
-      }
-    }
-  }
-}

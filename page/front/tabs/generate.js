@@ -1,14 +1,12 @@
 // Generate: faces from a model's prior, their attributes, and what the bits of a GAN do.
 
 import { fold, randomSeed, toolbar } from "../controls.js";
-import { mainDirections } from "../directions.js";
 import { button, download, foreign, h } from "../dom.js";
-import { once } from "../fetched.js";
 import { checksum, pngWith } from "../png.js";
 import { Tab } from "../tab.js";
 import {
   attributesProblem,
-  bitsProblem,
+  checkFits,
   complaint,
   latentOf,
   readAttributes,
@@ -75,7 +73,6 @@ export default class Generate extends Tab {
 
   foldOfDirections() {
     this.moves = this.controls.filter(({ name }) => name.startsWith(PREFIX));
-    this.found = new Map(); // Promises of each model's directions, by its name.
     this.sliders = h("div.directions");
     const note =
       "The network’s first layer changes most along these directions of its latent. Nobody taught them. Those with a " +
@@ -139,10 +136,9 @@ export default class Generate extends Tab {
 
   // Returns the latent of the chosen face, moved along the main directions.
   async latent() {
-    const { model, chosen, along, isMoved } = this;
+    const { model, chosen, along } = this;
     const z = await latentOf(model, chosen);
-    if (!isMoved) return z;
-    const directions = await once(this.found, model.name, () => mainDirections(model, along.length));
+    const directions = model.about.main_directions;
     return z.map((value, i) => directions.reduce((sum, direction, n) => sum + along[n] * direction[i], value));
   }
 
@@ -163,7 +159,7 @@ export default class Generate extends Tab {
   }
 
   vet(name, { model, bits }) {
-    return name === "bits" ? bitsProblem(this.page.models.get(model), bits, "The link's bits") : "";
+    if (name === "bits") checkFits(this.page.models.get(model), { bits });
   }
 
   unfold() {
@@ -217,9 +213,8 @@ export default class Generate extends Tab {
     if (model.discreteSize && this.discrete.open) {
       const z = await latents();
       signal.throwIfAborted();
-      this.z = z;
-      await this.showBits();
-      if (!this.isAskedAgain) await this.showEffect(signal); // A moved slider waits for the faces only.
+      await this.showBits(z);
+      if (!this.isAskedAgain) await this.showEffect(z, signal); // A moved slider waits for the faces only.
     }
   }
 
@@ -275,8 +270,8 @@ export default class Generate extends Tab {
     const { model, moves } = this;
     if (this.sliders.dataset.model === model.name) return;
     this.sliders.dataset.model = model.name;
-    const shown = moves.slice(0, model.continuousSize);
-    const { directions } = model.about;
+    const { directions, main_directions } = model.about;
+    const shown = moves.slice(0, main_directions.length);
     this.sliders.replaceChildren(
       ...shown.map(({ name, label }, n) => this.field(name, { label: directions[n] || label })),
     );
@@ -329,8 +324,7 @@ export default class Generate extends Tab {
   }
 
   async hold() {
-    await this.drawing;
-    if (this.z) this.set({ bits: this.bitsOf(this.z.slice(0, this.chosen.face * this.model.latentSize)) });
+    this.set({ bits: this.bitsOf(await latentOf(this.model, this.chosen)) });
   }
 
   // Returns the bits of the last latent as "+" and "-".
@@ -338,10 +332,10 @@ export default class Generate extends Tab {
     return Array.from(z.slice(-this.model.discreteSize), (bit) => (bit > 0 ? "+" : "-")).join("");
   }
 
-  async showBits() {
+  async showBits(z) {
     const { model, settings, chosen } = this;
-    const drawn = this.bitsOf(await sample(model, { ...chosen, bits: "", attributes: "" }, chosen.face));
-    const signs = this.bitsOf(this.z.slice(0, chosen.face * model.latentSize));
+    const drawn = this.bitsOf(await latentOf(model, { ...chosen, bits: "", attributes: "" }));
+    const signs = this.bitsOf(z.slice(0, chosen.face * model.latentSize));
     const buttons = Array.from(signs, (sign, index) => {
       const isHeld = (settings.bits[index] ?? ".") !== ".";
       // Held the other way, then as it is drawn, then not at all.
@@ -356,11 +350,11 @@ export default class Generate extends Tab {
     this.bits.show(...buttons.slice(model.attributes.length));
   }
 
-  async showEffect(signal) {
+  async showEffect(z, signal) {
     const { model, settings } = this;
     const index = Math.min(settings.bit, model.discreteSize) - 1;
     const count = Math.min(settings.faces, FACES_WITH_A_BIT);
-    const faces = this.z.slice(0, count * model.latentSize);
+    const faces = z.slice(0, count * model.latentSize);
     const withBit = (bit) =>
       faces.map((value, i) => (i % model.latentSize === model.continuousSize + index ? bit : value));
     const both = await this.page.decoder.decode(model, join([withBit(-1), withBit(1)]), signal);

@@ -5,7 +5,7 @@ import { button, download, h } from "../dom.js";
 import { photograph } from "../photo/field.js";
 import { gif } from "../png.js";
 import { Tab } from "../tab.js";
-import { latentOf, readRecipe, recipeProblem } from "../values.js";
+import { checkFits, latentOf, readRecipe } from "../values.js";
 import { Faces, Film, SIDE, canvas, countOf, faceOf, facesOf, isStill, join, paint } from "../views.js";
 
 // The map has so many faces in each direction. A, B and C lie in the middle of its corner faces.
@@ -115,8 +115,8 @@ export default class Interpolate extends Tab {
   }
 
   vet(name, values) {
-    const isEnd = this.ends.some((end) => end.name === name);
-    return isEnd ? recipeProblem(this.page.models.get(values.model), values[name]) : "";
+    if (this.ends.some((end) => end.name === name))
+      checkFits(this.page.models.get(values.model), readRecipe(values[name]));
   }
 
   async latent({ name, letter }, notes) {
@@ -143,7 +143,7 @@ export default class Interpolate extends Tab {
     signal.throwIfAborted();
     const [a, b] = corners;
     const decode = (latents) => this.page.decoder.decode(model, join(latents), signal);
-    const key = came ? "came along" : `${[model.name, steps, way, discrete]} ${join(corners)}`;
+    const key = came ? "came along" : `${[model.name, steps, way, discrete]} ${corners}`;
     if (key !== this.drawn) {
       const paths = () => [this.smooth, steps].map((count) => model.interpolate(a, b, count, way, discrete));
       this.show(came ?? (await decode([...paths(), ...corners])), steps);
@@ -203,14 +203,13 @@ export default class Interpolate extends Tab {
 
   wander(event) {
     const box = this.plane.getBoundingClientRect();
-    const share = (value) => Math.min(1, Math.max(0, value)) * (1 + 2 * BEYOND) - BEYOND;
+    const share = (value) => value * (1 + 2 * BEYOND) - BEYOND;
     this.moveTo([share((event.clientX - box.left) / box.width), share(1 - (event.clientY - box.top) / box.height)]);
   }
 
   // Moves the pin by keys. Home and End lead to A and B.
   step(event) {
     const [u, v] = this.at;
-    const within = (value) => Math.min(1 + BEYOND, Math.max(-BEYOND, value));
     const to = {
       ArrowLeft: [u - KEY_STEP, v],
       ArrowRight: [u + KEY_STEP, v],
@@ -221,11 +220,11 @@ export default class Interpolate extends Tab {
     }[event.key];
     if (!to) return;
     event.preventDefault();
-    this.moveTo(to.map(within));
+    this.moveTo(to);
   }
 
   moveTo(at) {
-    this.tell(at);
+    this.tell(at.map((share) => Math.min(1 + BEYOND, Math.max(-BEYOND, share))));
     this.redraw();
   }
 

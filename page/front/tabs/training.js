@@ -49,7 +49,7 @@ export default class Training extends Tab {
     if (!history) throw new Error(about.history_problem);
     const epoch = Math.min(this.settings.epoch, history.epochs);
     this.fields.epoch.limit(history.epochs);
-    this.fields.epoch.value = epoch;
+    this.fields.epoch.show(epoch);
     // The sheet has a row of faces for each shown epoch.
     const sheet = await facesAt(new URL(history.sheet, this.page.base)).catch(() => {
       throw new Error("The faces of this training cannot be had. Try again in a while.");
