@@ -100,8 +100,8 @@ def own_files() -> list[str]:
     names = {path.relative_to(CHECKOUT).as_posix() for path in paths} - {"page/publish.py"}
     tracked = names
     if (CHECKOUT / ".git").exists():
-        command = ["git", "ls-files", "-z"]
-        tracked = {*os.fsdecode(subprocess.run(command, cwd=CHECKOUT, stdout=-1, check=True).stdout).split("\0")}
+        listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=CHECKOUT)
+        tracked = {*os.fsdecode(listed).split("\0")}
     own = {name for name in names & tracked if (CHECKOUT / name).is_file() and is_within(CHECKOUT, name)}
     if names - own:
         print(f"Left out, as links or files that git does not track: {', '.join(sorted(names - own))}")

@@ -351,10 +351,10 @@ def own_temporary_folder() -> Path:
         parent = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), f"latent-faces-{user}"))
         parent.mkdir(parents=True, exist_ok=True)
         # A lock ends with the process that holds it: so the folders of the dead are told from those of the living.
-        for left in parent.glob("latent-faces-*.lock"):
-            with suppress(Timeout, OSError), FileLock(left, timeout=0):
-                shutil.rmtree(left.with_suffix(""), ignore_errors=True)
-                left.unlink()
+        for left in filter(Path.is_dir, parent.glob("latent-faces-*")):
+            with suppress(Timeout, OSError), FileLock(f"{left}.lock", timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
+                Path(f"{left}.lock").unlink()
         folder = parent.resolve() / f"latent-faces-{secrets.token_hex(8)}"
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
