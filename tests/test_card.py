@@ -138,19 +138,18 @@ def test_a_kind_without_a_card_is_refused_before_it_is_trained(there, instead, m
 
 
 @pytest.mark.parametrize(
-    "name, command",
+    "name, command, its",
     [
-        ("attribute gan", "python -m train.attribute_gan --dataset path/to/celeba0 --batch-size 8"),
-        ("shifted", "python -m train.autoencoder --dataset path/to/celeba0 --batch-size 8"),
+        ("attribute gan", "attribute_gan", "--channels 4 4 4 4 4"),
+        ("shifted", "autoencoder", "--prior-mean -3 --prior-variance 2"),
     ],
 )
-def test_a_card_names_no_folder_of_the_machine(name, command, straight, celeba):
+def test_a_card_names_no_folder_of_the_machine(name, command, its, straight, celeba):
     """And gives the command that trains the model anew."""
     model = straight(name) / "model"
     for path in model.iterdir():
         assert str(celeba.parent).encode() not in path.read_bytes(), path.name
     (told,) = [line for line in (model / "README.md").read_text().splitlines() if line.startswith("python -m")]
-    assert told.startswith(command)
-    its = {"attribute gan": "--channels 4 4 4 4 4", "shifted": "--prior-mean -3 --prior-variance 2"}[name]
+    assert told.startswith(f"python -m train.{command} --dataset path/to/celeba0 --batch-size 8")
     assert its in told and "--epochs 2" in told
     assert not any(word in told for word in ("--output", "--cache-dir", "--seed"))

@@ -1,7 +1,6 @@
 """Two processes train as one does."""
 
 import copy
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -40,16 +39,11 @@ def in_two_processes(work: Callable[[], None]) -> None:
         "GLOO_SOCKET_IFNAME": "lo",
     }
 
-    def process(rank: str) -> None:
-        os.environ.update(common, RANK=rank, LOCAL_RANK=rank)
+    def process(rank: int) -> None:
+        os.environ.update(common, RANK=str(rank), LOCAL_RANK=str(rank))
         work()
 
-    processes = [multiprocessing.get_context("fork").Process(target=process, args=(rank,)) for rank in "01"]
-    for one in processes:
-        one.start()
-    for one in processes:
-        one.join(timeout=200)
-    assert [one.exitcode for one in processes] == [0, 0]
+    torch.multiprocessing.start_processes(process, nprocs=2, start_method="fork")
 
 
 def test_two_processes_have_the_gradients_of_one_autoencoder():
@@ -71,21 +65,14 @@ def test_two_processes_have_the_gradients_of_one_autoencoder():
     def work():
         with distributed.joined(torch.device("cpu"), 16):
             rank = distributed.rank()
-            assert distributed.gather(torch.full((1, 2), float(rank))).tolist() == [[0, 0], [1, 1]]
             batch = torch.arange(6)[:, None]
-            assert torch.equal(distributed.batch(distributed.mine(batch)), batch)
+            assert torch.equal(distributed.gather(distributed.mine(batch)), batch)
             assert distributed.any_of(rank * 3, torch.device("cpu")) == 3 and distributed.from_main(rank) == 0
             assert distributed.is_main() == distributed.is_first_here() == (rank == 0)
             distributed.synchronise_batches(together)
             torch.testing.assert_close(gradients(together, distributed.mine(images)), expected, rtol=1e-3, atol=1e-5)
             for statistic, whole in zip(together.buffers(), alone.buffers(), strict=True):
                 torch.testing.assert_close(statistic, whole)
-            with torch.no_grad():
-                for parameter in together.parameters():
-                    parameter.add_(rank)
-            distributed.same(together)
-            for one, other in zip(together.parameters(), alone.parameters(), strict=True):
-                assert torch.equal(one, other)
 
     in_two_processes(work)
 
@@ -103,7 +90,7 @@ def test_two_processes_share_the_draws_of_one(monkeypatch):
             trainer.step(distributed.mine(normalise(pixels)), 3)
             for half, z in enumerate(decoded):  # Draws come first, then latents of faces.
                 drawn = model.sample_latent(4, seed=(0, 2 * 3 + half), variance=1.4)
-                assert torch.equal(distributed.batch(z[:2]), drawn)
+                assert torch.equal(distributed.gather(z[:2]), drawn)
 
     in_two_processes(work)
 

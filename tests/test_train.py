@@ -25,7 +25,6 @@ from train.gan import GANSettings
 from train.generators import AttributeGANTrainer, GANTrainer
 from train.loop import start
 from train.losses import PerceptualDistance
-from train.run import halved
 from train.settings import Interrupted, TrainingError
 
 SMALL = ["--batch-size", "8", "--latent-size", "10", "--precision", "fp32", "--passes", "1"]
@@ -233,37 +232,33 @@ def test_models_are_kept_on_the_way(straight, arguments, tmp_path):
     assert all(torch.equal(kept[name], short[name]) for name in short)
 
 
-def test_another_average_of_a_finished_run_is_written_in_its_place(finished, arguments, capsys):
+def test_another_average_of_a_finished_run_is_written_in_its_place(finished, arguments):
     run = finished("gan")
     narrow = load_file(run / "model/model.safetensors")
     gan.main([*arguments(SMALL_GAN), "--average", "0.1", "--resume"])
-    assert "is of another --average, and is written anew" in capsys.readouterr().out
     now, kept = load_file(run / "model/model.safetensors"), torch.load(run / "checkpoint.pt")["state"]["averages"]
     name = "layers.0.0.weight"
     assert torch.equal(now[name], kept[f"each.2.module.{name}"].half()) and not torch.equal(now[name], narrow[name])
     assert "relative standard deviation 0.1)" in (run / "model/README.md").read_text()
 
 
-def test_resuming_what_is_not_there_or_another_run_is_refused(straight, finished, arguments):
+def test_resuming_what_is_not_there_or_another_run_is_refused(finished, arguments):
     assert "holds no run" in error(gan.main, [*arguments(SMALL_GAN), "--resume"])
     run = finished("gan")
     before = (run / "checkpoint.pt").read_bytes()
     told = error(autoencoder.main, [*arguments(SMALL_AUTOENCODER), "--resume"])
     assert "train.gan, not of train.autoencoder" in told
-    other = [*SMALL, "--hidden-size", "4", "--discrete-size", "6"]
-    assert "--discrete-size 5, this command 6" in error(gan.main, [*arguments(other), "--resume"])
+    other = arguments([*SMALL_GAN, "--discrete-size", "6"])
+    assert "--discrete-size 5, this command 6" in error(gan.main, [*other, "--resume"])
     assert "already" in error(gan.main, arguments(SMALL_GAN))
     assert (run / "checkpoint.pt").read_bytes() == before
-    shutil.copy(straight("plain") / "checkpoint.pt", run)
-    assert "belongs to another model" in error(gan.main, [*arguments(SMALL_GAN), "--resume"])
     with FileLock(run / ".lock"):
         assert "another process" in error(gan.main, [*arguments(SMALL_GAN), "--resume"])
 
 
-def test_a_run_goes_on_where_it_and_its_faces_have_moved(celeba, finished, arguments, tmp_path, capsys):
+def test_a_run_goes_on_where_it_and_its_faces_have_moved(celeba, finished, arguments, tmp_path):
     moved, run = shutil.copytree(celeba, tmp_path / "moved"), finished("gan")
     gan.main([*arguments(SMALL_GAN, epochs=3), "--dataset", str(moved), "--resume"])
-    assert f"the same faces from {moved}" in capsys.readouterr().out
     assert losses(run)[-1]["step"] == 18
     assert "--dataset path/to/moved" in (run / "model/README.md").read_text()
 
@@ -276,11 +271,9 @@ def test_a_run_goes_on_where_it_and_its_faces_have_moved(celeba, finished, argum
 
 def test_a_run_can_be_lengthened_and_tells_what_is_done(finished, arguments, capsys):
     run = finished("plain")
-    told = "falls to 0 over 3 epochs now, no longer over 2: in epoch 3 it is 0.0013 instead of 0."
-    for epochs, lengthened in ((3, True), (3, False), (1, False)):
+    for epochs in (3, 3, 1):
         autoencoder.main([*arguments(SMALL_AUTOENCODER, epochs=epochs), "--resume"])
-        out = capsys.readouterr().out
-        assert "3 epochs are done;" in out and (told in out) == lengthened
+        assert "3 epochs are done;" in capsys.readouterr().out
     assert "| epochs | 3, begun as 2" in (run / "model/README.md").read_text()
 
 
@@ -300,11 +293,9 @@ def test_training_starts_from_a_trained_model(name, straight, arguments, tmp_pat
     main(arguments(own, epochs=1))
     before, after = convolutions(first), convolutions(tmp_path / "run/model")
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    card, seen = (tmp_path / "run/model/README.md").read_text(), 48 * epochs_of(name)
-    assert f"| first weights | those of path/to/model, which saw {seen} images |" in card
-    assert "--start-from path/to/model" in card
-    note = load_history(tmp_path / "run/model").note
-    assert note == f"Training began with the weights of path/to/model, which saw {seen} images."
+    card = (tmp_path / "run/model/README.md").read_text()
+    assert "| first weights | those of path/to/model |" in card and "--start-from path/to/model" in card
+    assert load_history(tmp_path / "run/model").note == "Training began with the weights of path/to/model."
 
 
 def small_attribute_generator(attributes=("Smiling",), discrete_size=5, channels=4, affine=False) -> AttributeGenerator:
@@ -374,13 +365,6 @@ def test_weights_that_are_no_numbers_are_never_saved(finished, arguments, monkey
     assert torch.load(run / "checkpoint.pt")["position"]["step"] == 12
 
 
-def test_a_weight_beyond_float16_is_stored_whole():
-    model = Generator(10, 5, 4)
-    torch.nn.init.constant_(model.layers[-2].bias, 70_000.0)
-    stored = halved(model)
-    assert stored.layers[-2].bias.tolist() == [70_000.0] * 3 and stored.layers[-2].weight.dtype == torch.float16
-
-
 def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_path, capsys):
     autoencoder.main(arguments([*SMALL_AUTOENCODER, "--split", "valid"], epochs=1))
     assert "the first 2 faces, a tenth of 16, of 'valid' are held out" in capsys.readouterr().out
@@ -392,22 +376,14 @@ def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_pa
     "name, wrong, limits",
     [
         ("gan", "--epochs 0", "between 1 and 100,000"),
-        ("gan", "--batch-size 1", "between 2 and 65,536"),
-        ("gan", "--crop 0", "between 0.001 and 1"),
         ("gan", "--limit 3", "at least --batch-size (8)"),
         ("gan", "--learning-rate nan", "between 1e-15"),
-        ("gan", "--seed -1", "between 0"),
-        ("gan", "--hidden-size 1000000000", "between 1 and 512"),
         ("gan", "--discrete-size 11", "between 0 and --latent-size (10)"),
         ("gan", "--average 0.3", "one of 0.025, 0.05, 0.1"),
         ("plain", "--prior-mean 1e30", "between -10,000 and 10,000"),
-        ("plain", "--prior-variance 0", "between 1e-06"),
-        ("plain", "--match-weight -1", "between 1e-09"),
         ("attribute gan", "--channels 4 4 4 4 0", "between 1 and 4,096"),
-        ("attribute gan", "--warped 2", "between 0 and 1"),
-        ("perceptual", "--encoder-channels 4 4 4 0", "between 1 and 4,096"),
+        ("attribute gan", "--hidden-size 1000000000", "between 1 and 512"),
         ("perceptual", "--perceptual-share 0.9", "more than 1 together"),
-        ("perceptual", "--held-out 1", "between 2"),
     ],
 )
 def test_an_impossible_setting_is_named(name, wrong, limits, arguments, tmp_path):

@@ -1,6 +1,5 @@
 """The record of a run: run.json (what it is, its settings, its command), metrics.jsonl (its losses) and its pictures."""
 
-import io
 import json
 import math
 import os
@@ -30,9 +29,6 @@ ANIMATION_QUALITY = 90
 # Pixels around every face of a grid.
 PADDING = 2
 
-# What a run is resumed from, in run.json; the first three are always there.
-_DESCRIPTION = {"kind": str, "command": str, "settings": dict, "labels": list, "epochs_before": list}
-
 
 class Record:
     """Reads and writes the record in a run's folder."""
@@ -50,18 +46,13 @@ class Record:
         """
         try:
             description = json.loads(self._description_path.read_bytes())
-            sound = {"kind", "command", "settings"} <= description.keys() and all(
-                isinstance(value, _DESCRIPTION.get(name, object)) for name, value in description.items()
-            )
-        except (FileNotFoundError, NotADirectoryError):
-            raise TrainingError(f"{self.folder} holds no run") from None
+            if {"kind", "command", "settings"} <= description.keys():
+                return description
         except OSError as error:
-            raise TrainingError(f"{self._description_path} cannot be read: {error.strerror}") from error
+            raise TrainingError(f"{self.folder} holds no run: {error.strerror}") from error
         except (ValueError, AttributeError, RecursionError):
-            sound = False
-        if not sound:
-            raise TrainingError(f"{self._description_path} is damaged: it does not tell what was trained")
-        return description
+            pass
+        raise TrainingError(f"{self._description_path} is damaged: it does not tell what was trained")
 
     def describe(self, description: dict[str, Any]) -> None:
         """Write run.json."""
@@ -98,21 +89,15 @@ class Record:
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Each sound line, as bytes and as values."""
-        if not self._metrics_path.exists():
-            return
-        for line in self._metrics_path.read_bytes().splitlines(keepends=True):
+        lines = self._metrics_path.read_bytes().splitlines(keepends=True) if self._metrics_path.exists() else []
+        for line in lines:
             try:
                 values = json.loads(line)
-                sound = line.endswith(b"\n") and all(map(_is_number, values.values()))
-            except (ValueError, AttributeError, RecursionError):
+                sound = "step" in values and all(type(value) in (int, float) for value in values.values())
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 continue
-            counts = ("step", "epoch", "images_seen") if "seconds" in values else ("step",)
-            if sound and all(type(values.get(name)) is int for name in counts):
+            if sound and line.endswith(b"\n"):
                 yield line, values
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and 0 <= value < 2**63)
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
@@ -167,10 +152,8 @@ def save_animation(frames: list[Image.Image], path: Path) -> None:
     The encoder merges frames that look alike into a longer one. So the epoch of a frame is told by the time at which it
     starts, not by its number.
     """
-    buffer = io.BytesIO()
     duration, quality = EPOCH_MILLISECONDS, ANIMATION_QUALITY
-    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=duration, quality=quality)
-    write_whole(path, buffer.getvalue())
+    frames[0].save(path, "WEBP", save_all=True, append_images=frames[1:], duration=duration, quality=quality)
 
 
 def save_loss_curve(metrics: list[dict[str, Any]], path: Path) -> None:
