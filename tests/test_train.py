@@ -329,10 +329,9 @@ def test_training_starts_from_a_model_with_an_affine_map_or_with_encoding_steps(
 )
 def test_another_model_to_start_from_is_refused(before, new, tmp_path):
     before.save_pretrained(tmp_path)
-    with pytest.raises(TrainingError, match=f"--start-from {tmp_path}: it is another model, or of other sizes"):
-        start(new, GANSettings(start_from=str(tmp_path)))
-    with pytest.raises(TrainingError, match="--start-from: nowhere is neither a folder here nor the name of a model"):
-        start(new, GANSettings(start_from="nowhere"))
+    for place, reason in ((str(tmp_path), ""), ("nowhere", "nowhere is neither a folder here nor the name of a model")):
+        with pytest.raises(TrainingError, match=f"--start-from {place} is no model of the kind and sizes.*: {reason}"):
+            start(new, GANSettings(start_from=place))
 
 
 # What can be wrong.
@@ -376,7 +375,6 @@ def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_pa
     "name, wrong, limits",
     [
         ("gan", "--epochs 0", "between 1 and 100,000"),
-        ("gan", "--limit 3", "at least --batch-size (8)"),
         ("gan", "--learning-rate nan", "between 1e-15"),
         ("gan", "--discrete-size 11", "between 0 and --latent-size (10)"),
         ("gan", "--average 0.3", "one of 0.025, 0.05, 0.1"),
@@ -396,7 +394,7 @@ def test_an_impossible_setting_is_named(name, wrong, limits, arguments, tmp_path
 @pytest.mark.parametrize(
     "name, wrong, message",
     [
-        ("gan", "--batch-size 64", "holds 48 faces in split 'train', fewer than one batch"),
+        ("gan", "--limit 7", "holds 7 faces in split 'train', fewer than one batch: lower --batch-size (8)"),
         ("attribute gan", "--discrete-size 0", "--discrete-size is 0"),
         ("perceptual", "--components 49", "--components is 49: there are 48 faces only"),
     ],

@@ -166,20 +166,16 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
         return model
     try:
         before = load(settings.start_from)
-    except (ValueError, OSError) as error:
-        raise TrainingError(f"--start-from: {error}") from error
-    fitted, fitted_before = (dict(network.named_buffers(recurse=False)) for network in (model, before))
-    weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted_before}
-    try:
         if type(before) is not type(model) or before.discrete_size != model.discrete_size:
-            raise RuntimeError("it is of another class, or has other bits")
+            raise ValueError("it is of another class, or has other bits")
         if before.config.get("affine"):
             model = type(model)(**{**model.config, "affine": True})
+        fitted, fitted_before = (dict(network.named_buffers(recurse=False)) for network in (model, before))
+        weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted_before}
         model.load_state_dict(weights | fitted)
-    except RuntimeError as error:
-        raise TrainingError(
-            f"--start-from {settings.start_from}: it is another model, or of other sizes, than these settings make"
-        ) from error
+    except (ValueError, OSError, RuntimeError) as error:
+        reason = f"is no model of the kind and sizes of these settings: {one_line(error)}"
+        raise TrainingError(f"--start-from {settings.start_from} {reason}") from error
     return model
 
 

@@ -1,7 +1,6 @@
 """The record of a run: run.json (what it is, its settings, its command), metrics.jsonl (its losses) and its pictures."""
 
 import json
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from pandas import DataFrame
 from PIL import Image
 from torchvision.utils import save_image
 
@@ -136,8 +136,6 @@ def read_faces(path: Path) -> Image.Image:
     stride = IMAGE_SIZE + PADDING
     try:
         with Image.open(path, formats=["PNG"]) as grid:
-            if grid.size[0] < PADDING + COLUMNS * stride or grid.size[1] < PADDING + ROWS * stride:
-                raise ValueError("it is too small")
             top = grid.crop((PADDING, PADDING, PADDING + COLUMNS * stride, PADDING + ROWS * stride))
             pixels = np.asarray(top.convert("RGB"))
     except Exception as error:  # Damaged files raise OSError, SyntaxError, struct.error, DecompressionBombError ...
@@ -158,14 +156,13 @@ def save_animation(frames: list[Image.Image], path: Path) -> None:
 
 def save_loss_curve(metrics: list[dict[str, Any]], path: Path) -> None:
     """Plot every loss in `metrics.jsonl` against the steps, as a PNG; without any there is no file."""
-    steps = [line for line in metrics if any(name.endswith("_loss") for name in line)]
-    if not steps:
+    curves = DataFrame(metrics).set_index("step").filter(regex="_loss$").dropna(how="all")
+    if curves.empty:
         return
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for name in dict.fromkeys(name for line in steps for name in line if name.endswith("_loss")):
-        curve = [line["step"] for line in steps], [line.get(name, math.nan) for line in steps]
-        axes.plot(*curve, label=name.removesuffix("_loss"), color=LOSS_COLOURS.get(name), linewidth=0.8)
+    for name, curve in curves.items():
+        axes.plot(curve, label=name.removesuffix("_loss"), color=LOSS_COLOURS.get(name), linewidth=0.8)
     axes.set(xlabel="step", ylabel="loss")
     axes.legend()
     figure.savefig(path, dpi=100)

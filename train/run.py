@@ -139,7 +139,7 @@ class Run:
         lengthened = [epochs_before] if epochs_before != settings.epochs else []
         device = settings.torch_device
         on_gpu = device.type == "cuda"
-        self.description = {
+        description = {
             "precision": "bfloat16 arithmetic on float32 weights" if settings.uses_bf16 else "float32",
             "machine": torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} {platform.machine()} cores",
             "torch": torch.__version__,
@@ -154,7 +154,8 @@ class Run:
             "labels": list(labels),
             "epochs_before": [*before.get("epochs_before", []), *lengthened],
         }
-        self.record.describe(self.description)
+        self.record.describe(description)
+        self.description = self.record.description  # Of plain types, which a checkpoint can hold.
 
     def save(self, position: Position, state: dict[str, Any]) -> None:
         """Write the checkpoint. A crash or a full disk at any moment leaves this one or the one before, whole."""

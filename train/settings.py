@@ -158,7 +158,7 @@ class Settings(DataSettings):
     """Passes over the faces in one epoch. By default 1, or with fewer than 5,000 faces, as many as it takes to see 5,000,
     but at most 50."""
 
-    limit: int | None = None
+    limit: Annotated[int | None, Range(1, 1_000_000_000)] = None
     """Train on this many faces, the first ones. By default on all."""
 
     latent_size: Annotated[int, Range(1, 4096)] = 100
@@ -193,11 +193,6 @@ class Settings(DataSettings):
 
     # A run may be resumed with other values of these: they do not change what it computes.
     FREE = (*UNTOLD, "average", "device", "epochs")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.limit is not None and self.limit < self.batch_size:
-            raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
 
     @property
     def torch_device(self) -> "torch.device":
