@@ -234,12 +234,13 @@ def test_models_are_kept_on_the_way(straight, arguments, tmp_path):
 
 def test_another_average_of_a_finished_run_is_written_in_its_place(finished, arguments):
     run = finished("gan")
-    narrow = load_file(run / "model/model.safetensors")
-    gan.main([*arguments(SMALL_GAN), "--average", "0.1", "--resume"])
-    now, kept = load_file(run / "model/model.safetensors"), torch.load(run / "checkpoint.pt")["state"]["averages"]
-    name = "layers.0.0.weight"
-    assert torch.equal(now[name], kept[f"each.2.module.{name}"].half()) and not torch.equal(now[name], narrow[name])
-    assert "relative standard deviation 0.1)" in (run / "model/README.md").read_text()
+    name, kept = "layers.0.0.weight", torch.load(run / "checkpoint.pt")["state"]["averages"]
+    assert not torch.equal(kept[f"each.1.module.{name}"], kept[f"each.2.module.{name}"])
+    for number, average in ((2, "0.1"), (1, "0.05")):
+        gan.main([*arguments(SMALL_GAN), "--average", average, "--resume"])
+        written = load_file(run / "model/model.safetensors")[name]
+        assert torch.equal(written, kept[f"each.{number}.module.{name}"].half())
+        assert f"relative standard deviation {average})" in (run / "model/README.md").read_text()
 
 
 def test_resuming_what_is_not_there_or_another_run_is_refused(finished, arguments):
@@ -270,10 +271,12 @@ def test_a_run_goes_on_where_it_and_its_faces_have_moved(celeba, finished, argum
 
 
 def test_a_run_can_be_lengthened_and_tells_what_is_done(finished, arguments, capsys):
-    run = finished("plain")
+    run, before = finished("plain"), 2
     for epochs in (3, 3, 1):
         autoencoder.main([*arguments(SMALL_AUTOENCODER, epochs=epochs), "--resume"])
-        assert "3 epochs are done;" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "3 epochs are done;" in out and (f"--epochs is {epochs}, no longer" in out) == (epochs != before)
+        before = epochs
     assert "| epochs | 3, begun as 2" in (run / "model/README.md").read_text()
 
 

@@ -237,11 +237,6 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
         make_card(run.description, {"epoch": 0, "images_seen": 0, "seconds": 0.0}, trainer.model(), "user/name")
     run.settings = settings = distributed.from_main(run.settings)
     position = _restore(trainer, run)
-    is_done = position.epoch > settings.epochs and position.batch == 0
-    if is_done and distributed.is_main() and not run.has_model():
-        print(f"The model in {run.folder / 'model'} is gone, damaged or of another --average, and is written anew.")
-        _draw(trainer, run, position.epoch - 1)
-        run.export(trainer.model(), position.epoch - 1, faces.crop)
     pending: list[dict[str, Any]] = []
 
     def read_losses() -> None:
@@ -254,6 +249,12 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
         if distributed.is_main():
             run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
 
+    is_done = position.epoch > settings.epochs and position.batch == 0
+    if is_done and distributed.is_main() and not run.has_model():
+        print(f"The model in {run.folder / 'model'} is gone, damaged or of another --average, and is written anew.")
+        _draw(trainer, run, position.epoch - 1)
+        run.export(trainer.model(), position.epoch - 1, faces.crop)
+        save()
     with _stop_signals() as stopped_by, _progress_bar(position) as bar:
         last_save = last_read = time.monotonic()
         while position.epoch <= settings.epochs:

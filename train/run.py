@@ -136,7 +136,12 @@ class Run:
         # A card's command leaves out what it would choose by itself.
         told = replace(settings, passes=None) if settings.passes == passes else settings
         epochs_before = before.get("settings", {}).get("epochs", settings.epochs)
-        lengthened = [epochs_before] if epochs_before != settings.epochs else []
+        all_before = before.get("epochs_before", [])
+        if epochs_before != settings.epochs:
+            print(
+                f"--epochs is {settings.epochs}, no longer {epochs_before}: a learning rate that falls to 0 jumps now."
+            )
+            all_before = [*all_before, epochs_before]
         device = settings.torch_device
         on_gpu = device.type == "cuda"
         description = {
@@ -152,7 +157,7 @@ class Run:
             "dataset": _public_name(settings.dataset),
             "first_faces": self._check_same_faces(faces),
             "labels": list(labels),
-            "epochs_before": [*before.get("epochs_before", []), *lengthened],
+            "epochs_before": all_before,
         }
         self.record.describe(description)
         self.description = self.record.description  # Of plain types, which a checkpoint can hold.

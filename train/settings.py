@@ -148,8 +148,7 @@ class Settings(DataSettings):
     """Folder for the run: checkpoint, metrics, pictures and the model."""
 
     epochs: Annotated[int, Range(1, 100_000)]
-    """Rounds of training. After each one the model is kept, measured and drawn from. With --resume it may be another
-    number: a learning rate that falls to 0 then falls towards that epoch from now on."""
+    """Rounds of training. After each one the model is kept, measured and drawn from."""
 
     learning_rate: Annotated[float, Range(1e-15, 1000)]
     """Adam's learning rate."""
