@@ -13,6 +13,7 @@ from torch import nn
 from models import AttributeDiscriminator, PerceptualAutoencoder
 from models.images import crop, normalise
 from tests.conftest import draw_face
+from tests.test_train import SMALL_GAN
 from train import autoencoders, gan, record
 from train.attribute_gan import AttributeGANSettings
 from train.autoencoder import AutoencoderSettings
@@ -618,10 +619,10 @@ def test_every_draw_of_every_step_and_seed_has_a_seed_of_its_own(pixels, images,
 # The loop.
 
 
-def test_a_run_sees_every_face_once_a_pass_shuffled_and_mirrored_anew(celeba, tmp_path, monkeypatch):
+def test_a_run_sees_every_face_once_a_pass_shuffled_and_mirrored_anew(arguments, tmp_path, monkeypatch):
     """And logs the losses of every step."""
 
-    def seen(name: str, *arguments: str) -> torch.Tensor:
+    def seen(name: str, *words: str) -> torch.Tensor:
         batches: list[torch.Tensor] = []
 
         def step(self, images, number, labels):
@@ -629,9 +630,7 @@ def test_a_run_sees_every_face_once_a_pass_shuffled_and_mirrored_anew(celeba, tm
             return {"a_loss": torch.tensor(100.0 + number), "b_loss": torch.tensor(-float(number))}
 
         monkeypatch.setattr(GANTrainer, "step", step)
-        small = ["--batch-size", "8", "--latent-size", "10", "--hidden-size", "4", "--discrete-size", "5"]
-        folders = ["--dataset", str(celeba), "--cache-dir", str(tmp_path / "cache"), "--output", str(tmp_path / name)]
-        gan.main([*small, *folders, "--epochs", "2", "--passes", "2", "--precision", "fp32", *arguments])
+        gan.main([*arguments(SMALL_GAN, name), "--passes", "2", *words])
         return torch.cat(batches)
 
     plain, flipped = seen("plain", "--no-flip"), seen("flipped")

@@ -234,7 +234,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
     if distributed.is_main():
         run.begin(faces, trainer.labels)
         # A card that cannot be written is told before hours of training.
-        make_card(run.description, {"epoch": 0, "images_seen": 0, "seconds": 0.0}, trainer.model(), "user/name")
+        make_card(run.record.description, {"epoch": 0, "images_seen": 0, "seconds": 0.0}, trainer.model(), "user/name")
     run.settings = settings = distributed.from_main(run.settings)
     position = _restore(trainer, run)
     pending: list[dict[str, Any]] = []

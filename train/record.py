@@ -15,7 +15,6 @@ from torchvision.utils import save_image
 
 from models.history import COLUMNS, EPOCH_MILLISECONDS, ROWS, SHEET_SIZE
 from models.images import IMAGE_SIZE
-from models.loading import one_line
 
 from .settings import TrainingError
 
@@ -128,18 +127,11 @@ def save_grid(x: torch.Tensor, path: Path, columns: int = COLUMNS) -> None:
 
 
 def read_faces(path: Path) -> Image.Image:
-    """The first 16 faces of a grid that `save_grid` wrote, 8 a row, without padding: 512 x 128 pixels.
-
-    Raises:
-        ValueError: there is no such file, or it is damaged.
-    """
+    """The first 16 faces of a grid that `save_grid` wrote, 8 a row, without padding: 512 x 128 pixels."""
     stride = IMAGE_SIZE + PADDING
-    try:
-        with Image.open(path, formats=["PNG"]) as grid:
-            top = grid.crop((PADDING, PADDING, PADDING + COLUMNS * stride, PADDING + ROWS * stride))
-            pixels = np.asarray(top.convert("RGB"))
-    except Exception as error:  # Damaged files raise OSError, SyntaxError, struct.error, DecompressionBombError ...
-        raise ValueError(f"{path} cannot be read: {one_line(error)}") from error
+    with Image.open(path, formats=["PNG"]) as grid:
+        top = grid.crop((PADDING, PADDING, PADDING + COLUMNS * stride, PADDING + ROWS * stride))
+        pixels = np.asarray(top.convert("RGB"))
     faces = pixels.reshape(ROWS, stride, COLUMNS, stride, 3)[:, :IMAGE_SIZE, :, :IMAGE_SIZE]
     return Image.fromarray(faces.reshape(*SHEET_SIZE[::-1], 3))
 

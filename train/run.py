@@ -68,7 +68,6 @@ class Run:
 
     Attributes:
         settings: as the run goes on with them, the number of passes chosen.
-        description: the contents of run.json, once the run has begun.
 
     Raises:
         TrainingError: the folder holds another run, or there is nothing to resume, or it cannot be written.
@@ -76,7 +75,7 @@ class Run:
 
     def __init__(self, kind: str, settings: Settings):
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
-        self.record, self.description = Record(self.folder), dict[str, Any]()
+        self.record = Record(self.folder)
         self._before: dict[str, Any] = {}
         self._checkpoint: dict[str, Any] = {}
         self._checkpoint_path = self.folder / "checkpoint.pt"
@@ -160,13 +159,12 @@ class Run:
             "epochs_before": all_before,
         }
         self.record.describe(description)
-        self.description = self.record.description  # Of plain types, which a checkpoint can hold.
 
     def save(self, position: Position, state: dict[str, Any]) -> None:
         """Write the checkpoint. A crash or a full disk at any moment leaves this one or the one before, whole."""
         # Written to memory first, because torch reports a failing disk as a RuntimeError like any other.
         buffer = io.BytesIO()
-        torch.save({"description": self.description, "position": asdict(position), "state": state}, buffer)
+        torch.save({"description": self.record.description, "position": asdict(position), "state": state}, buffer)
         write_whole(self._checkpoint_path, buffer.getbuffer())
 
     def load(self) -> tuple[Position, dict[str, Any] | None]:
@@ -205,10 +203,7 @@ class Run:
     def document(self) -> None:
         """Write the history of the training beside the model, once no epoch follows or the run is stopped."""
         if distributed.is_main() and (self.folder / "model").is_dir():
-            try:
-                document(self.record, self.folder / "model", self._location)
-            except TrainingError as error:
-                print(f"The card and the history of the model are not written anew: {error}")
+            document(self.record, self.folder / "model", self._location)
 
     def _read_checkpoint(self) -> dict[str, Any]:
         try:
