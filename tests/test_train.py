@@ -375,36 +375,24 @@ def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "name, wrong, limits",
+    "name, wrong, told",
     [
-        ("gan", "--epochs 0", "between 1 and 100,000"),
-        ("gan", "--learning-rate nan", "between 1e-15"),
-        ("gan", "--discrete-size 11", "between 0 and --latent-size (10)"),
-        ("gan", "--average 0.3", "one of 0.025, 0.05, 0.1"),
-        ("plain", "--prior-mean 1e30", "between -10,000 and 10,000"),
-        ("attribute gan", "--channels 4 4 4 4 0", "between 1 and 4,096"),
-        ("attribute gan", "--hidden-size 1000000000", "between 1 and 512"),
-        ("perceptual", "--perceptual-share 0.9", "more than 1 together"),
-    ],
-)
-def test_an_impossible_setting_is_named(name, wrong, limits, arguments, tmp_path):
-    main, _, own = COMMANDS[name]
-    told = error(main, [*arguments(own), *wrong.split()])
-    assert told.startswith(wrong.split()[0]) and limits in told
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    "name, wrong, message",
-    [
+        ("gan", "--epochs 0", "--epochs is 0: it must be between 1 and 100,000"),
+        ("gan", "--learning-rate nan", "--learning-rate is nan: it must be between 1e-15"),
+        ("gan", "--discrete-size 11", "--discrete-size is 11: it must be between 0 and --latent-size (10)"),
+        ("gan", "--average 0.3", "--average is 0.3: it must be one of 0.025, 0.05, 0.1"),
         ("gan", "--limit 7", "holds 7 faces in split 'train', fewer than one batch: lower --batch-size (8)"),
+        ("plain", "--prior-mean 1e30", "--prior-mean is 1e+30: it must be between -10,000 and 10,000"),
+        ("attribute gan", "--channels 4 4 4 4 0", "--channels is (4, 4, 4, 4, 0): it must be between 1 and 4,096"),
+        ("attribute gan", "--hidden-size 1000000000", "between 1 and 512"),
         ("attribute gan", "--discrete-size 0", "--discrete-size is 0"),
+        ("perceptual", "--perceptual-share 0.9", "--perceptual-share and --adversarial-share are more than 1 together"),
         ("perceptual", "--components 49", "--components is 49: there are 48 faces only"),
     ],
 )
-def test_settings_that_do_not_fit_the_faces_are_told(name, wrong, message, arguments):
+def test_an_impossible_setting_is_named(name, wrong, told, arguments):
     main, _, own = COMMANDS[name]
-    assert message in error(main, arguments([*own, *wrong.split()], epochs=1))
+    assert told in error(main, [*arguments(own, epochs=1), *wrong.split()])
 
 
 # Where it runs.

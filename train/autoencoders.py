@@ -231,7 +231,7 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         fit_mixture(model, z, self.settings.seed)
         model.load_state_dict(distributed.from_main(model.state_dict()))
         if is_first:
-            self.averages.begin(model)
+            self.averages = Averages(model)
 
     def losses(
         self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int

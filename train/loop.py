@@ -101,12 +101,6 @@ class Averages(nn.Module):
             averaged.n_averaged = averaged.n_averaged.cpu()
         self.eval()
 
-    def begin(self, network: nn.Module) -> None:
-        """Begin anew from the network's weights as they are."""
-        for averaged in self.each:
-            averaged.module.load_state_dict(network.state_dict())
-            averaged.n_averaged.zero_()
-
     def update(self, network: nn.Module) -> None:
         """Add the network's weights after another step."""
         for averaged in self.each:
