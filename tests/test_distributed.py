@@ -12,10 +12,7 @@ import pytest
 import torch
 
 from models import Autoencoder, load
-from models.images import crop, normalise
-from tests.conftest import draw_face
 from tests.test_train import COMMANDS, losses, make_adversary_small
-from tests.test_trainers import adversarial_trainer
 from train import distributed
 from train.losses import mmd, pixel_loss
 from train.settings import TrainingError
@@ -73,24 +70,6 @@ def test_two_processes_have_the_gradients_of_one_autoencoder():
             torch.testing.assert_close(gradients(together, distributed.mine(images)), expected, rtol=1e-3, atol=1e-5)
             for statistic, whole in zip(together.buffers(), alone.buffers(), strict=True):
                 torch.testing.assert_close(statistic, whole)
-
-    in_two_processes(work)
-
-
-def test_two_processes_share_the_draws_of_one(monkeypatch):
-    make_adversary_small(monkeypatch)
-    pixels = torch.cat([crop(draw_face(number)) for number in range(8)])
-
-    def work():
-        with distributed.joined(torch.device("cpu"), 8):
-            trainer = adversarial_trainer(pixels, batch_size=8)
-            model, decoded = trainer.autoencoder, []
-            decode = model.decode
-            model.decode = lambda z: decoded.append(z) or decode(z)
-            trainer.step(distributed.mine(normalise(pixels)), 3)
-            for half, z in enumerate(decoded):  # Draws come first, then latents of faces.
-                drawn = model.sample_latent(4, seed=(0, 2 * 3 + half), variance=1.4)
-                assert torch.equal(distributed.gather(z[:2]), drawn)
 
     in_two_processes(work)
 
