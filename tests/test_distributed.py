@@ -6,18 +6,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
 from models import Autoencoder, load
+from tests.serving import REPOSITORY
 from tests.test_train import COMMANDS, losses, make_adversary_small
 from train import distributed
 from train.losses import mmd, pixel_loss
 from train.settings import TrainingError
-
-REPOSITORY = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked, since importing takes long")
 
