@@ -10,7 +10,6 @@ import tyro
 
 from models import FaceModel, PerceptualAutoencoder
 from train.data import describe_crop
-from train.distributed import keep_freed_memory
 from train.losses import latent_moments
 from train.settings import command_line, run_command
 
@@ -145,7 +144,6 @@ def main(arguments: list[str] | None = None) -> None:
         """A JSON file for all that is measured."""
 
     settings = command_line(Command, "study.evaluate", __doc__, arguments)
-    keep_freed_memory()
     model = load_model(settings.model)
     real = settings.real_faces(max(settings.samples, settings.training_faces if model.attributes else 0))
     if model.crop not in (None, real.crop):

@@ -16,7 +16,6 @@ from typing import Annotated, Any
 from huggingface_hub import EvalResult, ModelCard
 
 from models.loading import WEIGHTS_FILE
-from train.distributed import keep_freed_memory
 from train.record import write_whole
 from train.settings import Range, TrainingError, command_line, run_command
 
@@ -94,7 +93,6 @@ def measure(names: list[str], settings: ReportSettings) -> None:
     """Run the experiments with the models of these names, or those of --only, and write a file of each result."""
     if unknown := sorted(set(settings.only) - set(names)):
         raise TrainingError(f"--only {' '.join(unknown)}: --weights {settings.weights} has {', '.join(names)}")
-    keep_freed_memory()
     models = {name: load_model(settings.weights / name) for name in names}
     real = settings.real_faces(max(settings.training_faces, settings.samples))
     # Other training faces than the first are compared with them.

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 from jinja2 import DictLoader
 
 from models import AttributeGenerator, Autoencoder, Generator
-from tests.conftest import write_parquet
+from tests.test_train import SMALL_GAN
 from train import card, gan
 from train.record import Record
 from train.settings import TrainingError
@@ -127,30 +127,29 @@ def test_names_out_of_a_data_set_are_text(tmp_path):
     "there, instead, missing",
     [('kind == "gan"', 'kind == "bird"', "'title' is undefined"), ("set loss", "set loose", "'loss' is undefined")],
 )
-def test_a_kind_without_a_card_is_refused_before_it_is_trained(there, instead, missing, tmp_path, monkeypatch):
+def test_a_kind_without_a_card_is_refused_before_it_is_trained(
+    there, instead, missing, arguments, tmp_path, monkeypatch
+):
     template = card._TEMPLATES.loader.get_source(card._TEMPLATES, "card.md")[0].replace(there, instead, 1)
     monkeypatch.setattr(card, "_TEMPLATES", card._TEMPLATES.overlay(loader=DictLoader({"card.md": template})))
-    write_parquet(tmp_path / "data/train-00000-of-00001.parquet", range(4))
-    run = tmp_path / "run"
     with pytest.raises(TrainingError, match=f"train/card.md makes no card of a gan: {missing}"):
-        gan.main(["--dataset", str(tmp_path), "--cache-dir", str(tmp_path / "cache"), "--output", str(run)])
-    assert not (run / "metrics.jsonl").exists()
+        gan.main(arguments(SMALL_GAN))
+    assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize(
-    "name, command",
+    "name, command, its",
     [
-        ("attribute gan", "python -m train.attribute_gan --dataset path/to/celeba0 --batch-size 8"),
-        ("shifted", "python -m train.autoencoder --dataset path/to/celeba0 --batch-size 8"),
+        ("attribute gan", "attribute_gan", "--channels 4 4 4 4 4"),
+        ("shifted", "autoencoder", "--prior-mean -3 --prior-variance 2"),
     ],
 )
-def test_a_card_names_no_folder_of_the_machine(name, command, straight, celeba):
+def test_a_card_names_no_folder_of_the_machine(name, command, its, straight, celeba):
     """And gives the command that trains the model anew."""
     model = straight(name) / "model"
     for path in model.iterdir():
         assert str(celeba.parent).encode() not in path.read_bytes(), path.name
     (told,) = [line for line in (model / "README.md").read_text().splitlines() if line.startswith("python -m")]
-    assert told.startswith(command)
-    its = {"attribute gan": "--channels 4 4 4 4 4", "shifted": "--prior-mean -3 --prior-variance 2"}[name]
+    assert told.startswith(f"python -m train.{command} --dataset path/to/celeba0 --batch-size 8")
     assert its in told and "--epochs 2" in told
     assert not any(word in told for word in ("--output", "--cache-dir", "--seed"))

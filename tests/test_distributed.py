@@ -1,27 +1,21 @@
 """Two processes train as one does."""
 
 import copy
-import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
 from models import Autoencoder, load
-from models.images import crop, normalise
-from tests.conftest import draw_face
+from tests.serving import REPOSITORY
 from tests.test_train import COMMANDS, losses, make_adversary_small
-from tests.test_trainers import adversarial_trainer
 from train import distributed
 from train.losses import mmd, pixel_loss
 from train.settings import TrainingError
-
-REPOSITORY = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked, since importing takes long")
 
@@ -40,16 +34,11 @@ def in_two_processes(work: Callable[[], None]) -> None:
         "GLOO_SOCKET_IFNAME": "lo",
     }
 
-    def process(rank: str) -> None:
-        os.environ.update(common, RANK=rank, LOCAL_RANK=rank)
+    def process(rank: int) -> None:
+        os.environ.update(common, RANK=str(rank), LOCAL_RANK=str(rank))
         work()
 
-    processes = [multiprocessing.get_context("fork").Process(target=process, args=(rank,)) for rank in "01"]
-    for one in processes:
-        one.start()
-    for one in processes:
-        one.join(timeout=200)
-    assert [one.exitcode for one in processes] == [0, 0]
+    torch.multiprocessing.start_processes(process, nprocs=2, start_method="fork")
 
 
 def test_two_processes_have_the_gradients_of_one_autoencoder():
@@ -71,39 +60,14 @@ def test_two_processes_have_the_gradients_of_one_autoencoder():
     def work():
         with distributed.joined(torch.device("cpu"), 16):
             rank = distributed.rank()
-            assert distributed.gather(torch.full((1, 2), float(rank))).tolist() == [[0, 0], [1, 1]]
             batch = torch.arange(6)[:, None]
-            assert torch.equal(distributed.batch(distributed.mine(batch)), batch)
+            assert torch.equal(distributed.gather(distributed.mine(batch)), batch)
             assert distributed.any_of(rank * 3, torch.device("cpu")) == 3 and distributed.from_main(rank) == 0
             assert distributed.is_main() == distributed.is_first_here() == (rank == 0)
             distributed.synchronise_batches(together)
             torch.testing.assert_close(gradients(together, distributed.mine(images)), expected, rtol=1e-3, atol=1e-5)
             for statistic, whole in zip(together.buffers(), alone.buffers(), strict=True):
                 torch.testing.assert_close(statistic, whole)
-            with torch.no_grad():
-                for parameter in together.parameters():
-                    parameter.add_(rank)
-            distributed.same(together)
-            for one, other in zip(together.parameters(), alone.parameters(), strict=True):
-                assert torch.equal(one, other)
-
-    in_two_processes(work)
-
-
-def test_two_processes_share_the_draws_of_one(monkeypatch):
-    make_adversary_small(monkeypatch)
-    pixels = torch.cat([crop(draw_face(number)) for number in range(8)])
-
-    def work():
-        with distributed.joined(torch.device("cpu"), 8):
-            trainer = adversarial_trainer(pixels, batch_size=8)
-            model, decoded = trainer.autoencoder, []
-            decode = model.decode
-            model.decode = lambda z: decoded.append(z) or decode(z)
-            trainer.step(distributed.mine(normalise(pixels)), 3)
-            for half, z in enumerate(decoded):  # Draws come first, then latents of faces.
-                drawn = model.sample_latent(4, seed=(0, 2 * 3 + half), variance=1.4)
-                assert torch.equal(distributed.batch(z[:2]), drawn)
 
     in_two_processes(work)
 
@@ -150,12 +114,7 @@ def test_a_run_of_one_process_is_resumed_by_torchrun(celeba, tmp_path):
     assert losses(tmp_path / "run")[-1]["step"] == 12
 
 
-def test_a_batch_that_cannot_be_shared_is_refused():
-    def work():
-        with (
-            pytest.raises(TrainingError, match="--batch-size is 7: 2 processes cannot share it evenly"),
-            distributed.joined(torch.device("cpu"), 7),
-        ):
-            pass
-
-    in_two_processes(work)
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    with pytest.raises(TrainingError, match="--batch-size is 7: 2 processes cannot share it evenly"):
+        distributed.joined(torch.device("cpu"), 7).__enter__()

@@ -26,22 +26,12 @@ class PlainGenerator(Generator):
 
 COMMAND = '''"""Train the GAN without bits: python -m train.plain_gan --help"""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from .gan import GANSettings
 from .settings import command_line, run_command
 
 
-@dataclass(frozen=True)
-class PlainGANSettings(GANSettings):
-    output: Path = Path("runs/plain-gan")
-    latent_size: int = 8
-    discrete_size: int = 0
-
-
 def main(arguments: list[str] | None = None) -> None:
-    settings = command_line(PlainGANSettings, "train.plain_gan", __doc__, arguments)
+    settings = command_line(GANSettings, "train.plain_gan", __doc__, arguments)
     from models import Discriminator
     from models.plain_gan import PlainGenerator
 
@@ -106,8 +96,8 @@ def test_a_new_kind_of_model_is_two_files_a_card_an_import_and_a_title(tmp_path)
         draw_face(number).save(pictures / f"{number}.png")
     card = tree / "train/card.md"
     card.write_text(card.read_text().replace("{% endif -%}", CARD))
-    words = ["--dataset", str(pictures), "--epochs", "1", "--batch-size", "4", "--passes", "1"]
-    run(tree, "-m", "train.plain_gan", *words)
+    words = ["--dataset", str(pictures), "--epochs", "1", "--batch-size", "4", "--passes", "1", "--latent-size", "8"]
+    run(tree, "-m", "train.plain_gan", *words, "--discrete-size", "0", "--output", "runs/plain-gan")
     shutil.copytree(tree / "runs/plain-gan/model", tree / "weights/plain-gan")
     titles = tree / "weights/index.json"
     titles.write_text(json.dumps({**json.loads(titles.read_text()), "plain-gan": "Plain GAN"}))

@@ -1,7 +1,6 @@
 """The trainers of the autoencoders, and what is fitted to their latents."""
 
 import copy
-import math
 from abc import abstractmethod
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from models.images import normalise
 from . import distributed
 from .data import Faces
 from .distributed import has_fast_bf16
-from .loop import Averages, Trainer, placed, seeded, start
+from .loop import Averages, Trainer, falling, placed, seeded, start
 from .losses import PerceptualDistance, judge, latent_moments, mmd, moments, pixel_loss, psnr, slow_start
 from .record import Grid
 from .settings import TrainingError
@@ -58,11 +57,8 @@ class ReconstructionTrainer(Trainer):
         if settings.optimizer == "muon":
             matrices = [parameter for parameter in parameters if parameter.ndim == 2]
             parameters = [parameter for parameter in parameters if parameter.ndim != 2]
-            self.optimizers["muon"] = (
-                torch.optim.Muon(matrices, rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-                if has_fast_bf16(settings.torch_device)
-                else Float32Muon(matrices, rate)
-            )
+            kind = torch.optim.Muon if has_fast_bf16(settings.torch_device) else Float32Muon
+            self.optimizers["muon"] = kind(matrices, rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
         self.optimizers["adam"] = torch.optim.Adam(parameters, rate, fused=True)
 
     @abstractmethod
@@ -90,11 +86,10 @@ class ReconstructionTrainer(Trainer):
         self.autoencoder.train()
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate(epoch, self.settings.epochs)
+                group["lr"] = self.learning_rate(epoch)
 
-    def learning_rate(self, epoch: int, epochs: int) -> float:
-        progress = min(1, (epoch - 1) / epochs)
-        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    def learning_rate(self, epoch: int) -> float:
+        return self.settings.learning_rate * falling((epoch - 1) / self.settings.epochs)
 
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         model = self.autoencoder
@@ -181,9 +176,7 @@ class AutoencoderTrainer(ReconstructionTrainer):
 
 class PerceptualAutoencoderTrainer(ReconstructionTrainer):
     """Trains on pixel error: in the first epochs with a perceptual distance, in the last with a discriminator of draws.
-
-    After each epoch a prior and directions are fitted to the latents.
-    """
+    After each epoch a prior and directions are fitted to the latents."""
 
     def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None):
         self.labels = faces.label_names
@@ -200,22 +193,12 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
 
     def build(self) -> PerceptualAutoencoder:
         settings = self.settings
-        return PerceptualAutoencoder(
-            settings.latent_size,
-            settings.encoder_channels,
-            settings.channels,
-            settings.components,
-            self.labels,
-        )
+        sizes = settings.latent_size, settings.encoder_channels, settings.channels, settings.components
+        return PerceptualAutoencoder(*sizes, self.labels)
 
     def parts(self) -> dict[str, Any]:
-        return {
-            **super().parts(),
-            "averages": self.averages,
-            "discriminator": self.discriminator,
-            "adversarial_optimizer": self.adversarial_optimizer,
-            "discriminator_optimizer": self.discriminator_optimizer,
-        }
+        names = "averages", "discriminator", "adversarial_optimizer", "discriminator_optimizer"
+        return super().parts() | {name: getattr(self, name) for name in names}
 
     @property
     def phase(self) -> str:
@@ -229,16 +212,15 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
             self.autoencoder.eval()
         if self.phase == "adversarial":
             if fresh:
-                self.fit_draws(is_first=epoch == self.settings.reconstruction_epochs() + 1)
-            self.rate = self.learning_rate(epoch, self.settings.epochs)
+                self.fit_draws(is_first=epoch == self.settings.reconstruction_epochs + 1)
+            self.rate = self.learning_rate(epoch)
             self.discriminator_optimizer.param_groups[0]["lr"] = 2 * self.rate
 
-    def learning_rate(self, epoch: int, epochs: int) -> float:
-        before = self.settings.reconstruction_epochs(epochs)
+    def learning_rate(self, epoch: int) -> float:
+        before = self.settings.reconstruction_epochs
         if epoch <= before:
-            return super().learning_rate(epoch, before)
-        falling = max(0.0, ((epoch - before - 1) / (epochs - before) - 0.4) / 0.6)
-        return ADVERSARIAL_RATE * 0.5 * (1 + math.cos(math.pi * falling))
+            return self.settings.learning_rate * falling((epoch - 1) / before)
+        return ADVERSARIAL_RATE * falling(((epoch - before - 1) / (self.settings.epochs - before) - 0.4) / 0.6)
 
     def fit_draws(self, is_first: bool) -> None:
         """Fit the mixture that training draws from to the latents, which move as the encoder learns."""
@@ -247,9 +229,9 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         if is_first:  # A change of coordinates that changes no reconstruction.
             z = model.whiten(z)
         fit_mixture(model, z, self.settings.seed)
-        distributed.same(model)
+        model.load_state_dict(distributed.from_main(model.state_dict()))
         if is_first:
-            self.averages.begin(model)
+            self.averages = Averages(model)
 
     def losses(
         self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
@@ -312,14 +294,8 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
 
 @torch.no_grad()
 def fit_mixture(model: PerceptualAutoencoder, z: torch.Tensor, seed: int) -> None:
-    """Make the model draw latents as they lie: fit its mixture of Gaussians, each with a covariance of its own.
-
-    Args:
-        z: (n, latent_size) latents of training faces.
-
-    Raises:
-        TrainingError: there are fewer latents than components.
-    """
+    """Make the model draw latents as those of training faces, (n, latent_size), lie: fit its mixture of Gaussians, each
+    with a covariance of its own."""
     from sklearn.mixture import GaussianMixture  # Takes a second to import.
 
     components = len(model.mixture_logits)
@@ -335,12 +311,8 @@ def fit_mixture(model: PerceptualAutoencoder, z: torch.Tensor, seed: int) -> Non
 
 @torch.no_grad()
 def fit_directions(model: PerceptualAutoencoder, z: torch.Tensor, rows: torch.Tensor) -> None:
-    """Fit how each attribute changes a latent, by a linear regression of latents on all attributes together.
-
-    Args:
-        z: (n, latent_size) latents of training faces.
-        rows: the attributes of the same faces, (n, attributes), -1 or +1.
-    """
+    """Fit how each attribute changes a latent, by a linear regression of latents (n, latent_size) on all attributes of the
+    same faces together, rows (n, attributes) of -1 or +1."""
     rows = rows.cpu().double()
     centred = rows - rows.mean(0)
     # An attribute that no face has, or that others imply, has no effect of its own: the ridge leaves it at 0.
@@ -350,14 +322,11 @@ def fit_directions(model: PerceptualAutoencoder, z: torch.Tensor, rows: torch.Te
 
 
 class Float32Muon(torch.optim.Muon):
-    """PyTorch's Muon with its matrix products in float32 instead of bfloat16.
+    """PyTorch's Muon without weight decay, and with its matrix products in float32 instead of bfloat16.
 
     A CPU without bfloat16 units computes these a hundred times slower in bfloat16: a step of the autoencoder would take
     most of a minute. Checkpoints of either load into the other.
     """
-
-    def __init__(self, matrices: list[torch.nn.Parameter], learning_rate: float):
-        super().__init__(matrices, learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

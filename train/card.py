@@ -9,17 +9,18 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from statistics import fmean
 from typing import Any, cast
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from pandas import DataFrame
 from PIL import Image
 
 from models import FaceModel, load
 from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
+from models.loading import one_line
 
-from .record import Record, read_faces, save_animation, write_whole
+from .record import Record, read_faces, save_animation
 from .settings import TrainingError
 
 CELEBA_LICENSE = "other", "celeba-non-commercial-research", "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
@@ -27,9 +28,6 @@ CELEBA_LICENSE = "other", "celeba-non-commercial-research", "https://mmlab.ie.cu
 # A template that names what is not there is an error.
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined)
 _TEMPLATES.filters["one_line"] = lambda text: " ".join(text.split())
-
-# What is wrong with a template, or with a run.json that it is filled in from.
-_UNWRITABLE = (KeyError, TypeError, ValueError, AttributeError, TemplateError)
 
 # The most points of a loss curve: more than a page has room to tell apart.
 MAX_POINTS = 300
@@ -40,18 +38,12 @@ def document(record: Record, folder: Path, location: str) -> None:
 
     This reads the pictures of all epochs, some 25 ms each, which takes too long to do after every epoch.
 
-    Args:
-        location: what `from_pretrained` takes to load the model: a folder or a Hub id.
-
     Raises:
-        TrainingError: the model in the folder or the record of the run is damaged.
+        ValueError, OSError: the model in the folder is damaged.
+        TrainingError: the record of the run is damaged.
     """
     write_history(record, folder)
-    try:
-        model = load(folder)
-    except (ValueError, OSError) as error:
-        raise TrainingError(str(error)) from error
-    write_card(record, model, folder, location)
+    write_card(record, load(folder), folder, location)
 
 
 def write_card(record: Record, model: FaceModel, folder: Path, location: str) -> None:
@@ -63,34 +55,29 @@ def write_card(record: Record, model: FaceModel, folder: Path, location: str) ->
     Raises:
         TrainingError: the run's record is damaged, or of no finished epoch.
     """
-    description, epochs = record.description, record.epochs()
+    epochs = record.epochs()
     if not epochs:
         raise TrainingError(f"{record.folder / 'metrics.jsonl'} tells of no finished epoch")
-    try:
-        card = _card(description, epochs[-1], model, location, has_animation=(folder / EPOCHS_FILE).is_file())
-    except _UNWRITABLE as error:
-        raise TrainingError(f"{record.folder / 'run.json'} is damaged: no card can be written from it") from error
+    card = make_card(record.description, epochs[-1], model, location, has_animation=(folder / EPOCHS_FILE).is_file())
     # A file's name may hold bytes that are no UTF-8.
     (folder / "README.md").write_bytes(str(card).encode("utf-8", "backslashreplace"))
 
 
-def check_card(description: dict[str, Any], model: FaceModel) -> None:
-    """Make sure, before a model is trained, that its card can be written.
-
-    Raises:
-        TrainingError: card.md does not know this kind of model, or leaves out a part of its card.
-    """
+def make_card(
+    description: dict[str, Any], epoch: dict[str, Any], model: FaceModel, location: str, has_animation: bool = False
+) -> ModelCard:
+    """The card of a model after an epoch, or TrainingError where card.md leaves out a part of it, or run.json is damaged."""
     try:
-        _card(description, {"epoch": 0, "images_seen": 0, "seconds": 0.0}, model, "user/name", has_animation=False)
-    except _UNWRITABLE as error:
-        raise TrainingError(f"train/card.md makes no card of a {description['kind']}: {error}") from error
+        return _card(description, epoch, model, location, has_animation)
+    except (KeyError, TypeError, ValueError, AttributeError, TemplateError) as error:
+        raise TrainingError(f"train/card.md makes no card of a {description['kind']}: {one_line(error)}") from error
 
 
 def _card(
     description: dict[str, Any], epoch: dict[str, Any], model: FaceModel, location: str, has_animation: bool
 ) -> ModelCard:
     settings, dataset = description["settings"], description["dataset"]
-    is_local = dataset.startswith("path/to/") or dataset.count("/") != 1 or Path(dataset).is_dir()
+    is_local = dataset.startswith("path/to/")
     is_celeba = "celeba" in Path(dataset).name.lower()
     name = "a local folder" if is_local else dataset
 
@@ -145,29 +132,23 @@ def write_history(record: Record, folder: Path) -> None:
         # They are put beside the model once their reader has taken them.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".history-") as name:
             written = Path(name)
-            write_whole(written / TRAINING_FILE, json.dumps(training, allow_nan=False) + "\n")
+            (written / TRAINING_FILE).write_text(json.dumps(training, allow_nan=False) + "\n")
             save_animation(frames, written / EPOCHS_FILE)
             load_history(written).faces_after(1)
             for file in (TRAINING_FILE, EPOCHS_FILE):
                 os.replace(written / file, folder / file)
-    except (ValueError, OverflowError, TrainingError) as error:
-        print(f"The model goes without {TRAINING_FILE} and {EPOCHS_FILE}: {error}")
+    except Exception as error:  # Whatever is in the record's files: damaged pictures alone raise errors of many kinds.
+        print(f"The model goes without {TRAINING_FILE} and {EPOCHS_FILE}: {one_line(error)}")
 
 
 def _history(record: Record) -> tuple[dict[str, Any], list[Image.Image]]:
-    """The contents of training.json, and the frames of the animation.
-
-    Raises:
-        ValueError: an epoch or its picture is missing or damaged.
-    """
+    """The contents of training.json, and the frames of the animation."""
     metrics = record.metrics()
     epochs = [line for line in metrics if "seconds" in line]
     if not epochs or [line["epoch"] for line in epochs] != [*range(1, len(epochs) + 1)]:
         raise ValueError(f"{record.folder / 'metrics.jsonl'} does not tell of every epoch")
     frames = [read_faces(record.picture_path("samples", line["epoch"])) for line in epochs]
     steps = [line for line in metrics if "seconds" not in line and line["step"] <= epochs[-1]["step"]]
-    if not steps:
-        raise ValueError(f"{record.folder / 'metrics.jsonl'} tells of no step")
     names = dict.fromkeys(name for line in epochs for name in line)  # In order.
     steps_per_point = math.ceil(len(steps) / MAX_POINTS)
     training = {
@@ -188,13 +169,10 @@ def _thinned(steps: list[dict[str, Any]], steps_per_point: int) -> dict[str, lis
     """Loss curves by name: each point is the mean over `steps_per_point` steps (the last may be of fewer), and "step" is
     the last of these. A point is None where none of its steps has that loss, as in another phase of the training.
     """
-    names = dict.fromkeys(name for step in steps for name in step if name.endswith("_loss"))
-    points = [steps[start : start + steps_per_point] for start in range(0, len(steps), steps_per_point)]
-    curves: dict[str, list[float | None]] = {"step": [point[-1]["step"] for point in points]}
-    for name in names:
-        found = [[step[name] for step in point if name in step] for point in points]
-        curves[name] = [_number(fmean(values)) if values else None for values in found]
-    return curves
+    table = DataFrame(steps)
+    points = table.groupby(table.index // steps_per_point)
+    means = points.mean().filter(regex="_loss$")
+    return {"step": points["step"].last().tolist(), **{name: [*map(_number, means[name])] for name in means}}
 
 
 def _number(value: float | None) -> float | None:

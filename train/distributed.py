@@ -5,24 +5,18 @@ process would. Batch normalisation and the matching loss are computed over all p
 same as with one process, up to rounding. With one process the functions here return what they are given.
 """
 
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import nn
 
 from models.attribute_gan import BatchDeviation
 
 from .settings import TrainingError, printable
-
-# Options of glibc's mallopt: sizes from which memory is given back to the system, and asked of it each time.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def find_device(name: str) -> torch.device:
@@ -47,19 +41,6 @@ def has_fast_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, on Linux.
-
-    Every step allocates and frees the same activations, up to 34 MB each. glibc hands blocks of that size back to the
-    system, which must then clear them page by page before the next step: some 11,000 page faults a step of the GAN.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(_M_MMAP_THRESHOLD, 2**25)  # The most that glibc takes.
-            libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager
@@ -117,22 +98,21 @@ def total(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def gather(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes: (n, ...) to (size * n, ...). Gradients flow back to the process of each row."""
+    """The whole batch, in its order, from each process's rows of it: (n, ...) to (size * n, ...). Gradients flow back to
+    the process of each row."""
     if size() == 1:
         return rows
     # A sum, in which each process has zeros for the rows of the others.
-    before, after = rank() * len(rows), (size() - 1 - rank()) * len(rows)
-    return total(F.pad(rows, (0, 0) * (rows.ndim - 1) + (before, after)))
+    whole = rows.new_zeros(len(rows), size(), *rows.shape[1:])
+    whole[:, rank()] = rows
+    return total(whole.flatten(0, 1))
 
 
 def average_gradients(network: nn.Module) -> None:
-    """Replace each gradient by its mean over the processes, in one message."""
-    if size() == 1:
-        return
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    together = average(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, mean in zip(gradients, together.split([gradient.numel() for gradient in gradients])):
-        gradient.copy_(mean.view_as(gradient))
+    """Replace each gradient by its mean over the processes."""
+    for parameter in network.parameters() if size() > 1 else ():
+        if parameter.grad is not None:
+            parameter.grad.copy_(average(parameter.grad))
 
 
 def average(tensor: torch.Tensor) -> torch.Tensor:
@@ -156,17 +136,6 @@ def from_main(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
-
-
-def batch(rows: torch.Tensor) -> torch.Tensor:
-    """The whole batch, in its order, from each process's share of its rows: (n, ...) to (size * n, ...)."""
-    return gather(rows).unflatten(0, (size(), -1)).transpose(0, 1).flatten(0, 1)
-
-
-def same(network: nn.Module) -> None:
-    """Give every process the main one's weights and buffers."""
-    if size() > 1:
-        network.load_state_dict(from_main(network.state_dict()))
 
 
 def synchronise_batches(network: nn.Module) -> None:

@@ -1,6 +1,5 @@
 """The trainers of both GANs."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from models.latents import sample_bits, sample_normal
 
 from . import distributed
 from .data import Faces
-from .loop import Averages, Trainer, placed, seeded, start
+from .loop import Averages, Trainer, falling, placed, seeded, start
 from .losses import Attributes, discriminator_loss, generator_loss, judge, slow_start
 from .record import Grid
 from .settings import AVERAGES, TrainingError
@@ -48,17 +47,15 @@ class GANTrainer(Trainer):
         return generator, Discriminator(settings.hidden_size)
 
     def parts(self) -> dict[str, Any]:
-        return {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "averages": self.averages,
-            "generator_optimizer": self.generator_optimizer,
-            "discriminator_optimizer": self.discriminator_optimizer,
-        }
+        names = "generator", "discriminator", "averages", "generator_optimizer", "discriminator_optimizer"
+        return {name: getattr(self, name) for name in names}
 
     def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
-        self.rate = self.learning_rate(epoch, self.settings.epochs)
+        self.rate = self.learning_rate(epoch)
         self.discriminator_optimizer.param_groups[0]["lr"] = self.rate
+
+    def learning_rate(self, epoch: int) -> float:
+        return self.settings.learning_rate
 
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         z = distributed.mine(self.generator.sample_latent(self.settings.batch_size, seed=(self.settings.seed, step)))
@@ -103,10 +100,7 @@ class GANTrainer(Trainer):
 
 
 class AttributeGANTrainer(GANTrainer):
-    """Generator against discriminator, both updated from one pass of the faces through the discriminator.
-
-    Each label of the training faces becomes a bit of the latent.
-    """
+    """Generator against discriminator, both updated from one pass of the faces through it. Each label becomes a bit."""
 
     needs_labels = True
     adam_betas = 0.5, 0.99
@@ -129,13 +123,12 @@ class AttributeGANTrainer(GANTrainer):
     def parts(self) -> dict[str, Any]:
         return {**super().parts(), "shares": self.shares}
 
-    def learning_rate(self, epoch: int, epochs: int) -> float:
-        second_half = max(0.0, min(1.0, 2 * (epoch - 1) / epochs - 1))
-        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * second_half))
+    def learning_rate(self, epoch: int) -> float:
+        return self.settings.learning_rate * falling(2 * (epoch - 1) / self.settings.epochs - 1)
 
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         settings = self.settings
-        all_labels = distributed.batch(labels)
+        all_labels = distributed.gather(labels)
         told = self._told(all_labels, step)
         wanted = torch.where(told, all_labels, all_labels.roll(1, 0))  # The batch is in random order.
         self.shares.update(all_labels)
@@ -144,7 +137,7 @@ class AttributeGANTrainer(GANTrainer):
             made = self.generator(self._latents(wanted, step))
         attributes = None
         if labels.shape[1]:
-            attributes = Attributes(labels, wanted, told, self.shares.importance(wanted), settings.attribute_weight)
+            attributes = Attributes(labels, wanted, told, self.shares.importance(wanted))
         losses, seen, gradient = judge(self.discriminator, settings, step, images, made, attributes)
         self.discriminator_optimizer.step()
         self.generator.zero_grad(set_to_none=True)
@@ -153,7 +146,7 @@ class AttributeGANTrainer(GANTrainer):
         return losses
 
     def _latents(self, wanted: torch.Tensor, step: int) -> torch.Tensor:
-        """Latents (n, latent_size) with the wanted attributes (n, k), for this process's share of the batch."""
+        """Latents (n, latent_size) with the wanted attributes (n, k)."""
         settings, seed = self.settings, (self.settings.seed, step)
         # Not by `sample_latent`: it reads the prior of the attributes, which would wait for a GPU.
         numbers = sample_normal(settings.batch_size, self.generator.continuous_size, seed)
@@ -162,10 +155,8 @@ class AttributeGANTrainer(GANTrainer):
         return torch.cat([numbers, wanted, bits], dim=1)
 
     def _told(self, labels: torch.Tensor, step: int) -> torch.Tensor:
-        """Which labels (n, k) of a batch the discriminator is told, (n, k) bool.
-
-        Where each face has exactly one label, the labels are classes: of these, a face's are all told or none.
-        """
+        """Which labels (n, k) of a batch the discriminator is told, (n, k) bool. Where each face has exactly one label, the
+        labels are classes: of these, a face's are all told or none."""
         random = np.random.default_rng([self.settings.seed, step, _TELL_STREAM])
         told = torch.from_numpy(random.random(labels.shape) < self.settings.told).to(labels.device)
         is_class = ((labels > 0).sum(1) == 1).all()
@@ -194,7 +185,7 @@ class Shares(nn.Module):
         self.share.lerp_((labels + 1).mean(0) / 2, _SHARE_RATE)
 
     def importance(self, wanted: torch.Tensor) -> torch.Tensor:
-        """How much each wanted attribute counts in the generator's loss, (n, attributes), for `wanted` of that shape, -1 or +1.
+        """How much each wanted attribute, -1 or +1, counts in the generator's loss: (n, attributes) for that shape.
 
         It is 1 where half of the faces have the wanted value, and grows with the root of the value's rareness. If all
         counted alike, a rare attribute would be asked for so seldom that its bit would be learned last.
@@ -205,11 +196,8 @@ class Shares(nn.Module):
 
 @torch.no_grad()
 def fit_attributes(model: AttributeGenerator, rows: torch.Tensor) -> None:
-    """Make the model draw attributes as they occur together, by a logistic regression of each on those before it.
-
-    Args:
-        rows: the attributes of the training faces, (n, attributes), -1 or +1.
-    """
+    """Make the model draw attributes as they occur together in rows (n, attributes) of -1 or +1, those of the training
+    faces, by a logistic regression of each on those before it."""
     from sklearn.linear_model import LogisticRegression  # Takes a second to import.
 
     values = rows.cpu().numpy()

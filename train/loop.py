@@ -24,9 +24,9 @@ from models.images import normalise
 from models.loading import one_line
 
 from . import distributed
-from .card import check_card
+from .card import make_card
 from .data import Batch, Faces, open_faces, open_held_out
-from .push import pushed_after
+from .push import check_can_push, push
 from .record import Grid, save_grid, save_loss_curve
 from .run import Position, Run
 from .settings import AVERAGES, Interrupted, Settings, TrainingError
@@ -43,26 +43,16 @@ _FLIP_STREAM = 1
 
 
 class Trainer(ABC):
-    """What is trained, and what one step of training does.
+    """What is trained, and what one step of training does."""
 
-    Args:
-        settings: of the run.
-        faces: the training faces.
-        held_out: (n, 3, 64, 64) uint8 faces that training does not see; None where the class needs none.
-
-    Attributes:
-        needs_labels: whether it can do nothing without labels.
-        needs_held_out: whether it measures faces that training does not see.
-        labels: names of the data set's labels that the model is made for.
-    """
-
-    needs_labels: ClassVar[bool] = False
-    needs_held_out: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False  # Whether it can do nothing without labels.
+    needs_held_out: ClassVar[bool] = False  # Whether it measures faces that training does not see.
     settings: Any  # The command's own class.
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # Those of the data set's labels that the model is made for.
 
     @abstractmethod
-    def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None): ...
+    def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None):
+        """With `held_out`, (n, 3, 64, 64) uint8, where the class needs these faces."""
 
     @abstractmethod
     def parts(self) -> dict[str, Any]:
@@ -70,10 +60,6 @@ class Trainer(ABC):
 
     def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
         """Called before the first step of an epoch; `fresh` is False where a resumed run enters the epoch midway."""
-
-    def learning_rate(self, epoch: int, epochs: int) -> float:
-        """The learning rate in one epoch of a run of `epochs` epochs."""
-        return self.settings.learning_rate
 
     @abstractmethod
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -87,7 +73,7 @@ class Trainer(ABC):
             labels: (n, k), -1 or 1; k is 0 where the data set has no labels.
 
         Returns:
-            Scalar losses by name, still on the device.
+            Scalar losses by name, on the device.
         """
 
     @abstractmethod
@@ -115,12 +101,6 @@ class Averages(nn.Module):
             averaged.n_averaged = averaged.n_averaged.cpu()
         self.eval()
 
-    def begin(self, network: nn.Module) -> None:
-        """Begin anew from the network's weights as they are."""
-        for averaged in self.each:
-            averaged.module.load_state_dict(network.state_dict())
-            averaged.n_averaged.zero_()
-
     def update(self, network: nn.Module) -> None:
         """Add the network's weights after another step."""
         for averaged in self.each:
@@ -146,6 +126,11 @@ def _power_average(width: float) -> Any:
                 average.copy_(weight)
 
     return update
+
+
+def falling(progress: float) -> float:
+    """The share of a learning rate that is left, from 1 to 0 along a cosine, for a progress from 0 to 1."""
+    return 0.5 * (1 + math.cos(math.pi * max(0.0, min(1.0, progress))))
 
 
 @contextmanager
@@ -175,20 +160,16 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
         return model
     try:
         before = load(settings.start_from)
-    except (ValueError, OSError) as error:
-        raise TrainingError(f"--start-from: {error}") from error
-    fitted, fitted_before = (dict(network.named_buffers(recurse=False)) for network in (model, before))
-    weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted_before}
-    try:
         if type(before) is not type(model) or before.discrete_size != model.discrete_size:
-            raise RuntimeError("it is of another class, or has other bits")
+            raise ValueError("it is of another class, or has other bits")
         if before.config.get("affine"):
             model = type(model)(**{**model.config, "affine": True})
+        fitted, fitted_before = (dict(network.named_buffers(recurse=False)) for network in (model, before))
+        weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted_before}
         model.load_state_dict(weights | fitted)
-    except RuntimeError as error:
-        raise TrainingError(
-            f"--start-from {settings.start_from}: it is another model, or of other sizes, than these settings make"
-        ) from error
+    except (ValueError, OSError, RuntimeError) as error:
+        reason = f"is no model of the kind and sizes of these settings: {one_line(error)}"
+        raise TrainingError(f"--start-from {settings.start_from} {reason}") from error
     return model
 
 
@@ -205,8 +186,10 @@ def train(kind: str, settings: Any, trainer: type[Trainer]) -> None:
         TrainingError: the faces cannot be read, there are too few for one batch, or they are not those that the run began
             with; a loss is not finite; the folder cannot be written; or memory is too small.
     """
-    distributed.keep_freed_memory()
-    with distributed.joined(settings.torch_device, settings.batch_size), pushed_after(settings):
+    with distributed.joined(settings.torch_device, settings.batch_size):
+        pushed_to = settings.push_to_hub if distributed.is_main() else None
+        if pushed_to is not None:  # What stands in the way of it is told before hours of training.
+            check_can_push(pushed_to)
         held_out = None
         if trainer.needs_held_out:
             held_out = open_held_out(settings, settings.held_out_split, settings.held_out)
@@ -214,12 +197,9 @@ def train(kind: str, settings: Any, trainer: type[Trainer]) -> None:
             settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
         labels_for = f"train.{kind}" if trainer.needs_labels else None
         with open_faces(settings, held_out.skip if held_out else 0, labels_for) as faces, Run(kind, settings) as run:
-            if held_out and faces.crop != held_out.crop:
-                raise TrainingError(
-                    f"the splits {settings.split!r} and {held_out.split!r} hold pictures of different sizes, and would "
-                    "be cropped differently: give --crop"
-                )
             _finish(trainer(settings, faces, held_out.faces if held_out else None), faces, run)
+        if pushed_to is not None:
+            print(push(settings.output, pushed_to))
 
 
 def _finish(trainer: Trainer, faces: Faces, run: Run) -> None:
@@ -247,15 +227,10 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
     """Where the run stands at the end, and the number of the signal that stopped it, 0 if none did."""
     if distributed.is_main():
         run.begin(faces, trainer.labels)
-        check_card(run.record.description, trainer.model())
+        # A card that cannot be written is told before hours of training.
+        make_card(run.record.description, {"epoch": 0, "images_seen": 0, "seconds": 0.0}, trainer.model(), "user/name")
     run.settings = settings = distributed.from_main(run.settings)
     position = _restore(trainer, run)
-    if distributed.is_main():
-        _announce_rates(trainer, run, position.epoch)
-        if position.epoch > settings.epochs and position.batch == 0 and (stale := run.stale_model()):
-            print(f"The model in {run.folder / 'model'} is {stale}, and is written anew.")
-            _draw(trainer, run, position.epoch - 1)
-            run.export(trainer.model(), position.epoch - 1, faces.crop)
     pending: list[dict[str, Any]] = []
 
     def read_losses() -> None:
@@ -268,6 +243,12 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
         if distributed.is_main():
             run.save(position, {name: part.state_dict() for name, part in trainer.parts().items()})
 
+    is_done = position.epoch > settings.epochs and position.batch == 0
+    if is_done and distributed.is_main() and not run.has_model():
+        print(f"The model in {run.folder / 'model'} is gone, damaged or of another --average, and is written anew.")
+        _draw(trainer, run, position.epoch - 1)
+        run.export(trainer.model(), position.epoch - 1, faces.crop)
+        save()
     with _stop_signals() as stopped_by, _progress_bar(position) as bar:
         last_save = last_read = time.monotonic()
         while position.epoch <= settings.epochs:
@@ -277,7 +258,10 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
                 images = prepare(pixels, settings, position.step)
                 losses = trainer.step(images, position.step, labels.to(images.device, images.dtype))
                 now = time.monotonic()
-                position.advance(settings.batch_size, now - started)
+                position.seconds += now - started
+                position.images_seen += settings.batch_size
+                position.step += 1
+                position.batch += 1
                 started = now
                 pending.append({**position.label(), **losses})
                 # Several processes must all read at the same steps, so they go by the count alone.
@@ -324,14 +308,8 @@ def _restore(trainer: Trainer, run: Run) -> Position:
     """Load the run's checkpoint into the trainer, if there is one; returns where the run stands."""
     position, state = distributed.from_main(run.load() if distributed.is_main() else None)
     if state is not None:
-        parts = trainer.parts()
-        try:
-            if parts.keys() != state.keys():
-                raise KeyError(*(parts.keys() ^ state.keys()))
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-        except Exception as error:  # Each part has its own way to refuse: KeyError, TypeError, RuntimeError ...
-            raise TrainingError(f"--resume: the checkpoint in {run.folder} belongs to another model") from error
+        for name, part in trainer.parts().items():
+            part.load_state_dict(state[name])
     return position
 
 
@@ -343,16 +321,6 @@ def _draw(trainer: Trainer, run: Run, epoch: int) -> dict[str, float]:
         path.parent.mkdir(exist_ok=True)
         save_grid(grid.faces, path, grid.columns)
     return measured
-
-
-def _announce_rates(trainer: Trainer, run: Run, epoch: int) -> None:
-    """Say so if a resumed run has another last epoch: a learning rate that falls to 0 there makes a jump now."""
-    before, now = (trainer.learning_rate(epoch, epochs) for epochs in (run.epochs_before, run.settings.epochs))
-    if before != now and epoch <= run.settings.epochs:
-        print(
-            f"The learning rate falls to 0 over {run.settings.epochs} epochs now, no longer over {run.epochs_before}: "
-            f"in epoch {epoch} it is {now:.2g} instead of {before:.2g}."
-        )
 
 
 def _check_weights(trainer: Trainer, run: Run, position: Position) -> None:
@@ -400,38 +368,23 @@ def _read_losses(run: Run, pending: list[dict[str, Any]]) -> dict[str, float]:
 
 
 @contextmanager
-def _stop_signals():
-    """Yields a list to which the first Ctrl-C or SIGTERM is appended, to be acted on between two steps.
-
-    Only the main thread can receive signals: a run in another thread, as in a notebook or a server, is not stopped.
-    """
+def _stop_signals() -> Iterator[list[int]]:
+    """Yields a list to which the first Ctrl-C or SIGTERM is appended, to be acted on between two steps."""
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
 
-    def receive(number, frame):
+    def receive(number: int, frame: object) -> None:
         if received:  # The second time, the person means now.
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Only the main thread can receive signals. A run in another one, as in a notebook or a server, is not stopped.
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, receive) for number in numbers}
     try:
         yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Lines:
-    """A stream for tqdm where there is no terminal: each refresh is a line of its own."""
-
-    def write(self, text: str) -> None:
-        if text := text.strip("\r\n "):
-            print(text, file=sys.stderr, flush=True)
-
-    def flush(self) -> None:
-        pass
 
 
 def _progress_bar(position: Position) -> tqdm:
@@ -442,9 +395,9 @@ def _progress_bar(position: Position) -> tqdm:
         unit="img",
         unit_scale=True,
         smoothing=0.05,
-        file=sys.stderr if terminal else _Lines(),
         dynamic_ncols=terminal,
         mininterval=0.2 if terminal else 30,
+        bar_format=None if terminal else "{l_bar}{bar}{r_bar}\n",
     )
 
 

@@ -4,7 +4,6 @@ Everything is computed in float32, even where the networks run in bfloat16.
 """
 
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,35 +51,14 @@ def relativistic_loss(wanted_higher: torch.Tensor, wanted_lower: torch.Tensor) -
     return F.softplus(wanted_lower.float() - wanted_higher.float()).mean()
 
 
-def gradient_penalty(discriminate: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-    """Mean squared length of a discriminator's gradient at images (Mescheder et al. 2018, arXiv:1801.04406).
-
-    Args:
-        discriminate: from images (n, 3, 64, 64) in [-1, 1] to logits (n,).
-    """
-    images = images.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminate(images).sum(), images, create_graph=True)
-    return gradient.float().square().sum((1, 2, 3)).mean()
-
-
 class Attributes(NamedTuple):
-    """The attributes of a batch of pairs, each of a real and a generated face.
+    """The attributes of a batch of pairs, each of a real and a generated face; all tensors are (n, k)."""
 
-    Attributes:
-        labels: (n, k), -1 or +1, the attributes of the real faces.
-        wanted: (n, k), -1 or +1, the attributes that the generated faces were asked for.
-        told: (n, k) bool, which attributes the discriminator is told. The two faces of a pair agree in these, so that
-            nothing but their looks tells them apart.
-        importance: (n, k), how much each wanted attribute counts in the generator's loss.
-        weight: the weight of both attribute losses: of the discriminator, to recognise attributes, and of the generator,
-            to show those that are told.
-    """
-
-    labels: torch.Tensor
-    wanted: torch.Tensor
+    labels: torch.Tensor  # Of the real faces, -1 or +1.
+    wanted: torch.Tensor  # What the generated faces were asked for, -1 or +1.
+    # Which attributes the discriminator is told, bool. The faces of a pair agree in these, so that their looks alone differ.
     told: torch.Tensor
-    importance: torch.Tensor
-    weight: float
+    importance: torch.Tensor  # How much each wanted attribute counts in the generator's loss.
 
 
 def judge(
@@ -94,10 +72,11 @@ def judge(
     """Compute the discriminator's gradients and, in the same pass, the gradient at the generated faces.
 
     The loss compares each real face with a generated one (Jolicoeur-Martineau 2019, arXiv:1807.00734). With gradient
-    penalties at both, training converges and keeps variety (Huang et al. 2024, arXiv:2501.05441).
+    penalties at both (Mescheder et al. 2018, arXiv:1801.04406), training converges and keeps variety (Huang et al. 2024,
+    arXiv:2501.05441).
 
     Args:
-        settings: of the run: `seed`, `autocast`, `penalty` and `warped`.
+        settings: of the run: `seed`, `autocast`, `penalty`, `warped` and, with attributes, `attribute_weight`.
         images, made: real and generated faces (n, 3, 64, 64) in [-1, 1]; with several processes, the share of this one.
         attributes: None where the data set has no labels.
 
@@ -122,14 +101,14 @@ def judge(
     }
     generator_loss, discriminator_loss = losses.values()
     if attributes:
-        labels, wanted, told, importance, weight = attributes
+        labels, wanted, told, importance = attributes
         asked = F.binary_cross_entropy_with_logits(made_attributes, (wanted + 1) / 2, reduction="none")
         # With several processes, the mean of their losses must be the loss of the whole batch.
         entries = distributed.total(told.sum().float()).clamp(min=1) / distributed.size()
         losses["attribute_loss"] = F.binary_cross_entropy_with_logits(real_attributes, (labels + 1) / 2)
         losses["shown_attribute_loss"] = (asked * importance * told).sum() / entries
-        discriminator_loss = discriminator_loss + weight * losses["attribute_loss"]
-        generator_loss = generator_loss + weight * losses["shown_attribute_loss"]
+        discriminator_loss = discriminator_loss + settings.attribute_weight * losses["attribute_loss"]
+        generator_loss = generator_loss + settings.attribute_weight * losses["shown_attribute_loss"]
 
     (gradient,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
     discriminator.zero_grad(set_to_none=True)
@@ -137,9 +116,11 @@ def judge(
     if settings.penalty and step % PENALTY_EVERY == 0:
         weight = settings.penalty / 2 * PENALTY_EVERY
         for pictures in (images, shown):
+            x = pictures.detach().requires_grad_(True)
             with settings.autocast:
-                penalty = gradient_penalty(lambda x: discriminator(x, known)[0], pictures)
-            (weight * penalty).backward()
+                (slope,) = torch.autograd.grad(discriminator(x, known)[0].sum(), x, create_graph=True)
+                squared_length = slope.float().square().sum((1, 2, 3)).mean()
+            (weight * squared_length).backward()
     distributed.average_gradients(discriminator)
     return {name: value.detach() for name, value in losses.items()}, seen, gradient.to(seen.dtype)
 
@@ -153,10 +134,8 @@ def slow_start(step: int) -> float:
 def draw_warps(count: int, share: float, seed: tuple[int, int]) -> torch.Tensor:
     """Affine maps (count, 2, 3) from the pixels of a warped picture to the places they are taken from, on the CPU.
 
-    Args:
-        share: how many of the pictures are warped. Up to some 0.8, a generator does not learn to make warped pictures,
-            because it sees enough real ones as they are (Karras et al. 2020, arXiv:2006.06676).
-        seed: the run's seed, and the step.
+    A share of the pictures is warped. Up to some 0.8, a generator does not learn to make warped pictures, because it sees
+    enough real ones as they are (Karras et al. 2020, arXiv:2006.06676).
     """
     random = np.random.default_rng([*seed, _WARP_STREAM])
     angle, right, down, size = random.standard_normal((4, count)) * [[_TURN], [_SHIFT * 2], [_SHIFT * 2], [_STRETCH]]
@@ -183,16 +162,12 @@ def pixel_loss(reconstruction: torch.Tensor, images: torch.Tensor) -> torch.Tens
 
 
 def mmd(z: torch.Tensor, prior: torch.Tensor, variance: float) -> torch.Tensor:
-    """Maximum mean discrepancy between a batch of latents and draws from the prior (Gretton et al. 2012).
+    """Maximum mean discrepancy between a batch of latents and draws from the prior, both (n, latent_size), with n at least
+    2 (Gretton et al. 2012).
 
     A sum of inverse multiquadratic kernels k(a, b) = c / (c + |a - b|^2), c = 2 * latent_size * variance * scale:
-    2 * latent_size * variance is the mean squared distance between two draws from the prior. The estimator is unbiased:
-    0 on average where both come from one distribution, and sometimes negative.
-
-    Args:
-        z: (n, latent_size) latents of a batch, n at least 2.
-        prior: (n, latent_size) draws from the prior.
-        variance: the prior's.
+    2 * latent_size * variance, with the prior's variance, is the mean squared distance between two draws from the prior.
+    The estimator is unbiased: 0 on average where both come from one distribution, and sometimes negative.
     """
     z, prior = z.float(), prior.float()
     count, size = z.shape
@@ -209,9 +184,8 @@ def mmd(z: torch.Tensor, prior: torch.Tensor, variance: float) -> torch.Tensor:
 def moments(z: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
     """Squared distances of the first four moments of latents (n, latent_size) from the moments of N(mean, variance).
 
-    The latents are standardised by the prior first, so that the moments of the prior are 0, 1, 0 and 3. Each squared
-    distance is divided by the variance of that sample moment under the prior (1, 2, 15, 96), so that all four weigh the
-    same, and averaged over the numbers of a latent.
+    The latents are standardised by the prior first. Each squared distance is divided by the variance of that sample moment
+    under the prior, so that all four weigh the same, and averaged over the numbers of a latent.
     """
     standard = (z.float() - mean) / variance**0.5
     targets = ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0))
@@ -229,9 +203,6 @@ class PerceptualDistance(nn.Module):
 
     It compares features of AlexNet, trained on ImageNet, place by place: a picture that is shifted by a pixel is near, a
     blurred one is far.
-
-    Raises:
-        TrainingError: the package is not installed.
     """
 
     def __init__(self) -> None:

@@ -68,14 +68,14 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
 
     def phase(self, epoch: int) -> Literal["perceptual", "pixels", "adversarial"]:
         """What an epoch trains on."""
-        if epoch > self.reconstruction_epochs():
+        if epoch > self.reconstruction_epochs:
             return "adversarial"
         return "perceptual" if epoch <= round(self.epochs * self.perceptual_share) else "pixels"
 
-    def reconstruction_epochs(self, epochs: int | None = None) -> int:
-        """How many epochs come before the adversarial ones, in a run of `epochs` epochs or of those that are set."""
-        epochs = self.epochs if epochs is None else epochs
-        return epochs - round(epochs * self.adversarial_share)
+    @property
+    def reconstruction_epochs(self) -> int:
+        """How many epochs come before the adversarial ones."""
+        return self.epochs - round(self.epochs * self.adversarial_share)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,8 +3,6 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +11,7 @@ import tyro
 
 from models.index import MODEL_FILES
 
-from .settings import Settings, TrainingError, command_line, run_command
+from .settings import TrainingError, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -31,28 +29,12 @@ class PushSettings:
     """Branch to push to instead of main. It is created if it is not there."""
 
 
-@contextmanager
-def pushed_after(settings: Settings) -> Iterator[None]:
-    """Push the run of a training command once the context ends without an error, if its settings say so.
-
-    Raises:
-        TrainingError: when the context begins, if the push could not work.
-    """
-    from . import distributed
-
-    repository = settings.push_to_hub if distributed.is_main() else None
-    if repository is not None:
-        _check_can_push(repository)
-    yield
-    if repository is not None:
-        print(push(settings.output, repository))
-
-
-def _check_can_push(repository: str) -> None:
-    from models.hub import check_can_push
+def check_can_push(repository: str) -> None:
+    """Raise TrainingError unless a model can be pushed to a repository."""
+    from models import hub
 
     try:
-        check_can_push(repository)
+        hub.check_can_push(repository)
     except ValueError as error:
         raise TrainingError(str(error)) from error
 
@@ -83,15 +65,18 @@ def push(folder: Path, repository: str, private: bool = False, branch: str | Non
     is_model = (folder / "config.json").is_file()
     if not (is_model or (folder / "model").is_dir()):
         raise TrainingError(f"{folder} holds no model yet: a run has one after its first epoch")
-    _check_can_push(repository)
+    check_can_push(repository)
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
-        _copy_files(folder if is_model else folder / "model", copy, root=folder)
-        if is_model:
-            epochs = _check_model(copy, repository)
-        else:
-            document(Record(folder), copy, location=repository)
-            epochs = Record(folder).epochs()[-1]["epoch"]
+        try:
+            _copy_files(folder if is_model else folder / "model", copy, root=folder)
+            if is_model:
+                epochs = _check_model(copy, repository)
+            else:
+                document(Record(folder), copy, location=repository)
+                epochs = Record(folder).epochs()[-1]["epoch"]
+        except (ValueError, OSError) as error:
+            raise TrainingError(str(error).replace(name, "the folder")) from error
         api = HfApi()
         try:
             repository = api.create_repo(repository, private=private or None, exist_ok=True).repo_id
@@ -116,10 +101,7 @@ def _copy_files(source: Path, target: Path, root: Path) -> None:
             continue
         if not path.resolve().is_relative_to(root.resolve()):
             raise TrainingError(f"{path} lies elsewhere, as a link says, and is not pushed: put the file itself there")
-        try:
-            shutil.copyfile(path, target / path.name)
-        except OSError as error:
-            raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+        shutil.copyfile(path, target / path.name)
 
 
 def _check_model(copy: Path, repository: str) -> int | None:
@@ -127,19 +109,16 @@ def _check_model(copy: Path, repository: str) -> int | None:
     from models.base import PretrainedModel
     from models.history import load_history
 
-    try:
-        model = PretrainedModel.from_pretrained(copy)
-        history = load_history(copy)
-        if history is not None:
-            history.faces_after(1)
-        card = copy / "README.md"
-        if not card.exists():
-            model.generate_model_card().save(card)
-        text = card.read_text(encoding="utf-8", errors="replace")
-        text = re.sub(r'from_pretrained\("[^"\n]*"\)', f'from_pretrained("{repository}")', text)
-        card.write_text(text, encoding="utf-8")
-    except (ValueError, OSError) as error:
-        raise TrainingError(str(error).replace(f"{copy}", "the folder")) from error
+    model = PretrainedModel.from_pretrained(copy)
+    history = load_history(copy)
+    if history is not None:
+        history.faces_after(1)
+    card = copy / "README.md"
+    if not card.exists():
+        model.generate_model_card().save(card)
+    text = card.read_text(encoding="utf-8", errors="replace")
+    text = re.sub(r'from_pretrained\("[^"\n]*"\)', f'from_pretrained("{repository}")', text)
+    card.write_text(text, encoding="utf-8")
     return history.epochs if history else None
 
 

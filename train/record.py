@@ -1,8 +1,6 @@
 """The record of a run: run.json (what it is, its settings, its command), metrics.jsonl (its losses) and its pictures."""
 
-import io
 import json
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from pandas import DataFrame
 from PIL import Image
 from torchvision.utils import save_image
 
 from models.history import COLUMNS, EPOCH_MILLISECONDS, ROWS, SHEET_SIZE
 from models.images import IMAGE_SIZE
-from models.loading import one_line
 
 from .settings import TrainingError
 
@@ -29,9 +27,6 @@ ANIMATION_QUALITY = 90
 
 # Pixels around every face of a grid.
 PADDING = 2
-
-# What a run is resumed from, in run.json; the first three are always there.
-_DESCRIPTION = {"kind": str, "command": str, "settings": dict, "labels": list, "epochs_before": list}
 
 
 class Record:
@@ -50,18 +45,13 @@ class Record:
         """
         try:
             description = json.loads(self._description_path.read_bytes())
-            sound = {"kind", "command", "settings"} <= description.keys() and all(
-                isinstance(value, _DESCRIPTION.get(name, object)) for name, value in description.items()
-            )
-        except (FileNotFoundError, NotADirectoryError):
-            raise TrainingError(f"{self.folder} holds no run") from None
+            if {"kind", "command", "settings"} <= description.keys():
+                return description
         except OSError as error:
-            raise TrainingError(f"{self._description_path} cannot be read: {error.strerror}") from error
+            raise TrainingError(f"{self.folder} holds no run: {error.strerror}") from error
         except (ValueError, AttributeError, RecursionError):
-            sound = False
-        if not sound:
-            raise TrainingError(f"{self._description_path} is damaged: it does not tell what was trained")
-        return description
+            pass
+        raise TrainingError(f"{self._description_path} is damaged: it does not tell what was trained")
 
     def describe(self, description: dict[str, Any]) -> None:
         """Write run.json."""
@@ -98,21 +88,15 @@ class Record:
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Each sound line, as bytes and as values."""
-        if not self._metrics_path.exists():
-            return
-        for line in self._metrics_path.read_bytes().splitlines(keepends=True):
+        lines = self._metrics_path.read_bytes().splitlines(keepends=True) if self._metrics_path.exists() else []
+        for line in lines:
             try:
                 values = json.loads(line)
-                sound = line.endswith(b"\n") and all(map(_is_number, values.values()))
-            except (ValueError, AttributeError, RecursionError):
+                sound = "step" in values and all(type(value) in (int, float) for value in values.values())
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 continue
-            counts = ("step", "epoch", "images_seen") if "seconds" in values else ("step",)
-            if sound and all(type(values.get(name)) is int for name in counts):
+            if sound and line.endswith(b"\n"):
                 yield line, values
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and 0 <= value < 2**63)
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
@@ -143,20 +127,11 @@ def save_grid(x: torch.Tensor, path: Path, columns: int = COLUMNS) -> None:
 
 
 def read_faces(path: Path) -> Image.Image:
-    """The first 16 faces of a grid that `save_grid` wrote, 8 a row, without padding: 512 x 128 pixels.
-
-    Raises:
-        ValueError: there is no such file, or it is damaged.
-    """
+    """The first 16 faces of a grid that `save_grid` wrote, 8 a row, without padding: 512 x 128 pixels."""
     stride = IMAGE_SIZE + PADDING
-    try:
-        with Image.open(path, formats=["PNG"]) as grid:
-            if grid.size[0] < PADDING + COLUMNS * stride or grid.size[1] < PADDING + ROWS * stride:
-                raise ValueError("it is too small")
-            top = grid.crop((PADDING, PADDING, PADDING + COLUMNS * stride, PADDING + ROWS * stride))
-            pixels = np.asarray(top.convert("RGB"))
-    except Exception as error:  # Damaged files raise OSError, SyntaxError, struct.error, DecompressionBombError ...
-        raise ValueError(f"{path} cannot be read: {one_line(error)}") from error
+    with Image.open(path, formats=["PNG"]) as grid:
+        top = grid.crop((PADDING, PADDING, PADDING + COLUMNS * stride, PADDING + ROWS * stride))
+        pixels = np.asarray(top.convert("RGB"))
     faces = pixels.reshape(ROWS, stride, COLUMNS, stride, 3)[:, :IMAGE_SIZE, :, :IMAGE_SIZE]
     return Image.fromarray(faces.reshape(*SHEET_SIZE[::-1], 3))
 
@@ -167,22 +142,19 @@ def save_animation(frames: list[Image.Image], path: Path) -> None:
     The encoder merges frames that look alike into a longer one. So the epoch of a frame is told by the time at which it
     starts, not by its number.
     """
-    buffer = io.BytesIO()
     duration, quality = EPOCH_MILLISECONDS, ANIMATION_QUALITY
-    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=duration, quality=quality)
-    write_whole(path, buffer.getvalue())
+    frames[0].save(path, "WEBP", save_all=True, append_images=frames[1:], duration=duration, quality=quality)
 
 
 def save_loss_curve(metrics: list[dict[str, Any]], path: Path) -> None:
     """Plot every loss in `metrics.jsonl` against the steps, as a PNG; without any there is no file."""
-    steps = [line for line in metrics if any(name.endswith("_loss") for name in line)]
-    if not steps:
+    curves = DataFrame(metrics).set_index("step").filter(regex="_loss$").dropna(how="all")
+    if curves.empty:
         return
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for name in dict.fromkeys(name for line in steps for name in line if name.endswith("_loss")):
-        curve = [line["step"] for line in steps], [line.get(name, math.nan) for line in steps]
-        axes.plot(*curve, label=name.removesuffix("_loss"), color=LOSS_COLOURS.get(name), linewidth=0.8)
+    for name, curve in curves.items():
+        axes.plot(curve, label=name.removesuffix("_loss"), color=LOSS_COLOURS.get(name), linewidth=0.8)
     axes.set(xlabel="step", ylabel="loss")
     axes.legend()
     figure.savefig(path, dpi=100)

@@ -30,7 +30,6 @@ from filelock import FileLock, Timeout
 
 from models import load
 from models.base import FaceModel
-from models.history import load_history
 from models.loading import one_line
 
 from . import distributed
@@ -46,27 +45,14 @@ FACES_PER_EPOCH, MOST_PASSES = 5000, 50
 
 @dataclass
 class Position:
-    """How far a run has come.
-
-    Attributes:
-        epoch: the epoch that is running, from 1.
-        batch: how many of its batches are done.
-        step: how many batches are done in all.
-        images_seen: how many faces training has seen in all.
-        seconds: time spent training, without pauses.
-    """
+    """How far a run has come: the epoch that is running, from 1, and how many of its batches are done. Then, of all epochs,
+    how many batches are done, how many faces were seen, and the time spent training, without pauses."""
 
     epoch: int = 1
     batch: int = 0
     step: int = 0
     images_seen: int = 0
     seconds: float = 0.0
-
-    def advance(self, images: int, seconds: float) -> None:
-        self.batch += 1
-        self.step += 1
-        self.images_seen += images
-        self.seconds += seconds
 
     def label(self) -> dict[str, int]:
         """What every line of metrics begins with."""
@@ -82,7 +68,6 @@ class Run:
 
     Attributes:
         settings: as the run goes on with them, the number of passes chosen.
-        epochs_before: how many epochs the run was to have when it was last started.
 
     Raises:
         TrainingError: the folder holds another run, or there is nothing to resume, or it cannot be written.
@@ -90,8 +75,9 @@ class Run:
 
     def __init__(self, kind: str, settings: Settings):
         self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
-        self.record, self.epochs_before = Record(self.folder), settings.epochs
+        self.record = Record(self.folder)
         self._before: dict[str, Any] = {}
+        self._checkpoint: dict[str, Any] = {}
         self._checkpoint_path = self.folder / "checkpoint.pt"
         self._location = f"weights/{self.folder.name}"  # Where the card says that the model is loaded from.
         self._lock = FileLock(self.folder / ".lock")
@@ -99,17 +85,13 @@ class Run:
             return  # One process holds the folder for all.
         try:
             if settings.resume:
-                self._before = self._last_description()
-                before = self._before["settings"]
-                if type(epochs := before.get("epochs")) is int and epochs > 0:
-                    self.epochs_before = epochs
+                self._checkpoint = self._read_checkpoint() if self.has_checkpoint else {}
+                self._before = self._checkpoint.get("description") or self.record.description
                 if settings.passes is None:  # The run chose them when it began.
-                    self.settings = replace(settings, passes=before.get("passes"))
+                    self.settings = replace(settings, passes=self._before["settings"].get("passes"))
                 self._check_same_run()
             elif self.has_checkpoint:
-                raise TrainingError(
-                    f"--output {self.folder} holds a run already: go on with --resume, or name another folder"
-                )
+                raise TrainingError(f"--output {self.folder} holds a run already: go on with --resume, or name another")
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -127,14 +109,13 @@ class Run:
     def has_checkpoint(self) -> bool:
         return self._checkpoint_path.exists()
 
-    def stale_model(self) -> str | None:
-        """Why the model in the folder must be written anew, in a few words; None where it need not be."""
+    def has_model(self) -> bool:
+        """Whether the folder holds the model of these settings, undamaged."""
         try:
             load(self.folder / "model")
         except (ValueError, OSError):
-            return "gone or damaged"
-        now = getattr(self.settings, "average", None)
-        return "of another --average" if self._before.get("settings", {}).get("average", now) != now else None
+            return False
+        return self._before["settings"].get("average") == getattr(self.settings, "average", None)
 
     def begin(self, faces: Faces, labels: Sequence[str]) -> None:
         """Write run.json. In a resumed run it is written anew, with the settings that may differ as they are now.
@@ -148,29 +129,34 @@ class Run:
         before = self._before
         self._check_same_labels(list(labels))
         passes = _passes_over(faces)
-        if self.settings.passes is None:
-            if passes > 1:
-                print(f"Each epoch makes {passes} passes over the {len(faces):,} faces (--passes sets it).")
-            self.settings = replace(self.settings, passes=passes)
+        if self.settings.passes is None and passes > 1:
+            print(f"Each epoch makes {passes} passes over the {len(faces):,} faces (--passes sets it).")
+        settings = self.settings = replace(self.settings, passes=self.settings.passes or passes)
         # A card's command leaves out what it would choose by itself.
-        told = replace(self.settings, passes=None) if self.settings.passes == passes else self.settings
-        device = self.settings.torch_device
+        told = replace(settings, passes=None) if settings.passes == passes else settings
+        epochs_before = before.get("settings", {}).get("epochs", settings.epochs)
+        all_before = before.get("epochs_before", [])
+        if epochs_before != settings.epochs:
+            print(
+                f"--epochs is {settings.epochs}, no longer {epochs_before}: a learning rate that falls to 0 jumps now."
+            )
+            all_before = [*all_before, epochs_before]
+        device = settings.torch_device
         on_gpu = device.type == "cuda"
-        lengthened = [self.epochs_before] if self.epochs_before != self.settings.epochs else []
         description = {
-            "precision": "bfloat16 arithmetic on float32 weights" if self.settings.uses_bf16 else "float32",
+            "precision": "bfloat16 arithmetic on float32 weights" if settings.uses_bf16 else "float32",
             "machine": torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()} {platform.machine()} cores",
             "torch": torch.__version__,
             "commit": _commit(),
+            "start_from": settings.start_from and _public_name(settings.start_from),
             **before,
             "kind": self.kind,
             "command": command_of(f"train.{self.kind}", told),
-            "settings": _jsonable(self.settings),
-            "dataset": _public_name(self.settings.dataset),
-            "start_from": before.get("start_from") or _describe_start(self.settings.start_from),
+            "settings": _jsonable(settings),
+            "dataset": _public_name(settings.dataset),
             "first_faces": self._check_same_faces(faces),
             "labels": list(labels),
-            "epochs_before": [*before.get("epochs_before", []), *lengthened],
+            "epochs_before": all_before,
         }
         self.record.describe(description)
 
@@ -186,27 +172,20 @@ class Run:
 
         Metrics that were written after the checkpoint are dropped, because their steps are about to be run again.
         """
-        position, state = Position(), None
-        if self.has_checkpoint:
-            checkpoint = self._read_checkpoint()
-            position, state = Position(**checkpoint["position"]), checkpoint["state"]
-        elif len(self.record.epochs()) > 1:  # After one epoch, a kill may have come before the first checkpoint.
+        if not self._checkpoint and len(self.record.epochs()) > 1:  # After one, a kill may have come before the first.
             raise TrainingError(f"{self._checkpoint_path} is gone: begin anew in another --output")
+        position = Position(**self._checkpoint.get("position", {}))
         self.record.forget_after(position.step, position.epoch)
-        return position, state
+        return position, self._checkpoint.pop("state", None)
 
     def export(self, model: FaceModel, epoch: int, crop: float) -> None:
         """Save the model of an epoch as it stands on the Hub: with its card, its losses and pictures that it generated.
 
         Where the settings ask for it, a copy of the folder goes to snapshots/.
-
-        Args:
-            crop: the share of the shorter side of its training pictures that the model saw.
         """
         model.crop = crop
         temporary, final = self.folder / "model.tmp", self.folder / "model"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+        temporary.mkdir(exist_ok=True)
         try:
             # No reconstructions: they show the data set's pixels, which nobody may redistribute.
             if (self.folder / "loss.png").is_file():
@@ -214,30 +193,17 @@ class Run:
             shutil.copy(self.record.picture_path("samples", epoch), temporary / "samples.png")
             write_card(self.record, model, temporary, self._location)
             halved(model).save_pretrained(temporary)
-        except BaseException:
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(temporary, final)
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
         if self.settings.keep_epochs and epoch % self.settings.keep_epochs == 0:
             shutil.copytree(final, self.folder / "snapshots" / f"epoch-{epoch:04d}", dirs_exist_ok=True)
 
     def document(self) -> None:
         """Write the history of the training beside the model, once no epoch follows or the run is stopped."""
         if distributed.is_main() and (self.folder / "model").is_dir():
-            try:
-                document(self.record, self.folder / "model", self._location)
-            except TrainingError as error:
-                print(f"The card and the history of the model are not written anew: {error}")
-
-    def _last_description(self) -> dict[str, Any]:
-        """The contents of run.json or, where it is gone or damaged, the copy in the checkpoint."""
-        try:
-            return self.record.description
-        except TrainingError:
-            if not self.has_checkpoint:
-                raise
-            return self._read_checkpoint()["description"]
+            document(self.record, self.folder / "model", self._location)
 
     def _read_checkpoint(self) -> dict[str, Any]:
         try:
@@ -246,10 +212,7 @@ class Run:
                 if damaged := archive.testzip():
                     raise ValueError(f"the checksum of {damaged} is wrong")
             checkpoint = torch.load(self._checkpoint_path, map_location="cpu", weights_only=True)
-            position = asdict(Position(**checkpoint["position"]))
-            if min(position.values()) < 0 or not {"state", "description"} <= checkpoint.keys():
-                raise ValueError("it describes no state of a run")
-            return checkpoint
+            return {name: checkpoint[name] for name in ("description", "position", "state")}
         except OSError:
             raise
         except Exception as error:  # Whatever is in the file.
@@ -279,18 +242,14 @@ class Run:
 
     def _check_same_faces(self, faces: Faces) -> int:
         """A checksum of the first faces. By it a run knows its data set, which may have moved or been renamed."""
-        settings, dataset = self._before.get("settings", {}), self.settings.dataset
-        count = faces.wait_for(self.settings.batch_size)
-        first_faces = zlib.crc32(faces[: min(count, self.settings.batch_size)].numpy().tobytes())
-        first_before, dataset_before = self._before.get("first_faces"), settings.get("dataset", dataset)
-        if dataset_before != dataset:
-            if first_faces != first_before:
+        dataset = self.settings.dataset
+        faces.wait_for(self.settings.batch_size)
+        first_faces = zlib.crc32(faces[: self.settings.batch_size].numpy().tobytes())
+        if self._before.get("first_faces", first_faces) != first_faces:
+            if (before := self._before["settings"]["dataset"]) != dataset:
                 raise TrainingError(
-                    f"--resume: the run in {self.folder} has --dataset {dataset_before}, and the faces in {dataset} are "
-                    "others, as far as is known"
+                    f"--resume: the run in {self.folder} has --dataset {before}, and {dataset} other faces"
                 )
-            print(f"The run goes on with the same faces from {dataset}, no longer from {dataset_before}.")
-        elif first_before not in (None, first_faces):
             print(f"The faces in {dataset} are no longer those that the run began with; it goes on with what is there.")
         return first_faces
 
@@ -304,16 +263,13 @@ def _passes_over(faces: Faces) -> int:
 
 
 def halved(model: FaceModel) -> FaceModel:
-    """A copy with weights in float16, to be stored.
+    """A copy with weights in float16, to be stored. That halves the file and changes no pixel by a whole grey level.
 
-    That halves the file and changes no pixel by a whole grey level. Running statistics keep float32, because a variance
-    may be too small for float16.
+    Running statistics keep float32, because a variance may be too small for float16.
     """
     stored = copy.deepcopy(model)
     for parameter in stored.parameters():
-        half = parameter.data.half()
-        if half.isfinite().all():  # float16 ends at 65,504.
-            parameter.data = half
+        parameter.data = parameter.data.half()
     return stored
 
 
@@ -344,22 +300,10 @@ def _public_name(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _describe_start(start_from: str | None) -> str | None:
-    """The model that a run starts from, and how many images that model saw, where its folder tells."""
-    if start_from is None:
-        return None
-    try:
-        history = load_history(Path(start_from).expanduser())
-    except ValueError:  # A damaged history is no reason not to train.
-        history = None
-    seen = f", which saw {history.images_seen:,} images" if history else ""
-    return f"{_public_name(start_from)}{seen}"
-
-
 def _commit() -> str | None:
     """The commit of this code; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

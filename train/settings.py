@@ -34,11 +34,7 @@ class TrainingError(Exception):
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop, and it has saved its state.
-
-    Attributes:
-        exit_code: 128 + the signal's number, as shells report it.
-    """
+    """A signal asked the run to stop, and it has saved its state. `exit_code` is 128 + its number, as shells report it."""
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
@@ -62,21 +58,9 @@ class Range(NamedTuple):
     least: float
     most: float
 
-    def takes(self, value: float) -> bool:
-        return self.least <= value <= self.most  # False for NaN.
-
-    def __str__(self) -> str:
-        return f"between {self.least:,} and {self.most:,}"
-
 
 class Checked:
-    """A dataclass of settings that is checked against the ranges in the types of its fields.
-
-    In a tuple, each number is checked. None is always right.
-
-    Raises:
-        TrainingError: a setting is outside its range.
-    """
+    """A dataclass of settings that raises TrainingError where a number is outside the range in the type of its field."""
 
     def __post_init__(self) -> None:
         for kind in type(self).__mro__:  # A subclass that changes a default may repeat the type without the range.
@@ -84,8 +68,11 @@ class Checked:
                 value = getattr(self, name)
                 numbers = () if value is None else value if isinstance(value, tuple) else (value,)
                 for limits in getattr(annotation, "__metadata__", ()):
-                    if isinstance(limits, Range) and not all(map(limits.takes, numbers)):
-                        raise TrainingError(f"--{name.replace('_', '-')} is {str(value)[:40]}: it must be {limits}")
+                    if isinstance(limits, Range) and not all(
+                        limits.least <= number <= limits.most for number in numbers
+                    ):
+                        between = f"it must be between {limits.least:,} and {limits.most:,}"
+                        raise TrainingError(f"--{name.replace('_', '-')} is {str(value)[:40]}: {between}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +109,10 @@ class DataSettings(Checked):
         Raises:
             TrainingError: it is neither.
         """
-        try:
-            folder = Path(self.dataset).expanduser()
-            is_folder, exists = folder.is_dir(), folder.exists()
-        except (OSError, RuntimeError, ValueError):  # Names that no file can have, closed folders, unknown users.
-            is_folder = exists = False
-        if self.dataset and is_folder:
-            return folder
-        if self.dataset and exists:
+        folder = os.path.expanduser(self.dataset)  # With os.path, a name that no file can have is no error.
+        if os.path.isdir(folder):
+            return Path(folder)
+        if os.path.exists(folder):
             raise TrainingError(f"--dataset {self.dataset} is a file: give the folder that it lies in")
         if not self.dataset or self.dataset.startswith((".", "/", "~")):
             raise TrainingError(f"--dataset {self.dataset or 'is empty'}: there is no such folder")
@@ -174,7 +157,7 @@ class Settings(DataSettings):
     """Passes over the faces in one epoch. By default 1, or with fewer than 5,000 faces, as many as it takes to see 5,000,
     but at most 50."""
 
-    limit: int | None = None
+    limit: Annotated[int | None, Range(1, 1_000_000_000)] = None
     """Train on this many faces, the first ones. By default on all."""
 
     latent_size: Annotated[int, Range(1, 4096)] = 100
@@ -209,11 +192,6 @@ class Settings(DataSettings):
 
     # A run may be resumed with other values of these: they do not change what it computes.
     FREE = (*UNTOLD, "average", "device", "epochs")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.limit is not None and self.limit < self.batch_size:
-            raise TrainingError(f"--limit is {self.limit}: it must be at least --batch-size ({self.batch_size})")
 
     @property
     def torch_device(self) -> "torch.device":
