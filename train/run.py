@@ -281,7 +281,7 @@ class Run:
         """A checksum of the first faces. By it a run knows its data set, which may have moved or been renamed."""
         settings, dataset = self._before.get("settings", {}), self.settings.dataset
         count = faces.wait_for(self.settings.batch_size)
-        first_faces = zlib.crc32(faces[: min(count, self.settings.batch_size)].numpy().tobytes())
+        first_faces = zlib.crc32(faces[: min(count, self.settings.batch_size)].pixels.numpy().tobytes())
         first_before, dataset_before = self._before.get("first_faces"), settings.get("dataset", dataset)
         if dataset_before != dataset:
             if first_faces != first_before:
