@@ -9,9 +9,11 @@ short is filled again.
 import itertools
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple, Self, cast
 
@@ -111,7 +113,7 @@ class Faces:
     """
 
     def __init__(self, source: Source, limit: int | None = None, skip: int = 0, fill: bool = True):
-        self.source, self.limit, self.skip = source, limit, skip
+        self.source, self.skip, self.limit = source, skip, sys.maxsize if limit is None else limit
         self._folder = source.cache_folder
         self._rows_path, self._state_path = self._folder / "faces.u8", self._folder / "state.json"
         self._rows = np.empty((0, FACE_BYTES), np.uint8)
@@ -154,11 +156,10 @@ class Faces:
 
     def size_if_known(self) -> int | None:
         """How many there are or, while the stream runs, how many there will be by the data set's own account."""
-        with self._changed:
-            if self._is_enough():
-                return self._available(self.state.count)
-            expected = self.state.expected
-            return None if expected is None else self._available(expected - len(self.state.skipped))
+        if self._is_enough():
+            return self._available(self.state.count)
+        expected = self.state.expected
+        return None if expected is None else self._available(expected - len(self.state.skipped))
 
     def wait_for(self, count: int | None) -> int:
         """Wait until `count` faces have come (None: all of them), or the stream ends; returns how many have."""
@@ -176,9 +177,8 @@ class Faces:
         """Some of the faces that have come, and their labels; a slice without an end waits for all."""
         if isinstance(index, slice) and index.stop is None:
             self.wait_for(None)
-        with self._changed:
-            state = self.state
-            end = self.skip + self._available(state.count)
+        state = self.state
+        end = self.skip + self._available(state.count)
         if end > max(self.skip, len(self._rows)):
             self._rows = np.memmap(self._rows_path, np.uint8, mode="r", shape=(state.count, state.row_bytes))
         rows = torch.from_numpy(np.array(self._rows[self.skip : end][index]))
@@ -224,10 +224,10 @@ class Faces:
 
     def _available(self, count: int) -> int:
         """How many of the first `count` faces of the source are within the limit and not left out."""
-        return max(0, min(count, self.limit or count) - self.skip)
+        return max(0, min(count, self.limit) - self.skip)
 
     def _is_enough(self) -> bool:
-        return self.state.complete or (self.limit is not None and self.state.count >= self.limit)
+        return self.state.complete or self.state.count >= self.limit
 
     # The state on disk.
 
@@ -257,8 +257,7 @@ class Faces:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / "lock", timeout=0):
-                with self._changed:
-                    self.state = self._read_state()
+                self.state = self._read_state()
                 self._append_stream()
             return
         except Timeout:
@@ -310,9 +309,7 @@ class Faces:
     def _read(self, pictures: Iterator[Picture]) -> list[Picture]:
         """The next pictures, at most a chunk, or as many as are missing."""
         try:
-            return list(
-                itertools.islice(pictures, CHUNK if self.limit is None else min(CHUNK, self.limit - self.state.count))
-            )
+            return list(itertools.islice(pictures, min(CHUNK, self.limit - self.state.count)))
         except TrainingError:
             raise
         except Exception as error:  # Whatever a reader of somebody's files raises is about those files.
@@ -393,7 +390,9 @@ def open_faces(settings: Settings, skip: int = 0, labels_for: str | None = None)
         say(f"{settings.dataset} holds {faces.source.description}.")
     if (skipped := faces.state.skipped) and faces.is_cached:  # Otherwise they are told as they come.
         say(f"{len(skipped)} that cannot be read are left out, the first of them {skipped[0][0]}.")
-    say(_describe_labels(faces.label_names, faces.state.label_note))
+    names, note = faces.label_names, faces.state.label_note
+    told = ", ".join(names[:TOLD]) + " ..." * (len(names) > TOLD)
+    say(f"Labels ({len(names)}): {told}.{f' No labels: {note}.' if note else ''}" if names else f"No labels: {note}.")
     say(f"Seen of each picture: {describe_crop(faces.crop)}{'' if settings.crop else ' (--crop sets it)'}.")
     return faces
 
@@ -452,15 +451,13 @@ def open_split(settings: DataSettings, split: str, limit: int | None = None, ski
         UnknownSplit: there is none of that name.
         TrainingError: it cannot be read, or holds nothing.
     """
-    faces = Faces(find_source(settings, split), limit and limit + skip, skip, distributed.is_first_here())
-    try:
+    with ExitStack() as stack:
+        its_limit = limit and limit + skip
+        faces = stack.enter_context(Faces(find_source(settings, split), its_limit, skip, distributed.is_first_here()))
         if not faces.wait_for(1) and not skip:
-            damaged = [f"{name}: {reason}" for name, reason in faces.state.skipped[:1]]
-            reason = f"holds no picture that can be read: {damaged[0]}" if damaged else "is empty"
-            raise TrainingError(f"split {split!r} of {settings.dataset} {reason}")
-    except BaseException:
-        faces.__exit__()
-        raise
+            damaged = "".join(f": {name}: {reason}" for name, reason in faces.state.skipped[:1])
+            raise TrainingError(f"split {split!r} of {settings.dataset} holds no picture that can be read{damaged}")
+        stack.pop_all()
     return faces
 
 
@@ -475,10 +472,3 @@ def describe_crop(crop: float) -> str:
         return "the centre square, as wide as the shorter side"
     share = "140/178" if crop == CELEBA_CROP else f"{crop:g}"
     return f"the centre square, {share} of the shorter side wide"
-
-
-def _describe_labels(names: tuple[str, ...], note: str) -> str:
-    if not names:
-        return f"No labels: {note}."
-    told = ", ".join(names[:TOLD]) + " ..." * (len(names) > TOLD)
-    return f"Labels ({len(names)}): {told}.{f' No labels: {note}.' if note else ''}"

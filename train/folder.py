@@ -19,8 +19,9 @@ from .labels import MOST_CLASSES, by_picture, finder, label_by_lists, read_list
 from .settings import DataSettings, TrainingError, printable
 from .source import SPLITS, Picture, Source, choose, extensions
 
-HEIF_EXTENSIONS = {".heic", ".heif", ".hif"}
-ARCHIVE_EXTENSIONS = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+# Files that are no pictures here, and what makes pictures of them.
+HINTS = dict.fromkeys((".heic", ".heif", ".hif"), " (pip install pillow-heif reads them)")
+HINTS |= dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"), " (unpack them)")
 
 # Thumbnails, deleted files and parts of files, which systems leave in folders; names that begin with a dot are others.
 LITTER = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}
@@ -83,8 +84,9 @@ def files_below(folder: Path, left_out: Counter[str]) -> Iterator[File]:
                 seen.add(real)
                 kept.append(name)
         folders[:] = kept
-        for path in (Path(where, name) for name in sorted(names) if not _is_litter(name, litter)):
-            file = path.relative_to(folder).as_posix()
+        below = Path(where).relative_to(folder)
+        for name in sorted(name for name in names if not _is_litter(name, litter)):
+            path, file = Path(where, name), (below / name).as_posix()
             if not os.path.exists(path):
                 left_out["broken links"] += 1
             elif not os.path.isfile(path):  # A pipe would be waited for without end.
@@ -120,14 +122,6 @@ def describe_left_out(left_out: Counter[str]) -> str:
     kinds = [f"{count:,} {kind}" for kind, count in left_out.most_common()]
     more = ["and others"] if len(kinds) > 8 else []
     return "; left out: " + ", ".join(kinds[:8] + more) if kinds else ""
-
-
-def _kind(extension: str) -> str:
-    if extension in HEIF_EXTENSIONS:
-        return f"{extension} (pip install pillow-heif reads them)"
-    if extension in ARCHIVE_EXTENSIONS:
-        return f"{extension} (unpack them)"
-    return printable(extension) or "without an ending"
 
 
 def _with_those_in_zips(files: list[File], left_out: Counter[str]) -> Iterator[File]:
@@ -180,11 +174,13 @@ class FolderSource(Source):
         found = [file for file in files if file.extension in extensions()]
         found.sort(key=lambda file: hashlib.sha256(file.name.encode("utf-8", "surrogatepass")).digest())
         super().__init__(settings, split, fingerprint([*found, *heeded]))
-        others = [file for file in files if file.extension not in extensions() and file not in heeded]
-        left_out.update(_kind(file.extension) for file in others)
+        others = [file.extension for file in files if file.extension not in extensions() and file not in heeded]
+        left_out.update(printable(its) + HINTS.get(its, "") or "without an ending" for its in others)
         names = [file.name for file in found]
         split_of = _by_list(names, partition, left_out) if partition else {name: _by_folders(name) for name in names}
-        splits = {name: [file for file in found if split_of.get(file.name) == name] for name in SPLITS.values()}
+        splits = {
+            name: [file for file in found if split_of.get(file.name) == name] for name in dict.fromkeys(SPLITS.values())
+        }
         splits = {name: its for name, its in splits.items() if its}
         chosen = choose(split, list(splits), self.dataset) if splits else []
         self._pictures = self._labelled([file for name in chosen for file in splits[name]], lists, splits)
@@ -228,8 +224,8 @@ class FolderSource(Source):
         outside = sorted(name for name, its in zip(names, found) if its not in places)
         reason = ""
         if outside:
-            others = f" and {len(outside) - 1:,} other pictures lie" if len(outside) > 1 else " lies"
-            reason = f"{outside[0]}{others} in no class folder, such as {split}/{[*classes, 'cat'][0]}"
+            count = f"{len(outside):,} of {len(names):,} pictures"
+            reason = f"{outside[0]} lies in no class folder, such as {split}/{[*classes, 'cat'][0]} ({count})"
         elif len(classes) == 1:
             reason = f"there is one class folder only: {split}/{classes[0]}"
         elif len(classes) > MOST_CLASSES:

@@ -201,11 +201,12 @@ def read_list(name: str, read: Callable[[], bytes], **options: Any) -> pd.DataFr
             table = pd.read_csv(io.StringIO(text), skipinitialspace=True, **options)
     except Exception as error:  # Archives and parsers have their own ways to fail.
         raise ValueError(f"{name} cannot be read: {one_line(error)}") from error
-    if table.empty or table.index.nlevels > 1:
+    is_numbered = table.index.inferred_type == "integer"
+    if table.empty or (separator in header and not is_numbered):
         raise ValueError(
             f"{name} cannot be read: it has no rows, or its first line names fewer columns than others have"
         )
-    if table.index.inferred_type == "string":  # In CelebA's own the first column has no name.
+    if not is_numbered:  # In CelebA's own the first column has no name.
         table = table.reset_index()
     return table.set_axis([str(column).strip() for column in table], axis=1)
 

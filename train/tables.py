@@ -78,8 +78,8 @@ class TableSource(Source):
         labels = Labels()
         column, candidates = self._columns(labels)
         names = sorted({candidate.column for candidate in candidates.values()})
-        rows = self._rows([column, *names]).cast_column(column, datasets.Image(decode=False))
-        tables = _tables(rows.skip(start))
+        stream = self._rows([column, *names]).cast_column(column, datasets.Image(decode=False))
+        tables = _tables(stream.skip(start))
         first = next(tables, None)
         if first is None:
             return
@@ -87,14 +87,12 @@ class TableSource(Source):
         self._find_labels(labels, candidates, next(_tables(self._rows(names))) if start and names else first)
         self.label_names = labels.names
         self.label_note = labels.note or "there are no columns but that of the images" * (not labels.names)
-        number, fetchers = start, ThreadPoolExecutor(FETCHED_AT_ONCE)
+        numbers, fetchers = itertools.count(start), ThreadPoolExecutor(FETCHED_AT_ONCE)
         try:
             for table in itertools.chain([first], tables):
-                its = labels.read({name: candidates[name].values(table) for name in labels.columns}, len(table))
-                for row, image in enumerate(table.column(column).to_pylist()):
-                    name, content = self._content(number, image, column, fetchers)
-                    yield Picture(name, content, its[row])
-                    number += 1
+                rows = labels.read({name: candidates[name].values(table) for name in labels.columns}, len(table))
+                for image, row in zip(table.column(column).to_pylist(), rows):
+                    yield Picture(*self._content(next(numbers), image, column, fetchers), row)
         finally:
             fetchers.shutdown(wait=False, cancel_futures=True)
 
