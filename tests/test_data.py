@@ -171,13 +171,6 @@ def test_a_cache_that_was_counted_by_chunks_is_read_as_it_is(tmp_path):
         assert again.state.pictures == 8 and [name for name, _ in again.state.skipped] == ["row 2 (2.png)"]
 
 
-def test_a_fill_that_was_cut_at_the_very_end_keeps_its_labels(tmp_path):
-    write_table(tmp_path / "mine/train.parquet", range(8), **ATTRIBUTES)
-    for limit in (8, None):
-        with opened(tmp_path, limit=limit) as faces:
-            assert corresponds(faces[:]) and faces.label_names == ("Odd", "High")
-
-
 def test_a_cache_that_cannot_be_written_or_is_being_filled_is_one_sentence(tmp_path, monkeypatch):
     write_table(tmp_path / "mine/train.parquet", range(20), **ATTRIBUTES)
     (tmp_path / "cache").write_bytes(b"x")

@@ -291,12 +291,11 @@ class Faces:
                 file.flush()
                 os.fsync(file.fileno())
                 state = self.state
-                known = self.source if batch else state  # Without a picture the source does not know of labels.
                 self._save_state(
                     State(
                         crop=self._crop,
-                        label_names=known.label_names,
-                        label_note=known.label_note,
+                        label_names=self.source.label_names,
+                        label_note=self.source.label_note,
                         expected=self.source.size or state.expected,
                         complete=not following,
                         pictures=state.pictures + len(batch),
