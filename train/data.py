@@ -229,8 +229,6 @@ class Faces:
     def _is_enough(self) -> bool:
         return self.state.complete or self.state.count >= self.limit
 
-    # The state on disk.
-
     def _read_state(self) -> State:
         """What the cache holds; nothing if there is none, or if it is damaged or of another version."""
         try:
@@ -243,14 +241,6 @@ class Faces:
             return state if self._rows_path.stat().st_size >= state.count * state.row_bytes else State()
         except (OSError, ValueError, LookupError, TypeError):
             return State()
-
-    def _save_state(self, state: State) -> None:
-        write_whole(self._state_path, json.dumps({"source": self.source.identity, **asdict(state)}))
-        with self._changed:
-            self.state = state
-            self._changed.notify_all()
-
-    # Filling.
 
     def _fill(self) -> None:
         failure: Exception
@@ -273,7 +263,7 @@ class Faces:
 
     def _append_stream(self) -> None:
         pictures = self.source.pictures(self.state.pictures)
-        # Whatever follows the rows of the state was half written, or is damaged, and is overwritten.
+        # Whatever follows the rows of the state was half written, and is overwritten.
         with (
             open(self._rows_path, "r+b" if self._rows_path.exists() else "w+b") as file,
             ThreadPoolExecutor(1) as decoder,
@@ -290,19 +280,21 @@ class Faces:
                 file.write(rows.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
-                state = self.state
-                self._save_state(
-                    State(
-                        crop=self._crop,
-                        label_names=self.source.label_names,
-                        label_note=self.source.label_note,
-                        expected=self.source.size or state.expected,
-                        complete=not following,
-                        pictures=state.pictures + len(batch),
-                        count=state.count + len(rows),
-                        skipped=(*state.skipped, *skipped),
-                    )
+                before = self.state
+                state = State(
+                    crop=self._crop,
+                    label_names=self.source.label_names,
+                    label_note=self.source.label_note,
+                    expected=self.source.size or before.expected,
+                    complete=not following,
+                    pictures=before.pictures + len(batch),
+                    count=before.count + len(rows),
+                    skipped=(*before.skipped, *skipped),
                 )
+                write_whole(self._state_path, json.dumps({"source": self.source.identity, **asdict(state)}))
+                with self._changed:
+                    self.state = state
+                    self._changed.notify_all()
                 batch = following
 
     def _read(self, pictures: Iterator[Picture]) -> list[Picture]:
