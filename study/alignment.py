@@ -13,9 +13,8 @@ import torch
 from models.alignment import FRAME_SIZE, LEAST_FACE, Similarity, align, cut, load_detector, look
 from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil
 from train.data import crop_by_itself, find_source
-from train.folder import printable
 from train.losses import psnr
-from train.settings import DataSettings, Range, TrainingError, command_line, run_command
+from train.settings import DataSettings, Range, TrainingError, command_line, printable, run_command
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)

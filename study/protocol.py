@@ -67,7 +67,7 @@ class EvaluationSettings(DataSettings):
                 f"{self.dataset}: {len(held_out.faces)} faces are held out, and scores need {LEAST_HELD_OUT} or more"
             )
         with open_split(self, self.split, count, held_out.skip) as faces:
-            train = faces[: faces.wait_for(count)]
+            train = faces[: faces.wait_for(count)].pixels
         of_train = self.labels(self.split, len(train), held_out.skip)
         of_held_out = self.labels(held_out.split, len(held_out.faces))
         labels = {name: (of_train[name], of_held_out[name]) for name in of_train if name in of_held_out}
@@ -76,7 +76,7 @@ class EvaluationSettings(DataSettings):
     def labels(self, split: str, count: int, skip: int = 0) -> dict[str, np.ndarray]:
         """Whether the first faces of a split, `skip` left out, have each of the data set's labels: name -> (n,) bool."""
         with open_split(self, split, count, skip) as faces:
-            rows = faces.labels(slice(faces.wait_for(count))).numpy() > 0
+            rows = faces[: faces.wait_for(count)].labels.numpy() > 0
             return dict(zip(faces.label_names, rows.T))
 
     def protocol(self, real: "RealFaces") -> dict[str, Any]:

@@ -73,4 +73,4 @@ def opened(tmp_path: Path, split: str = "train", limit: int | None = None, skip:
 def numbers_in(tmp_path: Path, split: str = "train", **more) -> list[int]:
     """Which pictures a split holds, in ascending order."""
     with opened(tmp_path, split, **more) as faces:
-        return sorted(numbers(faces[:]))
+        return sorted(numbers(faces[:].pixels))

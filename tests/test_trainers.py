@@ -68,15 +68,13 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index) -> torch.Tensor:
-        return self.pixels[index]
+    def __getitem__(self, index) -> Batch:
+        number = torch.arange(len(self.pixels))
+        labels = torch.stack([(number % 4 == 0) * 2 - 1, (number % 2 == 0) * 2 - 1], dim=1).to(torch.int8)
+        return Batch(self.pixels[index], labels[index])
 
     def sample(self, count: int, seed: int) -> Batch:
-        return Batch(self.pixels, self.labels(slice(None)))
-
-    def labels(self, index) -> torch.Tensor:
-        number = torch.arange(len(self.pixels))
-        return torch.stack([(number % 4 == 0) * 2 - 1, (number % 2 == 0) * 2 - 1], dim=1).to(torch.int8)[index]
+        return self[:]
 
 
 def attribute_gan_trainer(pixels: torch.Tensor, **settings) -> AttributeGANTrainer:
@@ -100,7 +98,7 @@ def one_perceptual_distance():
 def trained(trainer, images: torch.Tensor, steps: int) -> list[dict[str, float]]:
     """The losses of so many steps."""
     trainer.begin_epoch(1)
-    labels = InMemory(images).labels(slice(None)).float()
+    labels = InMemory(images)[:].labels.float()
     return [{name: loss.item() for name, loss in trainer.step(images, step, labels).items()} for step in range(steps)]
 
 
@@ -155,7 +153,7 @@ def test_a_trained_generator_waits_for_its_discriminator_and_then_learns_slowly(
     monkeypatch.setattr("train.losses.HEAD_START", 2)
     trainer = build(pixels, start_from=str(tmp_path), learning_rate=0.001)
     trainer.begin_epoch(1)
-    labels, moved = InMemory(images).labels(slice(None)).float(), []
+    labels, moved = InMemory(images)[:].labels.float(), []
     for step in range(4):
         before = weights(trainer.generator), weights(trainer.discriminator)
         trainer.step(images, step, labels)
@@ -206,7 +204,7 @@ def latents_and_what_is_told(trainer, images, labels, monkeypatch):
 
 def test_a_step_asks_for_some_attributes_of_the_real_face_and_the_others_of_another(pixels, images, monkeypatch):
     trainer = attribute_gan_trainer(pixels, told=0.3, penalty=0.0)
-    labels = trainer.faces.labels(slice(None)).float()
+    labels = trainer.faces[:].labels.float()
     z, told, told_of_generated = latents_and_what_is_told(trainer, images, labels, monkeypatch)
     wanted, others = z[:, :, 5:7], labels.roll(1, 0)
     assert torch.equal(told, told_of_generated), "faces are told apart by how they look alone"
@@ -609,9 +607,7 @@ def test_every_draw_of_every_step_and_seed_has_a_seed_of_its_own(pixels, images,
             for trainer in trainers:
                 trainer.begin_epoch(1)
                 for step in range(2):
-                    trainer.step(
-                        prepare(pixels, trainer.settings, step), step, trainer.faces.labels(slice(None)).float()
-                    )
+                    trainer.step(prepare(pixels, trainer.settings, step), step, trainer.faces[:].labels.float())
         drawn = [seed for seed in seeds if len(seed) == 3]  # Of run, step and stream.
         assert len({*drawn}) == len(drawn) >= 8, build
 

@@ -2,33 +2,35 @@
 
 A background thread reads a source, decodes and crops its pictures, and appends them to a cache file: a row for each face,
 12,288 bytes and a byte for each label. Training reads the rows behind it: the first epoch draws from those that have
-come, later ones need neither network nor decoder. state.json counts the rows that are safely on disk, with a checksum
-for each chunk of them. A cache that was cut short or damaged is filled again from there on.
+come, later ones need neither network nor decoder. state.json counts the rows that are safely on disk. A cache that was cut
+short is filled again.
 """
 
 import itertools
 import json
 import os
+import sys
 import threading
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Self, cast
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from models.hub import one_line
 from models.images import IMAGE_SIZE, resize_and_crop
 
 from . import distributed
 from .distributed import say
-from .folder import SPLIT_NAMES, Picture, UnknownSplit, canonical
 from .labels import most_damaged
 from .record import write_whole
 from .settings import DataSettings, Settings, TrainingError, printable
-from .source import Source, find_source
+from .source import SPLITS, Picture, Source, UnknownSplit, canonical
+from .tables import find_source
 
 FACE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 FACE_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
@@ -49,22 +51,6 @@ LEAD = 4
 TOLD = 10
 
 
-class Chunk(NamedTuple):
-    """Faces that were appended to a cache together.
-
-    Attributes:
-        pictures: of the source that they were made of, damaged ones included.
-        faces: how many there are.
-        checksum: CRC-32 of their rows.
-        skipped: the name of each damaged picture, and what is wrong with it.
-    """
-
-    pictures: int
-    faces: int
-    checksum: int
-    skipped: list[tuple[str, str]]
-
-
 @dataclass(frozen=True)
 class State:
     """The contents of a cache.
@@ -75,7 +61,9 @@ class State:
         label_note: why there are no labels, or which columns are none.
         expected: pictures in the source, where that is known.
         complete: whether the source has ended.
-        chunks: in the order of their rows.
+        pictures: of the source that the faces were made of, damaged ones included.
+        count: how many faces there are.
+        skipped: pairs of the name of a damaged picture and what is wrong with it.
     """
 
     crop: float | None = None
@@ -83,20 +71,9 @@ class State:
     label_note: str = ""
     expected: int | None = None
     complete: bool = False
-    chunks: tuple[Chunk, ...] = ()
-
-    @property
-    def pictures(self) -> int:
-        return sum(chunk.pictures for chunk in self.chunks)
-
-    @property
-    def count(self) -> int:
-        """How many faces there are."""
-        return sum(chunk.faces for chunk in self.chunks)
-
-    @property
-    def skipped(self) -> list[tuple[str, str]]:
-        return [skipped for chunk in self.chunks for skipped in chunk.skipped]
+    pictures: int = 0
+    count: int = 0
+    skipped: tuple[Sequence[str], ...] = ()
 
     @property
     def row_bytes(self) -> int:
@@ -118,7 +95,8 @@ class Batch(NamedTuple):
 class Faces:
     """The faces of a source and their labels, readable while a background thread still fills their cache.
 
-    Use as a context: its end stops the thread. Cached faces stay, and the next run goes on from there.
+    Use as a context: its end stops the thread. Cached faces stay, and the next run goes on from there. What is said of all
+    faces is known once the first has come.
 
     Args:
         source: where they come from.
@@ -135,7 +113,7 @@ class Faces:
     """
 
     def __init__(self, source: Source, limit: int | None = None, skip: int = 0, fill: bool = True):
-        self.source, self.limit, self.skip = source, limit, skip
+        self.source, self.skip, self.limit = source, skip, sys.maxsize if limit is None else limit
         self._folder = source.cache_folder
         self._rows_path, self._state_path = self._folder / "faces.u8", self._folder / "state.json"
         self._rows = np.empty((0, FACE_BYTES), np.uint8)
@@ -143,7 +121,6 @@ class Faces:
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._filler: threading.Thread | None = None
-        self._checked = 0  # So many chunks, from the first on, were found undamaged.
         self.state = self._read_state()
         self._crop = source.crop or self.state.crop
         if fill and not self._is_enough():
@@ -164,14 +141,12 @@ class Faces:
 
     @property
     def crop(self) -> float:
-        """The share of the shorter side of each picture that is seen; waits for the first face."""
-        self.wait_for(1)
+        """The share of the shorter side of each picture that is seen."""
         return cast(float, self.state.crop)  # None only where there are no faces at all.
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Names of the labels that every face has, none where the data set has none; waits for the first face."""
-        self.wait_for(1)
+        """Names of the labels that every face has, none where the data set has none."""
         return self.state.label_names
 
     @property
@@ -181,11 +156,10 @@ class Faces:
 
     def size_if_known(self) -> int | None:
         """How many there are or, while the stream runs, how many there will be by the data set's own account."""
-        with self._changed:
-            if self._is_enough():
-                return self._available(self.state.count)
-            expected = self.state.expected
-            return None if expected is None else self._available(expected - len(self.state.skipped))
+        if self._is_enough():
+            return self._available(self.state.count)
+        expected = self.state.expected
+        return None if expected is None else self._available(expected - len(self.state.skipped))
 
     def wait_for(self, count: int | None) -> int:
         """Wait until `count` faces have come (None: all of them), or the stream ends; returns how many have."""
@@ -199,29 +173,20 @@ class Faces:
                     self.state = self._read_state()
             return self._available(self.state.count)
 
-    def batch(self, index: slice | np.ndarray) -> Batch:
+    def __getitem__(self, index: slice | np.ndarray) -> Batch:
         """Some of the faces that have come, and their labels; a slice without an end waits for all."""
         if isinstance(index, slice) and index.stop is None:
             self.wait_for(None)
-        with self._changed:
-            state = self.state
-            end = self.skip + self._available(state.count)
+        state = self.state
+        end = self.skip + self._available(state.count)
         if end > max(self.skip, len(self._rows)):
             self._rows = np.memmap(self._rows_path, np.uint8, mode="r", shape=(state.count, state.row_bytes))
         rows = torch.from_numpy(np.array(self._rows[self.skip : end][index]))
         return Batch(rows[:, :FACE_BYTES].unflatten(1, FACE_SHAPE), rows[:, FACE_BYTES:].view(torch.int8))
 
-    def __getitem__(self, index: slice | np.ndarray) -> torch.Tensor:
-        """The faces of a `batch`: (n, 3, 64, 64) uint8."""
-        return self.batch(index).pixels
-
-    def labels(self, index: slice | np.ndarray) -> torch.Tensor:
-        """The labels of a `batch`: (n, len(label_names)) int8, -1 or 1."""
-        return self.batch(index).labels
-
     def sample(self, count: int, seed: int) -> Batch:
         """At most `count` faces at random from all, since the first ones may be of one class; waits for all to come."""
-        return self.batch(np.random.default_rng(seed).permutation(len(self))[:count])
+        return self[np.random.default_rng(seed).permutation(len(self))[:count]]
 
     def batches(self, epoch: int, batch_size: int, seed: int, start: int = 0) -> Iterator[Batch]:
         """One epoch's batches, each of `batch_size` faces, on the CPU; faces left over at the end make no batch.
@@ -235,7 +200,7 @@ class Faces:
         """
         chosen = self._as_they_come(batch_size, seed) if epoch == 1 else self._at_random(epoch, batch_size, seed)
         for rows in itertools.islice(chosen, start, None):
-            yield self.batch(distributed.mine(rows))
+            yield self[distributed.mine(rows)]
 
     def _at_random(self, epoch: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:
         """The faces of each batch of a later epoch."""
@@ -259,59 +224,30 @@ class Faces:
 
     def _available(self, count: int) -> int:
         """How many of the first `count` faces of the source are within the limit and not left out."""
-        return max(0, min(count, self.limit or count) - self.skip)
+        return max(0, min(count, self.limit) - self.skip)
 
     def _is_enough(self) -> bool:
-        return self.state.complete or (self.limit is not None and self.state.count >= self.limit)
-
-    # The state on disk.
+        return self.state.complete or self.state.count >= self.limit
 
     def _read_state(self) -> State:
-        """What the cache holds, up to the first damaged chunk."""
+        """What the cache holds; nothing if there is none, or if it is damaged or of another version."""
         try:
             described = json.loads(self._state_path.read_bytes())
-            if described.pop("checksum") != _checksum(described):
-                return State()
-            del described["source"]
-            described["label_names"] = tuple(described["label_names"])
-            described["chunks"] = tuple(Chunk(*chunk) for chunk in described["chunks"])
-            return self._undamaged(State(**described))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return State()  # There is none, or it is damaged, or of another version.
-
-    def _undamaged(self, state: State) -> State:
-        """A state without the first damaged chunk and those after it. Chunks beyond the limit are not read."""
-        with open(self._rows_path, "rb") as rows:
-            while self._checked < len(state.chunks):
-                before = replace(state, chunks=state.chunks[: self._checked], complete=False)
-                if self.limit is not None and before.count >= self.limit:
-                    return before
-                chunk = state.chunks[self._checked]
-                rows.seek(before.count * state.row_bytes)
-                if zlib.crc32(rows.read(chunk.faces * state.row_bytes)) != chunk.checksum:
-                    if self._filler is not None:
-                        say(f"The cache {self._folder} is damaged from face {before.count} on, and is filled again.")
-                    return before
-                self._checked += 1
-        return state
-
-    def _save_state(self, state: State) -> None:
-        described = json.loads(json.dumps({"source": self.source.identity, **asdict(state)}))
-        described["checksum"] = _checksum(described)
-        write_whole(self._state_path, json.dumps(described))
-        with self._changed:
-            self.state = state
-            self._changed.notify_all()
-
-    # Filling.
+            if "chunks" in described:  # As it was kept before, counted by chunks of faces.
+                pictures, counts, _, skipped = zip(*described["chunks"])
+                described |= {"pictures": sum(pictures), "count": sum(counts), "skipped": itertools.chain(*skipped)}
+            described |= {name: tuple(described[name]) for name in ("label_names", "skipped")}
+            state = State(**{field.name: described[field.name] for field in fields(State)})
+            return state if self._rows_path.stat().st_size >= state.count * state.row_bytes else State()
+        except (OSError, ValueError, LookupError, TypeError):
+            return State()
 
     def _fill(self) -> None:
         failure: Exception
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / "lock", timeout=0):
-                with self._changed:
-                    self.state = self._read_state()
+                self.state = self._read_state()
                 self._append_stream()
             return
         except Timeout:
@@ -327,40 +263,49 @@ class Faces:
 
     def _append_stream(self) -> None:
         pictures = self.source.pictures(self.state.pictures)
-        # Whatever follows the rows of the state was half written, or is damaged, and is overwritten.
+        # Whatever follows the rows of the state was half written, and is overwritten.
         with (
             open(self._rows_path, "r+b" if self._rows_path.exists() else "w+b") as file,
             ThreadPoolExecutor(1) as decoder,
         ):
             file.seek(self.state.count * self.state.row_bytes)
-            batch = self._read(pictures, CHUNK if self.limit is None else self.limit - self.state.count)
+            batch = self._read(pictures)
             while not self._stop.is_set() and not self._is_enough():
                 # One thread decodes, while this one reads what follows. Small pictures are decoded in such short turns
                 # that more threads would wait for the interpreter's lock.
                 decoding = decoder.submit(self._decode, batch)
-                left = CHUNK if self.limit is None else self.limit - self.state.count - len(batch)
-                following = self._read(pictures, left)
+                following = self._read(pictures)
                 rows, skipped = decoding.result()
                 self._check_skipped(skipped)
-                content = rows.tobytes()
-                file.write(content)
+                file.write(rows.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
-                chunk = Chunk(len(batch), len(rows), zlib.crc32(content), skipped)
-                self._save_state(self._extended(chunk, complete=not following))
+                before = self.state
+                state = State(
+                    crop=self._crop,
+                    label_names=self.source.label_names,
+                    label_note=self.source.label_note,
+                    expected=self.source.size or before.expected,
+                    complete=not following,
+                    pictures=before.pictures + len(batch),
+                    count=before.count + len(rows),
+                    skipped=(*before.skipped, *skipped),
+                )
+                write_whole(self._state_path, json.dumps({"source": self.source.identity, **asdict(state)}))
+                with self._changed:
+                    self.state = state
+                    self._changed.notify_all()
                 batch = following
 
-    def _read(self, pictures: Iterator[Picture], count: int) -> list[Picture]:
-        """The next pictures, at least one where there is one, at most a chunk."""
+    def _read(self, pictures: Iterator[Picture]) -> list[Picture]:
+        """The next pictures, at most a chunk, or as many as are missing."""
         try:
-            return list(itertools.islice(pictures, max(1, min(CHUNK, count))))
+            return list(itertools.islice(pictures, min(CHUNK, self.limit - self.state.count)))
         except TrainingError:
             raise
         except Exception as error:  # Whatever a reader of somebody's files raises is about those files.
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise TrainingError(
-                f"cannot read split {self.source.split!r} of {self.source.dataset}: {reason}"
-            ) from error
+            which = f"split {self.source.split!r} of {self.source.dataset}"
+            raise TrainingError(f"cannot read {which}: {one_line(error)}") from error
 
     def _decode(self, pictures: list[Picture]) -> tuple[np.ndarray, list[tuple[str, str]]]:
         """The rows of pictures (n, row bytes) and, of each damaged one, the name and what is wrong with it."""
@@ -369,6 +314,9 @@ class Faces:
         for picture in pictures:
             try:
                 pixels = picture.pixels()
+                for name, label in zip(self.source.label_names, picture.labels):
+                    if not label:
+                        raise ValueError(f"Its label {name!r} is not known.")
             except ValueError as error:
                 skipped.append((printable(picture.name), printable(str(error))))
                 continue
@@ -393,13 +341,6 @@ class Faces:
                 f"{self.source.dataset}: more than {most} pictures cannot be read, the last of them {name}: {reason}; "
                 "mend or remove them"
             )
-
-    def _extended(self, chunk: Chunk, complete: bool) -> State:
-        state, source = self.state, self.source
-        if chunk.pictures:  # Only then does the source know of labels.
-            state = replace(state, label_names=source.label_names, label_note=source.label_note)
-        expected = source.size or state.expected
-        return replace(state, crop=self._crop, expected=expected, complete=complete, chunks=(*state.chunks, chunk))
 
 
 class HeldOut(NamedTuple):
@@ -438,12 +379,11 @@ def open_faces(settings: Settings, skip: int = 0, labels_for: str | None = None)
         )
     if faces.source.description:
         say(f"{settings.dataset} holds {faces.source.description}.")
-    if faces.state.skipped and faces.is_cached:  # Otherwise they are told as they come.
-        names = ", ".join(name for name, _ in faces.state.skipped[:3])
-        say(
-            f"{len(faces.state.skipped)} that cannot be read are left out: {names}{' ...' * (len(faces.state.skipped) > 3)}"
-        )
-    say(_describe_labels(faces.label_names, faces.state.label_note))
+    if (skipped := faces.state.skipped) and faces.is_cached:  # Otherwise they are told as they come.
+        say(f"{len(skipped)} that cannot be read are left out, the first of them {skipped[0][0]}.")
+    names, note = faces.label_names, faces.state.label_note
+    told = ", ".join(names[:TOLD]) + " ..." * (len(names) > TOLD)
+    say(f"Labels ({len(names)}): {told}.{f' No labels: {note}.' if note else ''}" if names else f"No labels: {note}.")
     say(f"Seen of each picture: {describe_crop(faces.crop)}{'' if settings.crop else ' (--crop sets it)'}.")
     return faces
 
@@ -465,9 +405,9 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
             break
         try:
             with open_split(settings, name, count) as faces:
-                found = HeldOut(faces[: faces.wait_for(count)], name, faces.crop, 0)
+                found = HeldOut(faces[: faces.wait_for(count)].pixels, name, faces.crop, 0)
         except UnknownSplit:
-            if canonical(split) not in SPLIT_NAMES:
+            if canonical(split) not in SPLITS:
                 raise
             continue
         if len(found.faces) < 2:
@@ -483,7 +423,7 @@ def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
             raise TrainingError(f"{settings.dataset} holds {available} faces: 4 are the least, 2 of them held out")
         share = "" if held_out == count else f", a tenth of {available},"
         say(f"{reason}: the first {held_out} faces{share} of {settings.split!r} are held out.")
-        return HeldOut(faces[:held_out], settings.split, faces.crop, held_out)
+        return HeldOut(faces[:held_out].pixels, settings.split, faces.crop, held_out)
 
 
 def _overlap(split: str, other: str) -> bool:
@@ -502,15 +442,13 @@ def open_split(settings: DataSettings, split: str, limit: int | None = None, ski
         UnknownSplit: there is none of that name.
         TrainingError: it cannot be read, or holds nothing.
     """
-    faces = Faces(find_source(settings, split), limit and limit + skip, skip, distributed.is_first_here())
-    try:
+    with ExitStack() as stack:
+        its_limit = limit and limit + skip
+        faces = stack.enter_context(Faces(find_source(settings, split), its_limit, skip, distributed.is_first_here()))
         if not faces.wait_for(1) and not skip:
-            damaged = [f"{name}: {reason}" for name, reason in faces.state.skipped[:1]]
-            reason = f"holds no picture that can be read: {damaged[0]}" if damaged else "is empty"
-            raise TrainingError(f"split {split!r} of {settings.dataset} {reason}")
-    except BaseException:
-        faces.__exit__()
-        raise
+            damaged = "".join(f": {name}: {reason}" for name, reason in faces.state.skipped[:1])
+            raise TrainingError(f"split {split!r} of {settings.dataset} holds no picture that can be read{damaged}")
+        stack.pop_all()
     return faces
 
 
@@ -525,14 +463,3 @@ def describe_crop(crop: float) -> str:
         return "the centre square, as wide as the shorter side"
     share = "140/178" if crop == CELEBA_CROP else f"{crop:g}"
     return f"the centre square, {share} of the shorter side wide"
-
-
-def _describe_labels(names: tuple[str, ...], note: str) -> str:
-    if not names:
-        return f"No labels: {note}."
-    told = ", ".join(names[:TOLD]) + " ..." * (len(names) > TOLD)
-    return f"Labels ({len(names)}): {told}.{f' No labels: {note}.' if note else ''}"
-
-
-def _checksum(described: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(described, sort_keys=True).encode())

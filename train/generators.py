@@ -164,7 +164,7 @@ class AttributeGANTrainer(GANTrainer):
 
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         if not self.prior_is_fitted:  # After the first epoch all faces have arrived.
-            fit_attributes(self.generator, self.faces.labels(slice(None)))
+            fit_attributes(self.generator, self.faces[:].labels)
             # The averages too: they would only approach the generator's prior.
             for name, buffer in self.generator.named_buffers(recurse=False):
                 for width in AVERAGES:

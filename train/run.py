@@ -244,7 +244,7 @@ class Run:
         """A checksum of the first faces. By it a run knows its data set, which may have moved or been renamed."""
         dataset = self.settings.dataset
         faces.wait_for(self.settings.batch_size)
-        first_faces = zlib.crc32(faces[: self.settings.batch_size].numpy().tobytes())
+        first_faces = zlib.crc32(faces[: self.settings.batch_size].pixels.numpy().tobytes())
         if self._before.get("first_faces", first_faces) != first_faces:
             if (before := self._before["settings"]["dataset"]) != dataset:
                 raise TrainingError(

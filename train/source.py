@@ -1,62 +1,107 @@
-"""Sources of pictures and their labels: a folder, or the tables of a data set on the Hub or in a folder.
+"""What sources of pictures have in common. A source is one split of one revision of a data set, in a folder or on the Hub.
 
-A source is one split of one revision: the faces of each source have a cache of their own.
+The faces of each source have a cache of their own.
 """
 
-import base64
-import binascii
 import functools
 import hashlib
-import itertools
+import importlib.util
+import io
 import json
-import os
 import re
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple
 
-import datasets
-import fsspec
-import httpx2
-import pyarrow as pa
-import pyarrow.parquet as pq
-from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+import numpy as np
+import torch
+from PIL import Image
 
-from models.hub import INVALID_TOKEN, rejects_token
-from models.images import IMAGE_SIZE
+from models import decoding
+from models.hub import one_line
+from models.images import IMAGE_SIZE, read_pixels
 
-from .distributed import say
-from .folder import MOST_BYTES, Folder, Picture, choose, describe_left_out, extensions, files_below, fingerprint, scan
-from .labels import MOST_CLASSES, Labels, column_of, plain
 from .settings import DataSettings, TrainingError
-
-# Seconds that the Hub, or a server of pictures, has to answer. Without a limit the client gives up after minutes.
-HUB_TIMEOUT = 10
-
-# Rows of a table that are read at a time: row by row takes three times as long.
-ROWS = 1024
-
-# Files of tables. Those of text are read only where there is nothing else: beside pictures they may hold anything.
-TABLE_EXTENSIONS, TEXT_EXTENSIONS = {".parquet", ".arrow"}, {".csv", ".jsonl"}
 
 # Changes with what caches hold and how, so that caches of other versions are left alone.
 CACHE_VERSION = 5
 
-# Characters of a text that may be a path; a picture in base64 has more.
-MOST_NAME = 500
+# Names of splits, and the usual ones for them.
+SPLITS = dict.fromkeys(("train", "training"), "train")
+SPLITS |= dict.fromkeys(("valid", "val", "validation", "dev"), "valid") | dict.fromkeys(("test", "testing"), "test")
 
-# Pictures that are fetched from their addresses at the same time.
-FETCHED_AT_ONCE = 16
+
+class UnknownSplit(TrainingError):
+    """The data set has no split of that name."""
+
+
+def canonical(split: str) -> str:
+    """One name for all names of a split: "valid" for "validation"."""
+    return SPLITS.get(split.lower(), split)
+
+
+def choose(split: str, available: list[str], dataset: str) -> list[str]:
+    """The splits that are meant, by their own names or by others of the same meaning: "train+valid" is both.
+
+    Raises:
+        UnknownSplit: one of them is not available.
+    """
+    if split == "all":
+        return available
+    chosen = []
+    for name in split.split("+"):
+        alike = [other for other in available if canonical(other) == canonical(name)]
+        if name not in available and len(alike) != 1:
+            raise UnknownSplit(f"{dataset} has no split {name!r}; it has {', '.join(available)}")
+        chosen.append(name if name in available else alike[0])
+    return list(dict.fromkeys(chosen))
+
+
+@functools.cache
+def _readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that it reads here."""
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return tuple(name for name in (*decoding.FORMATS, "PPM", "HEIF") if name in Image.OPEN)
+
+
+@functools.cache
+def extensions() -> frozenset[str]:
+    """Extensions of all files that are taken for pictures, in lower case."""
+    formats = _readable_formats()
+    return frozenset(extension for extension, name in Image.registered_extensions().items() if name in formats)
+
+
+class Picture(NamedTuple):
+    """A picture that is not decoded yet.
+
+    Attributes:
+        name: its path below the folder, or its row.
+        file: a path, the bytes, a function that returns them, or None for an empty row.
+        labels: (k,) int8, -1 or 1 for each of the source's labels, 0 where it is not known.
+    """
+
+    name: str
+    file: Path | bytes | Callable[[], bytes] | None
+    labels: np.ndarray
+
+    def pixels(self) -> torch.Tensor:
+        """(1, 3, height, width) uint8, upright and opaque.
+
+        Raises:
+            ValueError: what is wrong with it, in a few words.
+        """
+        try:
+            content = self.file() if callable(self.file) else self.file
+        except Exception as error:  # Archives and networks have their own ways to fail.
+            raise ValueError(getattr(error, "strerror", None) or one_line(error)) from error
+        if not content:
+            raise ValueError("It is empty.")
+        return read_pixels(io.BytesIO(content) if isinstance(content, bytes) else content, _readable_formats())
 
 
 class Source(ABC):
@@ -104,349 +149,3 @@ class Source(ABC):
     @abstractmethod
     def pictures(self, start: int = 0) -> Iterator[Picture]:
         """All pictures but the first `start`, in an order that is always the same."""
-
-
-class FolderSource(Source):
-    """Picture files."""
-
-    def __init__(self, settings: DataSettings, split: str, found: Folder):
-        super().__init__(settings, split, found.fingerprint)
-        self._pictures, self.size = found.pictures, len(found.pictures)
-        self.label_names, self.label_note, self.description = found.label_names, found.note, found.description
-
-    def pictures(self, start: int = 0) -> Iterator[Picture]:
-        return iter(self._pictures[start:])
-
-
-class TableSource(Source):
-    """Tables with a column of images, read by `datasets`.
-
-    Columns that labels.py understands are labels; a mapping is a column for each of its fields. The first rows tell what
-    a column holds, or all rows do where classes may follow that are not among the first.
-    """
-
-    _configuration: str | None = None
-    _reads_all_columns = False
-
-    def pictures(self, start: int = 0) -> Iterator[Picture]:
-        labels = Labels()
-        column, candidates = self._columns(labels)
-        names = sorted({candidate.column for candidate in candidates})
-        rows = self._rows([column, *names]).cast_column(column, datasets.Image(decode=False))
-        tables = _tables(rows.skip(start))
-        first = next(tables, None)
-        if first is None:
-            return
-        # The first rows of the data set tell what labels there are, also for a stream that starts later.
-        self._find_labels(labels, candidates, next(_tables(self._rows(names))) if start and names else first)
-        self.label_names = labels.names
-        self.label_note = labels.note or "there are no columns but that of the images" * (not labels.names)
-        number, fetchers = start, ThreadPoolExecutor(FETCHED_AT_ONCE)
-        try:
-            for table in itertools.chain([first], tables):
-                values = {candidate: candidate.values(table) for candidate in labels.columns}
-                its, problems = labels.read(values, len(table))
-                for row, image in enumerate(table.column(column).to_pylist()):
-                    name, content = self._content(number, image, column, fetchers)
-                    yield Picture(name, content, its[row], problems.get(row))
-                    number += 1
-        finally:
-            fetchers.shutdown(wait=False, cancel_futures=True)
-
-    def _columns(self, labels: Labels) -> tuple[str, list["_Candidate"]]:
-        """The column of images, and columns that may be labels; `labels` is told which others are none, and why."""
-        first, *others = self._load(None)
-        features: dict[str, Any] = first.features or {}
-        column = self._image_column(features, first)
-        candidates = []
-        for name, feature in features.items():
-            if name == column or _holds_bytes(feature):
-                continue
-            if any((other.features or {}).get(name) != feature for other in others):
-                labels.add(name, name, "it is not in every split")
-                continue
-            for field, its in feature.items() if isinstance(feature, dict) else [(None, feature)]:
-                if candidate := _Candidate.of(name, field, its):
-                    candidates.append(candidate)
-                else:
-                    labels.add(name, field or name, f"it is of type {getattr(its, 'dtype', type(its).__name__)}")
-        return column, candidates
-
-    def _image_column(self, features: dict[str, Any], rows: datasets.IterableDataset) -> str:
-        """The column of images: the first, or the one that is called "image", of the first kind that there is."""
-        found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-        found = found or [name for name, feature in features.items() if _holds_bytes(feature)]
-        if not found:
-            row: dict[str, Any] = next(iter(rows), {})
-            found = [name for name, value in row.items() if name == "image" or _names_a_picture(value)]
-            # A list of pictures is none.
-            found = [name for name in found if not _holds_bytes(getattr(features.get(name), "feature", None))]
-        if not found:
-            raise TrainingError(f"--dataset {self.dataset}: no column holds images; it has {', '.join(features)}")
-        column = "image" if "image" in found else found[0]
-        if column != "image":
-            others = f"; {', '.join(found[1:])} may hold images too" if len(found) > 1 else ""
-            say(f"The images are taken from column {column!r} of {self.dataset}{others}.")
-        return column
-
-    def _find_labels(self, labels: Labels, candidates: list["_Candidate"], head: pa.Table) -> None:
-        """Tell `labels` what each candidate holds, or why it is no label."""
-        # Columns of a data set on the Hub are read twice only where they can be read without the pictures.
-        is_whole = len(head) == self.size or (self._reads_all_columns and self.folder is None)
-        counts = {candidate: Counter(candidate.values(head)) for candidate in candidates}
-        known = {one: column_of(one.name, count, is_whole, one.classes) for one, count in counts.items()}
-        if unclear := [candidate for candidate, column in known.items() if column is None]:
-            if self.folder is None:
-                say(f"Columns of {self.dataset} that may name classes are read first, of all rows.")
-            counts = {candidate: Counter() for candidate in unclear}
-            for table in _tables(self._rows(sorted({candidate.column for candidate in unclear}))):
-                for candidate, count in counts.items():
-                    if len(count) <= 2 * MOST_CLASSES:  # More are no classes, whatever follows.
-                        count.update(candidate.values(table))
-            known |= {one: column_of(one.name, count, True, one.classes) for one, count in counts.items()}
-        for candidate, column in known.items():
-            labels.add(candidate, candidate.name, column)
-
-    def _content(
-        self, number: int, image: dict[str, Any] | None, column: str, fetchers: ThreadPoolExecutor
-    ) -> tuple[str, bytes | Callable[[], bytes] | None]:
-        """The name of a row's picture, and its bytes or what returns them."""
-        path, content = (image["path"], image["bytes"]) if image else (None, None)
-        name = f"row {number}"
-        if path and len(path) < MOST_NAME and not path.startswith("data:"):
-            name += f" ({os.path.basename(path)})"
-        if content is not None or not path:
-            return name, content
-        if path.startswith(("http://", "https://")):
-            return name, fetchers.submit(_fetch, path).result
-        return name, functools.partial(_read_text, path, column, self.folder)
-
-    def _rows(self, columns: list[str]) -> datasets.IterableDataset:
-        """Some columns of all splits that are meant; the others are not read where the format allows it."""
-        chosen = [rows.select_columns(columns) for rows in self._load(columns)]
-        return chosen[0] if len(chosen) == 1 else datasets.concatenate_datasets(chosen)
-
-    def _load(self, columns: list[str] | None) -> list[datasets.IterableDataset]:
-        """The rows of each of the splits that are meant. Sets `size`."""
-        if self.folder and _was_saved_to_disk(self.folder):
-            saved = datasets.load_from_disk(str(self.folder))
-            saved = saved if isinstance(saved, datasets.DatasetDict) else {str(saved.split or "train"): saved}
-            splits = {name: table.to_iterable_dataset() for name, table in saved.items()}
-            sizes: dict[str, int | None] = {name: len(table) for name, table in saved.items()}
-        else:
-            splits = self._stream(columns)
-            infos = next(iter(splits.values())).info.splits or {}
-            sizes = {name: infos[name].num_examples if name in infos else None for name in splits}
-        names = choose(self.split, list(splits), self.dataset)
-        counts = [size for name in names if (size := sizes[name])]
-        self.size = sum(counts) if len(counts) == len(names) else None
-        return [_with_features(splits[name]) for name in names]
-
-    def _stream(self, columns: list[str] | None) -> datasets.IterableDatasetDict:
-        where, revision = str(self.folder or self.dataset), None if self.folder else self.revision
-        chosen = {} if self._reads_all_columns else {"columns": columns}
-        try:
-            return datasets.load_dataset(where, self._configuration, revision=revision, streaming=True, **chosen)
-        except datasets.data_files.EmptyDatasetError as error:
-            if self.folder and ("[" in str(self.folder.resolve()) or "::" in str(self.folder.resolve())):
-                raise TrainingError(
-                    f"--dataset {where}: tables cannot be read in a folder that has [ or :: in its path; rename it"
-                ) from error
-            raise
-        except ValueError as error:
-            if "Config name is missing" in str(error):
-                names = datasets.get_dataset_config_names(where, revision=revision)
-                self._configuration = names[0]
-                say(f"{where} has several configurations, {', '.join(names)}: {names[0]} is taken.")
-            elif chosen:  # A reader that does not choose columns.
-                self._reads_all_columns = True
-            else:
-                raise
-            return self._stream(columns)
-
-
-def find_source(settings: DataSettings, split: str) -> Source:
-    """A split of a data set, in the revision that it has now.
-
-    Where the Hub does not answer it is the last revision that was cached, so that a second run works offline.
-
-    Raises:
-        UnknownSplit: a folder of pictures has no such split.
-        TrainingError: there is no such folder or data set, or the Hub does not answer and nothing is cached.
-    """
-    dataset, folder = settings.dataset, settings.dataset_folder
-    if folder is not None:
-        return _find_in_folder(settings, split, folder)
-    try:
-        commit = HfApi().dataset_info(dataset, revision=settings.revision, timeout=HUB_TIMEOUT).sha
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise TrainingError(
-            f"--dataset {dataset}: neither a folder here nor a data set on the Hub, user/name; for a private one, log in "
-            "(hf auth login)"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise TrainingError(f"--revision {settings.revision}: {dataset} has none of that name") from error
-    except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, OSError, ImportError, ValueError) as error:
-        # The last two of a proxy that is set and cannot be used.
-        if isinstance(error, HfHubHTTPError) and rejects_token(error):
-            raise TrainingError(f"--dataset {dataset}: {INVALID_TOKEN}") from error
-        commit = _last_cached_revision(settings, split)
-        if commit is None:
-            reason = str(error).partition("\n")[0]
-            raise TrainingError(
-                f"--dataset {dataset}: the Hub cannot be reached ({reason}), and it is not cached"
-            ) from error
-        say(f"The Hub cannot be reached; using the cached revision {commit[:8]} of {dataset}.")
-    return TableSource(settings, split, cast(str, commit))  # The Hub tells it when asked for one data set.
-
-
-def _find_in_folder(settings: DataSettings, split: str, folder: Path) -> Source:
-    left_out: Counter[str] = Counter()
-    files = list(files_below(folder, left_out))
-    kinds = {file.extension for file in files} - {".md"}
-    are_tables = _was_saved_to_disk(folder) or any(
-        file.extension in TABLE_EXTENSIONS and _is_table_of_images(folder / file.name) for file in files
-    )
-    if not are_tables and (found := scan(folder, files, left_out, split)):
-        return FolderSource(settings, split, found)
-    # They hold images, or texts that name images, or they are damaged and the error names them.
-    if are_tables or kinds & TABLE_EXTENSIONS or (kinds and kinds <= TEXT_EXTENSIONS):
-        source = TableSource(settings, split, fingerprint(files))
-        if beside := sum(file.extension in extensions() for file in files):
-            source.description = f"tables of images; left out: {beside:,} pictures beside them"
-        return source
-    raise TrainingError(
-        f"--dataset {settings.dataset} holds no pictures (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF, in zip files too) "
-        f"and no tables (parquet, arrow, csv or jsonl){describe_left_out(left_out)}"
-    )
-
-
-def _was_saved_to_disk(folder: Path) -> bool:
-    """Whether `Dataset.save_to_disk` wrote a folder."""
-    return (folder / "dataset_dict.json").is_file() or (
-        (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file()
-    )
-
-
-def _is_table_of_images(path: Path) -> bool:
-    """Whether a file of tables may hold images."""
-    if path.suffix.lower() != ".parquet":
-        return True
-    try:
-        features = datasets.Features.from_arrow_schema(pq.read_schema(path))
-    except (OSError, ValueError, pa.ArrowException):
-        return False  # The reader of the table says later what is wrong with it.
-    return any(map(_holds_bytes, features.values()))
-
-
-def _holds_bytes(feature: Any) -> bool:
-    """Whether a column holds files, as images or as bytes."""
-    if isinstance(feature, dict):
-        return "bytes" in feature
-    return isinstance(feature, datasets.Image) or getattr(feature, "dtype", None) in ("binary", "large_binary")
-
-
-def _names_a_picture(value: Any) -> bool:
-    """Whether a value is the address or the path of a picture, or a long text, which may be one in base64."""
-    if not isinstance(value, str) or len(value) >= MOST_NAME:
-        return isinstance(value, str) and " " not in value
-    return value.startswith(("http://", "https://", "data:image/")) or Path(value).suffix.lower() in extensions()
-
-
-def _with_features(rows: datasets.IterableDataset) -> datasets.IterableDataset:
-    """The same rows with types of columns: where the reader tells none, as for CSV, the types in the first rows."""
-    head = None if rows.features else next(_tables(rows), None)
-    return rows if head is None else rows.cast(datasets.Features.from_arrow_schema(head.schema))
-
-
-def _tables(rows: datasets.IterableDataset) -> Iterator[pa.Table]:
-    return iter(rows.with_format("arrow").iter(ROWS))
-
-
-class _Candidate(NamedTuple):
-    """A column that may hold labels, or a field of a column of mappings.
-
-    Attributes:
-        column: of the table.
-        field: of the mapping.
-        classes: their names, where the data set tells them.
-    """
-
-    column: str
-    field: str | None
-    classes: tuple[str, ...] | None
-
-    @classmethod
-    def of(cls, column: str, field: str | None, feature: Any) -> Self | None:
-        """The candidate, or None where the type can be no label's."""
-        feature = getattr(feature, "feature", feature)  # The type of a list's members.
-        if isinstance(feature, datasets.ClassLabel):
-            return cls(column, field, tuple(feature.names or ()))
-        plain_types = ("bool", "int", "uint", "float", "string", "large_string")
-        is_plain = isinstance(feature, datasets.Value) and feature.dtype.startswith(plain_types)
-        return cls(column, field, None) if is_plain else None
-
-    @property
-    def name(self) -> str:
-        return self.field or self.column
-
-    def values(self, table: pa.Table) -> list[Any]:
-        """The values of its rows, as `labels.plain` returns them."""
-        held = table.column(self.column).to_pylist()
-        if self.field is not None:
-            held = [row and row.get(self.field) for row in held]
-        return [plain(value) if self.classes is None else self._named(value) for value in held]
-
-    def _named(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return tuple(map(self._named, value))
-        classes = cast(tuple[str, ...], self.classes)
-        return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else None
-
-
-def _read_text(text: str, column: str, folder: Path | None) -> bytes:
-    """The bytes of a picture that is given by a text: a file's address on the Hub, its path in the folder, or base64."""
-    if "hf://" in text[:MOST_NAME]:
-        with fsspec.open(text) as file:
-            return file.read()
-    if len(text) < MOST_NAME:
-        if folder and (folder / text).is_file():
-            return (folder / text).read_bytes()
-        if not text.startswith("data:"):
-            raise ValueError(
-                f"Column {column!r} holds neither an address nor a picture, and there is no file {text!r}."
-            )
-    encoded = "".join(text.rpartition(",")[2].split()).translate(str.maketrans("-_", "+/")).rstrip("=")
-    try:
-        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except binascii.Error:
-        raise ValueError(f"Column {column!r} holds a text that is no picture in base64: {text[:20]!r}.") from None
-
-
-def _fetch(url: str) -> bytes:
-    with _client().stream("GET", url) as response:
-        if response.status_code != 200:
-            raise ValueError(f"Its server answers {response.status_code} {response.reason_phrase}.")
-        content = b""
-        for part in response.iter_bytes():
-            content += part
-            if len(content) > MOST_BYTES:
-                raise ValueError(f"Its server sends more than {MOST_BYTES >> 20} MB.")
-    return content
-
-
-@functools.cache
-def _client() -> httpx2.Client:
-    return httpx2.Client(timeout=HUB_TIMEOUT, follow_redirects=True)
-
-
-def _last_cached_revision(settings: DataSettings, split: str) -> str | None:
-    wanted = TableSource(settings, split, "").identity
-    for path in sorted(settings.cache_folder.glob("*/state.json"), key=os.path.getmtime, reverse=True):
-        try:
-            identity = json.loads(path.read_bytes())["source"]
-            if {**identity, "revision": ""} == wanted and settings.revision in (None, identity["revision"]):
-                return identity["revision"]
-        except (OSError, ValueError, LookupError, TypeError):
-            continue  # It is from another version, or damaged.
-    return None
