@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .base import FaceModel, PretrainedModel, Seed, check_sizes
+from .base import FaceModel, PretrainedModel, Seed, check_channels, check_sizes
 from .blocks import initialise_convolution, rising
 from .latents import uniform_for_bits, whole_number
 from .speed import HalvingConv2d
@@ -33,8 +33,6 @@ class AttributeGenerator(FaceModel):
 
     model_type = "attribute-generator"
 
-    generate_batch_size = 32
-
     def __init__(
         self,
         latent_size: int = 100,
@@ -46,7 +44,7 @@ class AttributeGenerator(FaceModel):
         affine: bool = False,
     ):
         super().__init__(latent_size, prior_mean, prior_variance, discrete_size, attributes)
-        check_sizes(channels=channels)
+        check_channels(5, channels=channels)
         if len(attributes) > discrete_size:
             raise ValueError(f"attributes has {len(attributes)} names: there are only {discrete_size} bits")
         self.affine = affine

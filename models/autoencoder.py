@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .base import FaceModel, check_sizes
+from .base import FaceModel, check_channels, check_sizes
 from .blocks import normalised
 
 
@@ -34,9 +34,8 @@ class Autoencoder(FaceModel):
         prior_variance: float = 2.0,
     ):
         super().__init__(latent_size, prior_mean, prior_variance)
-        check_sizes(hidden_size=hidden_size, channels=channels)
-        if len(channels) != 3:
-            raise ValueError(f"channels is {channels}: it must be three numbers")
+        check_sizes(hidden_size=hidden_size)
+        check_channels(3, channels=channels)
         if matching not in (None, "mmd", "moments"):
             raise ValueError(f"matching is {str(matching)[:60]!r}: it must be 'mmd', 'moments' or None")
         self.matching = matching

@@ -1,6 +1,7 @@
 """What every model can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self
@@ -162,7 +163,7 @@ class FaceModel(PretrainedModel):
     encoder: nn.Sequential
     decoder: nn.Sequential
 
-    generate_batch_size = 64  # The fastest on a CPU.
+    generate_batch_size = 32  # In larger batches tensors are so large that glibc asks the system for each anew.
 
     def __init__(
         self,
@@ -177,8 +178,8 @@ class FaceModel(PretrainedModel):
         if latents.whole_number("discrete_size", discrete_size) > latent_size:
             raise ValueError(f"discrete_size is {discrete_size}: it must be latent_size ({latent_size}) or less")
         names = {name for name in attributes if 0 < len(name) <= 100 and name.isprintable()}
-        if len(names) < len(attributes):
-            raise ValueError(f"attributes has {len(attributes)} names: all must be different and printable")
+        if isinstance(attributes, str) or len(names) < len(attributes):
+            raise ValueError(f"attributes is {attributes!s:.60}: it must be names, all different and printable")
         check_prior(prior_mean, prior_variance)
         self.latent_size, self.discrete_size, self.attributes = latent_size, discrete_size, tuple(attributes)
         self.prior_mean, self.prior_variance = prior_mean, prior_variance
@@ -379,20 +380,14 @@ class FaceModel(PretrainedModel):
         """
         if not 1 <= latents.whole_number("count", count) <= self.continuous_size:
             raise ValueError(f"count is {count}: it must be between 1 and {self.continuous_size}")
-        # Not on the default device, which a notebook may have set.
-        weight = torch.eye(self.latent_size, dtype=torch.float64, device="cpu")[:, : self.continuous_size]
-        for layer in self.decoder_layers.modules():
-            if isinstance(layer, nn.Linear):
-                weight = layer.weight.cpu().double() @ weight
-            elif isinstance(layer, nn.ConvTranspose2d):
-                weight = layer.weight.cpu().double().flatten(1).T @ weight
-            elif not isinstance(layer, nn.Sequential):
-                break
-        found = torch.linalg.eigh(weight.T @ weight).eigenvectors.T.flip(0)[:count]
+        layers = [layer for layer in self.decoder_layers.modules() if not isinstance(layer, nn.Sequential)]
+        first = itertools.takewhile(lambda layer: isinstance(layer, (nn.Linear, nn.ConvTranspose2d)), layers)
+        units = torch.eye(self.latent_size, dtype=self.dtype, device=self.device)[: self.continuous_size]
+        outputs = nn.Sequential(*first)(torch.cat([torch.zeros_like(units[:1]), units])).flatten(1)
+        changes = (outputs[1:] - outputs[0]).cpu().double()
+        found = torch.linalg.svd(changes, full_matrices=False).U.T[:count]
         found *= found.gather(1, found.abs().argmax(1, keepdim=True)).sign() * self.prior_variance**0.5
-        directions = torch.zeros(count, self.latent_size, dtype=torch.float32, device="cpu")
-        directions[:, : self.continuous_size] = found
-        return directions.to(self.device)
+        return nn.functional.pad(found.float(), (0, self.discrete_size)).to(self.device)
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         latents.check_floats("z", z, f"n, {self.latent_size}", "sample_latent")
@@ -424,8 +419,16 @@ def check_prior(mean: float, variance: float) -> None:
         raise ValueError(f"prior_variance is {variance}: it must be more than 0 and less than 1e6")
 
 
-def check_sizes(**sizes: int | tuple[int, ...]) -> None:
+def check_sizes(**sizes: int) -> None:
     """Raise ValueError unless all sizes are whole numbers of 1 or more."""
     for name, size in sizes.items():
-        for number in size if isinstance(size, (tuple, list)) else [size]:
-            latents.whole_number(name, number, least=1)
+        latents.whole_number(name, size, least=1)
+
+
+def check_channels(count: int, **channels: Sequence[int]) -> None:
+    """Raise ValueError unless each is so many whole numbers of 1 or more."""
+    for name, sizes in channels.items():
+        if len(sizes) != count:
+            raise ValueError(f"{name} is {sizes!s:.60}: it must be {count} numbers")
+        for size in sizes:
+            latents.whole_number(name, size, least=1)

@@ -8,10 +8,11 @@ import importlib.util
 import json
 import re
 import sys
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # The width and height of every picture that a model sees or makes.
 IMAGE_SIZE = 64
@@ -39,20 +40,6 @@ MOST_SECONDS, MOST_MEMORY = 2, 600_000_000
 # The longest text of a PNG that is kept, in characters: the recipe that the page writes into its faces takes some 20.
 MOST_TEXT = 1000
 
-# How to turn a picture upright, by EXIF's orientation.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-# Tags of TIFF.
-_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
-
 
 class UnreadableImage(ValueError):
     """A file that is no readable picture, with a sentence for the person who sent it."""
@@ -76,9 +63,6 @@ def read(
     try:
         with Image.open(file, formats=formats) as image:
             _check_cost(image, file)
-            if image.format == "TIFF":
-                # Pillow would turn it, and fail where its EXIF is damaged; `to_rgb` turns it.
-                image.load_end = lambda: None  # type: ignore[method-assign]
             if least_side is not None:
                 image.draft("RGB", (least_side, least_side))
             return to_rgb(image, least_side)
@@ -110,25 +94,19 @@ def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
     An image more than four times as long as it is wide loses its ends: its middle, four times as long, remains. Values of
     more than 8 bits are scaled to the range that the picture uses.
     """
-    tags = getattr(image, "tag_v2", {})
-    # Pillow keeps the upper 8 bits of colours of 16.
-    was_deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())[:1])
     image.load()
-    orientation = _orientation(image)
-    if orientation in _TURNS:
-        image = image.transpose(_TURNS[orientation])
+    with suppress(Exception):  # Of EXIF that somebody wrote, Pillow raises at least five kinds.
+        image = ImageOps.exif_transpose(image)
     # Resized whole, a very long image would fill the memory before it is cropped.
     side = 4 * min(image.size)
     if max(image.size) > side:
         left, top = max(0, image.width - side) // 2, max(0, image.height - side) // 2
         image = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
     if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bits(image, tags)
+        image = _to_8_bits(image)
     mode = "RGBA" if image.has_transparency_data else "RGB"
     if image.mode != mode:  # Otherwise this would copy it.
         image = image.convert(mode)
-    if was_deep:
-        image = _brighten(image)
     if least_side is not None and (factor := min(image.size) // least_side) > 1:
         image = image.reduce(factor)
     if mode == "RGBA":
@@ -163,52 +141,18 @@ def _count_scans(jpeg: bytes) -> int:
     return scans
 
 
-def _orientation(image: Image.Image) -> int:
-    """From 1 to 8; 1, which is upright, where the EXIF is damaged."""
-    try:
-        if hasattr(image, "tag_v2"):
-            return int(image.tag_v2.get(_ORIENTATION, 1))
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # Of EXIF that somebody wrote, Pillow raises at least five kinds.
-        return 1
-
-
-def _to_8_bits(image: Image.Image, tags: dict[int, int | tuple[int, ...]]) -> Image.Image:
+def _to_8_bits(image: Image.Image) -> Image.Image:
     """Grey values of 16 or 32 bits, whole or fractions, as L."""
     import numpy as np  # Here, since most files do without, and importing it takes longer than decoding them.
 
-    tag = lambda number: np.ravel(tags.get(number, 1))[0]
     stored = np.asarray(image)
-    if image.mode == "I" and tag(_BITS) == 32 and tag(_SAMPLE_FORMAT) == 1:
-        stored = stored.view(np.uint32)  # Pillow takes them for values with a sign.
-    values = stored.astype(np.float32)
-    finite = stored[np.isfinite(stored)] if image.mode == "F" else stored
-    if not finite.size:
-        return Image.new("L", image.size)
-    low, high = min(0, finite.min().item()), finite.max().item()
+    values = np.nan_to_num(stored.astype(np.float32), copy=False, nan=0, posinf=0, neginf=0)
+    low, high = min(0, values.min().item()), values.max().item()
     if low == 0 and image.mode != "F":  # White is the greatest number of so many bits as the picture uses.
-        high = 2 ** max(8, high.bit_length()) - 1
-    elif low == 0 and (white := next((white for white in (1, 255) if white / 4 < high <= white), None)):
-        high = white
-    elif image.mode == "F":  # Temperatures, for example, lie far from 0 and close together.
-        low, high = np.percentile(finite[:: max(1, finite.size // 1_000_000)], (0.1, 99.9)).tolist()
-    del stored, finite  # With what follows they would take more memory than a stranger's file may.
-    np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
+        high = 2 ** max(8, stored.max().item().bit_length()) - 1
     values -= low
     values *= 255 / max(high - low, 1e-30)
-    if tag(_PHOTOMETRIC) == 0:  # White is 0, which Pillow heeds in 8 bits only.
-        np.subtract(255, values, out=values)
-    return Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8))
-
-
-def _brighten(image: Image.Image) -> Image.Image:
-    """Colours that use only 10, 12 or 14 of their 16 bits, which Pillow leaves nearly black, with the brightest at 255."""
-    most = max(band[1] for band in image.getextrema()[:3])  # type: ignore[index]  # A pair for each band.
-    white = next((white for white in (3, 15, 63) if most <= white), 255)
-    if white == 255 or most == 0:
-        return image
-    scaled = [min(255, round(value * 255 / white)) for value in range(256)]
-    return image.point(3 * scaled + [*range(256)] * (len(image.getbands()) - 3))
+    return Image.fromarray(values.astype(np.uint8))
 
 
 def _limit_this_process() -> None:

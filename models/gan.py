@@ -25,9 +25,6 @@ class Generator(FaceModel):
 
     model_type = "generator"
 
-    # Larger batches make tensors so large that glibc asks the system for each anew.
-    generate_batch_size = 32
-
     def __init__(
         self,
         latent_size: int = 100,

@@ -68,12 +68,9 @@ def _may_write(token: dict[str, Any], repository: str) -> bool:
     """Whether an access token, as the Hub describes it, may write there. A token without a description may."""
     if token.get("role") != "fineGrained":
         return token.get("role") != "read"
-    places = (repository.lower(), repository.partition("/")[0].lower())
-    return any(
-        scope.get("entity", {}).get("name", repository).lower() in places
-        and "repo.write" in scope.get("permissions", [])
-        for scope in token.get("fineGrained", {}).get("scoped", [])
-    )
+    scopes = [scope for scope in token["fineGrained"]["scoped"] if "repo.write" in scope["permissions"]]
+    places = {scope["entity"]["name"].lower() for scope in scopes}
+    return not places.isdisjoint((repository.lower(), repository.partition("/")[0].lower()))
 
 
 def one_line(error: BaseException) -> str:

@@ -69,7 +69,7 @@ def from_pil(images: Image.Image | Iterable[Image.Image]) -> torch.Tensor:
 
     Images are turned upright by their EXIF and laid on white where they are transparent. Grey and 16-bit ones become RGB.
     """
-    images = [images] if isinstance(images, (Image.Image, str, Path)) else images
+    images = [images] if isinstance(images, Image.Image) else images
     none = torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8, device="cpu")
     return normalise(torch.cat([none, *map(crop, images)]))
 
@@ -88,9 +88,7 @@ def to_uint8(image: Image.Image) -> torch.Tensor:
         TypeError: it is no PIL image.
     """
     if not isinstance(image, Image.Image):
-        raise TypeError(
-            f"an image is of type {type(image).__name__}: it must be PIL's, as PIL.Image.open(path) reads it"
-        )
+        raise TypeError(f"an image is of type {type(image).__name__}: it must be PIL's, as PIL.Image.open reads it")
     return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None]
 
 
@@ -117,8 +115,7 @@ def to_pil(x: torch.Tensor) -> list[Image.Image]:
 def open_image(path: str | Path, least_side: int = 4 * IMAGE_SIZE) -> Image.Image:
     """Open an image file that a stranger sent.
 
-    A process of its own decodes it, one at a time, within `decoding.MOST_SECONDS` and `decoding.MOST_MEMORY`. A JPEG may
-    have `decoding.MOST_PIXELS`, another file `decoding.MOST_PIXELS_WHOLE`.
+    A process of its own decodes it, one at a time, within the limits of decoding.py.
 
     Args:
         least_side: a larger image is reduced, with both sides at least this long.

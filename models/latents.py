@@ -85,8 +85,7 @@ def interpolate(
 def _generator(seed: Any, stream: int) -> np.random.Generator:
     if seed is None:
         return np.random.default_rng()
-    several = isinstance(seed, (Sequence, np.ndarray, torch.Tensor)) and not isinstance(seed, (str, bytes))
-    parts = list(seed) if several and np.ndim(seed) == 1 else [seed]
+    parts = list(seed) if np.ndim(seed) == 1 else [seed]
     return np.random.default_rng([*(whole_number("seed", part) for part in parts), stream])
 
 
@@ -106,12 +105,8 @@ def finite(name: str, value: SupportsFloat) -> float:
 
 
 def check_floats(name: str, x: Any, shape: str, source: str) -> None:
-    """Raise TypeError unless x is a tensor of floats, and ValueError unless it has a shape such as "n, 3, 64, 64".
-
-    Args:
-        shape: sizes, and words for sizes of any number.
-        source: what makes such tensors.
-    """
+    """Raise TypeError unless x is a tensor of floats, as `source` makes them, and ValueError unless it has a shape such as
+    "n, 3, 64, 64", in which words stand for any number."""
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
         raise TypeError(f"{name} is of type {kind}: it must be a tensor of floats, as {source} returns it")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from . import latents
-from .base import FaceModel, Seed, check_sizes
+from .base import FaceModel, Seed, check_channels, check_sizes
 from .blocks import error_and_gradient, falling, half_squares, rising
 
 # Each takes two to three times as long as decoding.
@@ -59,7 +59,9 @@ class PerceptualAutoencoder(FaceModel):
         encoding_steps: int = 0,
     ):
         super().__init__(latent_size, prior_mean, prior_variance, attributes=attributes)
-        check_sizes(components=components, channels=channels, encoder_channels=encoder_channels)
+        check_sizes(components=components)
+        check_channels(4, encoder_channels=encoder_channels)
+        check_channels(5, channels=channels)
         check_encoding_steps(encoding_steps)
         self.encoding_steps = encoding_steps
         self.encoder = falling(encoder_channels, latent_size)
