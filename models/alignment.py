@@ -95,7 +95,7 @@ def align(image: Image.Image) -> Aligned:
                 pixels, faces, angle = cut(pixels, found.to_frame), found.faces, found.to_frame.angle
                 note = _describe(faces, round(abs(angle)))
         except ImportError:
-            note = "Faces cannot be looked for, as no detector is installed: this is the middle of the picture."
+            note = "Faces cannot be looked for without facenet-pytorch: this is the middle of the picture."
     return Aligned(to_pil(normalise(resize_and_crop(pixels)))[0], faces, angle, note)
 
 
@@ -106,16 +106,10 @@ def _describe(faces: int, degrees: int) -> str:
 
 
 def load_detector(min_face_size: int) -> "MTCNN":
-    """MTCNN with its published weights; the smaller the faces that it looks for, in pixels, the slower.
+    """MTCNN with its published weights; the smaller the faces that it looks for, in pixels, the slower."""
+    # Here, since it imports torchvision, which takes seconds, and may not be installed.
+    from facenet_pytorch import MTCNN
 
-    Raises:
-        ImportError: facenet-pytorch is not installed.
-    """
-    try:
-        # Here, since it imports torchvision, which takes seconds.
-        from facenet_pytorch import MTCNN
-    except ImportError as error:
-        raise ImportError("The face detector is not installed: pip install facenet-pytorch==2.5.3") from error
     with torch.device("cpu"):  # A notebook may have set another default device.
         return MTCNN(min_face_size=min_face_size)
 
@@ -218,11 +212,7 @@ def look(pixels: torch.Tensor, to_frame: Similarity) -> list[tuple[float, np.nda
 
 def detect(pixels: torch.Tensor, min_face_size: int) -> list[tuple[float, np.ndarray]]:
     """The faces in an image (1, 3, height, width) uint8, the largest first: of each the probability and the landmarks,
-    (5,) complex, as LANDMARKS.
-
-    Raises:
-        ImportError: facenet-pytorch is not installed.
-    """
+    (5,) complex, as LANDMARKS."""
     with _lock:
         detector = _detector(min_face_size)
         _, probabilities, landmarks = detector.detect(pixels.permute(0, 2, 3, 1), landmarks=True)

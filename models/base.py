@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self
 
 import numpy as np
-import safetensors.torch
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from PIL import Image
@@ -74,11 +73,6 @@ class PretrainedModel(
             config["crop"] = self.crop
         return super().save_pretrained(Path(save_directory).expanduser(), config=config, **options)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        # channels_last weights count as strided views, which safetensors refuses.
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        safetensors.torch.save_file(tensors, save_directory / loading.WEIGHTS_FILE, metadata={"format": "pt"})
-
     @classmethod
     @torch.inference_mode(False)  # A model that is loaded within inference mode could not be trained.
     def from_pretrained(
@@ -131,7 +125,7 @@ class PretrainedModel(
         """The class of this model_type: this one or a subclass."""
         if model_type == getattr(cls, "model_type", ...):
             return cls  # It may be a subclass of somebody's own, with the type of a class of ours.
-        kind = PretrainedModel._classes.get(model_type) if isinstance(model_type, str) else None
+        kind = PretrainedModel._classes.get(str(model_type))
         if kind is None:
             known = ", ".join(sorted(PretrainedModel._classes))
             raise ValueError(f"config.json in {where} has model_type {model_type!r:.60}: it must be one of {known}")
@@ -157,11 +151,13 @@ class FaceModel(PretrainedModel):
         encodes: whether it has `encode`, from images to latents.
         encoder, decoder: where it encodes. The encoder ends in the linear layer that makes latents; the decoder begins
             with the one that takes them.
+        layers: where it does not; from latents to images.
     """
 
     encodes: ClassVar[bool] = False
     encoder: nn.Sequential
     decoder: nn.Sequential
+    layers: nn.Sequential
 
     generate_batch_size = 32  # In larger batches tensors are so large that glibc asks the system for each anew.
 
@@ -174,7 +170,7 @@ class FaceModel(PretrainedModel):
         attributes: Sequence[str] = (),
     ):
         super().__init__()
-        check_sizes(latent_size=latent_size)
+        latents.whole_number("latent_size", latent_size, least=1)
         if latents.whole_number("discrete_size", discrete_size) > latent_size:
             raise ValueError(f"discrete_size is {discrete_size}: it must be latent_size ({latent_size}) or less")
         names = {name for name in attributes if 0 < len(name) <= 100 and name.isprintable()}
@@ -201,7 +197,7 @@ class FaceModel(PretrainedModel):
     @property
     def decoder_layers(self) -> nn.Sequential:
         """From latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
-        return self.decoder
+        return self.decoder if self.encodes else self.layers
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
@@ -231,8 +227,7 @@ class FaceModel(PretrainedModel):
         Returns:
             The same faces' new latents, (n, latent_size) float64 on the CPU.
         """
-        # On the CPU, since the GPU of a Mac has no float64.
-        exact = lambda tensor: tensor.cpu().double()
+        exact = lambda tensor: tensor.cpu().double()  # The GPU of a Mac has no float64.
         z, encoding, decoding = exact(z), self.encoder[-1], self.decoder[0]
         covariance, centre = torch.cov(z.T), z.mean(0)
         # A number that the encoder does not use has no variance; the ridge keeps its scale finite, even if no number has.
@@ -263,10 +258,14 @@ class FaceModel(PretrainedModel):
         """
         mean = self.prior_mean if mean is None else mean
         variance = self.prior_variance if variance is None else variance
-        z = latents.sample_normal(count, self.continuous_size, seed, mean, variance)
-        if self.discrete_size:
-            z = torch.cat([z, self._sample_bits(count, seed)], dim=1)
-        return z.to(self.device)
+        continuous = self._sample_continuous(count, seed, mean, variance)
+        return torch.cat([continuous, self._sample_bits(count, seed)], dim=1).to(self.device)
+
+    def _sample_continuous(self, count: int, seed: Seed, mean: float, variance: float) -> torch.Tensor:
+        return latents.sample_normal(count, self.continuous_size, seed, mean, variance)
+
+    def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
+        return latents.sample_bits(count, self.discrete_size, seed)
 
     def with_prior_variance(self, variance: float) -> Self:
         """A copy that draws latents with another variance by default. It decodes each latent to the same face.
@@ -281,14 +280,8 @@ class FaceModel(PretrainedModel):
         """A copy in which `encode` takes so many steps towards an image, where the model can take some."""
         raise NotImplementedError(f"{type(self).__name__} takes no encoding steps")
 
-    def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
-        return latents.sample_bits(count, self.discrete_size, seed)
-
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
-        """Latents (n, latent_size) of the same faces with other attributes, where the model has `attributes`.
-
-        Args:
-            attributes: by name; True, False or a number.
+        """Latents (n, latent_size) of the same faces with other attributes, by name: True, False or a number.
 
         Raises:
             ValueError: there is no attribute of that name, or it cannot have that value.
@@ -417,12 +410,6 @@ def check_prior(mean: float, variance: float) -> None:
         raise ValueError(f"prior_mean is {mean}: it must be between -1e6 and 1e6")
     if not 0 < latents.finite("prior_variance", variance) < 1e6:
         raise ValueError(f"prior_variance is {variance}: it must be more than 0 and less than 1e6")
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raise ValueError unless all sizes are whole numbers of 1 or more."""
-    for name, size in sizes.items():
-        latents.whole_number(name, size, least=1)
 
 
 def check_channels(count: int, **channels: Sequence[int]) -> None:

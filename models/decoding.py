@@ -4,8 +4,6 @@ Run as a script, it does so for `images.open_image` in a process of its own, whi
 stranger's file can take, whatever its decoder does, and gives all of the memory back.
 """
 
-import importlib.util
-import json
 import re
 import sys
 from contextlib import suppress
@@ -19,9 +17,7 @@ IMAGE_SIZE = 64
 
 # The formats that people have photographs in; MPO, of two cameras, opens as a JPEG. Pillow knows some 40 more, among
 # them EPS, for which it would start Ghostscript.
-FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"]
-if importlib.util.find_spec("PIL.AvifImagePlugin"):  # It came to Pillow late.
-    FORMATS.append("AVIF")
+FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF"]
 
 # A phone's photograph of 50 megapixels has up to 8192 x 6144.
 MOST_PIXELS = 51_000_000
@@ -37,9 +33,6 @@ MOST_SCANS = 40
 # The slowest honest file that could be made, a progressive JPEG of 50 megapixels in CMYK, took 1.5 s and 410 MB.
 MOST_SECONDS, MOST_MEMORY = 2, 600_000_000
 
-# The longest text of a PNG that is kept, in characters: the recipe that the page writes into its faces takes some 20.
-MOST_TEXT = 1000
-
 
 class UnreadableImage(ValueError):
     """A file that is no readable picture, with a sentence for the person who sent it."""
@@ -50,15 +43,8 @@ def read(
 ) -> Image.Image:
     """A picture file as an upright, opaque RGB image; of an animation, its first picture.
 
-    Args:
-        least_side: a larger picture is reduced by a whole number, with both sides at least this long. None to keep it.
-        formats: Pillow's names of the formats to open.
-
-    Returns:
-        The image; its `info` is the file's.
-
-    Raises:
-        UnreadableImage: whatever is wrong with the file.
+    With a `least_side`, a larger picture is reduced by a whole number, with both sides at least this long. Whatever is wrong
+    with the file is an UnreadableImage.
     """
     try:
         with Image.open(file, formats=formats) as image:
@@ -100,8 +86,9 @@ def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
     # Resized whole, a very long image would fill the memory before it is cropped.
     side = 4 * min(image.size)
     if max(image.size) > side:
-        left, top = max(0, image.width - side) // 2, max(0, image.height - side) // 2
-        image = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
+        width, height = (min(length, side) for length in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
     mode = "RGBA" if image.has_transparency_data else "RGB"
@@ -115,25 +102,21 @@ def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
 
 
 def _check_cost(image: Image.Image, file: str | Path | BytesIO) -> None:
-    is_jpeg = image.format in ("JPEG", "MPO")
-    most = MOST_PIXELS if is_jpeg else MOST_PIXELS_WHOLE
-    if image.width * image.height > most:
-        remedy = "" if is_jpeg else ", unless it is a JPEG"
-        raise UnreadableImage(
-            f"This image has {image.width * image.height / 1e6:.0f} megapixels: {most / 1e6:.0f} is the most{remedy}."
-        )
-    if is_jpeg:
-        scans = _count_scans(Path(file).read_bytes() if isinstance(file, (str, Path)) else file.getvalue())
-        if scans > MOST_SCANS:
-            raise UnreadableImage("This JPEG takes too long to be read: save it anew.")
+    pixels, is_jpeg = image.width * image.height, image.format in ("JPEG", "MPO")
+    most, remedy = (MOST_PIXELS, "") if is_jpeg else (MOST_PIXELS_WHOLE, ", unless it is a JPEG")
+    if pixels > most:
+        raise UnreadableImage(f"This image has {pixels / 1e6:.0f} megapixels: {most / 1e6:.0f} is the most{remedy}.")
+    if is_jpeg and _count_scans(file) > MOST_SCANS:
+        raise UnreadableImage("This JPEG takes too long to be read: save it anew.")
 
 
 # A JPEG's markers, without those within the data of a scan and those that no segment follows.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 
 
-def _count_scans(jpeg: bytes) -> int:
+def _count_scans(file: str | Path | BytesIO) -> int:
     """The scans of the first picture in a file, counted to just over MOST_SCANS."""
+    jpeg = file.getvalue() if isinstance(file, BytesIO) else Path(file).read_bytes()
     scans, position = 0, 2
     while (marker := _MARKER.search(jpeg, position)) and marker[1] != b"\xd9" and scans <= MOST_SCANS:
         scans += marker[1] == b"\xda"
@@ -165,18 +148,12 @@ def _limit_this_process() -> None:
 
 
 def _main() -> None:
-    """Read the file of the first argument, with the second as `least_side`.
-
-    Writes a line of JSON and the pixels, or a line of JSON with an error.
-    """
+    """Print the picture of the first argument as a PPM, with the second as `least_side`, or what is wrong with it."""
     _limit_this_process()
     try:
-        image = read(sys.argv[1], int(sys.argv[2]))
+        read(sys.argv[1], int(sys.argv[2])).save(sys.stdout.buffer, "PPM")
     except UnreadableImage as error:
-        print(json.dumps({"error": str(error)}))
-        return
-    info = {key: text for key, text in image.info.items() if type(text) is str and len(text) <= MOST_TEXT}
-    sys.stdout.buffer.write(json.dumps({"size": image.size, "info": info}).encode() + b"\n" + image.tobytes())
+        print(error)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import hashlib
 import inspect
 import json
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,15 +21,13 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id
 
-from .hub import INVALID_TOKEN, one_line, rejects_token
+from .hub import INVALID_TOKEN, is_repository, one_line, rejects_token
 from .index import bundled
 
 if TYPE_CHECKING:
@@ -59,23 +56,21 @@ def find(
 
     The model is the folder of this name, else the bundled one, else the Hub's. All of the Hub's files are taken from one
     commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot be reached for half a minute.
-    Here it is asked once, and then the cache is taken.
-
-    Args:
-        offline: whether a model of the Hub is taken from the cache without asking.
-        timeout: seconds for the Hub's first answer.
-        options: `cache_dir`, `force_download` and others, as `hf_hub_download` takes them.
+    Here it is asked once, for `timeout` seconds, and then the cache is taken; only the cache if `offline`. The `options`
+    are `hf_hub_download`'s: `cache_dir`, `force_download` and others.
 
     Raises:
         ValueError: there is no such model or revision; and by the function: no such file, or it is damaged.
         OSError: the Hub cannot be reached, and the model is not cached.
     """
-    shown, folder, own = str(name), Path(name).expanduser(), bundled()
+    shown, folder, own = str(name), Path(os.path.expanduser(name)), bundled()
     revision = revision or None
     token = token.strip() if isinstance(token, str) else token  # It may be read from a file, with the end of its line.
     if folder.is_dir() or shown in own:
         return partial(_existing, folder if folder.is_dir() else own[shown], shown)
-    if isinstance(name, Path) or not _may_be_on_the_hub(shown, revision):
+    # Whoever asks for a revision means the Hub.
+    is_folder = isinstance(name, Path) or (revision is None and shown.partition("/")[0] in _FOLDERS)
+    if is_folder or not is_repository(shown):
         names = f", nor of a bundled one ({', '.join(own)})" if own else ""
         raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
     options["cache_dir"] = options["cache_dir"] and os.path.expanduser(options["cache_dir"])
@@ -117,16 +112,6 @@ def _download(name: str, revision: str, options: dict[str, Any], file: str) -> P
             reference.parent.mkdir(parents=True, exist_ok=True)
             reference.write_text(options["revision"])
     return path
-
-
-def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    owner, slash, _ = name.partition("/")
-    # Whoever asks for a revision means the Hub.
-    return bool(slash) and (owner not in _FOLDERS or revision is not None)
 
 
 def _ask_for_commit(
@@ -186,22 +171,15 @@ def _check_hash(path: Path) -> None:
     The Hub's client compares sizes only: wrong bytes would load unnoticed.
     """
     name, content = path.resolve().name, path.read_bytes()
-    if re.fullmatch("[0-9a-f]{64}", name):
-        found = hashlib.sha256(content)
-    elif re.fullmatch("[0-9a-f]{40}", name):
-        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    else:
-        return  # A cache without links keeps the files' own names.
-    if found.hexdigest() != name:
+    of_git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    expected = {40: of_git, 64: hashlib.sha256(content)}.get(len(name))
+    # A cache without links keeps the files' own names.
+    if expected is not None and expected.hexdigest() != name:
         raise ValueError(f"{path.name} is damaged: load it again with force_download=True")
 
 
 def read_config(path: Path, where: str) -> dict[str, Any]:
-    """The object in a model's config.json.
-
-    Raises:
-        ValueError: it is no JSON object.
-    """
+    """The object in a model's config.json; a ValueError unless it holds one."""
     where = f"{CONFIG_FILE} in {where}"
     if path.stat().st_size > MOST_CONFIG_BYTES:
         raise ValueError(f"{where} has {path.stat().st_size:,} bytes: it belongs to another kind of model")
@@ -217,12 +195,11 @@ def read_config(path: Path, where: str) -> dict[str, Any]:
 def build_empty(build: Callable[..., Network], config: dict[str, Any], where: str) -> Network:
     """The network that a config describes, without memory for its weights, whatever sizes it asks for.
 
-    Raises:
-        ValueError: an argument is unknown or missing, or there is no network with such arguments.
+    An argument that is unknown, missing or impossible is a ValueError.
     """
     import torch
 
-    from .speed import Uninitialised
+    from .blocks import Uninitialised
 
     parameters = inspect.signature(build).parameters
     if unknown := sorted(config.keys() - parameters.keys()):
@@ -239,11 +216,7 @@ def build_empty(build: Callable[..., Network], config: dict[str, Any], where: st
 
 
 def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
-    """The shape and the type of each tensor in a file of weights, by its name.
-
-    Raises:
-        OSError, ValueError: the file is missing or damaged.
-    """
+    """The shape and the type of each tensor in a file of weights, by its name; a ValueError if the file is damaged."""
     with open(path, "rb") as file:
         start = file.read(40)
     if int.from_bytes(start[:8], "little") > MOST_HEADER_BYTES:
@@ -258,12 +231,9 @@ def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
 
 
 def load_weights(network: "nn.Module", path: Path, where: str) -> None:
-    """Give a network without memory the weights in a file, as float32.
+    """Give a network without memory the weights in a file, as float32; a ValueError unless they fit it.
 
     The file's header is compared with the network before any weight is read.
-
-    Raises:
-        ValueError: names, shapes or types differ, a number is not finite, or the file is damaged.
     """
     import safetensors.torch
 

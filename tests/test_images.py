@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, features
-from PIL.PngImagePlugin import PngInfo
 
 from models import images
 from models.decoding import UnreadableImage
@@ -243,19 +242,8 @@ def test_many_scans_and_long_animations_are_read(tmp_path):
     assert open_image(tmp_path / "film.gif").size == (64, 64)
 
 
-def test_who_waits_too_long_for_another_picture_is_asked_to_try_again(tmp_path, monkeypatch):
-    """Large pictures are decoded one at a time."""
-    draw_face(0).save(tmp_path / "face.png")
-    monkeypatch.setattr(images, "WAIT_SECONDS", 0.05)
-    with images._one_at_a_time, pytest.raises(UnreadableImage, match="try again"):
-        open_image(tmp_path / "face.png")
-
-
-def test_of_a_png_the_texts_come_along_and_any_name_will_do(tmp_path, monkeypatch):
-    texts = PngInfo()
-    texts.add_text("recipe", "7/3")
-    texts.add_text("novel", "x" * 100_000)
+def test_any_name_of_a_file_will_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("-P.png", "snowman \N{SNOWMAN}.png", "quote'\".png"):
-        draw_face(0).save(tmp_path / name, pnginfo=texts)
-        assert open_image(name).info == {"recipe": "7/3"}
+        draw_face(0).save(tmp_path / name)
+        assert open_image(name).size == (89, 109)
