@@ -310,17 +310,13 @@ def test_the_gradient_of_an_error_is_automatic_differentiations():
         error_and_gradient(nn.Sequential(decoder, nn.LeakyReLU()), z, images)
 
 
-def squared_errors(model: PerceptualAutoencoder, x: torch.Tensor) -> torch.Tensor:
-    return (model(x) - x).square().mean((1, 2, 3))
-
-
 def test_steps_of_encoding_are_saved_and_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr("models.perceptual._DRAWS", 8)
     torch.manual_seed(0)
     plain = TINY["perceptual-autoencoder"]().eval().requires_grad_(False)
     model, x = plain.with_encoding_steps(3), plain.decode(plain.sample_latent(2, seed=0))
-    z = model.encode(x)
-    assert plain.encoding_steps == 0 and (squared_errors(model, x) < 0.8 * squared_errors(plain, x)).all()
+    z, errors = model.encode(x), lambda model: (model(x) - x).square().mean((1, 2, 3))
+    assert plain.encoding_steps == 0 and (errors(model) < 0.8 * errors(plain)).all()
     model.save_pretrained(tmp_path / "three")
     loaded = load(tmp_path / "three")
     assert loaded.encoding_steps == 3 and torch.equal(loaded.encode(x), z)
@@ -330,7 +326,7 @@ def test_steps_of_encoding_are_saved_and_left_out(tmp_path, monkeypatch):
     # No error grows: a step that goes too far is taken again, half as long, until one brings the image nearer.
     model.preconditioner.mul_(1000)
     assert torch.equal(model.with_encoding_steps(1).encode(x), plain.encode(x))
-    assert (squared_errors(model.with_encoding_steps(20), x) < squared_errors(plain, x)).all()
+    assert (errors(model.with_encoding_steps(20)) < errors(plain)).all()
     # Training goes by the encoder alone, and encoding changes no statistics of the decoder.
     statistics = [buffer.clone() for buffer in model.decoder.buffers()]
     torch.testing.assert_close(model.train().encode(x), plain.train().encode(x))
@@ -391,12 +387,9 @@ def test_numpys_sizes_are_saved_under_the_home_folder_and_loaded_by_somebodys_ow
         Autoencoder.from_pretrained(tmp_path / "model")
 
 
-@pytest.mark.parametrize(
-    "others", [{"torch_dtype": "auto"}, {"subfolder": "model", "device_map": "auto"}, {"latent_size": 3}]
-)
-def test_an_argument_that_loading_has_not_is_named_beside_those_that_it_has(others):
-    with pytest.raises(TypeError, match=f"takes no {', '.join(others)}: it takes revision, .* map_location"):
-        load("gan", **others)
+def test_an_argument_that_loading_has_not_is_named_beside_those_that_it_has():
+    with pytest.raises(TypeError, match="takes no subfolder, torch_dtype: it takes revision, .* map_location"):
+        load("gan", subfolder="model", torch_dtype="auto")
 
 
 def refused(words: str, name: str | Path, **options) -> None:
@@ -411,13 +404,11 @@ def saved(tmp_path):
     """A function that saves a small model with values of its config.json replaced; they may be no JSON."""
 
     def save(name: str, **values) -> str:
-        folder = tmp_path / name
-        if not folder.exists():
-            TINY[name]().save_pretrained(folder)
-            (folder / "whole.json").write_bytes((folder / "config.json").read_bytes())
-        config = {**json.loads((folder / "whole.json").read_text()), **values}
-        (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
-        return str(folder)
+        TINY[name]().save_pretrained(tmp_path / name)
+        path = tmp_path / name / "config.json"
+        config = json.loads(path.read_text()) | values
+        path.write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+        return str(tmp_path / name)
 
     return save
 
@@ -466,8 +457,7 @@ def test_a_config_of_another_model_or_of_none_is_refused_in_words(config, words,
 
 
 def test_sizes_that_nobody_has_are_refused_before_anything_is_allocated(saved):
-    for name, key, value in (("generator", "hidden_size", 10**5), ("autoencoder", "channels", [10**9] * 3)):
-        refused("size mismatch|no network that can be", saved(name, **{key: value}))
+    refused("size mismatch", saved("generator", hidden_size=10**5))
     network = build_empty(Generator, {**TINY["generator"]().config, "latent_size": 10**9}, "here")
     assert all(tensor.is_meta for tensor in network.state_dict().values())
 
