@@ -31,10 +31,7 @@ def _library() -> ModuleType:
             name, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
         assert spec is not None  # As for any file that ends in .py.
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(sys.modules[name])
-        except BaseException:
-            del sys.modules[name]
-            raise
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
     return sys.modules[name]

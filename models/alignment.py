@@ -8,7 +8,7 @@ import functools
 import math
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -85,34 +85,31 @@ def align(image: Image.Image) -> Aligned:
     Args:
         image: of any size and mode, as `from_pil` takes it.
     """
-    pixels = to_uint8(image)
+    pixels, faces, angle = to_uint8(image), 0, 0.0
     if pixels.shape[-2:] == (IMAGE_SIZE, IMAGE_SIZE):
-        return _aligned(pixels, "This picture has the size that the models see, 64 x 64, and is taken as it is.")
-    middle = "this is the middle of the picture."
-    try:
-        found = _find(pixels)
-    except ImportError:
-        return _aligned(resize_and_crop(pixels), f"Faces cannot be looked for, as no detector is installed: {middle}")
-    if found is None:
-        return _aligned(resize_and_crop(pixels), f"No face was found: {middle}")
-    framed = resize_and_crop(cut(pixels, found.to_frame))
-    return _aligned(framed, _describe(found.faces, found.to_frame.angle), found.faces, found.to_frame.angle)
+        note = "This picture has the size that the models see, 64 x 64, and is taken as it is."
+    else:
+        note = "No face was found: this is the middle of the picture."
+        try:
+            if found := _find(pixels):
+                pixels, faces, angle = cut(pixels, found.to_frame), found.faces, found.to_frame.angle
+                note = _describe(faces, round(abs(angle)))
+        except ImportError:
+            note = "Faces cannot be looked for without facenet-pytorch: this is the middle of the picture."
+    return Aligned(to_pil(normalise(resize_and_crop(pixels)))[0], faces, angle, note)
+
+
+def _describe(faces: int, degrees: int) -> str:
+    found = "A face was found" if faces == 1 else f"The largest of {faces} faces was taken"
+    turned = f", turned upright by {degrees} degrees" if degrees >= LEAST_ANGLE else ""
+    return f"{found}{turned} and framed as in CelebA."
 
 
 def load_detector(min_face_size: int) -> "MTCNN":
-    """MTCNN with its published weights.
+    """MTCNN with its published weights; the smaller the faces that it looks for, in pixels, the slower."""
+    # Here, since it imports torchvision, which takes seconds, and may not be installed.
+    from facenet_pytorch import MTCNN
 
-    Args:
-        min_face_size: in pixels; the smaller, the slower.
-
-    Raises:
-        ImportError: facenet-pytorch is not installed.
-    """
-    try:
-        # Here, since it imports torchvision, which takes seconds.
-        from facenet_pytorch import MTCNN
-    except ImportError as error:
-        raise ImportError("The face detector is not installed: pip install facenet-pytorch==2.5.3") from error
     with torch.device("cpu"):  # A notebook may have set another default device.
         return MTCNN(min_face_size=min_face_size)
 
@@ -155,8 +152,7 @@ class Similarity:
         return self.factor * points + self.shift
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """A face: its map to the frame, how many faces there are, and its probability in the frame."""
 
     to_frame: Similarity
@@ -194,14 +190,9 @@ def _find(pixels: torch.Tensor) -> _Found | None:
 
 
 def look_again(pixels: torch.Tensor, to_frame: Similarity) -> tuple[float, Similarity] | None:
-    """Detect a framed face once more, since the landmarks of a tilted face are less exact.
+    """A framed face's probability, and a better map to the frame; None if there is no face.
 
-    Args:
-        pixels: (1, 3, height, width) uint8.
-        to_frame: from the photograph's pixels to the 64 x 64 of the frame.
-
-    Returns:
-        The face's probability and a better `to_frame`; None if there is no face.
+    The landmarks of a tilted face are less exact at the first look.
     """
     found = look(pixels, to_frame)
     if not found:
@@ -220,21 +211,11 @@ def look(pixels: torch.Tensor, to_frame: Similarity) -> list[tuple[float, np.nda
 
 
 def detect(pixels: torch.Tensor, min_face_size: int) -> list[tuple[float, np.ndarray]]:
-    """The faces in an image, the largest first: of each the probability and the landmarks, (5,) complex, as LANDMARKS.
-
-    Args:
-        pixels: (1, 3, height, width) uint8, neither side shorter than a face.
-        min_face_size: in pixels.
-
-    Raises:
-        ImportError: facenet-pytorch is not installed.
-    """
+    """The faces in an image (1, 3, height, width) uint8, the largest first: of each the probability and the landmarks,
+    (5,) complex, as LANDMARKS."""
     with _lock:
         detector = _detector(min_face_size)
-        try:
-            _, probabilities, landmarks = detector.detect(pixels.permute(0, 2, 3, 1), landmarks=True)
-        except IndexError:  # A candidate lies wholly outside the image: facenet-pytorch's issue 182.
-            return []
+        _, probabilities, landmarks = detector.detect(pixels.permute(0, 2, 3, 1), landmarks=True)
     if landmarks[0] is None:
         return []
     points = np.asarray(landmarks[0], dtype=np.float64) @ (1, 1j)
@@ -242,11 +223,7 @@ def detect(pixels: torch.Tensor, min_face_size: int) -> list[tuple[float, np.nda
 
 
 def cut(pixels: torch.Tensor, to_frame: Similarity) -> torch.Tensor:
-    """The frame, (1, 3, 256, 256) uint8, out of a photograph (1, 3, height, width) uint8.
-
-    Args:
-        to_frame: from the photograph's pixels to the 64 x 64 of the frame.
-    """
+    """The frame, (1, 3, 256, 256) uint8, out of a photograph (1, 3, height, width) uint8."""
     from_frame = to_frame.inverse
     scale = min(1.0, FRAME_SIZE / IMAGE_SIZE * abs(to_frame.factor))
     # The part that the frame covers, with a margin for the filters, is first reduced to about the frame's resolution:
@@ -282,20 +259,3 @@ def _resize(pixels: torch.Tensor, scale: float) -> torch.Tensor:
 def _centre(pixels: torch.Tensor) -> complex:
     height, width = pixels.shape[-2:]
     return complex(width, height) / 2
-
-
-def _aligned(pixels: torch.Tensor, note: str, faces: int = 0, angle: float = 0.0) -> Aligned:
-    return Aligned(to_pil(normalise(pixels))[0], faces, angle, note)
-
-
-def _describe(faces: int, angle: float) -> str:
-    degrees = round(abs(angle))
-    turned = f", turned upright by {degrees} degrees and" if degrees >= LEAST_ANGLE else ""
-    if faces == 1:
-        return f"A face was found{turned or ' and'} framed as in CelebA."
-    found = (
-        "Two faces were found: this is the larger one"
-        if faces == 2
-        else f"{faces} faces were found: this is the largest"
-    )
-    return f"{found}{turned or ','} framed as in CelebA."

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .base import FaceModel, PretrainedModel, Seed, check_sizes
-from .blocks import initialise_convolution, rising
+from .base import FaceModel, PretrainedModel, Seed, check_channels
+from .blocks import HalvingConv2d, initialise_convolution, rising
 from .latents import uniform_for_bits, whole_number
-from .speed import HalvingConv2d
 
 
 class AttributeGenerator(FaceModel):
@@ -33,8 +32,6 @@ class AttributeGenerator(FaceModel):
 
     model_type = "attribute-generator"
 
-    generate_batch_size = 32
-
     def __init__(
         self,
         latent_size: int = 100,
@@ -46,7 +43,7 @@ class AttributeGenerator(FaceModel):
         affine: bool = False,
     ):
         super().__init__(latent_size, prior_mean, prior_variance, discrete_size, attributes)
-        check_sizes(channels=channels)
+        check_channels(5, channels=channels)
         if len(attributes) > discrete_size:
             raise ValueError(f"attributes has {len(attributes)} names: there are only {discrete_size} bits")
         self.affine = affine
@@ -61,10 +58,6 @@ class AttributeGenerator(FaceModel):
     def architecture(self) -> str:
         return f"{self.model_type}-affine" if self.affine else self.model_type
 
-    @property
-    def decoder_layers(self) -> nn.Sequential:
-        return self.layers
-
     def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
         """Bits (count, discrete_size). Another prior of the attributes changes few of a seed's bits."""
         uniform = uniform_for_bits(count, self.discrete_size, seed)
@@ -77,13 +70,8 @@ class AttributeGenerator(FaceModel):
         return torch.from_numpy(bits)
 
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
-        """Latents (n, latent_size) in which the bits of these attributes are on (True or 1) or off (False or -1).
-
-        Numbers between -1 and 1 are taken too, though none was drawn in training.
-
-        Raises:
-            ValueError: there is no bit of that name, or a number is not between -1 and 1.
-        """
+        """As of `FaceModel`: the bits of these attributes are set to 1 (True), -1 (False) or a number between, though none
+        was drawn in training."""
         z = self._check_latent(z).clone()
         for index, value in self._check_attributes(attributes, most=1).items():
             z[:, self.continuous_size + index] = value
@@ -108,8 +96,9 @@ class AttributeDiscriminator(PretrainedModel):
 
     def __init__(self, attributes: int = 0, hidden_size: int = 64, features: int = 512):
         super().__init__()
-        check_sizes(hidden_size=hidden_size, features=features)
         whole_number("attributes", attributes)
+        whole_number("hidden_size", hidden_size, least=1)
+        whole_number("features", features, least=1)
         widths = [3, hidden_size, 2 * hidden_size, 4 * hidden_size, 8 * hidden_size]
         kinds = [nn.Conv2d, nn.Conv2d, nn.Conv2d, HalvingConv2d]
         convolutions = [

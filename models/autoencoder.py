@@ -2,8 +2,9 @@
 
 from torch import nn
 
-from .base import FaceModel, check_sizes
+from .base import FaceModel, check_channels
 from .blocks import normalised
+from .latents import whole_number
 
 
 class Autoencoder(FaceModel):
@@ -34,9 +35,8 @@ class Autoencoder(FaceModel):
         prior_variance: float = 2.0,
     ):
         super().__init__(latent_size, prior_mean, prior_variance)
-        check_sizes(hidden_size=hidden_size, channels=channels)
-        if len(channels) != 3:
-            raise ValueError(f"channels is {channels}: it must be three numbers")
+        whole_number("hidden_size", hidden_size, least=1)
+        check_channels(3, channels=channels)
         if matching not in (None, "mmd", "moments"):
             raise ValueError(f"matching is {str(matching)[:60]!r}: it must be 'mmd', 'moments' or None")
         self.matching = matching

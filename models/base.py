@@ -1,12 +1,12 @@
 """What every model can do: load and save as a folder or a Hub repository, draw latents, make faces."""
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, Self
 
 import numpy as np
-import safetensors.torch
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from PIL import Image
@@ -73,11 +73,6 @@ class PretrainedModel(
             config["crop"] = self.crop
         return super().save_pretrained(Path(save_directory).expanduser(), config=config, **options)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        # channels_last weights count as strided views, which safetensors refuses.
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        safetensors.torch.save_file(tensors, save_directory / loading.WEIGHTS_FILE, metadata={"format": "pt"})
-
     @classmethod
     @torch.inference_mode(False)  # A model that is loaded within inference mode could not be trained.
     def from_pretrained(
@@ -130,7 +125,7 @@ class PretrainedModel(
         """The class of this model_type: this one or a subclass."""
         if model_type == getattr(cls, "model_type", ...):
             return cls  # It may be a subclass of somebody's own, with the type of a class of ours.
-        kind = PretrainedModel._classes.get(model_type) if isinstance(model_type, str) else None
+        kind = PretrainedModel._classes.get(str(model_type))
         if kind is None:
             known = ", ".join(sorted(PretrainedModel._classes))
             raise ValueError(f"config.json in {where} has model_type {model_type!r:.60}: it must be one of {known}")
@@ -156,13 +151,15 @@ class FaceModel(PretrainedModel):
         encodes: whether it has `encode`, from images to latents.
         encoder, decoder: where it encodes. The encoder ends in the linear layer that makes latents; the decoder begins
             with the one that takes them.
+        layers: where it does not; from latents to images.
     """
 
     encodes: ClassVar[bool] = False
     encoder: nn.Sequential
     decoder: nn.Sequential
+    layers: nn.Sequential
 
-    generate_batch_size = 64  # The fastest on a CPU.
+    generate_batch_size = 32  # In larger batches tensors are so large that glibc asks the system for each anew.
 
     def __init__(
         self,
@@ -173,12 +170,12 @@ class FaceModel(PretrainedModel):
         attributes: Sequence[str] = (),
     ):
         super().__init__()
-        check_sizes(latent_size=latent_size)
+        latents.whole_number("latent_size", latent_size, least=1)
         if latents.whole_number("discrete_size", discrete_size) > latent_size:
             raise ValueError(f"discrete_size is {discrete_size}: it must be latent_size ({latent_size}) or less")
         names = {name for name in attributes if 0 < len(name) <= 100 and name.isprintable()}
-        if len(names) < len(attributes):
-            raise ValueError(f"attributes has {len(attributes)} names: all must be different and printable")
+        if isinstance(attributes, str) or len(names) < len(attributes):
+            raise ValueError(f"attributes is {attributes!s:.60}: it must be names, all different and printable")
         check_prior(prior_mean, prior_variance)
         self.latent_size, self.discrete_size, self.attributes = latent_size, discrete_size, tuple(attributes)
         self.prior_mean, self.prior_variance = prior_mean, prior_variance
@@ -200,7 +197,7 @@ class FaceModel(PretrainedModel):
     @property
     def decoder_layers(self) -> nn.Sequential:
         """From latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
-        return self.decoder
+        return self.decoder if self.encodes else self.layers
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
@@ -230,8 +227,7 @@ class FaceModel(PretrainedModel):
         Returns:
             The same faces' new latents, (n, latent_size) float64 on the CPU.
         """
-        # On the CPU, since the GPU of a Mac has no float64.
-        exact = lambda tensor: tensor.cpu().double()
+        exact = lambda tensor: tensor.cpu().double()  # The GPU of a Mac has no float64.
         z, encoding, decoding = exact(z), self.encoder[-1], self.decoder[0]
         covariance, centre = torch.cov(z.T), z.mean(0)
         # A number that the encoder does not use has no variance; the ridge keeps its scale finite, even if no number has.
@@ -262,10 +258,14 @@ class FaceModel(PretrainedModel):
         """
         mean = self.prior_mean if mean is None else mean
         variance = self.prior_variance if variance is None else variance
-        z = latents.sample_normal(count, self.continuous_size, seed, mean, variance)
-        if self.discrete_size:
-            z = torch.cat([z, self._sample_bits(count, seed)], dim=1)
-        return z.to(self.device)
+        continuous = self._sample_continuous(count, seed, mean, variance)
+        return torch.cat([continuous, self._sample_bits(count, seed)], dim=1).to(self.device)
+
+    def _sample_continuous(self, count: int, seed: Seed, mean: float, variance: float) -> torch.Tensor:
+        return latents.sample_normal(count, self.continuous_size, seed, mean, variance)
+
+    def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
+        return latents.sample_bits(count, self.discrete_size, seed)
 
     def with_prior_variance(self, variance: float) -> Self:
         """A copy that draws latents with another variance by default. It decodes each latent to the same face.
@@ -280,14 +280,8 @@ class FaceModel(PretrainedModel):
         """A copy in which `encode` takes so many steps towards an image, where the model can take some."""
         raise NotImplementedError(f"{type(self).__name__} takes no encoding steps")
 
-    def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
-        return latents.sample_bits(count, self.discrete_size, seed)
-
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
-        """Latents (n, latent_size) of the same faces with other attributes, where the model has `attributes`.
-
-        Args:
-            attributes: by name; True, False or a number.
+        """Latents (n, latent_size) of the same faces with other attributes, by name: True, False or a number.
 
         Raises:
             ValueError: there is no attribute of that name, or it cannot have that value.
@@ -379,20 +373,14 @@ class FaceModel(PretrainedModel):
         """
         if not 1 <= latents.whole_number("count", count) <= self.continuous_size:
             raise ValueError(f"count is {count}: it must be between 1 and {self.continuous_size}")
-        # Not on the default device, which a notebook may have set.
-        weight = torch.eye(self.latent_size, dtype=torch.float64, device="cpu")[:, : self.continuous_size]
-        for layer in self.decoder_layers.modules():
-            if isinstance(layer, nn.Linear):
-                weight = layer.weight.cpu().double() @ weight
-            elif isinstance(layer, nn.ConvTranspose2d):
-                weight = layer.weight.cpu().double().flatten(1).T @ weight
-            elif not isinstance(layer, nn.Sequential):
-                break
-        found = torch.linalg.eigh(weight.T @ weight).eigenvectors.T.flip(0)[:count]
+        layers = [layer for layer in self.decoder_layers.modules() if not isinstance(layer, nn.Sequential)]
+        first = itertools.takewhile(lambda layer: isinstance(layer, (nn.Linear, nn.ConvTranspose2d)), layers)
+        units = torch.eye(self.latent_size, dtype=self.dtype, device=self.device)[: self.continuous_size]
+        outputs = nn.Sequential(*first)(torch.cat([torch.zeros_like(units[:1]), units])).flatten(1)
+        changes = (outputs[1:] - outputs[0]).cpu().double()
+        found = torch.linalg.svd(changes, full_matrices=False).U.T[:count]
         found *= found.gather(1, found.abs().argmax(1, keepdim=True)).sign() * self.prior_variance**0.5
-        directions = torch.zeros(count, self.latent_size, dtype=torch.float32, device="cpu")
-        directions[:, : self.continuous_size] = found
-        return directions.to(self.device)
+        return nn.functional.pad(found.float(), (0, self.discrete_size)).to(self.device)
 
     def _check_latent(self, z: torch.Tensor) -> torch.Tensor:
         latents.check_floats("z", z, f"n, {self.latent_size}", "sample_latent")
@@ -424,8 +412,10 @@ def check_prior(mean: float, variance: float) -> None:
         raise ValueError(f"prior_variance is {variance}: it must be more than 0 and less than 1e6")
 
 
-def check_sizes(**sizes: int | tuple[int, ...]) -> None:
-    """Raise ValueError unless all sizes are whole numbers of 1 or more."""
-    for name, size in sizes.items():
-        for number in size if isinstance(size, (tuple, list)) else [size]:
-            latents.whole_number(name, number, least=1)
+def check_channels(count: int, **channels: Sequence[int]) -> None:
+    """Raise ValueError unless each is so many whole numbers of 1 or more."""
+    for name, sizes in channels.items():
+        if len(sizes) != count:
+            raise ValueError(f"{name} is {sizes!s:.60}: it must be {count} numbers")
+        for size in sizes:
+            latents.whole_number(name, size, least=1)

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from .base import FaceModel, PretrainedModel, check_sizes
-from .blocks import initialise_convolution, normalised
-from .speed import HalvingConv2d, PixelConvTranspose2d
+from .base import FaceModel, PretrainedModel
+from .blocks import HalvingConv2d, PixelConvTranspose2d, initialise_convolution, normalised
+from .latents import whole_number
 
 
 class Generator(FaceModel):
@@ -25,9 +25,6 @@ class Generator(FaceModel):
 
     model_type = "generator"
 
-    # Larger batches make tensors so large that glibc asks the system for each anew.
-    generate_batch_size = 32
-
     def __init__(
         self,
         latent_size: int = 100,
@@ -37,7 +34,7 @@ class Generator(FaceModel):
         prior_variance: float = 1.0,
     ):
         super().__init__(latent_size, prior_mean, prior_variance, discrete_size)
-        check_sizes(hidden_size=hidden_size)
+        whole_number("hidden_size", hidden_size, least=1)
         block = lambda convolution: normalised(convolution, nn.ReLU(inplace=True))
         self.layers = nn.Sequential(
             block(PixelConvTranspose2d(latent_size, 4 * hidden_size, 8, bias=False)),
@@ -47,10 +44,6 @@ class Generator(FaceModel):
             nn.Tanh(),
         )
         self.apply(_initialise)
-
-    @property
-    def decoder_layers(self) -> nn.Sequential:
-        return self.layers
 
 
 class Discriminator(PretrainedModel):
@@ -67,7 +60,7 @@ class Discriminator(PretrainedModel):
 
     def __init__(self, hidden_size: int = 64):
         super().__init__()
-        check_sizes(hidden_size=hidden_size)
+        whole_number("hidden_size", hidden_size, least=1)
         block = lambda convolution: normalised(convolution, nn.LeakyReLU(0.2, inplace=True))
         self.layers = nn.Sequential(
             nn.Conv2d(3, hidden_size, 4, 2, 1),

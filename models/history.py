@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,21 +116,20 @@ def _check(history: History) -> None:
     """Raise an error of any kind unless the page can draw all that a history tells."""
     losses, measurements = history.losses, history.measurements
     steps: Any = losses["step"]
+    values = [value for column in (*losses.values(), *measurements.values()) for value in column if value is not None]
     drawn = [value for name, column in losses.items() if name != "step" for value in column if value is not None]
     counts = [history.epochs, history.images_seen, history.steps_per_point, *steps, *measurements["epoch"]]
     sound = [
         _is_text(history.command) and _is_text(history.note),
-        all(map(_is_count, counts)) and history.epochs <= MOST_EPOCHS,
+        all(map(_is_number, values)) and all(map(_is_count, counts)) and history.epochs <= MOST_EPOCHS,
         _is_number(history.seconds) and history.seconds >= 0,
         # Names become parts of the page.
         all(name.isascii() and name.isidentifier() and len(name) <= 60 for name in [*losses, *measurements]),
-        all(len(column) == len(steps) for column in losses.values()),
-        all(step < after for step, after in pairwise(steps)),
+        steps == sorted(set(steps)) and all(len(column) == len(steps) for column in losses.values()),
         # A curve is drawn in shares of its height, which must not be 0.
-        all(map(_is_number, drawn)) and np.percentile(np.array(drawn, dtype=float), 99) > 0,
+        np.percentile(np.array(drawn, dtype=float), 99) > 0,
         measurements["epoch"] == [*range(1, history.epochs + 1)],
-        all(isinstance(column, list) and len(column) == history.epochs for column in measurements.values()),
-        all(value is None or _is_number(value) for column in measurements.values() for value in column),
+        all(len(column) == history.epochs for column in measurements.values()),
     ]
     if not all(sound):
         raise ValueError("it cannot be drawn")

@@ -5,6 +5,7 @@ Importing it is cheap: huggingface_hub reads the environment when it is imported
 
 import os
 import re
+from contextlib import suppress
 from typing import Any
 
 INVALID_TOKEN = (
@@ -29,23 +30,25 @@ def rejects_token(error: Exception) -> bool:
     return isinstance(error, (LocalProtocolError, UnicodeEncodeError))
 
 
-def check_can_push(repository: str) -> None:
-    """Check before hours of training that the model can be pushed to a repository.
-
-    Raises:
-        ValueError: it is no name of a repository, there is no token that may write there, or the Hub cannot be reached.
-    """
-    import httpx2
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+def is_repository(name: str) -> bool:
+    """Whether a name can be one of a repository, user/name."""
+    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    try:
-        validate_repo_id(repository)
-        if repository.count("/") != 1:
-            raise HFValidationError
-    except HFValidationError:
-        raise ValueError(f"{repository!r} is no name of a repository: it is user/name") from None
+    with suppress(HFValidationError):
+        validate_repo_id(name)
+        return name.count("/") == 1
+    return False
+
+
+def check_can_push(repository: str) -> None:
+    """Raise ValueError unless a model can be pushed to a repository, before hours of training."""
+    import httpx2
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
+    if not is_repository(repository):
+        raise ValueError(f"{repository!r} is no name of a repository: it is user/name")
     try:
         account = HfApi().whoami()
     except LocalTokenNotFoundError:
@@ -68,12 +71,9 @@ def _may_write(token: dict[str, Any], repository: str) -> bool:
     """Whether an access token, as the Hub describes it, may write there. A token without a description may."""
     if token.get("role") != "fineGrained":
         return token.get("role") != "read"
-    places = (repository.lower(), repository.partition("/")[0].lower())
-    return any(
-        scope.get("entity", {}).get("name", repository).lower() in places
-        and "repo.write" in scope.get("permissions", [])
-        for scope in token.get("fineGrained", {}).get("scoped", [])
-    )
+    scopes = [scope for scope in token["fineGrained"]["scoped"] if "repo.write" in scope["permissions"]]
+    places = {scope["entity"]["name"].lower() for scope in scopes}
+    return not places.isdisjoint((repository.lower(), repository.partition("/")[0].lower()))
 
 
 def one_line(error: BaseException) -> str:

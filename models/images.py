@@ -1,11 +1,9 @@
 """Pictures as tensors and back: every model sees 64 x 64 RGB images as floats in [-1, 1]."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +17,9 @@ from . import decoding
 from .decoding import IMAGE_SIZE, UnreadableImage, to_rgb
 from .latents import check_floats
 
-# The time that a stranger's file may take, and the time that it waits for those before it.
-DEADLINE_SECONDS, WAIT_SECONDS = 10, 20
+# The time that a stranger's file may take.
+DEADLINE_SECONDS = 10
 
-_one_at_a_time = threading.Lock()
 _OUT_OF_TIME = {getattr(signal, name, None) for name in ("SIGXCPU", "SIGKILL")}
 
 
@@ -69,7 +66,7 @@ def from_pil(images: Image.Image | Iterable[Image.Image]) -> torch.Tensor:
 
     Images are turned upright by their EXIF and laid on white where they are transparent. Grey and 16-bit ones become RGB.
     """
-    images = [images] if isinstance(images, (Image.Image, str, Path)) else images
+    images = [images] if isinstance(images, Image.Image) else images
     none = torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8, device="cpu")
     return normalise(torch.cat([none, *map(crop, images)]))
 
@@ -88,18 +85,13 @@ def to_uint8(image: Image.Image) -> torch.Tensor:
         TypeError: it is no PIL image.
     """
     if not isinstance(image, Image.Image):
-        raise TypeError(
-            f"an image is of type {type(image).__name__}: it must be PIL's, as PIL.Image.open(path) reads it"
-        )
+        raise TypeError(f"an image is of type {type(image).__name__}: it must be PIL's, as PIL.Image.open reads it")
     return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None]
 
 
 def read_pixels(file: str | Path | BytesIO, formats: list[str] | tuple[str, ...] = decoding.FORMATS) -> torch.Tensor:
-    """One picture file, in one of Pillow's `formats`, to (1, 3, height, width) uint8, as `to_uint8`.
-
-    Raises:
-        UnreadableImage: a ValueError with a sentence, whatever is wrong with the file.
-    """
+    """One picture file, in one of Pillow's `formats`, to (1, 3, height, width) uint8, as `to_uint8`; an UnreadableImage,
+    whatever is wrong with the file."""
     image = decoding.read(file, formats=formats)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
 
@@ -117,14 +109,13 @@ def to_pil(x: torch.Tensor) -> list[Image.Image]:
 def open_image(path: str | Path, least_side: int = 4 * IMAGE_SIZE) -> Image.Image:
     """Open an image file that a stranger sent.
 
-    A process of its own decodes it, one at a time, within `decoding.MOST_SECONDS` and `decoding.MOST_MEMORY`. A JPEG may
-    have `decoding.MOST_PIXELS`, another file `decoding.MOST_PIXELS_WHOLE`.
+    A process of its own decodes it, within the limits of decoding.py.
 
     Args:
         least_side: a larger image is reduced, with both sides at least this long.
 
     Returns:
-        An RGB image, upright and opaque as `from_pil` says. Its `info` holds the texts of a PNG only.
+        An RGB image, upright and opaque as `from_pil` says.
 
     Raises:
         UnreadableImage: a ValueError with a sentence for that person.
@@ -134,22 +125,14 @@ def open_image(path: str | Path, least_side: int = 4 * IMAGE_SIZE) -> Image.Imag
     command = [sys.executable, "-P", "-W", "ignore", decoding.__file__, path, str(least_side)]
     # OpenBLAS takes memory for each of its threads.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
-    if not _one_at_a_time.acquire(timeout=WAIT_SECONDS):
-        raise UnreadableImage("Too many pictures have been sent at the same time: try again in a minute.")
     try:
         answer = subprocess.run(command, check=False, env=environment, capture_output=True, timeout=DEADLINE_SECONDS)
     except subprocess.TimeoutExpired:
         answer = None
-    finally:
-        _one_at_a_time.release()
     if answer is None or -answer.returncode in _OUT_OF_TIME:
         raise UnreadableImage("This image takes too long to be read: save it anew, as a JPEG.")
-    line, _, pixels = answer.stdout.partition(b"\n")
-    if answer.returncode != 0 or not line:  # A decoder took the process down with it.
+    if answer.returncode != 0:  # A decoder took the process down with it.
         raise UnreadableImage("This image is damaged: it cannot be read.")
-    header = json.loads(line)
-    if "error" in header:
-        raise UnreadableImage(header["error"])
-    image = Image.frombytes("RGB", header["size"], pixels)
-    image.info.update(header["info"])
-    return image
+    if not answer.stdout.startswith(b"P6"):
+        raise UnreadableImage(answer.stdout.decode(errors="replace").strip())
+    return Image.open(BytesIO(answer.stdout), formats=["PPM"])

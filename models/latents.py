@@ -22,12 +22,7 @@ _NORMAL_STREAM, _BITS_STREAM, _INDEX_STREAM = 0, 2, 3
 
 
 def sample_normal(count: int, size: int, seed: Seed, mean: float = 0.0, variance: float = 1.0) -> torch.Tensor:
-    """Independent normal numbers, (count, size) float32. A seed has the same noise at any mean and variance.
-
-    Raises:
-        ValueError: a count or seed is no whole number or negative, a mean or variance is not finite, or a variance is
-            negative.
-    """
+    """Independent normal numbers, (count, size) float32. A seed has the same noise at any mean and variance."""
     mean, variance = finite("mean", mean), finite("variance", variance)
     if variance < 0:
         raise ValueError(f"variance is {variance:g}: it must be 0 or more")
@@ -85,17 +80,12 @@ def interpolate(
 def _generator(seed: Any, stream: int) -> np.random.Generator:
     if seed is None:
         return np.random.default_rng()
-    several = isinstance(seed, (Sequence, np.ndarray, torch.Tensor)) and not isinstance(seed, (str, bytes))
-    parts = list(seed) if several and np.ndim(seed) == 1 else [seed]
+    parts = list(seed) if np.ndim(seed) == 1 else [seed]
     return np.random.default_rng([*(whole_number("seed", part) for part in parts), stream])
 
 
 def finite(name: str, value: SupportsFloat) -> float:
-    """A number of Python or another library, as float.
-
-    Raises:
-        ValueError: it is none, or float32 cannot hold it.
-    """
+    """A number of Python or another library, as float; a ValueError unless float32 can hold it."""
     try:
         number = math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -106,12 +96,8 @@ def finite(name: str, value: SupportsFloat) -> float:
 
 
 def check_floats(name: str, x: Any, shape: str, source: str) -> None:
-    """Raise TypeError unless x is a tensor of floats, and ValueError unless it has a shape such as "n, 3, 64, 64".
-
-    Args:
-        shape: sizes, and words for sizes of any number.
-        source: what makes such tensors.
-    """
+    """Raise TypeError unless x is a tensor of floats, as `source` makes them, and ValueError unless it has a shape such as
+    "n, 3, 64, 64", in which words stand for any number."""
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
         raise TypeError(f"{name} is of type {kind}: it must be a tensor of floats, as {source} returns it")
@@ -126,10 +112,9 @@ def is_bool(value: Any) -> bool:
 
 
 def whole_number(name: str, value: SupportsIndex, least: int = 0) -> int:
-    """A whole number of Python or another library, as int.
+    """A whole number of Python or another library, as int; a ValueError unless it is `least` or more.
 
-    Raises:
-        ValueError: it is none, or less than `least`. True and False are no numbers here.
+    True and False are no numbers here.
     """
     try:
         number = None if is_bool(value) else operator.index(value)

@@ -7,17 +7,13 @@ is wrong with them is a ValueError of one sentence. PyTorch is imported when a n
 import hashlib
 import inspect
 import json
-import math
 import os
-import re
-import types
-import typing
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 import safetensors
@@ -25,15 +21,13 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id
 
-from .hub import INVALID_TOKEN, one_line, rejects_token
+from .hub import INVALID_TOKEN, is_repository, one_line, rejects_token
 from .index import bundled
 
 if TYPE_CHECKING:
@@ -47,7 +41,7 @@ MOST_CONFIG_BYTES, MOST_HEADER_BYTES = 100_000, 1_000_000
 # "weights/gan" is a folder that is missing, not a model of a user called weights.
 _FOLDERS = {"checkpoints", "models", "outputs", "runs", "weights"}
 
-Network = typing.TypeVar("Network", bound="nn.Module")
+Network = TypeVar("Network", bound="nn.Module")
 
 
 def find(
@@ -62,25 +56,21 @@ def find(
 
     The model is the folder of this name, else the bundled one, else the Hub's. All of the Hub's files are taken from one
     commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot be reached for half a minute.
-    Here it is asked once, and then the cache is taken.
-
-    Args:
-        offline: whether a model of the Hub is taken from the cache without asking.
-        timeout: seconds for the Hub's first answer. With one, a Hub that is busy is asked once as well.
-        options: `cache_dir`, `force_download` and others, as `hf_hub_download` takes them.
+    Here it is asked once, for `timeout` seconds, and then the cache is taken; only the cache if `offline`. The `options`
+    are `hf_hub_download`'s: `cache_dir`, `force_download` and others.
 
     Raises:
         ValueError: there is no such model or revision; and by the function: no such file, or it is damaged.
         OSError: the Hub cannot be reached, and the model is not cached.
     """
-    shown, folder, own = str(name), os.path.expanduser(name), bundled()
+    shown, folder, own = str(name), Path(os.path.expanduser(name)), bundled()
     revision = revision or None
     token = token.strip() if isinstance(token, str) else token  # It may be read from a file, with the end of its line.
-    if os.path.isdir(folder):
-        return partial(_existing, Path(folder), shown)
-    if shown in own:
-        return partial(_existing, own[shown], shown)
-    if isinstance(name, Path) or not _may_be_on_the_hub(shown, revision):
+    if folder.is_dir() or shown in own:
+        return partial(_existing, folder if folder.is_dir() else own[shown], shown)
+    # Whoever asks for a revision means the Hub.
+    is_folder = isinstance(name, Path) or (revision is None and shown.partition("/")[0] in _FOLDERS)
+    if is_folder or not is_repository(shown):
         names = f", nor of a bundled one ({', '.join(own)})" if own else ""
         raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
     options["cache_dir"] = options["cache_dir"] and os.path.expanduser(options["cache_dir"])
@@ -89,7 +79,7 @@ def find(
     offline = offline or constants.is_offline_mode()
     with _errors_in_words(shown, CONFIG_FILE, revision):
         if not offline and (commit is None or commit != revision):  # A commit never changes.
-            current, token = _ask_for_commit(shown, revision, token, timeout, commit is None)
+            current, token = _ask_for_commit(shown, revision, token, timeout)
             commit, offline = current or commit, current is None
         if commit is None or (offline and options["force_download"]):
             raise LocalEntryNotFoundError("not cached")
@@ -103,6 +93,11 @@ def _existing(folder: Path, where: str, file: str) -> Path:
     if (folder / "model" / file).is_file():
         raise ValueError(f"{where} is a run: its model is {where.rstrip('/')}/model")
     raise ValueError(_lacks(where, file))
+
+
+def _lacks(where: str, name: str) -> str:
+    why = ", the only format of weights that is read" if name == WEIGHTS_FILE else ": it is no saved model"
+    return f"{where} holds no {name}{why}"
 
 
 def _download(name: str, revision: str, options: dict[str, Any], file: str) -> Path:
@@ -119,39 +114,24 @@ def _download(name: str, revision: str, options: dict[str, Any], file: str) -> P
     return path
 
 
-def _may_be_on_the_hub(name: str, revision: str | None) -> bool:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    owner, slash, _ = name.partition("/")
-    # Whoever asks for a revision means the Hub.
-    return bool(slash) and (owner not in _FOLDERS or revision is not None)
-
-
 def _ask_for_commit(
-    name: str, revision: str | None, token: str | bool | None, timeout: float | None, is_needed: bool
+    name: str, revision: str | None, token: str | bool | None, timeout: float | None
 ) -> tuple[str | None, str | bool | None]:
     """The commit of a revision, None where the Hub cannot be reached; and the token, False if the Hub rejects it."""
     url = hf_hub_url(name, CONFIG_FILE, revision=revision)
     ask = partial(get_hf_file_metadata, url, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT)
-    patiently = is_needed and timeout is None
     try:
         # There is no commit in the login page of a hotel, which answers at any address.
         return ask(token=token).commit_hash, token
     except (httpx2.TransportError, HfHubHTTPError, UnicodeEncodeError) as error:
         if rejects_token(error):
-            try:
+            with suppress(HfHubHTTPError):
                 commit = ask(token=False).commit_hash
-            except HfHubHTTPError:
-                raise error from None
-            # Told to the caller of from_pretrained.
-            warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=5)
-            return commit, False
-        if isinstance(error, httpx2.TransportError):
+                # Told to the caller of from_pretrained.
+                warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=5)
+                return commit, False
+        elif isinstance(error, httpx2.TransportError) or error.response.status_code in (429, *range(500, 600)):
             return None, token
-        if error.response.status_code == 429 or error.response.status_code >= 500:
-            return (ask(token=token, retry_on_errors=True).commit_hash if patiently else None), token
         raise
 
 
@@ -160,29 +140,29 @@ def _errors_in_words(name: str, file: str, revision: str | None) -> Iterator[Non
     """Raise the errors of the Hub's client as a ValueError or OSError of one sentence."""
     try:
         yield
-    except GatedRepoError as error:
-        raise ValueError(f"{name} is gated: ask for access on its page on the Hub, and log in") from error
-    except RevisionNotFoundError as error:
-        raise ValueError(f"{name} has no revision {revision}") from error
-    except RemoteEntryNotFoundError as error:
-        raise ValueError(_lacks(name, file)) from error
-    except LocalEntryNotFoundError as error:
-        raise LocalEntryNotFoundError(
-            f"there is no folder {name} here, {file} of {name} is not cached, and the Hub cannot be asked for it"
-        ) from error
-    except HfHubHTTPError as error:
-        if rejects_token(error):
-            raise ValueError(f"{INVALID_TOKEN}; without it there is no {name} on the Hub") from error
-        if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
-            raise ValueError(
-                f"there is no {name} on the Hub, or it is private and this token may not read it; nor is there a folder of "
-                "that name here"
-            ) from error
-        raise OSError(f"the Hub does not serve {name}: {one_line(error)}") from error
-    except (httpx2.HTTPError, UnicodeEncodeError) as error:
-        if rejects_token(error):  # The error's own text holds the token.
-            raise ValueError(f"{INVALID_TOKEN}; without it there is no {name} on the Hub") from None
-        raise OSError(f"{file} of {name} cannot be downloaded: {one_line(error)}") from error
+    except (httpx2.HTTPError, LocalEntryNotFoundError, UnicodeEncodeError) as error:
+        # Not `from error`: its text may hold the token.
+        raise _in_words(error, name, file, revision) from None
+
+
+def _in_words(error: Exception, name: str, file: str, revision: str | None) -> Exception:
+    match error:
+        case GatedRepoError():
+            return ValueError(f"{name} is gated: ask for access on its page on the Hub, and log in")
+        case RevisionNotFoundError():
+            return ValueError(f"{name} has no revision {revision}")
+        case RemoteEntryNotFoundError():
+            return ValueError(_lacks(name, file))
+        case LocalEntryNotFoundError():
+            cause = f"{file} of {name} is not cached, and the Hub cannot be asked for it"
+            return LocalEntryNotFoundError(f"there is no folder {name} here, {cause}")
+        case _ if rejects_token(error):
+            return ValueError(f"{INVALID_TOKEN}; without it there is no {name} on the Hub")
+        case RepositoryNotFoundError():
+            why = "or it is private and this token may not read it; nor is there a folder of that name here"
+            return ValueError(f"there is no {name} on the Hub, {why}")
+        case _:
+            return OSError(f"{file} of {name} cannot be downloaded: {one_line(error)}")
 
 
 def _check_hash(path: Path) -> None:
@@ -191,27 +171,15 @@ def _check_hash(path: Path) -> None:
     The Hub's client compares sizes only: wrong bytes would load unnoticed.
     """
     name, content = path.resolve().name, path.read_bytes()
-    if re.fullmatch("[0-9a-f]{64}", name):
-        found = hashlib.sha256(content)
-    elif re.fullmatch("[0-9a-f]{40}", name):
-        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    else:
-        return  # A cache without links keeps the files' own names.
-    if found.hexdigest() != name:
+    of_git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    expected = {40: of_git, 64: hashlib.sha256(content)}.get(len(name))
+    # A cache without links keeps the files' own names.
+    if expected is not None and expected.hexdigest() != name:
         raise ValueError(f"{path.name} is damaged: load it again with force_download=True")
 
 
-def _lacks(where: str, name: str) -> str:
-    why = ", the only format of weights that is read" if name == WEIGHTS_FILE else ": it is no saved model"
-    return f"{where} holds no {name}{why}"
-
-
 def read_config(path: Path, where: str) -> dict[str, Any]:
-    """The object in a model's config.json.
-
-    Raises:
-        ValueError: it is no JSON object.
-    """
+    """The object in a model's config.json; a ValueError unless it holds one."""
     where = f"{CONFIG_FILE} in {where}"
     if path.stat().st_size > MOST_CONFIG_BYTES:
         raise ValueError(f"{where} has {path.stat().st_size:,} bytes: it belongs to another kind of model")
@@ -227,49 +195,28 @@ def read_config(path: Path, where: str) -> dict[str, Any]:
 def build_empty(build: Callable[..., Network], config: dict[str, Any], where: str) -> Network:
     """The network that a config describes, without memory for its weights, whatever sizes it asks for.
 
-    Raises:
-        ValueError: an argument is unknown, missing, of another type or makes no sense, or PyTorch can have no tensors of
-            such sizes.
+    An argument that is unknown, missing or impossible is a ValueError.
     """
     import torch
 
-    from .speed import Uninitialised
+    from .blocks import Uninitialised
 
     parameters = inspect.signature(build).parameters
     if unknown := sorted(config.keys() - parameters.keys()):
         raise ValueError(f"{where} has an unknown {', '.join(unknown)!r:.60}: it takes {', '.join(parameters)}")
     if missing := sorted(parameters.keys() - config.keys()):
         raise ValueError(f"{where} lacks {', '.join(missing)}")
-    for name, value in config.items():
-        if not _fits(value, parameters[name].annotation):
-            raise ValueError(f"{where} has {name} {value!r:.60}: it must fit {parameters[name]}")
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
     try:
         with torch.device("meta"), Uninitialised():
             return build(**arguments)
-    except (RuntimeError, OverflowError, TypeError) as error:
-        raise ValueError(f"{where} describes no network that can be, with {arguments!s:.300}") from error
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value of JSON is of an annotated type. A whole number is a float too, but true is no whole number."""
-    origin, options = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in options)
-    if origin is tuple:
-        wanted = options[:1] * len(value) if isinstance(value, list) and options[-1] is ... else options
-        return isinstance(value, list) and len(value) == len(wanted) and all(map(_fits, value, wanted))
-    if kind is float:
-        return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
-    return type(value) is kind
+    except (ValueError, RuntimeError, OverflowError, TypeError) as error:
+        why = f"{one_line(error):.200}; {arguments!s:.200}"
+        raise ValueError(f"{where} describes no network that can be: {why}") from error
 
 
 def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
-    """The shape and the type of each tensor in a file of weights, by its name.
-
-    Raises:
-        OSError, ValueError: the file is missing or damaged.
-    """
+    """The shape and the type of each tensor in a file of weights, by its name; a ValueError if the file is damaged."""
     with open(path, "rb") as file:
         start = file.read(40)
     if int.from_bytes(start[:8], "little") > MOST_HEADER_BYTES:
@@ -284,12 +231,9 @@ def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
 
 
 def load_weights(network: "nn.Module", path: Path, where: str) -> None:
-    """Give a network without memory the weights in a file, as float32.
+    """Give a network without memory the weights in a file, as float32; a ValueError unless they fit it.
 
     The file's header is compared with the network before any weight is read.
-
-    Raises:
-        ValueError: names, shapes or types differ, a number is not finite, or the file is damaged.
     """
     import safetensors.torch
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from . import latents
-from .base import FaceModel, Seed, check_sizes
+from .base import FaceModel, Seed, check_channels
 from .blocks import error_and_gradient, falling, half_squares, rising
 
 # Each takes two to three times as long as decoding.
@@ -46,6 +46,7 @@ class PerceptualAutoencoder(FaceModel):
 
     model_type = "perceptual-autoencoder"
     encodes = True
+    preconditioner: torch.Tensor
 
     def __init__(
         self,
@@ -59,7 +60,9 @@ class PerceptualAutoencoder(FaceModel):
         encoding_steps: int = 0,
     ):
         super().__init__(latent_size, prior_mean, prior_variance, attributes=attributes)
-        check_sizes(components=components, channels=channels, encoder_channels=encoder_channels)
+        latents.whole_number("components", components, least=1)
+        check_channels(4, encoder_channels=encoder_channels)
+        check_channels(5, channels=channels)
         check_encoding_steps(encoding_steps)
         self.encoding_steps = encoding_steps
         self.encoder = falling(encoder_channels, latent_size)
@@ -69,8 +72,7 @@ class PerceptualAutoencoder(FaceModel):
         self.mixture_means = nn.Buffer(torch.zeros(components, latent_size))
         self.mixture_roots = nn.Buffer(torch.zeros(components, latent_size, latent_size))
         self.directions = nn.Buffer(torch.zeros(len(attributes), latent_size))
-        if encoding_steps:
-            self.preconditioner = nn.Buffer(torch.zeros(latent_size, latent_size))
+        self.register_buffer("preconditioner", torch.zeros(latent_size, latent_size) if encoding_steps else None)
         nn.init.constant_(self.mixture_means, prior_mean)
         nn.init.constant_(self.mixture_roots.diagonal(dim1=1, dim2=2), prior_variance**0.5)
 
@@ -98,11 +100,8 @@ class PerceptualAutoencoder(FaceModel):
         return torch.where(half_squares(self.decoder(z) - x) < least, z, nearest)
 
     @torch.no_grad()
-    def fit_preconditioner(self) -> None:
-        """Set the preconditioner, from how the decoder's pictures change with each number of 64 draws.
-
-        It takes ten seconds, and must be done again when the decoder has changed.
-        """
+    def _fit_preconditioner(self) -> torch.Tensor:
+        """The preconditioner, from how the decoder's pictures change with each number of 64 draws."""
         decode = copy.deepcopy(self.decoder).eval()
         unit = torch.eye(self.latent_size, dtype=torch.float64, device="cpu")
         curvature, change = torch.zeros_like(unit), 0.1 * unit.to(self.dtype).to(self.device)
@@ -111,34 +110,24 @@ class PerceptualAutoencoder(FaceModel):
             curvature += slopes @ slopes.T / _DRAWS
         # Without a ridge, steps would go far in numbers that hardly show. Where training failed, none shows.
         ridge = (_RIDGE * curvature.trace() / self.latent_size).clamp(min=1e-6)
-        self.preconditioner.copy_(torch.linalg.inv(curvature + ridge * unit))
+        # Contiguous, as it is once it is loaded: products with another layout are rounded otherwise.
+        return torch.linalg.inv(curvature + ridge * unit).to(self.mixture_roots).contiguous()
 
     def with_encoding_steps(self, steps: int) -> Self:
-        """A copy in which `encode` takes so many steps. Its draws and its decoder stay the same.
+        """A copy in which `encode` takes so many steps, from 0 to 50. Its draws and its decoder stay the same.
 
-        Where there were none before, this takes ten seconds: see `fit_preconditioner`.
-
-        Raises:
-            ValueError: it is no whole number from 0 to 50.
+        Where there were none before, this takes ten seconds, since the preconditioner is fitted to the decoder.
         """
         check_encoding_steps(steps)
         model = self._reconfigured(encoding_steps=int(steps))
-        if not steps and self.encoding_steps:
-            del model.preconditioner
-        if steps and not self.encoding_steps:
-            model.preconditioner = nn.Buffer(torch.zeros_like(self.mixture_roots[0]))
-            model.fit_preconditioner()
+        if not steps:
+            model.register_buffer("preconditioner", None)
+        elif not self.encoding_steps:
+            model.preconditioner = self._fit_preconditioner()
         return model
 
-    def sample_latent(
-        self, count: int, seed: Seed = None, mean: float | None = None, variance: float | None = None
-    ) -> torch.Tensor:
-        """Latents drawn from the mixture, as `FaceModel.sample_latent` returns them.
-
-        Another mean or variance moves or stretches the mixture as a whole.
-        """
-        mean = self.prior_mean if mean is None else mean
-        variance = self.prior_variance if variance is None else variance
+    def _sample_continuous(self, count: int, seed: Seed, mean: float, variance: float) -> torch.Tensor:
+        """Draws from the mixture. Another mean or variance moves or stretches it as a whole."""
         latents.sample_normal(0, 1, 0, mean, variance)  # Raises ValueError if they are no such numbers.
         noise = latents.sample_normal(count, self.latent_size, seed)
         shares = self.mixture_logits.cpu().double().softmax(0).numpy()
@@ -148,7 +137,7 @@ class PerceptualAutoencoder(FaceModel):
         for i, component in enumerate(latents.sample_indices(count, shares, seed)):
             z[i] = means[component] + roots[component] @ noise[i]
         stretch = (float(variance) / self.prior_variance) ** 0.5
-        return ((z - self.prior_mean) * stretch + float(mean)).to(self.device)
+        return (z - self.prior_mean) * stretch + float(mean)
 
     def with_prior_variance(self, variance: float) -> Self:
         """As of `FaceModel`. Directions are stretched as draws are."""
@@ -160,14 +149,8 @@ class PerceptualAutoencoder(FaceModel):
         return model
 
     def with_attributes(self, z: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
-        """Latents (n, latent_size) moved along the directions of these attributes.
-
-        1 or True adds the whole direction, the mean difference between faces with the attribute and without it. -1 or
-        False subtracts it.
-
-        Raises:
-            ValueError: there is no direction of that name, or a number is not between -1e6 and 1e6.
-        """
+        """As of `FaceModel`: 1 or True adds the attribute's direction, the mean difference between faces with it and
+        without it, and -1 or False subtracts it. Numbers go from -1e6 to 1e6."""
         z = self._check_latent(z).clone()
         for index, value in self._check_attributes(attributes).items():
             z = z + value * self.directions[index]
@@ -175,6 +158,5 @@ class PerceptualAutoencoder(FaceModel):
 
 
 def check_encoding_steps(steps: int) -> None:
-    """Raise ValueError unless it is a whole number from 0 to MOST_ENCODING_STEPS."""
     if latents.whole_number("encoding_steps", steps) > MOST_ENCODING_STEPS:
         raise ValueError(f"encoding_steps is {steps}: it must be {MOST_ENCODING_STEPS} or less")

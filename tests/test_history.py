@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -70,22 +69,15 @@ def test_every_epoch_is_shown_by_its_first_sixteen_faces(tmp_path, alike):
     """The encoder merges frames that are alike, and makes a still of an animation in which all are."""
     paint = lambda epoch, face: colour(alike[epoch - 1], face)
     training, epochs = told(tmp_path, len(alike), paint=paint), range(1, len(alike) + 1)
-    assert Image.open(tmp_path / EPOCHS_FILE).n_frames == len(set(alike))
+    with Image.open(tmp_path / EPOCHS_FILE) as animation:
+        assert (animation.format, animation.size, animation.n_frames) == ("WEBP", (512, 128), len(set(alike)))
+        assert animation.info["loop"] == 0 or not animation.is_animated
     for epoch, faces in zip(epochs, training.faces_of(epochs), strict=True):
         assert_shows(faces, epoch, paint)
     assert_shows(training.faces_after(1), 1, paint)
     for epoch in (0, len(alike) + 1, -1):
         with pytest.raises(ValueError, match=f"epoch is {epoch}: .* {len(alike)}"):
             training.faces_after(epoch)
-
-
-def test_the_animation_is_one_for_browsers(whole):
-    with Image.open(whole / EPOCHS_FILE) as animation:
-        assert (animation.format, animation.size, animation.n_frames) == ("WEBP", (512, 128), 3)
-        assert animation.info["loop"] == 0
-        animation.seek(1)
-        animation.load()
-        assert (animation.info["timestamp"], animation.info["duration"]) == (200, 200)
 
 
 def test_losses_are_thinned_to_means_of_steps(tmp_path):
@@ -133,24 +125,18 @@ def test_without_all_pictures_there_is_no_history(tmp_path, damage, capsys):
 LOSSES = {"step": [5, 10], "a_loss": [1.0, 2.0]}
 UNFIT = {
     "no command": {"command": ...},
-    "losses without steps": {"losses": {}},
     "no losses": {"losses": {"step": [5, 10]}},
     "too few losses": {"losses": LOSSES | {"a_loss": [1.0]}},
-    "a loss that is null throughout": {"losses": LOSSES | {"a_loss": [None, None]}},
     "losses all 0": {"losses": LOSSES | {"a_loss": [0, 0.0]}},
     "a huge loss": {"losses": LOSSES | {"a_loss": [1.0, 10**400]}},
     "steps that go back": {"losses": LOSSES | {"step": [10, 5]}},
     "steps that are fractions": {"losses": LOSSES | {"step": [5.5, 10]}},
     "markup in a name": {"losses": LOSSES | {"<img src=x onerror=alert(1)>": [1.0, 2.0]}},
-    "another number of epochs": {"epochs": 4},
-    "epochs that are true": {"epochs": True, "measurements": {"epoch": [1]}},
     "epochs without end": {"epochs": 2001, "measurements": {"epoch": [*range(1, 2002)]}},
     "measurements cut short": {"measurements": {"epoch": [1, 2, 3], "psnr": [20.0, 21.0]}},
-    "markup in a measurement": {"measurements": {"epoch": [1, 2, 3], "<b>": [20.0, 21.0, 22.0]}},
     "half a character in a command": {"command": "python \ud800"},
     "a negative time": {"seconds": -1},
     "no pictures seen": {"images_seen": 0},
-    "points of no steps": {"steps_per_point": 0},
 }
 
 
@@ -163,8 +149,7 @@ def test_what_could_not_be_drawn_is_damaged(copy):
         name: json.dumps({key: value for key, value in (sound | change).items() if value is not ...}).encode()
         for name, change in UNFIT.items()
     }
-    contents |= {"a list": b"[]", "null": b"null", "nothing": b"", "half": b"{", "other": b"\xff\xfe"}
-    contents |= {"depth": b"[" * 100_000, "length": json.dumps(sound).encode() + b" " * 2_000_000}
+    contents |= {"a list": b"[]", "half": b"{", "depth": b"[" * 100_000, "length": path.read_bytes() + b" " * 2_000_000}
     for name, content in contents.items():
         path.write_bytes(content)
         with pytest.raises(ValueError, match="^training.json is damaged: [a-z ]+$"):
@@ -188,7 +173,6 @@ def announcing(width: int, height: int) -> bytes:
     "damage",
     [
         lambda content: b"no picture",
-        lambda content: content[: len(content) // 2],
         lambda content: content[:-1],  # Which loses the last frame alone.
         lambda content: content + bytes(2_000_000),
         lambda content: animation((128, 512), 3),
@@ -205,15 +189,3 @@ def test_a_damaged_animation_is_refused_in_a_sentence(copy, damage):
     for _ in range(2):
         with pytest.raises(ValueError, match="^epochs.webp is damaged: [a-z ']+$"):
             training.faces_after(3)
-
-
-def test_several_epochs_are_read_in_one_pass_and_many_may_ask_at_once(whole, monkeypatch):
-    training, frames, passes = load_history(whole), history._frames, []
-    monkeypatch.setattr(history, "_frames", lambda *asked: passes.append(asked) or frames(*asked))
-    assert len([*training.faces_of([1, 3])]) == 2 and len(passes) == 1
-    epochs = [1 + number % 3 for number in range(12)]
-    with ThreadPoolExecutor(4) as threads:
-        for epoch, faces in zip(epochs, threads.map(training.faces_after, epochs)):
-            assert_shows(faces, epoch)
-    training.faces_after(1)[0].paste((255, 255, 255), (0, 0, 64, 64))  # What a visitor draws on a face stays with them.
-    assert_shows(training.faces_after(1), 1)

@@ -83,9 +83,7 @@ def test_a_run_that_was_killed_is_pushed_with_its_history_as_far_as_its_pictures
     [
         ("run.json", b"[]", "run.json is damaged"),
         ("metrics.jsonl", b"", "tells of no finished epoch"),
-        ("model/config.json", b"null", "config.json"),
         ("model/config.json", None, "holds no config.json"),
-        ("model/model.safetensors", None, "holds no model.safetensors"),
         ("model/model.safetensors", LINK, "lies elsewhere"),
         ("model", LINK, "lies elsewhere"),
         ("model", None, "holds no model yet"),

@@ -7,8 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, features
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image, features
 
 from models import images
 from models.decoding import UnreadableImage
@@ -39,10 +38,7 @@ def test_every_size_becomes_64_by_64(size):
     [
         (lambda: from_pil("face.jpg"), "an image is of type str: it must be PIL's"),
         (lambda: from_pil(np.zeros((2, 64, 64, 3), np.uint8)), "an image is of type ndarray"),
-        (
-            lambda: to_pil(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)),
-            "x is of type torch.uint8: it must be a tensor of",
-        ),
+        (lambda: to_pil(np.zeros((1, 3, 8, 8))), "x is of type ndarray: it must be a tensor of floats"),
         (lambda: to_pil(torch.zeros(3, 8, 8)), r"x has shape \(3, 8, 8\): it must be \(n, 3, height, width\)"),
         (lambda: to_pil(torch.zeros(1, 8, 8, 3)), r"x has shape \(1, 8, 8, 3\)"),
     ],
@@ -66,7 +62,7 @@ def test_the_centre_is_kept_and_resizing_is_antialiased():
     assert (resize_and_crop(stripes).float() - 127.5).abs().max() < 40
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16", "I", "F"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "YCbCr", "1", "I;16", "I", "F"])
 def test_every_mode_keeps_its_brightness(mode):
     white = {"I;16": 65535, "I": 65535, "F": 255.0}.get(mode)
     image = Image.new("RGB", (80, 80), "white").convert(mode) if white is None else Image.new(mode, (80, 80), white)
@@ -96,8 +92,8 @@ def test_the_formats_that_people_have_are_read_and_damage_is_refused_in_words(tm
             assert str(error).endswith(".")
 
 
-@pytest.mark.parametrize("format", ["EPS", "PPM", "TGA", "ICO", "JPEG2000"])
-def test_no_other_format_is_opened(tmp_path, monkeypatch, format):
+@pytest.mark.parametrize("format", ["EPS", "ICO"])
+def test_no_other_format_is_opened(monkeypatch, format):
     """Of an EPS, Pillow would start Ghostscript; the others are Python code that nobody has looked at."""
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
     with pytest.raises(UnreadableImage, match="not an image that can be read"):
@@ -115,23 +111,16 @@ def test_what_is_no_picture_is_refused_in_words(tmp_path):
         path.unlink()
 
 
-# What a camera may write in place of an upright face's EXIF, in TIFF's layout.
-BROKEN_EXIF = {
-    "cut": b"II*\0\x08\0\0\0\x05\0\x12\x01",
-    "strange type": b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 99, 1, 6, 0),
-    "nothing over nothing": b"II*\0"
-    + struct.pack("<IHHHIIHHIIIIII", 8, 2, 0x0128, 3, 1, 2, 0x11A, 5, 1, 38, 0, 0, 0, 0),
-    "outside": b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x8769, 4, 1, 2**31, 0),
-}
+# What a camera may write in place of an upright face's EXIF, in TIFF's layout: cut off, and with a tag outside of it.
+BROKEN_EXIF = [b"\x05\0\x12\x01", struct.pack("<HHHIII", 1, 0x8769, 4, 1, 2**31, 0)]
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_loses_no_picture(format):
     face = draw_face(0, (64, 64))
-    for exif in BROKEN_EXIF.values():
-        file = io.BytesIO()
-        face.save(file, format, exif=b"Exif\0\0" + exif)
-        assert torch.equal(read_pixels(file), read_pixels(io.BytesIO(encode(face, format))))
+    for tags in BROKEN_EXIF:
+        broken = io.BytesIO(encode(face, format, exif=b"Exif\0\0II*\0\x08\0\0\0" + tags))
+        assert torch.equal(read_pixels(broken), read_pixels(io.BytesIO(encode(face, format))))
 
 
 # How a camera that was held otherwise stores an upright picture.
@@ -149,29 +138,15 @@ STORED = {
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_a_picture_is_turned_upright(orientation):
-    """Also a TIFF whose EXIF leads out of the file."""
     face, exif = draw_face(0, (40, 64)), Image.Exif()
     stored = face if STORED[orientation] is None else face.transpose(STORED[orientation])
     exif[274] = orientation
-    for format, options in {
-        "PNG": {"exif": exif},
-        "TIFF": {"compression": "raw", "tiffinfo": {274: orientation, 34665: 2**31}},
-        "tiff": {"compression": "tiff_deflate", "tiffinfo": {274: orientation, 34665: 2**31}},
-    }.items():
-        file = io.BytesIO()
-        stored.save(file, format, **options)
-        assert torch.equal(read_pixels(file), from_array(face)), format
+    for format in ("PNG", "TIFF"):
+        assert torch.equal(read_pixels(io.BytesIO(encode(stored, format, exif=exif))), from_array(face)), format
 
 
-def tiff(values: np.ndarray, **tags: int) -> io.BytesIO:
-    """A grey TIFF, uncompressed, with `t258=...` for the value of tag 258."""
-    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
-    height, width = values.shape
-    said = {256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: 1, 277: 1, 278: height, 279: values.nbytes}
-    said |= {339: kind} | {int(name[1:]): value for name, value in tags.items()}
-    said[273] = 8 + 2 + 12 * (len(said) + 1) + 4
-    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(said.items())]
-    return io.BytesIO(b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4) + values.tobytes())
+def tiff(values: np.ndarray) -> io.BytesIO:
+    return io.BytesIO(encode(Image.fromarray(values), "TIFF"))
 
 
 RAMP = np.linspace(0, 1, 64 * 64).reshape(64, 64)
@@ -182,38 +157,22 @@ RAMP = np.linspace(0, 1, 64 * 64).reshape(64, 64)
     [
         *[(np.uint16, 0, most) for most in (255, 1023, 4095, 65535)],
         *[(np.int32, 0, most) for most in (255, 65535, 2**24 - 1, 2**31 - 1)],
-        *[(np.uint32, 0, most) for most in (4095, 2**31 - 1, 2**32 - 1)],
-        *[(dtype, -1000, 2000) for dtype in (np.int16, np.int32)],
-        *[(np.float32, *ends) for ends in ((0, 1), (0, 255), (0, 5000), (-1, 1), (-1000, 3000), (0, 1e-3), (290, 310))],
+        (np.int32, -1000, 2000),
+        *[(np.float32, *ends) for ends in ((0, 1), (0, 255), (0, 5000), (-1, 1), (-1000, 3000), (0, 1e-3))],
     ],
 )
 def test_grey_pictures_of_more_than_8_bits_are_scaled_to_the_range_that_they_use(dtype, low, high):
     values = (low + RAMP * (high - low)).astype(dtype)
-    is_ramp = lambda file: abs(read_pixels(file)[0, 0].double() - torch.tensor(RAMP * 255)) <= 2
-    assert is_ramp(tiff(values)).all()
+    off = lambda: abs(read_pixels(tiff(values))[0, 0].double() - torch.tensor(RAMP * 255)) > 2
+    assert not off().any()
     if dtype is np.float32:
         for strange in (np.nan, np.inf, -np.inf):
             values[32, 32] = strange
-            assert (~is_ramp(tiff(values))).sum() <= 1
-        assert len(read_pixels(tiff(np.full_like(values, np.nan))).unique()) == 1
-    if dtype is np.uint16:
-        assert is_ramp(tiff(2 ** int(high).bit_length() - 1 - values, t262=0)).all()  # White is 0.
+            assert off().sum() <= 1
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-@pytest.mark.parametrize("mode", ["YCbCr", "LAB", "CMYK", "P", "1", "LA"])
-def test_tiffs_of_other_colours_are_read(mode):
-    face, file = draw_face(2, (64, 64)), io.BytesIO()
-    if mode == "LAB":
-        image = ImageCms.profileToProfile(face, *map(ImageCms.createProfile, ("sRGB", "LAB")), outputMode="LAB")
-    else:
-        image = face.convert(mode)
-    image.save(file, "TIFF", compression="jpeg" if mode == "YCbCr" else "tiff_lzw")
-    expected = {"1": image, "P": image, "LA": face.convert("L")}.get(mode, face)
-    assert (read_pixels(file).float() - from_array(expected)).abs().mean() < 8
 
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path):
@@ -249,11 +208,6 @@ def gif_with(blocks: bytes) -> bytes:
     return gif[:first] + blocks + gif[first:]
 
 
-def png_with(chunks: bytes) -> bytes:
-    png = encode(Image.new("RGB", (64, 64)), "PNG")
-    return png[:33] + chunks + png[33:]
-
-
 def tiff_with_tags(count: int, size: int) -> bytes:
     """All of its tags hold the same bytes."""
     file = tiff(np.zeros((64, 64), np.uint8)).getvalue()
@@ -266,11 +220,6 @@ def tiff_with_tags(count: int, size: int) -> bytes:
     "content, words",
     [
         pytest.param(lambda: progressive_with(4000), "This JPEG takes too long", id="4,000 scans"),
-        pytest.param(
-            lambda: png_with(chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(100_000_000)))),
-            "damaged",
-            id="a profile of 100 MB",
-        ),
         pytest.param(lambda: tiff_with_tags(2000, 2_000_000), "too much memory", id="2,000 tags of the same 2 MB"),
         pytest.param(
             lambda: gif_with(b"!\xfe\x01a\0" * 2_000_000), "too long", id="2,000,000 comments", marks=pytest.mark.slow
@@ -293,19 +242,8 @@ def test_many_scans_and_long_animations_are_read(tmp_path):
     assert open_image(tmp_path / "film.gif").size == (64, 64)
 
 
-def test_who_waits_too_long_for_another_picture_is_asked_to_try_again(tmp_path, monkeypatch):
-    """Large pictures are decoded one at a time."""
-    draw_face(0).save(tmp_path / "face.png")
-    monkeypatch.setattr(images, "WAIT_SECONDS", 0.05)
-    with images._one_at_a_time, pytest.raises(UnreadableImage, match="try again"):
-        open_image(tmp_path / "face.png")
-
-
-def test_of_a_png_the_texts_come_along_and_any_name_will_do(tmp_path, monkeypatch):
-    texts = PngInfo()
-    texts.add_text("recipe", "7/3")
-    texts.add_text("novel", "x" * 100_000)
+def test_any_name_of_a_file_will_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("-P.png", "snowman \N{SNOWMAN}.png", "quote'\".png"):
-        draw_face(0).save(tmp_path / name, pnginfo=texts)
-        assert open_image(name).info == {"recipe": "7/3"}
+        draw_face(0).save(tmp_path / name)
+        assert open_image(name).size == (89, 109)

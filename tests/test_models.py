@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import re
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -124,20 +125,17 @@ ENCODER, GAN, ROW = TINY["autoencoder"](), TINY["generator"](), torch.zeros(10)
     "call, words",
     [
         (lambda: ENCODER.encode(PICTURE), "x is of type Image: .* as from_pil of latent_faces.images returns it"),
-        (lambda: ENCODER.encode(np.asarray(PICTURE)), "x is of type ndarray"),
         (lambda: ENCODER.encode(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)), "x is of type torch.uint8"),
         (lambda: ENCODER.encode(torch.zeros(2, 3, 32, 32)), r"it must be \(n, 3, 64, 64\)"),
         (lambda: ENCODER.decode(np.zeros((2, 10))), "z is of type ndarray"),
         (lambda: ENCODER.decode(torch.zeros(2, 11)), r"z has shape \(2, 11\): it must be \(n, 10\)"),
         (lambda: GAN.encode(torch.zeros(2, 3, 64, 64)), "no encoder"),
         (lambda: GAN.interpolate(ROW, ROW[None]), r"end has shape \(1, 10\): it must be \(10\)"),
-        (lambda: GAN.interpolate(ROW[:6], ROW[:6]), r"start has shape \(6,\)"),
         (lambda: GAN.hold_bits(ROW, "...."), r"z has shape \(10,\): it must be \(n, 10\)"),
         (lambda: GAN.generate(1, attributes=["Hat"]), "attributes is of type list: it must be a dict by name"),
         (lambda: Generator("100"), "latent_size is '100': it must be a whole number, 1 or more"),
-        (lambda: Generator(100.0), "latent_size is 100.0"),
         (lambda: Generator(10, "4"), "discrete_size is '4'"),
-        (lambda: Autoencoder(channels=(4, 4.5, 4)), "channels is 4.5"),
+        (lambda: Autoencoder(channels=(4, 4)), r"channels is \(4, 4\): it must be 3 numbers"),
         (lambda: ENCODER.with_prior_variance("2"), "prior_variance is '2': it must be a finite number"),
     ],
 )
@@ -312,17 +310,13 @@ def test_the_gradient_of_an_error_is_automatic_differentiations():
         error_and_gradient(nn.Sequential(decoder, nn.LeakyReLU()), z, images)
 
 
-def squared_errors(model: PerceptualAutoencoder, x: torch.Tensor) -> torch.Tensor:
-    return (model(x) - x).square().mean((1, 2, 3))
-
-
 def test_steps_of_encoding_are_saved_and_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr("models.perceptual._DRAWS", 8)
     torch.manual_seed(0)
     plain = TINY["perceptual-autoencoder"]().eval().requires_grad_(False)
     model, x = plain.with_encoding_steps(3), plain.decode(plain.sample_latent(2, seed=0))
-    z = model.encode(x)
-    assert plain.encoding_steps == 0 and (squared_errors(model, x) < 0.8 * squared_errors(plain, x)).all()
+    z, errors = model.encode(x), lambda model: (model(x) - x).square().mean((1, 2, 3))
+    assert plain.encoding_steps == 0 and (errors(model) < 0.8 * errors(plain)).all()
     model.save_pretrained(tmp_path / "three")
     loaded = load(tmp_path / "three")
     assert loaded.encoding_steps == 3 and torch.equal(loaded.encode(x), z)
@@ -332,7 +326,7 @@ def test_steps_of_encoding_are_saved_and_left_out(tmp_path, monkeypatch):
     # No error grows: a step that goes too far is taken again, half as long, until one brings the image nearer.
     model.preconditioner.mul_(1000)
     assert torch.equal(model.with_encoding_steps(1).encode(x), plain.encode(x))
-    assert (squared_errors(model.with_encoding_steps(20), x) < squared_errors(plain, x)).all()
+    assert (errors(model.with_encoding_steps(20)) < errors(plain)).all()
     # Training goes by the encoder alone, and encoding changes no statistics of the decoder.
     statistics = [buffer.clone() for buffer in model.decoder.buffers()]
     torch.testing.assert_close(model.train().encode(x), plain.train().encode(x))
@@ -393,12 +387,9 @@ def test_numpys_sizes_are_saved_under_the_home_folder_and_loaded_by_somebodys_ow
         Autoencoder.from_pretrained(tmp_path / "model")
 
 
-@pytest.mark.parametrize(
-    "others", [{"torch_dtype": "auto"}, {"subfolder": "model", "device_map": "auto"}, {"latent_size": 3}]
-)
-def test_an_argument_that_loading_has_not_is_named_beside_those_that_it_has(others):
-    with pytest.raises(TypeError, match=f"takes no {', '.join(others)}: it takes revision, .* map_location"):
-        load("gan", **others)
+def test_an_argument_that_loading_has_not_is_named_beside_those_that_it_has():
+    with pytest.raises(TypeError, match="takes no subfolder, torch_dtype: it takes revision, .* map_location"):
+        load("gan", subfolder="model", torch_dtype="auto")
 
 
 def refused(words: str, name: str | Path, **options) -> None:
@@ -413,28 +404,24 @@ def saved(tmp_path):
     """A function that saves a small model with values of its config.json replaced; they may be no JSON."""
 
     def save(name: str, **values) -> str:
-        folder = tmp_path / name
-        if not folder.exists():
-            TINY[name]().save_pretrained(folder)
-            (folder / "whole.json").write_bytes((folder / "config.json").read_bytes())
-        config = {**json.loads((folder / "whole.json").read_text()), **values}
-        (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
-        return str(folder)
+        TINY[name]().save_pretrained(tmp_path / name)
+        path = tmp_path / name / "config.json"
+        config = json.loads(path.read_text()) | values
+        path.write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+        return str(tmp_path / name)
 
     return save
 
 
-# What a config.json may hold instead of what belongs there: a whole number, a number, numbers, names, yes or no, a crop.
+# What a config.json may hold instead of what belongs there: a whole number, a number, numbers, names, a word, a crop.
 OTHER_VALUES = {
-    ("generator", "latent_size"): [True, 0, -1, 50.0, 10**20, 10**400, "50", [50]],
-    ("generator", "discrete_size"): [None, -1, 11, 10**20],
-    ("discriminator", "hidden_size"): [None, 0, "4"],
-    ("autoencoder", "prior_mean"): [None, True, 1e308, float("nan"), "0"],
-    ("generator", "prior_variance"): [None, False, 0, 1e308, float("nan"), float("inf"), 10**400, "", {"a": 1}],
-    ("autoencoder", "channels"): [None, 4, "x" * 10_000, [], [4, 4], [4.0, 4, 4], [True, 4, 4], [10**9] * 3, [[4]]],
-    ("autoencoder", "matching"): [True, 0, "kl", ["mmd"]],
+    ("generator", "latent_size"): [True, 0, 50.0, 10**20, "50", [50]],
+    ("generator", "discrete_size"): [None, -1, 11],
+    ("generator", "prior_variance"): [None, 0, 1e308, float("nan"), 10**400, "1", {"a": 1}],
+    ("autoencoder", "channels"): [None, 4, "x" * 10_000, [4, 4], [4.0, 4, 4], [10**9] * 3, [[4]] * 3],
+    ("autoencoder", "matching"): [True, "kl", ["mmd"]],
     ("attribute-generator", "attributes"): [None, "Hat", [1, 2], ["Hat"] * 2, ["Hat"] * 10, [""], ["a\nb"]],
-    ("attribute-generator", "affine"): [None, 0, "false"],
+    ("attribute-generator", "channels"): [[4] * 30_000],
     ("perceptual-autoencoder", "encoding_steps"): [True, -1, 51, 1.5],
     ("generator", "crop"): [0, True, 1.5, "1", float("nan")],
 }
@@ -451,19 +438,12 @@ def test_a_value_that_a_config_lacks_or_cannot_have_is_named(name, key, saved):
     "config, words",
     [
         ({"depth": 3, "width": 4}, "has an unknown 'depth, width': it takes latent_size, discrete_size, "),
-        ({f"key {number} {'x' * 1000}": 0 for number in range(50)}, "has an unknown 'key 0 x"),
-        ({"a\n\x1b[31m\u202e": 0}, r"has an unknown 'a\\n\\x1b\[31m\\u202e': "),
-        (
-            {"model_type": "unet\n"},
-            r"has model_type 'unet\\n': it must be one of attribute-discriminator, .*autoencoder",
-        ),
+        ({f"\x1b[31m{number} {'x' * 1000}": 0 for number in range(50)}, r"has an unknown '\\x1b\[31m0 x"),
+        ({"model_type": "unet\n"}, r"model_type 'unet\\n': it must be one of attribute-discriminator, .*autoencoder"),
         ({"latent_size": 20}, "do not fit Generator.*size mismatch of layers.0.0.weight"),
         (b"{", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
         (b"[]", "no JSON object"),
         (b"[" * 90_000, "no JSON"),
-        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "no JSON|unknown|must be one of"),
-        (b'{"latent_size": ' + b"9" * 50_000 + b"}", "no JSON"),
         (b" " * 1_000_000, "1,000,000 bytes"),
         (b"\xef\xbb\xbf{}", "has model_type None"),  # A mark, which some editors write, is no damage.
     ],
@@ -476,12 +456,9 @@ def test_a_config_of_another_model_or_of_none_is_refused_in_words(config, words,
     refused(words, folder)
 
 
-@pytest.mark.parametrize("size", [10**5, 10**9])
-def test_sizes_that_nobody_has_are_refused_before_anything_is_allocated(size, saved):
-    for name, key, value in (("generator", "hidden_size", size), ("autoencoder", "channels", [size] * 3)):
-        refused("size mismatch|no network that can be", saved(name, **{key: value}))
-    config = json.loads(Path(saved("generator", latent_size=size), "config.json").read_text())
-    network = build_empty(Generator, {key: config[key] for key in config.keys() - {"model_type"}}, "here")
+def test_sizes_that_nobody_has_are_refused_before_anything_is_allocated(saved):
+    refused("size mismatch", saved("generator", hidden_size=10**5))
+    network = build_empty(Generator, {**TINY["generator"]().config, "latent_size": 10**9}, "here")
     assert all(tensor.is_meta for tensor in network.state_dict().values())
 
 
@@ -497,13 +474,10 @@ def convert(dtype: torch.dtype):
     "change, word",
     [
         (put("layers.1.0.weight", float("nan")), "layers.1.0.weight holds values that are no numbers"),
-        (put("layers.2.1.running_mean", float("-inf")), "layers.2.1.running_mean"),
         (put("layers.1.1.running_var", -0.5), "layers.1.1.running_var holds a negative variance"),
         (convert(torch.int8), "type I8"),
-        (convert(torch.int64), "type I64"),
         (lambda tensors: tensors.pop("layers.3.bias"), "missing 'layers.3.bias'"),
         (lambda tensors: tensors.update({"e\n\x1b": torch.zeros(1)}), r"unknown 'e\\n\\x1b'"),
-        (lambda tensors: tensors.clear(), "missing 'layers.0.0.weight'"),
         (lambda tensors: tensors.update({"layers.3.bias": torch.zeros(4)}), "size mismatch of layers.3.bias"),
         *[(convert(dtype), None) for dtype in (torch.float16, torch.bfloat16, torch.float64)],
     ],
@@ -525,9 +499,8 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path):
     path, random = tmp_path / "model.safetensors", np.random.default_rng(0)
     whole, pointer = path.read_bytes(), b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n"
     for content, words in {
-        **dict.fromkeys((b"", b"\0" * 7, b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}", whole[:-100]), ""),
+        **dict.fromkeys((b"", b"\0" * 7, b"\x02\0\0\0\0\0\0\0{}", whole[:-100]), ""),
         b"PK\x03\x04" + bytes(100): "does not begin with b'PK",
-        (97_000_000).to_bytes(8, "little") + b"{": "does not begin with",
         pointer: "does not begin with b'version https://git-lfs.*: git lfs pull fetches the file",
     }.items():
         path.write_bytes(content)
@@ -537,10 +510,8 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path):
         for place in random.integers(0, 3000, 3):  # The header and what follows it.
             changed[place] = random.integers(256)
         path.write_bytes(changed)
-        try:
+        with suppress(ValueError):
             load(tmp_path)
-        except ValueError as error:
-            assert "do not fit Generator" in str(error) and len(str(error)) < 700
     path.rename(tmp_path / "pytorch_model.bin")
     refused("holds no model.safetensors, the only format", tmp_path)
 
@@ -571,7 +542,6 @@ def test_each_absence_is_told_from_the_others(pushed, tmp_path, monkeypatch):
         ("tester/half",): "tester/half holds no model.safetensors",
         ("tester/gated",): "tester/gated is gated: ask for access on its page on the Hub",
         (str(tmp_path / "gone"),): f"{tmp_path}/gone {folder}",
-        ("./gone",): f"./gone {folder}",
         ("weights/gan",): f"weights/gan {folder}",
         (Path("tester/gan"),): f"tester/gan {folder}",
         ("gam",): f"gam {folder}, nor of a bundled one (gan, ",

@@ -126,12 +126,16 @@ def test_a_notebooks_own_arguments_are_not_those_of_a_training(command, monkeypa
     assert settings == type(settings)()
 
 
-def type_check(python: str | Path, code: str, folder: Path) -> None:
-    (folder / "example.py").write_text(code)
-    options = ["--strict", "--cache-dir", str(folder.parent / "mypy"), "--python-executable", str(python)]
-    command = [sys.executable, "-m", "mypy", *options, "example.py"]
-    found = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=600)
-    assert found.returncode == 0, found.stdout + found.stderr
+TYPES = """
+from typing import assert_type
+
+import torch
+
+assert_type(older, torch.Tensor)
+assert_type(gan(gan.sample_latent(1)), torch.Tensor)
+assert_type(reconstruction, torch.Tensor)
+assert_type(ae.with_encoding_steps(8).with_prior_variance(1)(reconstruction), torch.Tensor)
+"""
 
 
 @pytest.mark.slow
@@ -144,17 +148,9 @@ def test_type_checkers_find_the_package_and_have_nothing_to_say_of_readmes_lines
     (tmp_path / "source").mkdir()
     python = tmp_path / "venv/bin/python"
     install(*editable, copy_source(tmp_path / "source"), python=python)
-    types = """
-from typing import assert_type
-
-import torch
-
-assert_type(older, torch.Tensor)
-assert_type(gan(gan.sample_latent(1)), torch.Tensor)
-assert_type(reconstruction, torch.Tensor)
-assert_type(ae.with_encoding_steps(8).with_prior_variance(1)(reconstruction), torch.Tensor)
-"""
-    type_check(python, readme_code() + types, tmp_path)
+    (tmp_path / "example.py").write_text(readme_code() + TYPES)
+    options = ["--strict", "--cache-dir", str(tmp_path.parent / "mypy"), "--python-executable", str(python)]
+    subprocess.run([sys.executable, "-m", "mypy", *options, "example.py"], check=True, cwd=tmp_path, timeout=600)
 
 
 def test_the_package_is_the_library_and_its_models_and_says_so(installed):

@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from models import AttributeGenerator, FaceModel, load
+from models.blocks import PixelConvTranspose2d
 from models.index import read_index
-from models.speed import PixelConvTranspose2d
 
 DECODERS = Path(__file__).with_name("decoders.json")
 WEIGHTS = DECODERS.parents[3] / "weights"
