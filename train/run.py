@@ -203,7 +203,10 @@ class Run:
     def document(self) -> None:
         """Write the history of the training beside the model, once no epoch follows or the run is stopped."""
         if distributed.is_main() and (self.folder / "model").is_dir():
-            document(self.record, self.folder / "model", self._location)
+            try:
+                document(self.record, self.folder / "model", self._location)
+            except (TrainingError, ValueError, OSError) as error:
+                print(f"The card and the history of the model are not written anew: {one_line(error)}")
 
     def _read_checkpoint(self) -> dict[str, Any]:
         try:
