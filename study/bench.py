@@ -9,14 +9,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from timeit import timeit
+from timeit import repeat, timeit
 from typing import Annotated
 
 import datasets
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.benchmark import Timer
 
 from models import FaceModel
 from models.images import crop
@@ -38,7 +37,7 @@ AT_ONCE = (1, 32)
 @dataclass(frozen=True)
 class BenchSettings(Checked):
     rounds: Annotated[int, Range(1, 1000)] = 5
-    """Epochs of each training, and tenths of a second for each decoder. The median is printed."""
+    """How often each speed is measured. The median is printed."""
 
     faces: Annotated[int, Range(128, 1_000_000)] = 2048
     """Pictures to read, drawn as JPEGs of CelebA's size. Training sees the first 512."""
@@ -62,9 +61,9 @@ def training_speed(main: Callable[[list[str]], None], pictures: Path, output: Pa
 @torch.inference_mode()
 def decoding_time(model: FaceModel, count: int, rounds: int) -> float:
     """Milliseconds that a model's decoder takes for a face of `count` at once."""
-    own = {"decode": model.decoder_layers, "z": model.sample_latent(count, seed=0)}
-    timer = Timer("decode(z)", globals=own, num_threads=torch.get_num_threads())
-    return 1000 * timer.blocked_autorange(min_run_time=0.1 * rounds).median / count
+    z, calls = model.sample_latent(count, seed=0), 40 // count + 1
+    times = repeat(lambda: model.decoder_layers(z), number=calls, repeat=4 * rounds + 1)
+    return 1000 * statistics.median(times[1:]) / calls / count  # The first call warms up.
 
 
 def data_speeds(folder: Path, encoded: list[bytes]) -> list[float]:

