@@ -51,9 +51,6 @@ class Classifier:
     def works(self) -> bool:
         return self.area["mean"] >= WORKS
 
-    def described(self) -> dict[str, Any]:
-        return {"share": self.share, "area": self.area}
-
 
 def fit_classifiers(
     labels: dict[str, tuple[np.ndarray, np.ndarray]], networks: Collection[str], real: RealFaces

@@ -104,7 +104,7 @@ def evaluate_attributes(models: dict[str, FaceModel], real: RealFaces, settings:
     measure = lambda model: attributes.measure(model, classifiers, settings.networks, latents)
     return {
         "kinds": {name: attributes.kind_of(model) for name, model in named.items()},
-        "classifiers": {name: its.described() for name, its in classifiers.items()},
+        "classifiers": {name: {"share": its.share, "area": its.area} for name, its in classifiers.items()},
         "models": {name: measure(model) for name, model in named.items() if classifiers},
     }
 
