@@ -1,4 +1,4 @@
-"""Draw the pictures of the README from the bundled models: python docs/draw.py"""
+"""Draw the pictures of faces in the README, the report and the page, with the bundled models: python docs/draw.py"""
 
 import json
 import math
@@ -40,6 +40,13 @@ VISIBLE = (
     *("Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open"),
 )
 STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+
+# The reports' autoencoders, the means of their two priors, and the variance of both.
+REPORTED = ("Plain autoencoder", "Matched autoencoder", "Shifted autoencoder")
+PRIOR_MEANS, PRIOR_VARIANCE = (0, -3), 2
+
+# So many of a model's bits are flipped: those that change faces most.
+STRONGEST = 5
 
 
 def sheet(rows: dict[str, list[Image.Image]], headings: tuple[str, ...] = ()) -> Image.Image:
@@ -89,19 +96,30 @@ def main_directions(model: FaceModel, names: list[str], seed: int = 5) -> Image.
     return sheet(rows, tuple(f"{step:+g}" if step else "0" for _ in range(2) for step in steps.flatten().tolist()))
 
 
-def draw_attributes(models: dict[str, FaceModel], results: Path, folder: Path) -> None:
-    """Draw a picture for each model with named attributes.
+def two_priors(models: dict[str, FaceModel], seed: int = 1) -> Image.Image:
+    """Eight faces of each model under each of the reports' priors. The faces of a column share their noise."""
+    rows = {
+        f"{title.partition(' ')[0]}: N({mean}, {PRIOR_VARIANCE})": model.generate(8, seed, mean, PRIOR_VARIANCE)
+        for title, model in models.items()
+        for mean in PRIOR_MEANS
+    }
+    return sheet(rows)
+
+
+def flipped_bits(model: FaceModel, changes: list[float], seed: int = 3) -> Image.Image:
+    """Eight faces, and below them the same faces with one bit flipped, for each of the strongest bits.
 
     Args:
-        models: by the names of their folders.
-        results: what study.report measured.
+        changes: how much each bit changes a face.
     """
-    measured = json.loads(results.read_text(encoding="utf-8"))
-    for name, areas in measured["models"].items():
-        grades = graded(areas, measured["classifiers"])
-        chosen = [attribute for attribute in grades["told apart"] + grades["works"] if attribute in VISIBLE][:5]
-        draw = bits if models[name].discrete_size else directions
-        draw(models[name], chosen).save(folder / f"{name}-{kind_of(models[name])}.png")
+    z = model.sample_latent(8, seed=seed)
+    rows = {"faces": to_pil(model.decode(z))}
+    names = [name_of(name) for name in model.attributes]
+    for bit in sorted(range(model.discrete_size), key=changes.__getitem__, reverse=True)[:STRONGEST]:
+        flipped = z.clone()
+        flipped[:, model.continuous_size + bit] *= -1
+        rows[names[bit] if bit < len(names) else f"bit {bit + 1}"] = to_pil(model.decode(flipped))
+    return sheet(rows)
 
 
 def first_pictures(folder: Path) -> None:
@@ -177,29 +195,38 @@ def write(path: Path, faces: np.ndarray, columns: int) -> None:
 
 @torch.inference_mode()
 def main() -> None:
-    first = REPOSITORY / "page/front/first"
+    docs, first = REPOSITORY / "docs", REPOSITORY / "page/front/first"
     first.mkdir(exist_ok=True)
     first_pictures(first)
 
-    faces = {name: load(name).generate(8, seed=0) for name in MODELS}
-    sheet(faces).save(REPOSITORY / "docs/faces.png")
+    networks = {title: load(title) for title in MODELS}
+    sheet({title: network.generate(8, seed=0) for title, network in networks.items()}).save(docs / "faces.png")
 
     moved = {}
-    for name in MODELS:
-        network = load(name)
+    for title, network in networks.items():
         z = torch.cat([network.sample_latent(1, seed=0, mean=mean) for mean in MEANS])
-        moved[name] = to_pil(network.decode(z))
-    sheet(moved, tuple(f"mean {mean}" for mean in MEANS)).save(REPOSITORY / "docs/out-of-distribution.png")
+        moved[title] = to_pil(network.decode(z))
+    sheet(moved, tuple(f"mean {mean}" for mean in MEANS)).save(docs / "out-of-distribution.png")
+    two_priors({title: networks[title] for title in REPORTED}).save(docs / "autoencoders.png")
 
-    networks = {folder: load(name) for name, folder in MODELS.items()}
-    draw_attributes(networks, REPOSITORY / "docs/results/named-attributes.json", REPOSITORY / "docs")
+    # Of the bits those that change faces most, and of the named attributes those that work best.
+    changes, named = (json.loads((docs / f"results/{name}.json").read_text()) for name in ("bits", "named-attributes"))
+    for title, name in MODELS.items():
+        network = networks[title]
+        if network.discrete_size:
+            flipped_bits(network, changes[name]["discrete"]).save(docs / f"flipped-bits-{name}.png")
+        if network.attributes:
+            grades = graded(named["models"][name], named["classifiers"])
+            chosen = [attribute for attribute in grades["told apart"] + grades["works"] if attribute in VISIBLE][:5]
+            draw = bits if network.discrete_size else directions
+            draw(network, chosen).save(docs / f"{name}-{kind_of(network)}.png")
 
     matched = "Matched autoencoder"
-    main_directions(load(matched), site.names_of_directions(matched)).save(REPOSITORY / "docs/main-directions.png")
+    main_directions(networks[matched], site.names_of_directions(matched)).save(docs / "main-directions.png")
 
     history = load_history(REPOSITORY / "weights/gan")
     epochs = {f"after epoch {epoch}": history.faces_after(epoch)[:8] for epoch in (1, history.epochs)}
-    sheet(epochs).save(REPOSITORY / "docs/gan-first-and-last-epoch.png")
+    sheet(epochs).save(docs / "gan-first-and-last-epoch.png")
 
     # Faces to try the page with, each with its recipe inside.
     examples = REPOSITORY / "page/examples"

@@ -3,18 +3,23 @@
 import itertools
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import torch
 
-from models.alignment import FRAME_SIZE, LEAST_FACE, Similarity, align, cut, load_detector, look
+from models.alignment import FRAME_SIZE, Similarity, align, cut, look
 from models.images import IMAGE_SIZE, from_pil, normalise, resize_and_crop, to_pil
-from train.data import crop_by_itself, find_source
+from train.data import crop_by_itself
 from train.losses import psnr
-from train.settings import DataSettings, Range, TrainingError, command_line, printable, run_command
+from train.settings import DataSettings, Range, TrainingError, command_line, run_command
+from train.source import Picture
+from train.tables import find_source
+
+from .markdown import shown, table
 
 # The middle of the frame.
 CENTRE = IMAGE_SIZE / 2 * (1 + 1j)
@@ -30,14 +35,6 @@ class AlignmentSettings(DataSettings):
     photographs: Annotated[int, Range(1, 1_000_000)] = 200
     """How many of the next faces are hidden in pictures, at each tilt, and looked for."""
 
-    def images(self) -> Iterator[torch.Tensor]:
-        """The data set's aligned faces, each (1, 3, height, width) uint8."""
-        for picture in find_source(self, self.split).pictures():
-            try:
-                yield picture.pixels()
-            except ValueError as error:
-                print(f"{printable(picture.name)} cannot be read and is left out: {error}")
-
 
 def framing(pixels: torch.Tensor) -> Similarity:
     """Where training moves the points of a picture (1, 3, height, width), by `resize_and_crop` with the crop of CelebA."""
@@ -47,10 +44,9 @@ def framing(pixels: torch.Tensor) -> Similarity:
 
 
 def landmarks(images: list[torch.Tensor]) -> np.ndarray:
-    """MTCNN's landmarks of the aligned faces in which it finds one, in the 64 x 64 frame: (n, 5, 2)."""
+    """MTCNN's landmarks of the aligned faces in which it finds one, in the 64 x 64 frame: (n, 5), x + iy."""
     found = [look(pixels, framing(pixels)) for pixels in images]
-    points = np.array([faces[0][1] for faces in found if faces]).reshape(-1, 5)
-    return np.stack((points.real, points.imag), axis=-1)
+    return np.array([faces[0][1] for faces in found if faces]).reshape(-1, 5)
 
 
 def hide(pixels: torch.Tensor, tilt: float, generator: np.random.Generator) -> tuple[torch.Tensor, Similarity]:
@@ -68,8 +64,8 @@ def hide(pixels: torch.Tensor, tilt: float, generator: np.random.Generator) -> t
     return drawn, from_frame.inverse
 
 
-def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str, float]:
-    """What `align` finds of faces that are hidden at angles between two tilts, to either side: shares and medians."""
+def recover(images: list[torch.Tensor], tilts: tuple[int, int]) -> list[str]:
+    """What `align` finds of faces that are hidden at angles between two tilts, to either side: the row of a table."""
     generator = np.random.default_rng(0)
     middle, recovered, errors = [], [], []
     for pixels in images:
@@ -82,35 +78,34 @@ def recover(images: list[torch.Tensor], tilts: tuple[float, float]) -> dict[str,
         if aligned.faces:
             recovered.append(psnr(from_pil(aligned.image), original).item())
             errors.append(abs((aligned.angle - to_frame.angle + 180) % 360 - 180))
-    median = lambda values: statistics.median(values) if values else math.nan
-    return {
-        "found": len(errors) / len(images),
-        "right way up": sum(error < 20 for error in errors) / len(images),
-        "degrees off": median(errors),
-        "PSNR": median(recovered),
-        "PSNR of the middle": median(middle),
-    }
+    upright = sum(error < 20 for error in errors)
+    shares = [f"{count / len(images):.3f}" for count in (len(errors), upright)]
+    medians = [shown(statistics.median(values) if values else None, ".1f") for values in (errors, recovered, middle)]
+    return [f"{tilts[0]} to {tilts[1]}", *shares, *medians]
 
 
-def print_landmarks(points: np.ndarray) -> None:
-    """Medians, deviations and weights of landmarks (n, 5, 2)."""
-    median = np.median(points, axis=0)
+def describe(points: np.ndarray) -> str:
+    """A table of the medians, deviations and weights of landmarks (n, 5), x + iy."""
+    x_and_y = np.stack((points.real, points.imag), axis=-1)
+    median = np.median(x_and_y, axis=0)
     # Of a normal distribution the standard deviation is 1.4826 times the median one, which outliers do not move.
-    deviation = 1.4826 * np.median(abs(points - median), axis=0)
+    deviation = 1.4826 * np.median(abs(x_and_y - median), axis=0)
     weights = 1 / np.square(deviation).sum(axis=1)
-    names = ("left eye", "right eye", "nose", "left mouth", "right mouth")
-    print(f"{'':<12} median x      y  deviation x     y  weight")
-    for name, (x, y), (dx, dy), weight in zip(names, median, deviation, weights / weights[:2].mean(), strict=True):
-        print(f"{name:<12} {x:8.2f} {y:6.2f} {dx:12.2f} {dy:5.2f} {weight:7.2f}")
+    columns = np.column_stack((median, deviation, weights / weights[:2].mean()))
+    names = ("left eye", "right eye", "nose", "left corner of the mouth", "right corner of the mouth")
+    rows = [[name, *(f"{value:.2f}" for value in row)] for name, row in zip(names, columns, strict=True)]
+    return table(("", "x, median", "y, median", "x, deviation", "y, deviation", "weight"), rows)
+
+
+def _readable(pictures: Iterable[Picture]) -> Iterator[torch.Tensor]:
+    for picture in pictures:
+        with suppress(ValueError):  # Damaged ones are left out, as in training.
+            yield picture.pixels()
 
 
 def main(arguments: list[str] | None = None) -> None:
     settings = command_line(AlignmentSettings, "study.alignment", __doc__, arguments)
-    try:
-        load_detector(LEAST_FACE)
-    except ImportError as error:
-        raise TrainingError(str(error)) from error
-    images = settings.images()
+    images = _readable(find_source(settings, settings.split).pictures())
     measured, hidden = (list(itertools.islice(images, count)) for count in (settings.faces, settings.photographs))
     if not hidden:
         raise TrainingError(
@@ -119,12 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
     points = landmarks(measured)
     if not len(points):
         raise TrainingError(f"--dataset {settings.dataset}: no face is found in it")
-    print(f"Landmarks of {len(points)} of {len(measured)} faces, x and y in the 64 x 64 frame:")
-    print_landmarks(points)
-    for tilts in TILTS:
-        print(f"\n{len(hidden)} faces hidden in pictures, tilted by {tilts[0]} to {tilts[1]} degrees:")
-        for name, value in recover(hidden, tilts).items():
-            print(f"{name:<23} {value:7.3f}")
+    print(f"Landmarks of {len(points)} of {len(measured)} faces, in the 64 x 64 frame:\n\n{describe(points)}\n")
+    head = ("degrees", "found", "upright", "degrees off", "PSNR (dB)", "PSNR of the picture's middle")
+    print(f"{len(hidden)} faces hidden in pictures:\n\n{table(head, [recover(hidden, tilts) for tilts in TILTS])}")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from sklearn.preprocessing import StandardScaler
 from models import FaceModel
 
 from . import scores
-from .features import AgeResNet, extract
-from .protocol import RealFaces, decode, shown, table
+from .features import FACE_FEATURES_SIZE, extract, features_of
+from .markdown import shown, table
+from .protocol import RealFaces, decode
 from .scores import Interval
 
 # Latents in which each attribute is turned on and off, at most.
@@ -50,22 +51,14 @@ class Classifier:
     def works(self) -> bool:
         return self.area["mean"] >= WORKS
 
-    def described(self) -> dict[str, Any]:
-        return {"share": self.share, "area": self.area}
-
 
 def fit_classifiers(
     labels: dict[str, tuple[np.ndarray, np.ndarray]], networks: Collection[str], real: RealFaces
 ) -> dict[str, Classifier]:
-    """A classifier for each label, fitted to real faces. A label is left out if all or none of the training faces have
-    it, or all or none of the held-out faces.
-
-    Args:
-        labels: as `RealFaces.labels`.
-        networks: whose features the classifiers take, side by side.
-    """
+    """A classifier for each label, fitted to the features of networks, side by side, of real faces. A label is left out if
+    all or none of the training faces have it, or all or none of the held-out faces."""
     train, held_out = (
-        torch.cat([real.features(faces, network) for network in networks], dim=1) for faces in ("train", "held_out")
+        torch.cat([features_of(faces, network) for network in networks], dim=1) for faces in (real.train, real.held_out)
     )
     classifiers = {}
     for name, (on, on_held_out) in labels.items():
@@ -105,25 +98,24 @@ def measure(
             seen[moved.cpu()] = see(decode(model, changed[moved]))
         return seen
 
-    face = slice(-AgeResNet.FEATURES, None)  # The face features come last.
+    faces = lambda seen: seen[:, -FACE_FEATURES_SIZE:]  # They come last.
+    apart = scores.mean_distance(faces(drawn))
     result: dict[str, dict[str, Any] | None] = dict.fromkeys(model.attributes)
     for name in classifiers.keys() & set(model.attributes):
         on, off = (with_attribute(name, value) for value in (True, False))
-        shifts = {
-            other: float((its.logits(on) - its.logits(off)).mean())
-            for other, its in classifiers.items()
-            if other == name or its.works
+        logits = {
+            other: (its.logits(on), its.logits(off)) for other, its in classifiers.items() if other == name or its.works
         }
+        shifts = {other: float((high - low).mean()) for other, (high, low) in logits.items()}
         shift = shifts.pop(name)
         most = max(shifts, key=lambda other: abs(shifts[other]), default=None)
-        moved, apart = (on[:, face] - off[:, face]).norm(dim=1).mean().item(), scores.mean_distance(drawn[:, face])
         result[name] = {
-            "area": scores.area(classifiers[name].logits(on), classifiers[name].logits(off)),
+            "area": scores.area(*logits[name]),
             "shift": shift,
             "others": float(np.abs(list(shifts.values())).mean()) if shifts else None,
             "most_moved": most,
             "most": None if most is None else shifts[most],
-            "identity": moved / apart if apart else None,
+            "identity": (faces(on) - faces(off)).norm(dim=1).mean().item() / apart if apart else None,
         }
     return result
 
@@ -139,13 +131,8 @@ def name_of(attribute: str) -> str:
 
 
 def graded(attributes: dict[str, Any], classifiers: dict[str, Any]) -> dict[str, list[str]]:
-    """Which attributes are told apart, which work, which do not, and which the classifiers cannot tell of real faces
-    either, the largest areas first.
-
-    Args:
-        attributes: as `measure` returns them. Those without a classifier are left out.
-        classifiers: as `Classifier.described`, by attribute.
-    """
+    """Which of the attributes that `measure` returned are told apart, work or do not work, and which the classifiers
+    cannot tell of real faces either, the largest areas first. Those without a classifier are left out."""
     result: dict[str, list[str]] = {"told apart": [], "works": [], "does not work": [], "unknown": []}
     area_of = lambda name: attributes[name]["area"]["mean"]
     for name in sorted((name for name, its in attributes.items() if its), key=area_of, reverse=True):
@@ -159,11 +146,7 @@ def graded(attributes: dict[str, Any], classifiers: dict[str, Any]) -> dict[str,
 
 
 def describe(attributes: dict[str, Any], classifiers: dict[str, Any], kind: str) -> str:
-    """A table of what `measure` returned, the best first, and how many of the attributes work.
-
-    Args:
-        kind: what they are, "bits" or "directions".
-    """
+    """A table of what `measure` returned, the best first, and how many of the attributes, "bits" or "directions", work."""
     grades = graded(attributes, classifiers)
     rows = []
     for grade, names in grades.items():

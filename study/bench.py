@@ -8,9 +8,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from timeit import timeit
+from timeit import repeat, timeit
 from typing import Annotated
 
 import datasets
@@ -25,7 +24,8 @@ from train.data import open_split
 from train.record import Record
 from train.settings import Checked, DataSettings, Range, command_line, run_command
 
-from .protocol import load_model, read_titles, table
+from .markdown import table
+from .protocol import load_model, read_titles
 
 # CelebA's own size on the Hub.
 PICTURE_SIZE = (178, 218)
@@ -59,26 +59,15 @@ def training_speed(main: Callable[[list[str]], None], pictures: Path, output: Pa
 
 
 @torch.inference_mode()
-def decoding_times(models: dict[str, FaceModel], count: int, rounds: int) -> dict[str, float]:
-    """Milliseconds that each model's decoder takes for a face of `count` at once. The models take turns."""
-    decoders = {
-        name: partial(model.decoder_layers, model.sample_latent(count, seed=0)) for name, model in models.items()
-    }
-    calls = 40 // count + 1
-    times: dict[str, list[float]] = {name: [] for name in decoders}
-    for _ in range(4 * rounds + 1):
-        for name, decode in decoders.items():
-            times[name].append(1000 * timeit(decode, number=calls) / calls / count)
-    return {name: statistics.median(its[1:]) for name, its in times.items()}  # The first call warms up.
+def decoding_time(model: FaceModel, count: int, rounds: int) -> float:
+    """Milliseconds that a model's decoder takes for a face of `count` at once."""
+    z, calls = model.sample_latent(count, seed=0), 40 // count + 1
+    times = repeat(lambda: model.decoder_layers(z), number=calls, repeat=4 * rounds + 1)
+    return 1000 * statistics.median(times[1:]) / calls / count  # The first call warms up.
 
 
 def data_speeds(folder: Path, encoded: list[bytes]) -> list[float]:
-    """Faces a second: decoded by one thread that does nothing else, streamed into a new cache, and read from it.
-
-    Args:
-        folder: as `draw_pictures` made it.
-        encoded: the pictures in it.
-    """
+    """Faces a second: decoded by one thread that does nothing else, streamed into a new cache, and read from it."""
     decoding = timeit(lambda: [crop(Image.open(io.BytesIO(picture))) for picture in encoded], number=1)
     with open_split(DataSettings(dataset=str(folder), cache_dir=folder.parent / "read"), "train") as faces:
         streaming = timeit(lambda: len(faces), number=1)  # It waits for the last one.
@@ -115,10 +104,10 @@ def main(arguments: list[str] | None = None) -> None:
             (title, f"{training_speed(main, folder, Path(name, title), settings.rounds):,.0f}")
             for title, main in trainings.items()
         ]
-    times = [decoding_times(models, count, settings.rounds) for count in AT_ONCE]
     print("\n" + table(("training", "images a second"), rows) + "\n")
     head = [f"{count} at once: ms a face" for count in AT_ONCE]
-    print(table(("model", *head), [[name, *(f"{its[name]:.3f}" for its in times)] for name in times[0]]))
+    times = lambda model: [f"{decoding_time(model, count, settings.rounds):.3f}" for count in AT_ONCE]
+    print(table(("model", *head), [[name, *times(model)] for name, model in models.items()]))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from train.losses import latent_moments
 from train.settings import command_line, run_command
 
 from . import attributes, scores
-from .features import extract
-from .protocol import BY_FACE, EvaluationSettings, RealFaces, decode, encode, load_model, shown, table, write_result
+from .features import extract, features_of
+from .markdown import by_name, score_columns, table
+from .protocol import BY_FACE, EvaluationSettings, RealFaces, decode, encode, load_model, write_result
 from .scores import Interval
 
 # The parts of a result, and what they score.
@@ -24,9 +25,7 @@ PARTS = {
     "held_out": "generated, held-out faces",
     "reconstructed": "reconstructed held-out faces",
 }
-
-# By part: the real faces that generated ones are compared with.
-COMPARED = {"generated": "train", "held_out": "held_out"}
+BY = {"": "", BY_FACE: ", by face features"}
 
 
 def compare(generated: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
@@ -42,7 +41,7 @@ def over_seeds(results: Iterable[dict[str, float]]) -> dict[str, Interval]:
 
 
 def score_draws(
-    draws: list[torch.Tensor], real: RealFaces, settings: EvaluationSettings, compared: dict[str, Any] = COMPARED
+    draws: list[torch.Tensor], compared: dict[str, torch.Tensor], settings: EvaluationSettings
 ) -> dict[str, dict[str, Interval]]:
     """Scores of images drawn with several seeds, each (n, 3, 64, 64) uint8, by part and network.
 
@@ -53,8 +52,7 @@ def score_draws(
     for network, by in settings.networks.items():
         seen = [extract(images, network) for images in draws]
         for part, faces in compared.items():
-            references = real.features(faces, network)
-            result[part + by] = over_seeds(compare(features, references) for features in seen)
+            result[part + by] = over_seeds(compare(features, features_of(faces, network)) for features in seen)
     return result
 
 
@@ -65,7 +63,7 @@ def score_reconstructions(
     images, originals = decode(model, z), real.held_out
     result = {}
     for network, by in settings.networks.items():
-        pairs = {"features": (extract(images, network), real.features("held_out", network))}
+        pairs = {"features": (extract(images, network), features_of(real.held_out, network))}
         if not by:
             pairs["images"] = (images, originals)
         result["reconstructed" + by] = {
@@ -87,7 +85,7 @@ def evaluate(model: FaceModel, real: RealFaces, settings: EvaluationSettings) ->
     result: dict[str, Any] = {
         "model_type": model.model_type,
         "prior": {"mean": model.prior_mean, "variance": model.prior_variance},
-        **score_draws(draws, real, settings),
+        **score_draws(draws, real.compared, settings),
     }
     result["generated"] |= over_seeds({"sharpness": scores.sharpness(images)} for images in draws)
     if model.encodes:
@@ -101,16 +99,12 @@ def evaluate_attributes(models: dict[str, FaceModel], real: RealFaces, settings:
     set has no labels of any."""
     named = {name: model for name, model in models.items() if model.attributes}
     latents = min(attributes.LATENTS, settings.samples)
-    kinds = {name: attributes.kind_of(model) for name, model in named.items()}
     classifiers = attributes.fit_classifiers(real.labels, settings.networks, real) if named else {}
+    measure = lambda model: attributes.measure(model, classifiers, settings.networks, latents)
     return {
-        "kinds": kinds,
-        "classifiers": {name: its.described() for name, its in classifiers.items()},
-        "models": {
-            name: attributes.measure(model, classifiers, settings.networks, latents)
-            for name, model in named.items()
-            if classifiers
-        },
+        "kinds": {name: attributes.kind_of(model) for name, model in named.items()},
+        "classifiers": {name: {"share": its.share, "area": its.area} for name, its in classifiers.items()},
+        "models": {name: measure(model) for name, model in named.items() if classifiers},
     }
 
 
@@ -118,13 +112,9 @@ def describe(result: dict[str, Any]) -> str:
     """The tables of a result: faces against training faces, and against held-out ones; reconstructions; latents."""
     tables = []
     for kind, parts in (("generated", ("generated", "held_out")), ("reconstructed", ("reconstructed",))):
-        columns = scores.of(kind)
-        rows = []
-        for part, by in ((part, by) for part in parts for by in ("", BY_FACE) if part + by in result):
-            cells = [shown(result[part + by].get(name), f".{max(2, its.digits)}f") for name, its in columns.items()]
-            rows.append([PARTS[part] + (", by face features" if by else ""), *cells])
-        if rows:
-            tables.append(table(["", *(score.heading for score in columns.values())], rows))
+        if kind in result:
+            rows = {part + by: PARTS[part] + about for part in parts for by, about in BY.items()}
+            tables.append(by_name(result, rows, score_columns(kind, least_digits=2)))
     if "latents" in result:
         moments = result["latents"]
         prior = result["prior"] | {"skewness": 0, "kurtosis": 3}
@@ -154,14 +144,11 @@ def main(arguments: list[str] | None = None) -> None:
         measured = evaluate_attributes({"model": model}, real, settings)
         result |= {"classifiers": measured["classifiers"], "attributes": measured["models"].get("model")}
         if any((result["attributes"] or {}).values()):
-            kind = measured["kinds"]["model"]
-            print(attributes.describe(result["attributes"], result["classifiers"], kind) + "\n")
+            print(attributes.describe(result["attributes"], result["classifiers"], attributes.kind_of(model)) + "\n")
         else:
-            print(
-                "The attributes are not measured: the data set has no labels of them from which a classifier can learn.\n"
-            )
-    result["protocol"] = settings.protocol(real)
-    for name, value in result["protocol"].items():
+            print("No attribute is measured: the data set has no labels from which a classifier can learn one.\n")
+    result["protocol"] = real.protocol
+    for name, value in real.protocol.items():
         print(f"{name + ':':<16} {value}")
     if settings.output:
         write_result(settings.output, result)

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from train.losses import latent_moments
 
 from . import attributes, scores
 from .evaluate import compare, evaluate, evaluate_attributes, over_seeds, score_draws
-from .features import extract, has_face
+from .features import extract, features_of, has_face
 from .protocol import EvaluationSettings, RealFaces, decode, encode
 
 # The experiments, and the names of their results' files.
@@ -33,6 +32,8 @@ REPORTED = ("generator", "autoencoder")
 # Means of the prior's distribution, or of the GAN's continuous half.
 MEANS = (-100, -50, -30, -20, -15, -10, -7, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
 
+DRAWS = 100
+
 MIXTURE_COMPONENTS = 10
 
 # The activations that are either on or off: where none changes, the decoder is affine.
@@ -46,43 +47,41 @@ SURVIVING = ("Male", "Smiling", "Blond_Hair", "Bangs", "No_Beard", "Eyeglasses",
 
 
 def run(
-    models: dict[str, FaceModel], real: RealFaces, settings: EvaluationSettings, draws: int
+    models: dict[str, FaceModel], real: RealFaces, settings: EvaluationSettings
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All of EXPERIMENTS, one after the other: their names and results.
-
-    Args:
-        draws: faces at each mean, and of each latent whose numbers are moved one by one.
-    """
+    """All of EXPERIMENTS, one after the other: their names and results."""
     autoencoders = {name: model for name, model in models.items() if model.encodes}
     reported = {name: model for name, model in autoencoders.items() if model.model_type in REPORTED}
     with_bits = {name: model for name, model in models.items() if model.discrete_size}
-    few = replace(settings, seeds=min(settings.seeds, 3))
-    curve = lambda model: out_of_distribution(model, real, settings, draws)
-    yield "scores", {name: evaluate(model, real, settings) for name, model in models.items()}
-    yield "out-of-distribution", {name: curve(model) for name, model in models.items()}
-    yield "densities", {name: densities(model, real, few) for name, model in reported.items()}
-    yield "bits", {name: bits(model, draws) for name, model in with_bits.items()}
+    each = lambda experiment, models: {name: experiment(model, real, settings) for name, model in models.items()}
+    yield "scores", each(evaluate, models)
+    yield "out-of-distribution", each(out_of_distribution, models)
+    yield "densities", each(densities, reported)
+    yield "bits", {name: bits(model, draws(settings)) for name, model in with_bits.items()}
     yield "attributes", survivals(autoencoders, real, settings.features)
     yield "memorisation", memorisation(models, real, settings)
     yield "baselines", baselines(real, settings)
     yield "named-attributes", evaluate_attributes(models, real, settings)
 
 
-def out_of_distribution(
-    model: FaceModel, real: RealFaces, settings: EvaluationSettings, count: int, means: tuple[float, ...] = MEANS
-) -> list[dict[str, Any]]:
-    """What becomes of `count` faces, with the same noise, as the mean of their latents moves away from the prior's.
+def draws(settings: EvaluationSettings) -> int:
+    """Faces at each mean, and of each latent whose numbers are moved one by one."""
+    return min(settings.samples, DRAWS)
 
-    Returns for each mean, the prior's among them: the diversity of the faces in grey levels; the kernel distance to real
-    faces; the share of pictures with a face; the share of values at the ends of the grey scale, where Tanh is flat; and the share of the first hidden layer's units that are on for all draws or off for all
-    (None without a ReLU).
+
+def out_of_distribution(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> list[dict[str, Any]]:
+    """What becomes of faces, with the same noise, as the mean of their latents moves away from the prior's.
+
+    Returns for each of MEANS and the prior's: the diversity of the faces in grey levels; the kernel distance to real
+    faces; the share of pictures with a face; the share of values at the ends of the grey scale, where Tanh is flat; and the
+    share of the first hidden layer's units that are on for all draws or off for all (None without a ReLU).
     """
     results = []
-    for mean in sorted({*means, model.prior_mean}):
-        x, frozen = _decode(model, model.sample_latent(count, seed=0, mean=mean))
+    for mean in sorted({*MEANS, model.prior_mean}):
+        x, frozen = _decode(model, model.sample_latent(draws(settings), seed=0, mean=mean))
         images = denormalise(x).cpu()
         seen = extract(images, settings.features)
-        references = real.features("train", settings.features)[: settings.samples]
+        references = features_of(real.train, settings.features)[: settings.samples]
         results.append(
             {
                 "mean": mean,
@@ -113,14 +112,15 @@ def _decode(model: FaceModel, z: torch.Tensor) -> tuple[torch.Tensor, float | No
 def edges(curve: list[dict[str, float]], prior_mean: float, level: float = 0.5) -> dict[str, float | None]:
     """How far below and above the prior's mean the share of faces first falls under a level, by linear interpolation;
     None where it does not."""
-    result: dict[str, float | None] = {"below": None, "above": None}
-    for side, sign in (("below", -1), ("above", 1)):
-        points = [(sign * (point["mean"] - prior_mean), point["face_share"]) for point in curve]
-        for (near, high), (far, low) in itertools.pairwise(sorted(point for point in points if point[0] >= 0)):
-            if high >= level > low:
-                result[side] = near + (far - near) * (high - level) / (high - low)
-                break
-    return result
+
+    def edge(sign: int) -> float | None:
+        points = sorted((sign * (point["mean"] - prior_mean), point["face_share"]) for point in curve)
+        for (near, high), (far, low) in itertools.pairwise(points):
+            if near >= 0 and high >= level > low:
+                return near + (far - near) * (high - level) / (high - low)
+        return None
+
+    return {"below": edge(-1), "above": edge(1)}
 
 
 def densities(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
@@ -153,10 +153,10 @@ def densities(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -
     off = float(np.abs(mean / covariance.diagonal() ** 0.5).mean())
     result: dict[str, Any] = {"latents": latent_moments(torch.from_numpy(z)) | {"mean_in_deviations": off}}
     for name, sample in samplers.items():
-        draws = [decode(model, sample(settings.samples, seed)) for seed in range(settings.seeds)]
-        for part, its in score_draws(draws, real, settings, {"sampled": "train"}).items():
+        drawn = [decode(model, sample(settings.samples, seed)) for seed in range(min(settings.seeds, 3))]
+        for part, its in score_draws(drawn, {"sampled": real.train}, settings).items():
             result.setdefault(part, {})[name] = its
-        result["sampled"][name] |= over_seeds({"pixel_diversity": scores.diversity(images[:200])} for images in draws)
+        result["sampled"][name] |= over_seeds({"pixel_diversity": scores.diversity(images[:200])} for images in drawn)
     return result
 
 
@@ -195,8 +195,8 @@ def survivals(models: dict[str, FaceModel], real: RealFaces, features: str) -> d
 
 def memorisation(models: dict[str, FaceModel], real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
     """Distances in features from generated faces to the nearest training face, beside those of held-out faces."""
-    train = real.features("train", settings.features)
-    held_out = scores.nearest_distance(real.features("held_out", settings.features), train)
+    train = features_of(real.train, settings.features)
+    held_out = scores.nearest_distance(features_of(real.held_out, settings.features), train)
     count, near = len(held_out), held_out.quantile(NEAR_QUANTILE).item()
 
     def row(distances: torch.Tensor) -> dict[str, float]:
@@ -231,20 +231,20 @@ def baselines(real: RealFaces, settings: EvaluationSettings, size: int = 100) ->
         numbers = np.random.default_rng(seed).standard_normal((settings.samples, size))
         return to_images(pca.inverse_transform(numbers * pca.explained_variance_**0.5))
 
-    draws = [pca_samples(seed) for seed in range(settings.seeds)]
-    result: dict[str, Any] = {
-        "PCA": score_draws(draws, real, settings),
-        "other training faces": {},
-        "one face repeated": {},
-    }
+    drawn = [pca_samples(seed) for seed in range(settings.seeds)]
+    others: dict[str, Any] = {}
+    repeated = {}
     for network, by in settings.networks.items():
-        train, held_out = real.features("train", network), real.features("held_out", network)
-        references, others = train[: settings.samples], train[settings.samples : 2 * settings.samples]
-        one = train[:1].expand(len(references), -1).contiguous()
-        for name, seen in (("other training faces", others), ("one face repeated", one)):
-            result[name]["generated" + by] = compare(seen, references)
-            result[name]["held_out" + by] = compare(seen, held_out)
-    others = real.train[settings.samples : settings.samples + 200]
-    result["other training faces"]["pixel_diversity"] = scores.diversity(others)
-    result["PCA"]["psnr"] = scores.mean_and_interval(scores.psnr(reconstructed, real.held_out))
-    return result
+        seen = features_of(real.train, network)
+        one = seen[:1].expand(settings.samples, -1).contiguous()
+        for part, faces in real.compared.items():
+            references = features_of(faces, network)
+            others[part + by] = compare(seen[settings.samples : 2 * settings.samples], references)
+            repeated[part + by] = compare(one, references)
+    others["pixel_diversity"] = scores.diversity(real.train[settings.samples : settings.samples + 200])
+    psnr = scores.mean_and_interval(scores.psnr(reconstructed, real.held_out))
+    return {
+        "PCA": score_draws(drawn, real.compared, settings) | {"psnr": psnr},
+        "other training faces": others,
+        "one face repeated": repeated,
+    }

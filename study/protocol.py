@@ -1,9 +1,7 @@
 """What all measurements share: settings, models, the real faces that these are compared with, and how results are kept."""
 
 import json
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +15,7 @@ from train.data import describe_crop, open_held_out, open_split
 from train.record import write_whole
 from train.settings import DataSettings, Range, TrainingError
 
-from .features import FACE_FEATURES, extract
-from .scores import Interval
+from .features import FACE_FEATURES
 
 # The suffix of what is measured by the second network's features.
 BY_FACE = "_by_face_features"
@@ -66,72 +63,57 @@ class EvaluationSettings(DataSettings):
             raise TrainingError(
                 f"{self.dataset}: {len(held_out.faces)} faces are held out, and scores need {LEAST_HELD_OUT} or more"
             )
-        with open_split(self, self.split, count, held_out.skip) as faces:
-            train = faces[: faces.wait_for(count)].pixels
-        of_train = self.labels(self.split, len(train), held_out.skip)
-        of_held_out = self.labels(held_out.split, len(held_out.faces))
+        train, of_train = self.read(self.split, count, held_out.skip)
+        _, of_held_out = self.read(held_out.split, len(held_out.faces))
         labels = {name: (of_train[name], of_held_out[name]) for name in of_train if name in of_held_out}
-        return RealFaces(train, held_out.faces, labels, held_out.split, held_out.skip, held_out.crop)
-
-    def labels(self, split: str, count: int, skip: int = 0) -> dict[str, np.ndarray]:
-        """Whether the first faces of a split, `skip` left out, have each of the data set's labels: name -> (n,) bool."""
-        with open_split(self, split, count, skip) as faces:
-            rows = faces[: faces.wait_for(count)].labels.numpy() > 0
-            return dict(zip(faces.label_names, rows.T))
-
-    def protocol(self, real: "RealFaces") -> dict[str, Any]:
-        """How a result was measured. Only results of one protocol can be compared."""
-        square = "" if real.crop == 1 else f"{describe_crop(real.crop)}; "
-        after = f" after the first {real.skip}" if real.skip else ""
-        return {
+        square = "" if held_out.crop == 1 else f"{describe_crop(held_out.crop)}; "
+        after = f" after the first {held_out.skip}" if held_out.skip else ""
+        protocol = {
             "dataset": Path(self.dataset).resolve().name if Path(self.dataset).is_dir() else self.dataset,
             "preparation": f"{square}shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
-            "reference": f"first {min(self.samples, len(real.train))} faces of split {self.split}{after}",
-            "held out": f"first {len(real.held_out)} faces of split {real.held_out_split}",
+            "reference": f"first {min(self.samples, len(train))} faces of split {self.split}{after}",
+            "held out": f"first {len(held_out.faces)} faces of split {held_out.split}",
             **dict(zip(("features", "face features"), self.networks)),
             "training losses": "none of a network that scores",
             "intervals": "half widths, 95 %",
             "samples": self.samples,
             "seeds": list(range(self.seeds)),
-            "training faces": len(real.train),
+            "training faces": len(train),
         }
+        return RealFaces(train, held_out.faces, labels, held_out.crop, protocol)
+
+    def read(self, split: str, count: int, skip: int = 0) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+        """The first faces of a split, `skip` left out, and whether they have each of the data set's labels, (n,) bool."""
+        with open_split(self, split, count, skip) as faces:
+            pixels, labels = faces[: faces.wait_for(count)]
+            return pixels, dict(zip(faces.label_names, labels.numpy().T > 0))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class RealFaces:
     """What models are compared with.
 
     Attributes:
         train, held_out: (n, 3, 64, 64) uint8 faces of the training split, and faces that no model has seen.
         labels: name -> whether each training face and each held-out one has it, (n,) bool each.
-        held_out_split: the split of the held-out faces.
-        skip: how many faces at the start of the training split are held out; 0 where they have a split of their own.
         crop: the share of the shorter side of each picture that is kept.
+        protocol: how results are measured. Only results of one protocol can be compared.
     """
 
     train: torch.Tensor
     held_out: torch.Tensor
     labels: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    held_out_split: str = "test"
-    skip: int = 0
     crop: float = 1.0
+    protocol: dict[str, Any] = field(default_factory=dict)
 
-    def features(self, faces: Literal["train", "held_out"], network: str) -> torch.Tensor:
-        """Features (n, size) of the training or the held-out faces, which are extracted once."""
-        return _features(self, faces, network)
-
-
-@cache
-def _features(real: RealFaces, faces: str, network: str) -> torch.Tensor:
-    return extract(getattr(real, faces), network)
+    @property
+    def compared(self) -> dict[str, torch.Tensor]:
+        """The faces that generated ones are compared with, by the part of a result."""
+        return {"generated": self.train, "held_out": self.held_out}
 
 
 def load_model(location: str | Path) -> FaceModel:
-    """The model in a folder or on the Hub.
-
-    Raises:
-        TrainingError: there is none.
-    """
+    """The model in a folder or on the Hub, or TrainingError."""
     try:
         return load(location)
     except (ValueError, OSError) as error:
@@ -139,11 +121,7 @@ def load_model(location: str | Path) -> FaceModel:
 
 
 def read_titles(weights: Path) -> dict[str, str]:
-    """The titles of the models in a folder, by their folders' names.
-
-    Raises:
-        TrainingError: the folder has no list of models.
-    """
+    """The titles of the models in a folder, by their folders' names, or TrainingError."""
     try:
         return read_index(weights)
     except (OSError, ValueError) as error:
@@ -151,11 +129,7 @@ def read_titles(weights: Path) -> dict[str, str]:
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
-    """Write a result as JSON, in a folder that is made if need be.
-
-    Raises:
-        TrainingError: the file cannot be written.
-    """
+    """Write a result as JSON, in a folder that is made if need be, or raise TrainingError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(result, indent=1) + "\n")
@@ -173,16 +147,3 @@ def decode(model: FaceModel, z: torch.Tensor) -> torch.Tensor:
 def encode(model: FaceModel, images: torch.Tensor) -> torch.Tensor:
     """Images (n, 3, 64, 64) uint8 to latents on the CPU."""
     return torch.cat([model.encode(normalise(part.to(model.device))).cpu() for part in images.split(100)])
-
-
-def table(head: Collection[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown."""
-    first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))
-    return "\n".join([first, "|" + "---|" * len(head), *others])
-
-
-def shown(value: Interval | float | None, form: str = ".2f") -> str:
-    """A mean and its interval, or a single number; nothing of what was not measured."""
-    if not isinstance(value, dict):
-        return "" if value is None else f"{value:z{form}}"  # z: no negative zero.
-    return " ± ".join(f"{number:z{form}}" for number in (value["mean"], value["interval"]) if number is not None)

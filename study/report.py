@@ -6,33 +6,35 @@ that is in none of the section's tables, as after a model was trained anew.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
+import matplotlib
 from huggingface_hub import EvalResult, ModelCard
 
 from models.loading import WEIGHTS_FILE
 from train.record import write_whole
-from train.settings import Range, TrainingError, command_line, run_command
+from train.settings import TrainingError, command_line, run_command
 
-from . import figures, tables
+from . import tables
 from .evaluate import PARTS, describe
-from .experiments import EXPERIMENTS, run
-from .features import EXTRACTORS
+from .experiments import EXPERIMENTS, draws, run
+from .features import NETWORKS
 from .protocol import BY_FACE, EvaluationSettings, load_model, read_titles, write_result
 from .scores import SCORES
 
-# Beside a model, for the page.
+# How well each of a model's attributes works, beside the model. The page shows the best first.
 ATTRIBUTES_FILE = "attributes.json"
 
 TABLE = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 # What is no text: tables, headings, pictures, addresses of links, code.
-NO_TEXT = re.compile(r"<!--.*?-->|`[^`\n]*`|^[|#!].*$|\]\(.*?\)", re.MULTILINE)
+NO_TEXT = re.compile(r"<!--.*?-->|`[^`]*`|^[|#!].*|\]\(.*?\)")
 
 # A number, with its interval if it has one.
 FIGURE = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: ± \d+(?:\.\d+)?)?%?")
@@ -44,10 +46,7 @@ class ReportSettings(EvaluationSettings):
     """Folder of the models, listed by its index.json."""
 
     output: Path = Path("docs")
-    """Folder of report.md, its figures and results/*.json."""
-
-    draws: Annotated[int, Range(2, 100_000)] = 100
-    """Faces at each mean of the out-of-distribution curves, and of each latent whose numbers are moved one by one."""
+    """Folder of report.md, its chart and results/*.json."""
 
     measure: bool = True
     """Measure, or only fill in the tables from results/*.json, as after a sweep."""
@@ -80,9 +79,14 @@ def main(arguments: list[str] | None = None) -> None:
             write_scores(settings.weights / name / "README.md", results["scores"][name], results["scores"]["protocol"])
         named = results["named-attributes"]["models"]
         for name in titles.keys() & named.keys():
-            write_areas(settings.weights / name / ATTRIBUTES_FILE, named[name])
-    curves = figures.out_of_distribution_curves(results["out-of-distribution"], titles)
-    figures.save_figure(curves, settings.output / "out-of-distribution-curves.svg")
+            areas = {
+                attribute: {"area": round(its["area"]["mean"], 3)} for attribute, its in named[name].items() if its
+            }
+            write_result(settings.weights / name / ATTRIBUTES_FILE, areas)
+    curves = tables.out_of_distribution_curves(results["out-of-distribution"], titles)
+    # Without the date and random names equal results make equal files.
+    with matplotlib.rc_context({"svg.hashsalt": "out-of-distribution-curves"}):
+        curves.savefig(settings.output / "out-of-distribution-curves.svg", metadata={"Date": None})
     text = fill_in(page.read_text(encoding="utf-8"), results, titles)
     write_whole(page, text)
     if wrong := [*stale(results, settings.weights), *unsupported(text)]:
@@ -93,7 +97,7 @@ def measure(names: list[str], settings: ReportSettings) -> None:
     """Run the experiments with the models of these names, or those of --only, and write a file of each result."""
     if unknown := sorted(set(settings.only) - set(names)):
         raise TrainingError(f"--only {' '.join(unknown)}: --weights {settings.weights} has {', '.join(names)}")
-    models = {name: load_model(settings.weights / name) for name in names}
+    measured = {name: load_model(settings.weights / name) for name in settings.only or names}
     real = settings.real_faces(max(settings.training_faces, settings.samples))
     # Other training faces than the first are compared with them.
     if len(real.train) < settings.samples + 20:
@@ -101,8 +105,7 @@ def measure(names: list[str], settings: ReportSettings) -> None:
             f"--samples is {settings.samples}: with {len(real.train)} training faces it must be "
             f"{len(real.train) - 20} or less"
         )
-    measured = {name: models[name] for name in settings.only or names}
-    protocol = settings.protocol(real) | {"draws": settings.draws}
+    protocol = real.protocol | {"draws": draws(settings)}
     protocol["weights"] = {name: digest(settings.weights, name) for name in measured}
     kept = read_results(settings.output) if settings.only else {}
     before = kept["scores"]["protocol"] if kept else {}
@@ -112,11 +115,10 @@ def measure(names: list[str], settings: ReportSettings) -> None:
             f"--only: the results in --output {settings.output} were measured with another {', '.join(sorted(other))}: "
             "measure all, without --only"
         )
-    for name, result in run(measured, real, settings, settings.draws):
+    for name, result in run(measured, real, settings):
         print(f"measured: {name}", flush=True)
         whole = merge(kept.get(name, {}), {"protocol": protocol, **result}, measured)
         write_result(settings.output / f"results/{name}.json", whole)
-    figures.draw_faces(models, settings.output)
 
 
 def digest(weights: Path, name: str) -> str:
@@ -132,11 +134,7 @@ def merge(before: dict[str, Any], result: dict[str, Any], models: Collection[str
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What results/*.json hold, by name.
-
-    Raises:
-        TrainingError: one is missing or damaged.
-    """
+    """What results/*.json hold, by name, or TrainingError if one is missing or damaged."""
     results = {}
     for path in sorted((folder / "results").glob("*.json")):
         try:
@@ -151,11 +149,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def fill_in(text: str, results: dict[str, Any], titles: dict[str, str]) -> str:
-    """A page with its tables made from results.
-
-    Raises:
-        TrainingError: it has a mark of a table that there is not.
-    """
+    """A page with its tables made from results, or TrainingError if it has a mark of a table that there is not."""
 
     def made(found: re.Match[str]) -> str:
         name = found["name"]
@@ -181,15 +175,13 @@ def unsupported(text: str) -> Iterator[str]:
     """The figures in a page's text that are in no table of their section, nor of the first section, the protocol."""
     sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
     common = _figures_of_tables("".join(sections[:2]))
-    line = 1
+    numbers = itertools.count(1)
     for section in sections:
         known = common | _figures_of_tables(section)
-        # Lines stay where they are.
-        prose = NO_TEXT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), section)
-        for found in FIGURE.finditer(prose):
-            if _plain(found[0]) not in known:
-                yield f"line {line + prose.count(chr(10), 0, found.start())} quotes {found[0]}, which no table there has"
-        line += section.count("\n")
+        for line, number in zip(section.splitlines(), numbers):
+            for figure in FIGURE.findall(NO_TEXT.sub(" ", line)):
+                if _plain(figure) not in known:
+                    yield f"line {number} quotes {figure}, which no table there has"
 
 
 def _figures_of_tables(text: str) -> set[str]:
@@ -232,7 +224,7 @@ def write_scores(path: Path, result: dict[str, Any], protocol: dict[str, Any]) -
 {protocol["samples"]} generated faces, {len(protocol["seeds"])} seeds, against training faces, the {protocol["reference"]}, and
 held-out faces, the {protocol["held out"]}, which are also reconstructed. The data: {protocol["data"]}. Distances are
 between features of {protocol["features"]}{caution}. ± is a 95 % confidence interval.
-Face features are those of {second}: {EXTRACTORS[second].DESCRIPTION}.
+Face features are those of {second}: {NETWORKS[second]}.
 No network that scores was part of a training loss. All measurements are in docs/report.md of the repository.
 
 {describe(result)}
@@ -241,12 +233,6 @@ No network that scores was part of a training loss. All measurements are in docs
     before, training, after = card.text.partition("## Training")
     card.text = before.partition("## Scores")[0] + section + training + after
     card.save(path)
-
-
-def write_areas(path: Path, measured: dict[str, dict[str, Any] | None]) -> None:
-    """Write how well each of a model's attributes works, where that was measured. The page shows the best first."""
-    areas = {name: {"area": round(its["area"]["mean"], 3)} for name, its in measured.items() if its}
-    write_result(path, areas)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ python -m study.sweep --dataset path/to/celeba --limit 8000 --seeds 2 --only gan
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import ModuleType
+from typing import Annotated, Any
 
 from models.base import FaceModel
 from train import autoencoder, gan
@@ -20,7 +21,7 @@ from train.settings import Range, TrainingError, command_line, run_command
 
 from . import experiments, scores
 from .evaluate import compare
-from .features import extract
+from .features import extract, features_of
 from .protocol import EvaluationSettings, RealFaces, decode, encode, load_model, write_result
 
 
@@ -50,12 +51,6 @@ class SweepSettings(EvaluationSettings):
     train: bool = True
     """Train the runs that are missing, or only score those that are there."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        names = [kind.name for kind in KINDS]
-        if unknown := [name for name in self.only if name not in names]:
-            raise TrainingError(f"--only {unknown[0]}: that is no kind of run; they are {', '.join(names)}")
-
     @property
     def name(self) -> str:
         # A quick run cannot go on to all epochs: an autoencoder's learning rate falls to 0 over its epochs.
@@ -67,7 +62,8 @@ class SweepSettings(EvaluationSettings):
 
     def epochs(self, kind: "Kind", seed: int) -> list[int]:
         """The epochs after which a kind's model is scored. The last one ends the run."""
-        full = kind.epochs if seed == 0 else [epochs for epochs in kind.epochs if epochs <= EPOCHS[kind.command]]
+        # Seeds after the first compare the reports' runs, not longer ones.
+        full = [epochs for epochs in kind.epochs if seed == 0 or epochs < 100]
         return [max(1, round(epochs / 10)) if self.quick else epochs for epochs in full]
 
 
@@ -77,30 +73,27 @@ class Kind:
 
     Attributes:
         name: its folder is called name-seedN.
-        command: the command that trains it.
+        command: the module that trains it.
         epochs: after which it is scored.
         arguments: what differs from the command's defaults.
     """
 
     name: str
-    command: Literal["gan", "autoencoder"]
+    command: ModuleType
     epochs: tuple[int, ...]
     arguments: tuple[str, ...] = ()
 
-
-# The reports' numbers of epochs.
-EPOCHS = {"gan": 50, "autoencoder": 63}
 
 MATCHED = ("--prior-mean", "0", "--prior-variance", "2")
 
 
 def _gan(bits: int, size: int = 100, epochs: tuple[int, ...] = (50,)) -> Kind:
     sizes = ("--latent-size", str(size), "--discrete-size", str(bits))
-    return Kind(f"gan-{bits}+{size - bits}", "gan", epochs, sizes)
+    return Kind(f"gan-{bits}+{size - bits}", gan, epochs, sizes)
 
 
 def _autoencoder(name: str, *arguments: str) -> Kind:
-    return Kind(name, "autoencoder", (63,), arguments)
+    return Kind(name, autoencoder, (63,), arguments)
 
 
 KINDS = (
@@ -118,56 +111,45 @@ KINDS = (
     _gan(100, size=200),
 )
 
-MAINS = {"gan": gan.main, "autoencoder": autoencoder.main}
-
 
 def train(kind: Kind, seed: int, settings: SweepSettings) -> None:
     """Train what is missing of a run."""
     folder, epochs = settings.folder / f"{kind.name}-seed{seed}", settings.epochs(kind, seed)
     words = [*settings.data_arguments(), "--output", str(folder), "--epochs", str(epochs[-1]), "--seed", str(seed)]
-    words += ["--passes", "1"]  # An epoch is one pass, as in the reports, however few faces there are.
-    words += ["--keep-epochs", str(math.gcd(*epochs))]
+    # An epoch is one pass, as in the reports, however few faces there are.
+    words += ["--passes", "1", "--keep-epochs", str(math.gcd(*epochs))]
     if settings.limit is not None:
         words += ["--limit", str(settings.limit)]
     if (folder / "checkpoint.pt").exists():
         words.append("--resume")
-    MAINS[kind.command]([*words, *kind.arguments])
-
-
-def trained(kind: Kind, epoch: int, settings: SweepSettings) -> dict[int, Path]:
-    """The models of a kind after an epoch that are there, by seed."""
-    models = settings.folder.glob(f"{kind.name}-seed*/snapshots/epoch-{epoch:04d}")
-    by_seed = {int(model.parent.parent.name.rpartition("-seed")[2]): model for model in models}
-    return dict(sorted(by_seed.items()))
+    kind.command.main([*words, *kind.arguments])
 
 
 def score(settings: SweepSettings) -> dict[str, Any]:
-    """Scores of every model that is there, by kind and number of epochs, a run for each seed.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    there = [(kind, epoch, trained(kind, epoch, settings)) for kind in KINDS for epoch in settings.epochs(kind, 0)]
-    if not any(models for _, _, models in there):
+    """Scores of every model that is there, by kind and number of epochs, a run for each seed."""
+    if not any(settings.folder.glob("*-seed*/snapshots/*")):
         raise TrainingError(f"--output {settings.folder} holds no model of the sweep to score")
     its = replace(settings, seeds=1)
     real = its.real_faces(max(its.training_faces, its.samples))
     rows = []
-    for kind, epoch, models in there:
-        if models:
-            runs = [score_model(load_model(folder), real, its) | {"seed": seed} for seed, folder in models.items()]
+    kinds = [(kind, epoch) for kind in KINDS for epoch in settings.epochs(kind, 0)]
+    for kind, epoch in kinds:
+        runs = []
+        for model in sorted(settings.folder.glob(f"{kind.name}-seed*/snapshots/epoch-{epoch:04d}")):
+            seed = int(model.parts[-3].rpartition("-seed")[2])
+            runs.append(score_model(load_model(model), real, its) | {"seed": seed})
+            print(f"{model}: kernel distance {runs[-1]['kernel_distance']:.1f}", flush=True)
+        if runs:
             rows.append({"name": kind.name, "epochs": epoch, "arguments": kind.arguments, "runs": runs})
-            distances = ", ".join(f"{run['kernel_distance']:.1f}" for run in runs)
-            print(f"{kind.name}, {epoch} epochs: kernel distance {distances}", flush=True)
     data = settings.data_note or Path(settings.dataset).name
-    return {"protocol": its.protocol(real) | {"data": data}, "rows": rows}
+    return {"protocol": real.protocol | {"data": data}, "rows": rows}
 
 
 def score_model(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
     generated = decode(model, model.sample_latent(settings.samples, seed=0))
     result: dict[str, Any] = {}
     for network, by in settings.networks.items():
-        its = compare(extract(generated, network), real.features("train", network))
+        its = compare(extract(generated, network), features_of(real.train, network))
         result |= {by.removeprefix("_"): its} if by else its
     # Whether far out the faces are alike, and on which side more so.
     for side, mean in (("prior", None), ("below", -100), ("above", 100)):
@@ -184,9 +166,12 @@ def score_model(model: FaceModel, real: RealFaces, settings: EvaluationSettings)
 
 def main(arguments: list[str] | None = None) -> None:
     settings = command_line(SweepSettings, "study.sweep", __doc__, arguments)
+    names = [kind.name for kind in KINDS]
+    if unknown := [name for name in settings.only if name not in names]:
+        raise TrainingError(f"--only {unknown[0]}: that is no kind of run; they are {', '.join(names)}")
     for seed in range(settings.seeds if settings.train else 0):
         for kind in KINDS:
-            if not settings.only or kind.name in settings.only:
+            if kind.name in (settings.only or names):
                 print(f"{kind.name}, seed {seed}", flush=True)
                 train(kind, seed, settings)
     write_result(Path(f"docs/results/{settings.name}.json"), score(settings))

@@ -1,16 +1,21 @@
-"""The tables of docs/report.md. Each function takes the results by their files' names and the models' titles by their
-folders' names, and returns Markdown. Models that were not measured have no row."""
+"""The tables and the chart of docs/report.md.
 
-from collections.abc import Callable, Iterable
+Each function of a table takes the results by their files' names and the models' titles by their folders' names, and
+returns Markdown. Models that were not measured have no row.
+"""
+
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from . import attributes, scores
 from .experiments import REPORTED, edges
-from .features import EXTRACTORS
-from .protocol import BY_FACE, shown, table
+from .features import NETWORKS
+from .markdown import by_name, score_columns, shown, table
+from .protocol import BY_FACE
 from .scores import SCORES
 
 Results = dict[str, Any]
@@ -26,34 +31,9 @@ BASELINES = {
 }
 
 
-def some(head: list[str], rows: list[list[str]]) -> str:
-    """A table, or that it has no rows."""
-    return table(head, rows) if rows else "*Not measured yet.*"
-
-
-def by_name(measured: Iterable[str], titles: Titles, columns: dict[str, Callable[[str], str]], *more: list[str]) -> str:
-    """A row for each title that was measured, and more rows. A column, by its head, is a function of the name."""
-    names = [name for name in titles if name in measured]
-    rows = [[titles[name], *(cell(name) for cell in columns.values())] for name in names]
-    return some(["", *columns], [*rows, *more])
-
-
-def score_columns(results: dict[str, Any], part: str, kind: str) -> dict[str, Callable[[str], str]]:
-    """A column for each score of generated or reconstructed faces, from a part of what was measured."""
-
-    def column(score: str, digits: int) -> Callable[[str], str]:
-        return lambda name: shown(results[name][part].get(score), f".{digits}f")
-
-    return {score.heading: column(key, score.digits) for key, score in scores.of(kind).items()}
-
-
 def protocol(results: Results, titles: Titles) -> str:
     its = results["scores"]["protocol"]
-    networks = {name: its[name] for name in ("features", "face features")}
     of_sweeps = {results[name]["protocol"]["data"]: None for name in SWEEPS if name in results}
-    papers: dict[str, list[str]] = {}
-    for score in SCORES.values():
-        papers.setdefault(score.paper, []).append(score.title)
     rows = {
         "data": its["data"],
         "data of the sweep": "; ".join(of_sweeps),
@@ -62,8 +42,8 @@ def protocol(results: Results, titles: Titles) -> str:
         "compared with training faces": f"the {its['reference']}",
         "and with held-out faces, which are also reconstructed": f"the {its['held out']}",
         "attributes, densities and PCA are learned from": f"{its['training faces']} training faces",
-        **{head: f"{network}: {EXTRACTORS[network].DESCRIPTION}" for head, network in networks.items()},
-        "scores": "; ".join(f"{', '.join(titles)}: {paper}" for paper, titles in papers.items() if paper),
+        **{head: f"{its[head]}: {NETWORKS[its[head]]}" for head in ("features", "face features")},
+        "scores": "; ".join(f"{score.title}: {score.paper}" for score in SCORES.values() if score.paper),
         "areas under the ROC curve": f"0.5 is chance; an attribute works from {attributes.WORKS} on, and is told apart "
         f"over {attributes.TOLD_APART}",
         "±": its["intervals"],
@@ -74,19 +54,19 @@ def protocol(results: Results, titles: Titles) -> str:
 def generated(part: str, results: Results, titles: Titles) -> str:
     """Scores of generated faces, and the same scores of what no network made."""
     both = results["scores"] | results["baselines"]
-    by_face = lambda name: shown(both[name][part + BY_FACE]["frechet_distance"], ".1f")
-    columns = score_columns(both, part, "generated") | {"Frechet distance by face features ↓": by_face}
-    return by_name([name for name, its in both.items() if part in its], titles | BASELINES, columns)
+    columns = score_columns("generated", f"{part}/")
+    columns["Frechet distance by face features ↓"] = (f"{part}{BY_FACE}/frechet_distance", ".1f")
+    return by_name({name: its for name, its in both.items() if part in its}, titles | BASELINES, columns)
 
 
 def reconstructed(results: Results, titles: Titles) -> str:
-    its = results["scores"]
-    by_face = lambda name: shown(its[name]["reconstructed" + BY_FACE]["feature_distance"], ".1f")
-    alone = lambda name: shown(its[name]["reconstructed"].get("psnr_by_encoder_alone"))
-    columns = score_columns(its, "reconstructed", "reconstructed")
-    columns |= {"by face features ↓": by_face, "PSNR of the encoder alone ↑": alone}
-    pca = ["PCA with 100 numbers", shown(results["baselines"]["PCA"]["psnr"]), *[""] * (len(columns) - 1)]
-    return by_name([name for name in its if "reconstructed" in its[name]], titles, columns, pca)
+    measured = {name: its for name, its in results["scores"].items() if "reconstructed" in its}
+    measured["PCA"] = {"reconstructed": results["baselines"]["PCA"]}
+    columns = score_columns("reconstructed", "reconstructed/") | {
+        "by face features ↓": (f"reconstructed{BY_FACE}/feature_distance", ".1f"),
+        "PSNR of the encoder alone ↑": ("reconstructed/psnr_by_encoder_alone", ".2f"),
+    }
+    return by_name(measured, titles | {"PCA": BASELINES["PCA"]}, columns)
 
 
 def survival(results: Results, titles: Titles) -> str:
@@ -103,7 +83,7 @@ def survival(results: Results, titles: Titles) -> str:
         share = shown(float(np.mean(kept)) if kept else None, ".0%")
         rows.append([attributes.name_of(attribute), f"{its['share']:.0%}", *areas, share])
     head = ["attribute", "of all faces", "originals", *(titles[name] for name in models)]
-    return some([*head, "kept by the reports' models"], rows)
+    return table([*head, "kept by the reports' models"], rows)
 
 
 def at(results: Results, name: str, mean: float | None = None) -> dict[str, Any]:
@@ -113,34 +93,33 @@ def at(results: Results, name: str, mean: float | None = None) -> dict[str, Any]
 
 
 def sharpness(results: Results, titles: Titles) -> str:
-    its = results["scores"]
+    its, real = results["scores"], results["baselines"]["other training faces"]
+    measured = {name: its[name] | at(results, name) for name in titles if name in its}
+    originals = [each["reconstructed"]["sharpness_of_originals"] for each in its.values() if "reconstructed" in each]
+    measured["real faces"] = real | {"generated": {"sharpness": originals[0] if originals else None}}
     columns = {
-        "sharpness of samples": lambda name: shown(its[name]["generated"]["sharpness"], ".1f"),
-        "of reconstructions": lambda name: shown(its[name].get("reconstructed", {}).get("sharpness"), ".1f"),
-        "diversity of samples": lambda name: shown(at(results, name)["pixel_diversity"], ".0f"),
+        "sharpness of samples": ("generated/sharpness", ".1f"),
+        "of reconstructions": ("reconstructed/sharpness", ".1f"),
+        "diversity of samples": ("pixel_diversity", ".0f"),
     }
-    originals = [its[name]["reconstructed"]["sharpness_of_originals"] for name in its if "reconstructed" in its[name]]
-    diversity = results["baselines"]["other training faces"]["pixel_diversity"]
-    real = ["real faces", shown(originals[0] if originals else None, ".1f"), "", shown(diversity, ".0f")]
-    return by_name(its, titles, columns, real)
+    return by_name(measured, titles | {"real faces": "real faces"}, columns)
 
 
 def out_of_distribution(results: Results, titles: Titles) -> str:
-    def column(key: str, form: str) -> Callable[[str], str]:
-        return lambda name: ", ".join(shown(at(results, name, mean)[key], form) for mean in (-100, None, 100))
-
-    def gone(name: str) -> str:
-        found = edges(results["out-of-distribution"][name], results["scores"][name]["prior"]["mean"])
-        return ", ".join("never" if edge is None else f"{edge:.1f}" for edge in found.values())
-
     columns = {
-        "diversity": column("pixel_diversity", ".1f"),
-        "faces found": column("face_share", ".0%"),
-        "frozen units": column("frozen_units", ".2f"),
-        "clipped values": column("clipped", ".2f"),
-        "half of the faces gone, below, above": gone,
+        "diversity": ("pixel_diversity", ".1f"),
+        "faces found": ("face_share", ".0%"),
+        "frozen units": ("frozen_units", ".2f"),
+        "clipped values": ("clipped", ".2f"),
     }
-    return by_name(results["out-of-distribution"], titles, columns)
+    rows = []
+    for name in (name for name in titles if name in results["out-of-distribution"]):
+        points = [at(results, name, mean) for mean in (-100, None, 100)]
+        cells = [", ".join(shown(point[key], form) for point in points) for key, form in columns.values()]
+        found = edges(results["out-of-distribution"][name], results["scores"][name]["prior"]["mean"])
+        gone = ", ".join("never" if edge is None else f"{edge:.1f}" for edge in found.values())
+        rows.append([titles[name], *cells, gone])
+    return table(["", *columns, "half of the faces gone, below, above"], rows)
 
 
 def densities(results: Results, titles: Titles) -> str:
@@ -153,34 +132,27 @@ def densities(results: Results, titles: Titles) -> str:
             by_face = its["sampled" + BY_FACE][density]["frechet_distance"]
             cells = [shown(sampled["frechet_distance"], ".0f"), shown(by_face, ".1f"), shown(found, ".0%")]
             rows.append([f"{titles[name]}: {density}", *cells])
-    return some(["", "Frechet distance", "by face features", "faces found"], rows)
+    return table(["", "Frechet distance", "by face features", "faces found"], rows)
 
 
 def bits(results: Results, titles: Titles) -> str:
-    its = results["bits"]
-    mean = lambda half: lambda name: shown(scores.mean_and_interval(its[name][half]), ".1f")
-    most = lambda half: lambda name: shown(max(its[name][half]), ".1f")
-    columns = {
-        "a bit flipped (grey levels)": mean("discrete"),
-        "at most": most("discrete"),
-        "another number from -1 to 1": mean("continuous"),
-        "the most of these": most("continuous"),
-        "two faces": lambda name: shown(its[name]["two faces"], ".1f"),
-        "bits that do half as much as another face": lambda name: str(
-            sum(change > its[name]["two faces"] / 2 for change in its[name]["discrete"])
-        ),
-    }
-    return by_name(its, titles, columns)
+    rows = []
+    for name in (name for name in titles if name in results["bits"]):
+        its = results["bits"][name]
+        changes = [f(its[half]) for half in ("discrete", "continuous") for f in (scores.mean_and_interval, max)]
+        strong = sum(change > its["two faces"] / 2 for change in its["discrete"])
+        rows.append([titles[name], *(shown(change, ".1f") for change in (*changes, its["two faces"])), str(strong)])
+    head = ["", "a bit flipped (grey levels)", "at most", "another number from -1 to 1", "the most of these"]
+    return table([*head, "two faces", "bits that do half as much as another face"], rows)
 
 
 def copies(results: Results, titles: Titles) -> str:
-    its = results["memorisation"]
     columns = {
-        "median distance of the nearest training face": lambda name: shown(its[name]["median"], ".1f"),
-        "nearer than 99% of held-out faces": lambda name: shown(its[name]["nearer_than_1_percent_of_held_out"], ".0%"),
+        "median distance of the nearest training face": ("median", ".1f"),
+        "nearer than 99% of held-out faces": ("nearer_than_1_percent_of_held_out", ".0%"),
     }
     real = {name: name for name in ("held-out faces", "copies of training faces")}
-    return by_name(its, titles | real, columns)
+    return by_name(results["memorisation"], titles | real, columns)
 
 
 def named_attributes(results: Results, titles: Titles) -> str:
@@ -196,7 +168,7 @@ def named_attributes(results: Results, titles: Titles) -> str:
             cells.append(f"{len(listed)}: {', '.join(listed)}" if listed else "0")
         rows.append([grade, *cells])
     head = [f"{its['kinds'][name]} of {titles[name]}" for name in grades]
-    return some(["area under the ROC curve", *head], rows)
+    return table(["area under the ROC curve", *head], rows)
 
 
 # Of the sweep.
@@ -216,7 +188,7 @@ def sweep(command: Literal["gan", "autoencoder"], results: Results, titles: Titl
         for row in swept(results)
         if ("psnr" in row["runs"][0]) == (command == "autoencoder")
     ]
-    return some([command, "epochs", *(SCORES[key].heading for key in columns)], rows)
+    return table([command, "epochs", *(SCORES[key].heading for key in columns)], rows)
 
 
 def sides(results: Results, titles: Titles) -> str:
@@ -226,7 +198,7 @@ def sides(results: Results, titles: Titles) -> str:
         for run in row["runs"] if row["name"].startswith(("mmd", "moments", "variance")) else []:
             by_seed.setdefault(run["seed"], []).append(run["diversity_above"] < run["diversity_below"])
     rows = [[str(seed), f"{sum(less)} of {len(less)}"] for seed, less in sorted(by_seed.items())]
-    return some(["seed", "less diverse at mean 100 than at -100"], rows)
+    return table(["seed", "less diverse at mean 100 than at -100"], rows)
 
 
 def adam(results: Results, titles: Titles) -> str:
@@ -240,7 +212,7 @@ def adam(results: Results, titles: Titles) -> str:
                 cells += [shown(its[name][key]["mean"], ".1f") for name in ("N(0, 2)", "fitted Gaussian")]
             rows.append([f"{row['epochs']}, {run['seed']}", *cells])
     head = ["epochs, seed", "mean", "each number's mean from 0, in deviations", "kernel distance, N(0, 2)"]
-    return some([*head, "fitted Gaussian", "diversity, N(0, 2)", "fitted Gaussian"], rows)
+    return table([*head, "fitted Gaussian", "diversity, N(0, 2)", "fitted Gaussian"], rows)
 
 
 # By the name in the page's mark.
@@ -261,3 +233,35 @@ TABLES: dict[str, Callable[[Results, Titles], str]] = {
     "copies": copies,
     "named-attributes": named_attributes,
 }
+
+
+# The chart.
+
+CHARTS = {
+    "face_share": "share with a face",
+    "pixel_diversity": "diversity (grey levels)",
+    "kernel_distance": "distance to real faces",
+    "frozen_units": "frozen hidden units",
+    "clipped": "clipped values",
+}
+
+
+def out_of_distribution_curves(result: dict[str, Any], titles: dict[str, str]) -> Figure:
+    """One of CHARTS below the other, with a line for each model. A model has no line in a chart of what it lacks."""
+    figure = Figure(figsize=(8, 2.1 * len(CHARTS)), layout="constrained")
+    axes = figure.subplots(len(CHARTS), 1, sharex=True)
+    for axis, (key, label) in zip(axes, CHARTS.items()):
+        for number, (name, title) in enumerate(titles.items()):
+            points = [(point["mean"], point[key]) for point in result.get(name, []) if point[key] is not None]
+            if points:
+                axis.plot(*zip(*points), ".-", label=title, lw=1, color=f"C{number}")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    # Most happens near the prior, and the ends are far away.
+    axes[-1].set_xscale("symlog", linthresh=5)
+    ticks = [-100, -30, -10, -5, -3, 0, 3, 5, 10, 30, 100]
+    axes[-1].set_xticks(ticks, [str(tick) for tick in ticks])
+    axes[-1].minorticks_off()
+    axes[-1].set_xlabel("mean that latents are drawn with")
+    axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    return figure

@@ -1,15 +1,17 @@
-"""The report: tables that are the results', a text whose figures are the tables', and cards."""
+"""The report: tables and a chart that are the results', a text whose figures are the tables', and cards."""
 
 import copy
 import json
 import re
 import shutil
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from models import AttributeGenerator, Autoencoder, load
+from models import AttributeGenerator, Autoencoder, Generator, load
 from models.index import read_index
 from page.labels import read_areas
 from study import experiments, report, tables
@@ -57,15 +59,11 @@ def cells(table: str, row: str) -> list[str]:
 # The repository's own.
 
 
-def test_the_reports_tables_are_those_of_its_results(results):
+def test_the_reports_tables_are_those_of_its_results_and_these_of_the_bundled_weights(results):
     text = (DOCS / "report.md").read_text(encoding="utf-8")
     assert report.fill_in(text, results, TITLES) == text, "python -m study.report --no-measure"
     assert set(re.findall("<!-- table: (.*) -->", text)) == tables.TABLES.keys()
-    assert list(report.unsupported(text)) == []
-
-
-def test_the_results_are_those_of_the_bundled_weights(results):
-    assert list(report.stale(results, WEIGHTS)) == []
+    assert [*report.unsupported(text), *report.stale(results, WEIGHTS)] == []
     assert results["scores"]["protocol"]["weights"].keys() == TITLES.keys()
 
 
@@ -103,19 +101,7 @@ def test_a_figure_that_no_table_of_its_section_has_is_named_with_its_line(text, 
     assert list(report.unsupported(TABLES + "\n" + text + "\n"))[:1] == expected
 
 
-def test_results_of_other_weights_or_of_another_protocol_are_named(results, tmp_path):
-    for name in ("gan", "autoencoder"):
-        shutil.copytree(WEIGHTS / name, tmp_path / name)
-    assert list(report.stale(results, tmp_path)) == []
-    shutil.copy(WEIGHTS / "autoencoder/model.safetensors", tmp_path / "gan/model.safetensors")
-    results["bits"]["protocol"]["samples"] = 7
-    assert list(report.stale(results, tmp_path)) == [
-        "results/bits.json is of another protocol than results/scores.json: measure all",
-        "the figures of gan are of other weights: measure it, with --only gan",
-    ]
-
-
-# Tables.
+# Tables and the chart.
 
 
 def test_scores_stand_where_their_names_say(results):
@@ -166,13 +152,57 @@ def test_runs_of_the_sweep_stand_by_kind_and_by_seed(results):
     assert cells(sides, "0") == ["1 of 1"] and cells(sides, "1") == ["0 of 1"]
 
 
+def test_curves_are_the_right_way_up():
+    def curve(**values):
+        points = enumerate((-100, 0, 100))
+        return [
+            {"mean": mean} | {key: value and value + step for key, value in values.items()} for step, mean in points
+        ]
+
+    keys = dict.fromkeys(tables.CHARTS, 10.0)
+    curves = {"gan": curve(**keys), "plain": curve(**keys | {"frozen_units": None, "pixel_diversity": 30.0})}
+    figure = tables.out_of_distribution_curves(curves, {"gan": "GAN", "new": "New", "plain": "Plain"})
+    axes = {axis.get_ylabel(): axis for axis in figure.axes}
+    assert list(axes) == list(tables.CHARTS.values())
+    assert not any(axis.yaxis_inverted() or axis.xaxis_inverted() for axis in figure.axes)
+    # What a model was not measured by has no line. A model has one colour.
+    lines = {line.get_label(): line for line in axes["diversity (grey levels)"].lines}
+    assert lines["Plain"].get_xydata().tolist() == [[-100, 30], [0, 31], [100, 32]]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(lines) == ["GAN", "Plain"]
+    (frozen,) = axes["frozen hidden units"].lines
+    assert frozen.get_color() == lines["GAN"].get_color() != lines["Plain"].get_color()
+
+
+def test_pictures_of_bits_and_of_priors_stand_in_the_order_of_their_rows(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    import draw
+
+    def greys(picture, rows):
+        """The grey of eight faces in each row, as a decoder gives it."""
+        step = round(64 * draw.SCALE) + draw.GAP
+        pixels = np.asarray(picture).astype(float)[step // 2 :: step, draw.LABEL_WIDTH + step // 2 :: step, 0]
+        assert pixels.shape == (rows, 8)
+        return torch.from_numpy(pixels / 127.5 - 1)
+
+    model, strengths = Generator(6, 3, 4).eval(), torch.tensor([0, 0, 0, 0.1, 0.4, 0.2])
+    model.decode = lambda z: (z @ strengths)[:, None, None, None].expand(-1, 3, 64, 64)
+    z = model.sample_latent(8, seed=3)
+    flipped = [z * (1 - 2 * torch.eye(6)[number]) @ strengths for number in (4, 5, 3)]
+    found = greys(draw.flipped_bits(model, [1.0, 4.0, 2.0]), rows=4)
+    torch.testing.assert_close(found.float(), torch.stack([z @ strengths, *flipped]), atol=0.01, rtol=0)
+    model.decode = lambda z: (z[:, 0] / 10)[:, None, None, None].expand(-1, 3, 64, 64)
+    means = greys(draw.two_priors({"Plain autoencoder": model}), rows=2)
+    torch.testing.assert_close(means[0] - means[1], torch.full((8,), 0.3).double(), atol=0.02, rtol=0)
+
+
 # The command.
 
 
 def make_quick(patch):
     see_quickly(patch)
     patch.setattr(experiments, "has_face", lambda images: torch.ones(len(images)))
-    patch.setattr(experiments.out_of_distribution, "__defaults__", ((-100, -3, 0, 100),))
+    patch.setattr(experiments, "MEANS", (-100, -3, 0, 100))
+    patch.setattr(experiments, "DRAWS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +225,7 @@ def measured(celeba, tmp_path_factory):
 
 
 def arguments(celeba) -> list[str]:
-    small = ["--samples", "20", "--seeds", "1", "--draws", "2", "--held-out", "8", "--held-out-split", "valid"]
+    small = ["--samples", "20", "--seeds", "1", "--held-out", "8", "--held-out-split", "valid"]
     return ["--dataset", str(celeba), "--cache-dir", "cache", *small]
 
 
@@ -203,15 +233,14 @@ def read(folder) -> dict:
     return {path.stem: json.loads(path.read_text()) for path in (folder / "docs/results").iterdir()}
 
 
-def test_the_report_measures_fills_in_and_draws(measured):
+def test_the_report_measures_and_fills_in(measured):
     results = read(measured)
     assert results.keys() == set(experiments.EXPERIMENTS)
     page = (measured / "docs/report.md").read_text()
     assert "stale" not in page
     distance = results["scores"]["plain"]["generated"]["frechet_distance"]["mean"]
     assert f"| Plain autoencoder | {distance:.0f} |" in page
-    drawn = {path.name for path in (measured / "docs").glob("*.*g")}
-    assert drawn == {"out-of-distribution-curves.svg", "autoencoders.png", "flipped-bits-named.png"}
+    assert (measured / "docs/out-of-distribution-curves.svg").exists()
     assert results["named-attributes"]["models"]["named"]["Winking"] is None  # There are no labels of it.
     assert results["densities"].keys() - {"protocol"} == {"plain"}
     assert results["bits"].keys() - {"protocol"} == {"named"}
@@ -282,8 +311,8 @@ def test_one_model_is_measured_anew_with_a_new_metric_and_the_others_keep_their_
 
     for wrong, message in (
         (
-            ["plain", "--draws", "3"],
-            "--only: the results in --output docs were measured with another draws: measure all",
+            ["plain", "--seeds", "2"],
+            "--only: the results in --output docs were measured with another seeds: measure all",
         ),
         (["nobody"], "--only nobody: --weights weights has plain, named"),
     ):
@@ -292,30 +321,22 @@ def test_one_model_is_measured_anew_with_a_new_metric_and_the_others_keep_their_
     assert read(anew) == after
 
 
-def test_what_the_page_or_the_results_lack_is_the_commands_error(anew, celeba):
+def test_what_cannot_be_measured_or_filled_in_is_said(anew, celeba):
+    for wrong, message in (
+        (["--weights", "."], r"--weights \.: its index.json, the list of models, cannot be read"),
+        (["--samples", "40"], "--samples is 40: with 48 training faces it must be 28 or less"),
+        (["--output", "elsewhere"], "--output elsewhere holds no report.md"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            report.main([*arguments(celeba), *wrong])
     page, bits = anew / "docs/report.md", anew / "docs/results/bits.json"
+    replace = lambda path, old, new: partial(path.write_text, path.read_text().replace(old, new))
     for change, message in (
-        (lambda: page.write_text(PAGE.replace("20 faces", "21 faces")), r"is filled in, but line \d+ quotes 21, which"),
-        (
-            lambda: page.write_text(PAGE.replace("generated", "score")),
-            r"no table 'score'; there are protocol, generated",
-        ),
-        (bits.unlink, r"results/ lacks bits.json: measure first, without --no-measure"),
-        (lambda: bits.write_text("{"), r"bits.json is damaged"),
+        (replace(page, "20 faces.", "21 faces."), r"is filled in, but line \d+ quotes 21, which"),
+        (replace(bits, '"samples": 20', '"samples": 30'), "bits.json is of another protocol than results/scores.json"),
+        (replace(page, "table: generated", "table: score"), "no table 'score'; there are protocol, generated"),
+        (bits.unlink, "results/ lacks bits.json: measure first, without --no-measure"),
     ):
         change()
         with pytest.raises(TrainingError, match=message):
             report.main([*arguments(celeba), "--no-measure"])
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (["--weights", "."], r"--weights \.: its index.json, the list of models, cannot be read"),
-        (["--samples", "40"], "--samples is 40: with 48 training faces it must be 28 or less"),
-        (["--output", "elsewhere"], "--output elsewhere holds no report.md"),
-    ],
-)
-def test_what_cannot_be_measured_is_said(wrong, message, celeba, anew):
-    with pytest.raises(TrainingError, match=message):
-        report.main([*arguments(celeba), *wrong])

@@ -56,6 +56,7 @@ def test_distances_between_points():
     greys = torch.tensor([10, 20, 50], dtype=torch.uint8)[:, None, None, None].expand(3, 3, 4, 4)
     assert scores.diversity(greys) == pytest.approx((10 + 40 + 30) / 3)
     assert scores.nearest_distance(torch.tensor([[0.0, 1], [4, 0]]), square).tolist() == [1, 0]
+    assert scores.feature_distance(square, square.flip(0)).tolist() == [5, 5, 5, 5]
 
 
 def test_sharpness():
@@ -80,11 +81,6 @@ def test_peak_signal_to_noise_ratio():
     # The scale is 255 long, five times the error: 25 times its square is 14 dB, and half of the error 3 dB more.
     expected = 10 * math.log10(25)
     assert scores.psnr(other, x).tolist() == pytest.approx([expected, expected + 10 * math.log10(2)], abs=1e-3)
-
-
-def test_feature_distance():
-    one, other = torch.tensor([[3.0, 0], [1, 1]]), torch.tensor([[0.0, 4], [1, 1]])
-    assert scores.feature_distance(one, other).tolist() == [5, 0]
 
 
 def test_an_area_under_the_curve_has_hanleys_interval():

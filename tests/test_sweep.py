@@ -14,8 +14,8 @@ from tests.quick_features import see_quickly
 from train.settings import TrainingError
 
 SMALL = ("--batch-size", "8", "--latent-size", "10", "--precision", "fp32")
-PLAIN = Kind("plain", "autoencoder", (10,), (*SMALL, "--hidden-size", "16", "--held-out", "8"))
-GAN = Kind("gan-5+5", "gan", (20, 50, 100), (*SMALL, "--hidden-size", "4", "--discrete-size", "5"))
+PLAIN = Kind("plain", sweep.autoencoder, (10,), (*SMALL, "--hidden-size", "16", "--held-out", "8"))
+GAN = Kind("gan-5+5", sweep.gan, (20, 50, 100), (*SMALL, "--hidden-size", "4", "--discrete-size", "5"))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_runs_are_trained_scored_and_not_trained_again(arguments, monkeypatch):
 def test_all_epochs_come_out_of_one_run_that_may_be_stopped(arguments, monkeypatch):
     """A second seed ends at the reports' number of epochs."""
     commands = []
-    monkeypatch.setattr(sweep, "MAINS", {"gan": commands.append})
+    monkeypatch.setattr(sweep.gan, "main", commands.append)
     settings = sweep.SweepSettings(limit=24)
     sweep.train(GAN, 0, settings)
     Path("runs/sweep/gan-5+5-seed0").mkdir(parents=True)
@@ -71,12 +71,12 @@ def test_all_epochs_come_out_of_one_run_that_may_be_stopped(arguments, monkeypat
 
 def test_the_kinds_are_the_reports_and_each_matching_loss():
     kinds = {kind.name: kind for kind in sweep.KINDS}
-    for size, bits in ((100, 0), (100, 10), (100, 20), (100, 40), (100, 50), (100, 100), (200, 100)):
-        words = kinds[f"gan-{bits}+{size - bits}"].arguments
-        assert given(words, "--latent-size") == str(size) and given(words, "--discrete-size") == str(bits)
+    splits = ("0+100", "10+90", "20+80", "40+60", "50+50", "100+0", "100+100")
+    assert {"plain", "mmd-0.1", "moments-0.1", *(f"gan-{split}" for split in splits)} <= kinds.keys()
+    words = kinds["gan-40+60"].arguments
+    assert given(words, "--latent-size") == "100" and given(words, "--discrete-size") == "40"
     assert kinds["plain"].arguments == () and given(kinds["shifted"].arguments, "--prior-mean") == "-3"
-    for loss in ("mmd", "moments"):
-        assert given(kinds[f"{loss}-0.1"].arguments, "--match") == loss
+    assert given(kinds["moments-0.1"].arguments, "--match") == "moments"
     quick = sweep.SweepSettings(quick=True)
     assert quick.epochs(kinds["gan-50+50"], 0) == [2, 5, 10] and quick.epochs(kinds["plain"], 0) == [6]
     assert sweep.SweepSettings().epochs(kinds["plain"], 0) == [63] and kinds["gan-40+60"].epochs == (50,)

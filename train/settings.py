@@ -222,7 +222,7 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
     ask_this_machine_directly()
     try:
         command(sys.argv[1:])
-    except TrainingError as error:
+    except (TrainingError, ImportError) as error:  # The latter of a library that is not installed.
         sys.exit(f"error: {printable(str(error))}")
     except Interrupted as stop:
         print(stop, file=sys.stderr)
