@@ -236,8 +236,9 @@ class LoopbackHub:
         if answer is not None or fault == "close":
             # A client that is answered while it still sends may or may not see the answer.
             await request.body()
-        if fault == "close":  # As the server does with an answer that is left unfinished.
-            return await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+        if fault == "close":  # As the server does with an answer that is left unfinished. No client uses it again.
+            headers = [(b"content-length", b"1"), (b"connection", b"close")]
+            return await send({"type": "http.response.start", "status": 200, "headers": headers})
         await (answer or self._application)({**scope, "fault": fault}, receive, send)
 
     # The endpoints, in the order in which pushing, looking and pulling use them.
