@@ -1,6 +1,5 @@
 """The cache of faces: what is in it, what a run reads from it, what happens to it; and which faces are held out."""
 
-import json
 import shutil
 import threading
 
@@ -157,18 +156,6 @@ def test_a_cache_that_was_cut_or_damaged_is_completed_with_the_same_labels(harm,
             assert corresponds(data.Batch(batch.pixels, batch.labels[:, 1:])) and faces.is_cached == was_cached
     told = capsys.readouterr().out
     assert "row 2 (2.png) cannot be read and" in told and "row 3 cannot be read and is left out: It is empty." in told
-
-
-def test_a_cache_that_was_counted_by_chunks_is_read_as_it_is(tmp_path):
-    write_table(tmp_path / "mine/train.parquet", range(8), damaged=(2,), **ATTRIBUTES)
-    with opened(tmp_path) as faces:
-        assert len(faces) == 7
-    state = json.loads(faces._state_path.read_text())
-    del state["pictures"], state["count"]
-    faces._state_path.write_text(json.dumps(state | {"chunks": [[5, 4, 0, state.pop("skipped")], [3, 3, 0, []]]}))
-    with opened(tmp_path) as again:
-        assert again.is_cached and corresponds(again[:]) and len(again) == 7
-        assert again.state.pictures == 8 and [name for name, _ in again.state.skipped] == ["row 2 (2.png)"]
 
 
 def test_a_cache_that_cannot_be_written_or_is_being_filled_is_one_sentence(tmp_path, monkeypatch):

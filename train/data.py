@@ -233,9 +233,6 @@ class Faces:
         """What the cache holds; nothing if there is none, or if it is damaged or of another version."""
         try:
             described = json.loads(self._state_path.read_bytes())
-            if "chunks" in described:  # As it was kept before, counted by chunks of faces.
-                pictures, counts, _, skipped = zip(*described["chunks"])
-                described |= {"pictures": sum(pictures), "count": sum(counts), "skipped": itertools.chain(*skipped)}
             described |= {name: tuple(described[name]) for name in ("label_names", "skipped")}
             state = State(**{field.name: described[field.name] for field in fields(State)})
             return state if self._rows_path.stat().st_size >= state.count * state.row_bytes else State()
