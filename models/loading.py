@@ -79,7 +79,8 @@ def find(
     offline = offline or constants.is_offline_mode()
     with _errors_in_words(shown, CONFIG_FILE, revision):
         if not offline and (commit is None or commit != revision):  # A commit never changes.
-            current, token = _ask_for_commit(shown, revision, token, timeout)
+            patiently = commit is None and timeout is None
+            current, token = _ask_for_commit(shown, revision, token, timeout, patiently)
             commit, offline = current or commit, current is None
         if commit is None or (offline and options["force_download"]):
             raise LocalEntryNotFoundError("not cached")
@@ -115,7 +116,7 @@ def _download(name: str, revision: str, options: dict[str, Any], file: str) -> P
 
 
 def _ask_for_commit(
-    name: str, revision: str | None, token: str | bool | None, timeout: float | None
+    name: str, revision: str | None, token: str | bool | None, timeout: float | None, patiently: bool
 ) -> tuple[str | None, str | bool | None]:
     """The commit of a revision, None where the Hub cannot be reached; and the token, False if the Hub rejects it."""
     url = hf_hub_url(name, CONFIG_FILE, revision=revision)
@@ -130,8 +131,10 @@ def _ask_for_commit(
                 # Told to the caller of from_pretrained.
                 warnings.warn(f"{INVALID_TOKEN}. {name} is public and is loaded without it.", stacklevel=5)
                 return commit, False
-        elif isinstance(error, httpx2.TransportError) or error.response.status_code in (429, *range(500, 600)):
+        elif isinstance(error, httpx2.TransportError):
             return None, token
+        elif error.response.status_code in (429, *range(500, 600)):  # It is busy.
+            return ask(token=token, retry_on_errors=True).commit_hash if patiently else None, token
         raise
 
 

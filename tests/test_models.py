@@ -576,6 +576,12 @@ def test_a_hub_that_is_away_is_asked_once_and_then_the_cache(pushed, monkeypatch
             load("tester/gan", force_download=True)
 
 
+def test_a_busy_hub_is_waited_for_where_nothing_is_cached(pushed, monkeypatch):
+    pushed.fault = "429"
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: setattr(pushed, "fault", None))
+    assert load("tester/gan").config == TINY["generator"]().config
+
+
 @pytest.mark.parametrize("number", range(1, 7))
 def test_config_and_weights_are_of_one_commit_whenever_somebody_pushes(hub, tmp_path, number):
     pushed = [Generator(10, 4, 4), Generator(10, 6, 4)]
