@@ -5,6 +5,7 @@ stopped goes on where it was. Every model that is there is scored, so that a swe
 reports, and then a second seed of the default and of a rival, with scores in docs/results/sweep.json:
 
 python -m study.sweep --dataset path/to/celeba --limit 8000
+
 python -m study.sweep --dataset path/to/celeba --limit 8000 --seeds 2 --only gan-50+50 gan-40+60
 """
 

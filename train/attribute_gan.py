@@ -13,7 +13,7 @@ class AttributeGANSettings(GANSettings):
     """Every label of the data set, such as CelebA's 40 attributes, becomes a bit of the latent."""
 
     output: Path = Path("runs/attribute-gan")
-    epochs: int = 130
+    epochs: int = 110
 
     batch_size: int = 32
     """Faces in one step. In the same time, many small steps get further than few large ones."""

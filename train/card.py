@@ -18,7 +18,7 @@ from PIL import Image
 
 from models import FaceModel, load
 from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
-from models.loading import one_line
+from models.hub import one_line
 
 from .record import Record, read_faces, save_animation
 from .settings import TrainingError

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from models import load
 from models.base import FaceModel
+from models.hub import one_line
 from models.images import normalise
-from models.loading import one_line
 
 from . import distributed
 from .card import make_card

@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from models import load
 from models.base import FaceModel
-from models.loading import one_line
+from models.hub import one_line
 
 from . import distributed
 from .card import document, write_card
