@@ -181,7 +181,7 @@ def test_a_perceptual_autoencoder_has_three_phases_and_a_fitted_prior(straight):
     for told in (
         "mean squared pixel error; in epochs 1 to 1 also 0.03 x perceptual distance",
         "; in epochs 3 to 3 it weighs 100, beside a discriminator that tells draws from real faces: relativistic",
-        "stretched to a variance of 1.4. Encoding goes on from the encoder by 4 Gauss-Newton steps",
+        "stretched to a variance of 1.8. Encoding goes on from the encoder by 4 Gauss-Newton steps",
     ):
         assert told in " ".join(card.split())
 

@@ -21,7 +21,7 @@ from .settings import TrainingError
 # How many faces' latents whiten a model: for a covariance of 100 numbers, twenty faces a number.
 WHITENING_FACES = 2000
 
-# How many faces' latents the mixture is fitted to, in each epoch and after the last.
+# How many faces' latents a mixture and directions are fitted to: for a look after an epoch, and to stay.
 FITTED_FACES, LAST_FITTED_FACES = 10_000, 30_000
 
 # The model's learning rate in the adversarial epochs; the discriminator's is twice that. Both fall to 0 over the last
@@ -176,7 +176,7 @@ class AutoencoderTrainer(ReconstructionTrainer):
 
 class PerceptualAutoencoderTrainer(ReconstructionTrainer):
     """Trains on pixel error: in the first epochs with a perceptual distance, in the last with a discriminator of draws.
-    After each epoch a prior and directions are fitted to the latents."""
+    A prior is fitted to the latents before the last phase, and directions after each epoch."""
 
     def __init__(self, settings: Any, faces: Faces, held_out: torch.Tensor | None = None):
         self.labels = faces.label_names
@@ -211,8 +211,8 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
             # With fixed statistics of batch normalisation, a face's latent does not depend on the rest of its batch.
             self.autoencoder.eval()
         if self.phase == "adversarial":
-            if fresh:
-                self.fit_draws(is_first=epoch == self.settings.reconstruction_epochs + 1)
+            if fresh and epoch == self.settings.reconstruction_epochs + 1:
+                self.fit_draws()
             self.rate = self.learning_rate(epoch)
             self.discriminator_optimizer.param_groups[0]["lr"] = 2 * self.rate
 
@@ -222,16 +222,14 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
             return self.settings.learning_rate * falling((epoch - 1) / before)
         return ADVERSARIAL_RATE * falling(((epoch - before - 1) / (self.settings.epochs - before) - 0.4) / 0.6)
 
-    def fit_draws(self, is_first: bool) -> None:
-        """Fit the mixture that training draws from to the latents, which move as the encoder learns."""
+    def fit_draws(self) -> None:
+        """Fit the mixture that the discriminator sees draws from. It then stays: draws that followed the latents would
+        move them on, since the decoder learns to make faces of wide draws, and the encoder follows the decoder."""
         model = self.autoencoder
-        z, _ = self.latents(model, FITTED_FACES)
-        if is_first:  # A change of coordinates that changes no reconstruction.
-            z = model.whiten(z)
-        fit_mixture(model, z, self.settings.seed)
+        # A change of coordinates that changes no reconstruction.
+        fit_mixture(model, model.whiten(self.latents(model, LAST_FITTED_FACES)[0]), self.settings.seed)
         model.load_state_dict(distributed.from_main(model.state_dict()))
-        if is_first:
-            self.averages = Averages(model)
+        self.averages = Averages(model)
 
     def losses(
         self, images: torch.Tensor, z: torch.Tensor, reconstruction: torch.Tensor, step: int
@@ -284,8 +282,9 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         settings, is_last = self.settings, self.epoch == self.settings.epochs
         model = copy.deepcopy(model)
         z, labels = self.latents(model, LAST_FITTED_FACES if is_last else FITTED_FACES)
-        z = model.whiten(z)
-        fit_mixture(model, z, settings.seed)
+        if self.phase != "adversarial":
+            z = model.whiten(z)
+            fit_mixture(model, z, settings.seed)
         if model.attributes:
             fit_directions(model, z, labels)
         model = model.with_prior_variance(settings.prior_variance)

@@ -33,9 +33,10 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     """Weight of the mean squared pixel error in these last epochs. The discriminator's loss weighs 1. A larger weight keeps
     more of the reconstructions and improves draws less."""
 
-    prior_variance: Annotated[float, Range(1e-6, 10_000)] = 1.4
-    """Variance of the draws. The latents of real faces have variance 1. Draws of that variance are paler than faces, because
-    reconstructions that are right on average are pale. Wider draws make up for it; too wide, they fall apart."""
+    prior_variance: Annotated[float, Range(1e-6, 10_000)] = 1.8
+    """Variance of the draws. The latents of real faces have variance 1 when the discriminator comes. The decoder learns
+    smooth pictures there, which are right on average, and sharp ones farther out, where draws lie. Nearer draws are
+    smoother; too far out, they fall apart."""
 
     penalty: Annotated[float, Range(0, 1000)] = 0.5
     """Weight of the squared gradient of the discriminator, at real and at drawn faces."""
