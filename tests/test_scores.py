@@ -24,7 +24,9 @@ def test_frechet_distance_has_its_closed_form():
 
 def test_kernel_distance_has_its_closed_form():
     x, y, shift = normal(200, 1, 0), normal(200, 1, 1), 1.5
-    assert scores.kernel_distance(x, y) == pytest.approx(0, abs=0.5)
+    kernel = lambda one, other: (1 + one.double() @ other.double().T) ** 3
+    among = lambda one: (kernel(one, one).sum() - kernel(one, one).trace()) / (200 * 199)  # Without the diagonal.
+    assert scores.kernel_distance(x, y) == pytest.approx((among(x) + among(y) - 2 * kernel(x, y).mean()).item())
     # The expectations of (1 + ab)^3 for a and b of N(0, 1) and N(shift, 1).
     second, third = 1 + shift**2, shift**3 + 3 * shift
     shifted, between = 1 + 3 * shift**2 + 3 * second**2 + third**2, 1 + 3 * second
