@@ -21,9 +21,9 @@ _STRIDE, _RIDGE, _DRAWS = 0.6, 0.03, 64
 class PerceptualAutoencoder(FaceModel):
     """Four convolutions and a fully connected layer down to a latent, and five transposed ones up to a face.
 
-    Training whitens the latents: over the training faces their numbers are uncorrelated and have the prior's mean and
-    variance. Their distribution is still not Gaussian, so draws come from a mixture of Gaussians fitted to them (Ghosh et
-    al. 2020, arXiv:1903.12436).
+    Before its last phase, training whitens the latents: over the training faces their numbers are then uncorrelated, with
+    mean 0 and variance 1. Their distribution is still not Gaussian, so draws come from a mixture of Gaussians fitted to
+    them (Ghosh et al. 2020, arXiv:1903.12436), stretched to the prior's variance.
 
     Args:
         latent_size: numbers in one latent.
