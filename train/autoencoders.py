@@ -223,8 +223,8 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         return ADVERSARIAL_RATE * falling(((epoch - before - 1) / (self.settings.epochs - before) - 0.4) / 0.6)
 
     def fit_draws(self) -> None:
-        """Fit the mixture that the discriminator sees draws from. It then stays: draws that followed the latents would
-        move them on, since the decoder learns to make faces of wide draws, and the encoder follows the decoder."""
+        """Fit the mixture that the discriminator sees draws from, once. If it were fitted again, the latents would spread
+        without end: the decoder learns to make faces of wide draws, and the encoder follows the decoder."""
         model = self.autoencoder
         # A change of coordinates that changes no reconstruction.
         fit_mixture(model, model.whiten(self.latents(model, LAST_FITTED_FACES)[0]), self.settings.seed)
