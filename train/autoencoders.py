@@ -21,7 +21,7 @@ from .settings import TrainingError
 # How many faces' latents whiten a model: for a covariance of 100 numbers, twenty faces a number.
 WHITENING_FACES = 2000
 
-# How many faces' latents a mixture and directions are fitted to: for a look after an epoch, and to stay.
+# How many faces' latents a mixture and directions are fitted to: after an epoch, and for good.
 FITTED_FACES, LAST_FITTED_FACES = 10_000, 30_000
 
 # The model's learning rate in the adversarial epochs; the discriminator's is twice that. Both fall to 0 over the last
@@ -226,7 +226,6 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         """Fit the mixture that the discriminator sees draws from, once. If it were fitted again, the latents would spread
         without end: the decoder learns to make faces of wide draws, and the encoder follows the decoder."""
         model = self.autoencoder
-        # A change of coordinates that changes no reconstruction.
         fit_mixture(model, model.whiten(self.latents(model, LAST_FITTED_FACES)[0]), self.settings.seed)
         model.load_state_dict(distributed.from_main(model.state_dict()))
         self.averages = Averages(model)

@@ -34,9 +34,8 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     more of the reconstructions and improves draws less."""
 
     prior_variance: Annotated[float, Range(1e-6, 10_000)] = 1.8
-    """Variance of the draws. The latents of real faces have variance 1 when the discriminator comes. The decoder learns
-    smooth pictures there, which are right on average, and sharp ones farther out, where draws lie. Nearer draws are
-    smoother; too far out, they fall apart."""
+    """Variance of the draws. The latents of real faces have variance 1 when the discriminator comes. Nearer to these, the
+    pixel error makes draws smooth; too far out, they fall apart."""
 
     penalty: Annotated[float, Range(0, 1000)] = 0.5
     """Weight of the squared gradient of the discriminator, at real and at drawn faces."""
