@@ -30,10 +30,10 @@ TILTS = ((0, 15), (15, 30), (30, 45), (45, 135), (135, 180))
 @dataclass(frozen=True)
 class AlignmentSettings(DataSettings):
     faces: Annotated[int, Range(1, 1_000_000)] = 2000
-    """How many faces' landmarks are measured, the first ones."""
+    """Measure the landmarks of the first so many faces."""
 
     photographs: Annotated[int, Range(1, 1_000_000)] = 200
-    """How many of the next faces are hidden in pictures, at each tilt, and looked for."""
+    """How many of the next faces are hidden in pictures at each tilt, and searched for."""
 
 
 def framing(pixels: torch.Tensor) -> Similarity:

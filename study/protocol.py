@@ -33,19 +33,19 @@ class EvaluationSettings(DataSettings):
     """How often faces are generated. Intervals are over seeds."""
 
     held_out_split: str = "test"
-    """The split of faces that no model has seen. Where there is none of that name it is valid, and where there is
-    neither the first faces of the training split, at most a tenth of it."""
+    """The split of faces that no model has seen. If there is no such split, valid is taken; if there is no valid either,
+    the first faces of the training split, at most a tenth of it."""
 
     held_out: Annotated[int, Range(LEAST_HELD_OUT, 10_000_000)] = 500
-    """How many of them are looked at, at most."""
+    """The most held-out faces to use."""
 
     features: Literal["efficientnet-lite0", "inception"] = "efficientnet-lite0"
-    """The network that gives the features by which faces are compared. efficientnet-lite0 needs no internet; inception
-    is the literature's, and is downloaded. Distances by different networks cannot be compared. Everything is measured by
-    age-resnet too, which was trained on faces."""
+    """The network whose features of faces are compared. efficientnet-lite0 needs no internet; inception, the literature's,
+    is downloaded. Distances by different networks cannot be compared. All scores are also measured by age-resnet, which
+    was trained on faces."""
 
     training_faces: Annotated[int, Range(20, 10_000_000)] = 8000
-    """Training faces that attributes, PCA and densities are learned from, at most."""
+    """The most training faces from which attributes, PCA and densities are learned."""
 
     @property
     def networks(self) -> dict[str, str]:

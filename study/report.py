@@ -49,11 +49,11 @@ class ReportSettings(EvaluationSettings):
     """Folder of report.md, its chart and results/*.json."""
 
     measure: bool = True
-    """Measure, or only fill in the tables from results/*.json, as after a sweep."""
+    """Measure. --no-measure only fills in the tables from results/*.json, as after a sweep."""
 
     only: tuple[str, ...] = ()
-    """Measure these models only, by their folders' names, as after one was added or trained anew. The figures of the
-    others stay; they must have been measured with the same settings."""
+    """Measure these models only, named by their folders, as after one was trained anew. The figures of the others stay;
+    they must have been measured with the same settings."""
 
     cards: bool = False
     """Write the scores into the models' cards too."""

@@ -38,7 +38,7 @@ class SweepSettings(EvaluationSettings):
     """What the data is, in a sentence for the results; by default the data set's name."""
 
     quick: bool = False
-    """For a look: train a tenth of the reports' epochs, into runs/sweep-quick and docs/results/sweep-quick.json."""
+    """Train a tenth of the reports' epochs, into runs/sweep-quick and docs/results/sweep-quick.json."""
 
     output: Path | None = None
     """Folder of the runs; by default runs/sweep."""
@@ -50,7 +50,7 @@ class SweepSettings(EvaluationSettings):
     """Train these kinds only: plain, gan-10+90, ... (bits + continuous numbers)."""
 
     train: bool = True
-    """Train the runs that are missing, or only score those that are there."""
+    """Train the runs that are missing. --no-train only scores those that are there."""
 
     @property
     def name(self) -> str:

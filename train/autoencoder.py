@@ -13,12 +13,12 @@ class ReconstructionSettings(Settings):
     """Learning rate in the first epoch, of all optimizers. It falls to 0 along a cosine. The reports do not give it."""
 
     optimizer: Literal["muon", "adam"] = "muon"
-    """What updates the matrices of the fully connected layers; Adam updates everything else. With adam, give a learning
+    """Optimizer of the matrices of the fully connected layers; Adam updates everything else. With adam, set a learning
     rate of 0.001."""
 
     held_out_split: str = "valid"
-    """Split of the faces that pictures and measurements are made of. Where there is no such split, the first faces of the
-    training split, at most a tenth of it, are kept out of training."""
+    """Split of the faces that the run reconstructs and measures. If there is no such split, the first faces of the training
+    split, at most a tenth of it, are kept out of training."""
 
     held_out: Annotated[int, Range(2, 10_000_000)] = 500
     """The most faces to hold out."""
@@ -48,8 +48,8 @@ class AutoencoderSettings(ReconstructionSettings):
     """Weight of the matching loss. The mean squared pixel error weighs 1."""
 
     whiten: bool = True
-    """Whiten the latents of the plain autoencoder that is kept, so that draws from the prior are faces. Otherwise it is
-    kept as it was trained."""
+    """Whiten the latents of the kept plain autoencoder, so that draws from the prior are faces. --no-whiten keeps it as it
+    was trained."""
 
     hidden_size: Annotated[int, Range(1, 8192)] = 512
     """Units of the fully connected layers."""

@@ -23,8 +23,8 @@ class GANSettings(Settings):
     """Channels of the generator's widest and the discriminator's first layer."""
 
     average: float = 0.05
-    """The model that is kept averages the generator's weights over about this share of the training, the last part of it.
-    0.025, 0.05 or 0.1: the checkpoint holds all three, and --resume with another one writes the model anew."""
+    """The kept model is an average of the generator's weights over about this share of the training, up to its end: 0.025,
+    0.05 or 0.1. The checkpoint holds all three averages; --resume with another one writes the model anew."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

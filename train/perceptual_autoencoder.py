@@ -21,17 +21,17 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     """Learning rate in the first epoch, of all optimizers. It falls to 0 along a cosine until the discriminator comes."""
 
     perceptual_share: Annotated[float, Range(0, 1)] = 0.17
-    """Share of the epochs, the first ones, in which the perceptual distance counts."""
+    """Share of the epochs, at the start, in which the perceptual distance is part of the loss."""
 
     perceptual_weight: Annotated[float, Range(0, 1000)] = 0.03
     """Weight of the perceptual distance. The mean squared pixel error weighs 1."""
 
     adversarial_share: Annotated[float, Range(0, 1)] = 0.33
-    """Share of the epochs, the last ones, in which the discriminator counts."""
+    """Share of the epochs, at the end, in which the discriminator is part of the loss."""
 
     pixel_weight: Annotated[float, Range(0, 1_000_000)] = 100.0
-    """Weight of the mean squared pixel error in these last epochs. The discriminator's loss weighs 1. A larger weight keeps
-    more of the reconstructions and improves draws less."""
+    """Weight of the mean squared pixel error in these last epochs. The discriminator's loss weighs 1. A larger weight gives
+    better reconstructions and worse draws."""
 
     prior_variance: Annotated[float, Range(1e-6, 10_000)] = 1.8
     """Variance of the draws. The latents of real faces have variance 1 when the discriminator comes. Nearer to these, the
@@ -45,8 +45,8 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     would learn the training faces by heart."""
 
     average: float = 0.1
-    """The model that is kept averages the trained weights over about this share of the adversarial epochs, the last part of
-    them. 0.025, 0.05 or 0.1: the checkpoint holds all three, and --resume with another one writes the model anew."""
+    """The kept model is an average of the weights over about this share of the adversarial epochs, up to the end: 0.025,
+    0.05 or 0.1. The checkpoint holds all three averages; --resume with another one writes the model anew."""
 
     encoder_channels: Annotated[tuple[int, int, int, int], Range(1, 4096)] = (48, 96, 192, 256)
     """The encoder's channels at 32, 16, 8 and 4 pixels."""
@@ -55,7 +55,7 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     """The decoder's channels at 4, 8, 16, 32 and 64 pixels."""
 
     components: Annotated[int, Range(1, 1000)] = 20
-    """How many Gaussians the mixture has that is fitted to the latents, and that faces are drawn from."""
+    """Gaussians in the mixture that is fitted to the latents, and from which faces are drawn."""
 
     encoding_steps: Annotated[int, Range(0, 50)] = 4
     """Gauss-Newton steps that the finished model makes from the encoder's latent towards a face. Training makes none."""

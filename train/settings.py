@@ -11,11 +11,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn, TypeVar
 
 import tyro
+from docstring_parser.attrdoc import AttributeDocstrings
 
 from models.hub import ask_this_machine_directly
 
@@ -43,6 +44,9 @@ class Interrupted(Exception):
 
 def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
     """Settings from a command's arguments. None means no arguments: in a notebook, sys.argv belongs to its kernel."""
+    for part in filter(is_dataclass, kind.__mro__):  # tyro keeps the line breaks in docstrings of attributes.
+        attributes = AttributeDocstrings().get_attr_docs(part)
+        part.__doc__ = "\n".join(f":param {name}: {' '.join(text.split())}" for name, (text, *_) in attributes.items())
     return tyro.cli(kind, args=arguments or (), prog=f"python -m {module}", description=description)
 
 
@@ -78,11 +82,11 @@ class Checked:
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(Checked):
     dataset: str = "flwrlabs/celeba"
-    """A data set on the Hub, or a local folder: of any pictures, in zip files too, of parquet files in the Hub's layout,
-    or of CelebA as its own site lays it out. Folders called train, valid and test are splits; otherwise all is train.
-    Labels are columns of yes and no, of at most 50 classes or of lists of classes: of the tables, of metadata.csv or
-    metadata.jsonl as in the Hub's folders of images, or of a file list_attr_celeba.csv like CelebA's. Folders of classes
-    inside the folders of splits are labels too."""
+    """A data set on the Hub, or a local folder. The folder may hold pictures, zip files of pictures, parquet files in the
+    Hub's layout, or CelebA as its own site lays it out. Folders called train, valid and test are splits; without them all
+    pictures belong to train. Columns of yes and no, of at most 50 classes or of lists of classes are labels. They may stand
+    in the parquet files, in metadata.csv or metadata.jsonl as in the Hub's folders of images, or in a file like CelebA's
+    list_attr_celeba.csv. Folders of classes inside the folders of splits are labels too."""
 
     revision: str | None = None
     """Branch, tag or commit of the data set on the Hub."""
@@ -91,11 +95,11 @@ class DataSettings(Checked):
     """The split of training faces."""
 
     crop: Annotated[float | None, Range(0.001, 1)] = None
-    """Keep the centre square of each picture, with this share of the shorter side as its side. By default 1, the whole
-    square, and for CelebA's aligned pictures (178 x 218 or 89 x 109) the literature's 140 of 178 pixels."""
+    """Side of the centre square that is kept of each picture, as a share of the shorter side. By default 1; for CelebA's
+    aligned pictures (178 x 218 or 89 x 109), 140 of 178 pixels as in the literature."""
 
     cache_dir: Path = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "latent-faces"
-    """Where decoded faces are kept, 12 kB each, and their labels."""
+    """Folder for decoded faces, 12 kB each, and their labels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,11 +158,11 @@ class Settings(DataSettings):
     """Adam's learning rate."""
 
     passes: Annotated[int | None, Range(1, 100_000)] = None
-    """Passes over the faces in one epoch. By default 1, or with fewer than 5,000 faces, as many as it takes to see 5,000,
-    but at most 50."""
+    """Passes over the faces in one epoch. By default 1; with fewer than 5,000 faces, enough passes to see 5,000, but at
+    most 50."""
 
     limit: Annotated[int | None, Range(1, 1_000_000_000)] = None
-    """Train on this many faces, the first ones. By default on all."""
+    """Train on the first so many faces only. By default on all."""
 
     latent_size: Annotated[int, Range(1, 4096)] = 100
     """Numbers in one latent."""
@@ -167,25 +171,25 @@ class Settings(DataSettings):
     """Mirror each face at random, which doubles the data. The reports do not say whether they did."""
 
     start_from: str | None = None
-    """Fine-tune a trained model, a folder or its name on the Hub: for a set of your own that is too small to learn faces
-    from. The model must be of the sizes that are set here."""
+    """Fine-tune a trained model: a folder, or a name on the Hub. This helps if your data set is too small to learn faces
+    from. The model must have the sizes that are set here."""
 
     keep_epochs: Annotated[int, Range(0, 100_000)] = 0
-    """Copy the model to the folder's snapshots/ each time this many epochs are done, so that one run shows models trained
-    for less and for more. 0 keeps no copies."""
+    """Copy the model to the run's folder snapshots/ after every so many epochs, so that one run gives models that were
+    trained for less and for more. 0 keeps no copies."""
 
     data_note: str | None = None
     """What the data is, in a few words for the model's card."""
 
     license: str | None = None
-    """The license on the model's card, as the Hub writes it, such as cc-by-4.0. By default CelebA's terms if the data
-    set's name speaks of CelebA, otherwise none."""
+    """The license on the model's card, as the Hub writes it, such as cc-by-4.0. By default CelebA's terms if
+    celeba is in the data set's name, otherwise none."""
 
     push_to_hub: str | None = None
     """Push the finished model to this repository on the Hub, "user/name". See train.push for pushing later."""
 
     resume: bool = False
-    """Go on from the checkpoint in the output folder, as if never stopped."""
+    """Go on from the checkpoint in the output folder, as if the run had never stopped."""
 
     # A card's command leaves these out: they concern this machine, the Hub or the card itself.
     UNTOLD = ("output", "cache_dir", "data_note", "keep_epochs", "license", "push_to_hub", "resume")
