@@ -41,7 +41,7 @@ class SweepSettings(EvaluationSettings):
     """Train a tenth of the reports' epochs, into runs/sweep-quick and docs/results/sweep-quick.json."""
 
     output: Path | None = None
-    """Folder of the runs; by default runs/sweep."""
+    """Folder of the runs and of their scores, sweep.json. By default runs/sweep, with the scores in docs/results."""
 
     seeds: int = 1
     """Runs of each kind, with seeds from 0. Those after the first train for 50 epochs (GAN) or 63 (autoencoder)."""
@@ -175,7 +175,8 @@ def main(arguments: list[str] | None = None) -> None:
             if kind.name in (settings.only or names):
                 print(f"{kind.name}, seed {seed}", flush=True)
                 train(kind, seed, settings)
-    write_result(Path(f"docs/results/{settings.name}.json"), score(settings))
+    path = settings.output / "sweep.json" if settings.output else Path(f"docs/results/{settings.name}.json")
+    write_result(path, score(settings))
 
 
 if __name__ == "__main__":
