@@ -26,7 +26,8 @@ from page import server
 if __name__ == "__main__":
     more = "docs/page.md, For operators, lists the environment variables that set it."
     argparse.ArgumentParser("python app.py", description=__doc__, epilog=more).parse_args()
-    if not (port := os.environ.get("GRADIO_SERVER_PORT", "7860")).isdecimal():
+    port = os.environ.get("GRADIO_SERVER_PORT", "7860")
+    if not (port.isdecimal() and 0 < int(port) < 65536):
         sys.exit(f"GRADIO_SERVER_PORT cannot be {port!r}: write a number, such as 7860.")
     server.own_temporary_folder()
 
@@ -62,7 +63,8 @@ class Page(gr.Blocks):
             raise gr.Error(str(error), print_exception=False) from None
 
     async def postprocess_data(self, block_fn: Any, predictions: Any, *_: Any) -> list[Any]:
-        return [predictions] if len(block_fn.outputs) == 1 else [*predictions]  # Of one there is no tuple.
+        # A function with one output returns no tuple.
+        return [predictions] if len(block_fn.outputs) == 1 else [*predictions]
 
 
 def build() -> Page:
@@ -106,7 +108,10 @@ def launch(page: Page, **options: Any) -> Any:
 
 
 if __name__ == "__main__":
-    page = build()
+    try:
+        page = build()
+    except ValueError as error:  # Of a model in `weights`.
+        sys.exit(f"error: {error}")
     gc.freeze()  # As page/networks.py does.
     sys.stderr = server.ShortLog(sys.stderr)
     launch(page)

@@ -27,8 +27,9 @@ CARD_FILE = "README.md"
 # The browser reads weights in parts, and checks the blocks that hold them.
 BLOCK_BYTES = 2**18
 
-# The folder of each model by its name on the page, in the order of the page.
-MODELS = {title: folder for folder, title in read_index(WEIGHTS).items()}
+# The name on the page of each model by its folder, in the order of the page; and the folder by the name.
+TITLES = read_index(WEIGHTS)
+MODELS = {title: folder for folder, title in TITLES.items()}
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class ShownModel:
         origin: where they came from, such as "user/latent-faces-gan at 0123456". It may hold a stranger's words.
         kind: its class, as config.json names it.
         architecture: models that share it are computed by the same graph in the browser.
-        history: how it was trained; None if the model came without, or with a damaged one. The bundled model's does not
-            take its place, since another model made the faces in it.
+        history: how it was trained; None if the model came without, or with a damaged one. The bundled model's history
+            is not used instead: its faces are another model's.
         areas: how well its attributes work, for those that were measured.
         faces_from: the data set that it learned from, as its card tells.
     """
@@ -78,7 +79,8 @@ def describe(folder: Path, origin: str) -> ShownModel:
     """What the files in a model's folder tell.
 
     Raises:
-        ValueError: config.json or the weights are missing or damaged, in a sentence.
+        ValueError: config.json or the weights are damaged, or there are no weights, in a sentence.
+        OSError: there is no config.json.
     """
     config = read_config(folder / CONFIG_FILE, "the model")
 
@@ -133,14 +135,24 @@ def _data_set(path: Path) -> str | None:
         return None
 
 
+def _bundled(folder: str) -> ShownModel:
+    try:
+        return describe(WEIGHTS / folder, "bundled")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"weights/{folder}: {error}") from error
+
+
 @cache
 def load_all() -> dict[str, ShownModel]:
     """The models by their names on the page.
 
     LATENT_FACES_HUB is "namespace" or "namespace@revision" on the Hub. Its models take the place of those in the folder
     `weights` if they arrive in time.
+
+    Raises:
+        ValueError: a model in `weights` is damaged.
     """
-    models = {folder: describe(WEIGHTS / folder, "bundled") for folder in MODELS.values()}
+    models = {folder: _bundled(folder) for folder in TITLES}
     if hub := os.environ.get("LATENT_FACES_HUB"):
         from .hub import from_hub  # Takes a moment to import, and is needed here alone.
 

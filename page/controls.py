@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 from . import labels, values
 
 # Uploads are removed after a while, and when the page starts anew.
-GONE = "This photograph is not here, or no longer: uploads are kept for an hour. Choose it again."
+GONE = "This photograph is not here: uploads are kept for an hour. Upload it again."
 
 
 @dataclass(frozen=True)

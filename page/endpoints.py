@@ -29,7 +29,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from . import pictures
-from .catalog import MODELS
+from .catalog import MODELS, TITLES
 from .controls import Choice, Control, Number
 from .recipe import MAX_SEED
 from .server import BUSY, MOST_UPLOAD_BYTES, make_room
@@ -84,9 +84,7 @@ class Endpoint:
         def call(*sent: Any) -> Any:
             try:
                 if len(sent) > len(names):
-                    raise ValueError(
-                        f"These are {len(sent)} arguments: /gradio_api/info tells which {len(names)} there are."
-                    )
+                    raise ValueError(f"{len(sent)} arguments came, of {len(names)}: /gradio_api/info lists them.")
                 arguments = zip(self.controls, sent, names, strict=True)
                 return self.function(*(control.check(value, f"The {name}") for control, value, name in arguments))
             except ValueError as error:
@@ -132,12 +130,7 @@ def model_choice(first: str = "attribute-gan") -> Choice:
     Args:
         first: the folder of the model that is shown first.
     """
-    return Choice("model", "Model", next(iter(MODELS)), [*MODELS], first=title_of(first))
-
-
-def title_of(folder: str) -> str | None:
-    """The name on the page of the model in a folder of `weights`; None where there is no such model."""
-    return next((name for name, its in MODELS.items() if its == folder), None)
+    return Choice("model", "Model", next(iter(MODELS)), [*MODELS], first=TITLES.get(first))
 
 
 def within_a_sentence(model: str) -> str:

@@ -93,7 +93,7 @@ def _pull(repository: str, revision: str | None, like: ShownModel) -> ShownModel
 
 
 class _Limit(tqdm):
-    """A progress bar that shows nothing: the Hub's client tells it what comes of a file, and hears what it raises."""
+    """A progress bar that shows nothing: the Hub's client reports each part of a file to it, and stops if it raises."""
 
     def __init__(self, *arguments: Any, **settings: Any):
         super().__init__(*arguments, **{**settings, "disable": True})

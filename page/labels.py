@@ -55,8 +55,7 @@ def read_areas(path: Path) -> dict[str, float]:
 
 
 def line(value: Any, what: str) -> str:
-    """The line that was sent for attributes, or that says the same as the mapping of names to true, false or numbers
-    that was sent.
+    """Attributes as a line. A program sends the line, or a mapping of names to true, false or numbers.
 
     Raises:
         ValueError: it is something else.

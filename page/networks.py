@@ -13,6 +13,7 @@ import torch
 
 import models
 from models import FaceModel
+from models.base import GENERATE_BATCH_SIZE
 from models.images import denormalise
 
 from . import catalog
@@ -51,7 +52,7 @@ def load(name: str) -> FaceModel:
 
 def decode(name: str, z: torch.Tensor) -> np.ndarray:
     """Latents (n, latent_size) to faces (n, 64, 64, 3) uint8."""
-    size = min(load(name).generate_batch_size, math.ceil(len(z) / CORES))
+    size = min(GENERATE_BATCH_SIZE, math.ceil(len(z) / CORES))
     return np.concatenate(list(_WORKERS.map(partial(_decode, name), z.split(size))))
 
 

@@ -104,7 +104,7 @@ def own_files() -> list[str]:
         tracked = {*os.fsdecode(listed).split("\0")}
     own = {name for name in names & tracked if (CHECKOUT / name).is_file() and is_within(CHECKOUT, name)}
     if names - own:
-        print(f"Left out, as links or files that git does not track: {', '.join(sorted(names - own))}")
+        print(f"Left out, because they are links or git does not track them: {', '.join(sorted(names - own))}")
     return sorted(own)
 
 

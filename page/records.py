@@ -38,9 +38,7 @@ def history(model: str) -> History:
     """
     found = load(model).history
     if found is None:
-        raise ValueError(
-            f"The {model} that is shown here came without a history of its training, or with a damaged one."
-        )
+        raise ValueError(f"The training of the {model} cannot be shown: its history is missing or damaged.")
     return found
 
 

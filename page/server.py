@@ -68,7 +68,7 @@ MOST_LOGGED_CHARACTERS, MOST_LOGGED_LINES = 300, 100
 # In place of answers in which gradio and its libraries name their classes and the server's folders.
 FAILURES = {
     400: "This request cannot be read: /gradio_api/info tells what the page takes.",
-    403: "The page does not send this, and takes nothing from the pages of other sites.",
+    403: "Not allowed: the page does not send this file, or the request comes from another site.",
     404: "There is nothing at this address.",
     405: "This address takes no such request.",
     408: "This took too long to arrive.",
@@ -376,7 +376,8 @@ def own_temporary_folder() -> Path:
     def keep_tidy() -> None:
         while True:
             time.sleep(TIDY_EVERY_SECONDS)
-            tidy(folder)
+            with suppress(OSError):  # Something else may remove the folder. `file` makes it anew.
+                tidy(folder)
 
     atexit.register(remove)
     signal.signal(signal.SIGTERM, end)

@@ -46,7 +46,7 @@ MOST_EPOCHS_SHOWN = 250
 # The attributes of `ShownModel` that page.json repeats.
 TOLD = (
     *("kind", "architecture", "latent_size", "discrete_size", "prior_mean", "prior_variance", "prior", "attributes"),
-    *("encodes", "encoding_steps", "origin", "faces_from"),
+    *("encodes", "encoding_steps", "origin"),
 )
 
 # A file whose address holds its hash never changes. A browser asks for others again, and gets no bytes if it has them.
@@ -127,7 +127,6 @@ def _model(name: str) -> dict[str, Any]:
         "weights": {
             "url": _address(f"weights/{folder}/{WEIGHTS_FILE}"),
             "size": (model.folder / WEIGHTS_FILE).stat().st_size,
-            "hash": weights.whole,
             "blocks": weights.blocks,
         },
         "first": _is_drawn(name),
@@ -351,7 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         write(parser.parse_args(arguments).folder)
     except (ValueError, OSError) as error:
-        sys.exit(f"{error}.".replace("..", "."))
+        sys.exit(f"{str(error).rstrip('.')}.")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_a_photograph_is_read_among_the_uploads_and_while_it_is_kept(tmp_path):
     Path(kept["path"]).unlink()
     for path in (tmp_path / "face.png", kept["path"]):
         said = refused(control("photograph").check, {"path": str(path)}, "It")
-        assert said.endswith("is not here, or no longer: uploads are kept for an hour. Choose it again.")
+        assert said.endswith("is not here: uploads are kept for an hour. Upload it again.")
 
 
 def test_a_mapping_is_as_good_as_a_line():

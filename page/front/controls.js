@@ -17,8 +17,12 @@ export function field(control, change, options = {}) {
 
 export const fold = (summary, ...children) => h("details.fold", [h("summary", summary), children]);
 
+// Returns whether a key is meant for the browser, as Alt and an arrow are.
+export const isShortcut = ({ altKey, ctrlKey, metaKey }) => altKey || ctrlKey || metaKey;
+
 // Returns the index, among `count` elements, that an arrow key, Home or End leads to, or null (ARIA patterns).
 export function keyed(event, index, count, columns = count) {
+  if (isShortcut(event)) return null;
   const to = {
     ArrowRight: (index + 1) % count,
     ArrowLeft: (index + count - 1) % count,
@@ -116,7 +120,7 @@ export function slider(about, change) {
   range.addEventListener("input", () => change(scale.from(Number(range.value))));
   range.addEventListener("keydown", (event) => {
     const by = scale.step && { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    if (!by) return;
+    if (!by || isShortcut(event)) return;
     event.preventDefault();
     const moved = Number((shown + by * scale.step(shown)).toFixed(1));
     change(Math.min(most, Math.max(least, moved)));

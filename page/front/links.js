@@ -14,12 +14,9 @@ export const firstOf = (controls) =>
 // shows the tab as it is at first; one that sets some leaves the others at their usual values.
 export function follow(search, tabs) {
   const query = new URLSearchParams(search);
-  const isExperiment = query.get("tab") === "experiment"; // It was a tab; now it is a button.
-  if (isExperiment) query.set("mean", "-3");
-  const name = isExperiment ? "out-of-distribution" : query.get("tab");
-  // Old links to the first tab name no tab. Most of their values belong to it.
+  // A link without a tab shows the one that most of its values belong to.
   const count = ({ controls }) => linked(controls).filter(({ name }) => query.has(name)).length;
-  const tab = tabs.find((tab) => tab.name === name) ?? tabs.toSorted((a, b) => count(b) - count(a))[0];
+  const tab = tabs.find(({ name }) => name === query.get("tab")) ?? tabs.toSorted((a, b) => count(b) - count(a))[0];
   const [given, problems] = [{}, []];
   const attempt = (name, read) => {
     try {

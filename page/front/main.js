@@ -30,7 +30,8 @@ class Page {
     this.decoder = new Decoder();
     this.decoder.addEventListener("status", () => this.showStatus());
     this.problems = h("div");
-    this.status = h("p.status", { role: "status" });
+    this.state = h("span", { role: "status" });
+    this.figures = h("span", { "aria-hidden": "true" }); // Screen readers would read each of them.
     this.tabs = about.tabs.map((tab, index) => new kinds[index].default(this, tab));
     this.tour = new Tour(this);
     this.element = this.build(element.querySelector(".masthead"), element.querySelector("footer"));
@@ -56,7 +57,7 @@ class Page {
         this.tour.element,
         this.problems,
         this.tabs.map(({ element }) => element),
-        h("div.foot", [this.status, h("label", [pixels, " Show pixels"])]),
+        h("div.foot", [h("p.status", [this.state, this.figures]), h("label", [pixels, " Show pixels"])]),
       ]),
       foot,
     ]);
@@ -82,7 +83,7 @@ class Page {
     const reasons = incomplete.map(({ name, origin }) => h("p", [`${name}: `, foreign(origin), "."]));
     return [
       h("p", { id: "origins" }, [listed(shown, "Models: "), ".", more]),
-      reasons.length > 0 && fold("What the Hub did not give", reasons),
+      reasons.length > 0 && fold("Models that did not come from the Hub", reasons),
     ];
   }
 
@@ -106,7 +107,8 @@ class Page {
   // Shows what the address says. Complaints about it stay until a setting changes.
   show() {
     const { tab, values, problems } = follow(location.search, this.tabs);
-    tab.take(values);
+    // What a link leaves as it is stays, such as a photograph in place of a recipe.
+    tab.take(Object.fromEntries(Object.entries(values).filter(([name, value]) => tab.settings[name] !== value)));
     tab.unfold();
     this.open(tab.name, { isStep: false });
     this.problems.replaceChildren(...problems.map(complaint));
@@ -168,10 +170,13 @@ class Page {
     const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
     const words = {
       idle: "",
-      loading: `Loading the networks${total ? `: ${megabytes(loaded)} of ${megabytes(total)} MB` : " …"}`,
+      loading: "Loading the networks",
       ready: "Drawn in your browser",
     };
-    this.status.textContent = words[state] ?? reason;
+    const said = words[state] ?? reason;
+    if (this.state.textContent !== said) this.state.textContent = said;
+    const figures = total ? `: ${megabytes(loaded)} of ${megabytes(total)} MB` : " …";
+    this.figures.textContent = state === "loading" ? figures : "";
     this.element.dataset.state = state;
   }
 }

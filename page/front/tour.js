@@ -8,8 +8,8 @@ const STEPS = [
     tab: "generate",
     title: "Draw a face",
     said:
-      "A face begins as 100 random numbers, the latent. A network turns them into a picture. Press Another for other " +
-      "numbers, and another nine people who do not exist.",
+      "A face begins as 100 random numbers, the latent. A network turns them into a picture. Press Another to draw " +
+      "nine other people who do not exist.",
   },
   {
     tab: "generate",

@@ -29,7 +29,7 @@ export class Weights {
    * Calls `progress` with the number of bytes that have arrived, and of all.
    */
   async tensors(names, progress = () => {}) {
-    const { start, header } = await once(this.#promised, "header", () => this.#readHeader());
+    const { start, header } = await once(this.#promised, "header", () => this.#readHeader(progress));
     const places = names.map((name) => {
       if (!Object.hasOwn(header, name)) throw new Error(`The weights of the ${this.name} lack ${name}.`);
       const { dtype: type, shape, data_offsets: offsets } = header[name];
@@ -49,9 +49,10 @@ export class Weights {
     );
   }
 
-  async #readHeader() {
+  async #readHeader(progress) {
     this.#file ??= new Uint8Array(this.size);
-    await this.#read(0, Math.min(BLOCK, this.size));
+    // A server that sends no parts sends all of the file here.
+    await this.#read(0, Math.min(BLOCK, this.size), (done) => done > BLOCK && progress(done, this.size));
     const start = 8 + Number(new DataView(this.#file.buffer).getBigUint64(0, true));
     return { start, header: JSON.parse(new TextDecoder().decode(this.#file.subarray(8, start))) };
   }

@@ -19,7 +19,7 @@ def tab() -> Tab:
         Number("temperature", "Temperature", 1, least=0, most=MAX_TEMPERATURE, step=0.05),
         Text("bits", "Bits"),
         Number("face", "Chosen face", 1, least=1, most=MAX_FACES, first=6),
-        Number("bit", "What does bit number … change?", 1, least=1, most=most_bits),
+        Number("bit", "Show the effect of bit", 1, least=1, most=most_bits),
         Attributes(),
         # The chosen face along the model's main directions, in standard deviations.
         *(Number(f"direction.{n}", f"Direction {n}", 0, least=-4, most=4, step=0.1) for n in range(1, 7)),
@@ -50,8 +50,8 @@ def generate(
         temperature: multiplies the standard deviation of the draws: 1 is the prior, less gives more typical faces.
         bits: for the GANs, 50 characters that hold the bits: "+", "-", or "." for a bit that is drawn; empty for none.
         attributes: that every face is given or not, for the models that know attributes: a line such as
-            "Smiling, no Eyeglasses", or a mapping such as {"Smiling": true, "Eyeglasses": false}. The faces are those
-            that the seed gives without it, otherwise unchanged.
+            "Smiling, no Eyeglasses", or a mapping such as {"Smiling": true, "Eyeglasses": false}. Otherwise
+            the faces are those of the seed.
 
     Returns:
         The faces as PNG files that name their model and recipe, and their diversity: the root mean square difference
@@ -60,6 +60,7 @@ def generate(
     from .. import drawing
 
     attributes = labels.write(labels.read(attributes, load(model)))  # In the model's own words.
+    bits = bits if load(model).discrete_size else ""
     faces = drawing.generate(model, seed, count, temperature, bits, attributes)
     files = [
         png(face, **Recipe(seed, number, temperature, bits, attributes).metadata(model))
@@ -79,7 +80,7 @@ def flip_bit(
         temperature: multiplies the standard deviation of the continuous half; 1 is the prior.
         bits: 50 characters that hold the other bits: "+", "-", or "." for a bit that is drawn; empty for none.
         bit: which bit, from 1 to 50.
-        model: "GAN", or "Attribute GAN", most of whose bits have names.
+        model: "GAN", or "Attribute GAN"; most of its bits have names.
         attributes: that every face is given or not, as for generate.
 
     Returns:
@@ -88,6 +89,7 @@ def flip_bit(
     """
     from .. import drawing
 
+    labels.read(attributes, load(model))  # Raises ValueError.
     off, on = drawing.flip_bit(model, seed, count, temperature, bits, bit, attributes)
     change = round(float(np.abs(on.astype(int) - off).mean()), 2)
     names = load(model).attributes

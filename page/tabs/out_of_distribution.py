@@ -5,9 +5,9 @@ from typing import Any
 import gradio as gr
 
 from .. import pictures
-from ..catalog import MODELS, load
+from ..catalog import MODELS, TITLES, load
 from ..controls import Choice, Number
-from ..endpoints import Endpoint, Gallery, Tab, gallery, png, seed, title_of
+from ..endpoints import Endpoint, Gallery, Tab, gallery, png, seed
 from ..records import face_share
 
 MAX_MEAN = 100.0
@@ -21,10 +21,10 @@ ALL = "All of them"
 
 def tab() -> Tab:
     controls = (
-        Number("mean", "Push all numbers by", 0, least=-MAX_MEAN, most=MAX_MEAN, step=0.1),
+        Number("mean", "Mean of the numbers", 0, least=-MAX_MEAN, most=MAX_MEAN, step=0.1),
         seed(),
         Number("faces", "Faces of each", 6, least=1, most=16),
-        Choice("models", "Model", ALL, [ALL, *MODELS], first=title_of("matched-autoencoder")),
+        Choice("models", "Model", ALL, [ALL, *MODELS], first=TITLES.get("matched-autoencoder")),
     )
     *arguments, _ = controls
     endpoints = [

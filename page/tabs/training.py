@@ -25,7 +25,7 @@ def training(model: str, epoch: int) -> tuple[Gallery, dict[str, Any]]:
 
     Returns:
         The faces, slightly compressed, as training kept them; and the number of epochs, the command that trained the
-        model, its loss curves, each point a mean over some steps, the last of which is given, and a note.
+        model, its loss curves, whose points are means over several steps up to "step", and a note.
     """
     found = records.history(model)
     faces = list(map(png, records.training(model, epoch)))

@@ -44,8 +44,8 @@ EXPORT(room) float *room(uint32_t count) {
 }
 
 // Weights (k, n) as `dense` reads them, (n / 8, k, 8). The one from input i to output j, which is channel j % channels of
-// place j / channels, stands at from[i * by_input + j % channels * by_channel + j / channels * by_place]. Of the k inputs
-// and n outputs the last may be there for the sake of their number only.
+// place j / channels, stands at from[i * by_input + j % channels * by_channel + j / channels * by_place]. Inputs
+// from `inputs` on and outputs from `outputs` on are padding: their weights are 0.
 EXPORT(pack) void pack(const float *from, int inputs, int k, int outputs, int n, int channels, int by_input, int by_channel,
                        int by_place, const float *scale, float *to) {
   for (int j = 0; j < n; j++)

@@ -1,7 +1,7 @@
 // Photographs from files, the clipboard and the camera. They stay in this browser.
 
 import { button, h } from "../dom.js";
-import { once } from "../fetched.js";
+import { fetched, once } from "../fetched.js";
 import { textsOf } from "../png.js";
 import { complaint, latentOf, readRecipe } from "../values.js";
 import { SIDE, difference } from "../views.js";
@@ -47,7 +47,7 @@ function described({ width, height }, faces, angle) {
   if (width === SIDE && height === SIDE) return "This picture has 64 × 64 pixels and is taken as it is.";
   if (!faces) return "No face was found. This is the middle of the picture.";
   const degrees = Math.round(Math.abs(angle));
-  const upright = degrees < 2 ? "" : degrees === 180 ? ", turned upside up" : `, turned upright by ${degrees}°`;
+  const upright = degrees < 2 ? "" : degrees === 180 ? ", turned the right way up" : `, turned upright by ${degrees}°`;
   if (faces === 1) return `A face was found${upright}.`;
   if (faces === 2) return `Two faces were found. This is the larger one${upright}.`;
   return `${faces} faces were found. This is the largest one${upright}.`;
@@ -141,7 +141,8 @@ export function photograph(page, label, change, { live = null } = {}) {
     const url = new URL(about.url, page.base);
     const image = h("img", { src: url, alt: "", loading: "lazy", width: 48, height: 48 });
     const aria = { class: "example", "aria-label": `Example face ${index + 1}` };
-    return button(image, () => take(fetch(url).then((answer) => answer.blob())), aria);
+    const load = async () => new Blob([(await fetched(url, { what: "The example" })).bytes]);
+    return button(image, () => take(load()), aria);
   });
   const about = {
     class: "photograph",

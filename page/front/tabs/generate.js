@@ -75,8 +75,8 @@ export default class Generate extends Tab {
     this.moves = this.controls.filter(({ name }) => name.startsWith(PREFIX));
     this.sliders = h("div.directions");
     const note =
-      "The network’s first layer changes most along these directions of its latent. Nobody taught them. Those with a " +
-      "clear effect have a name. 1 is a standard deviation.";
+      "Along these directions of the latent, the network’s first layer changes most. They were computed, not taught. " +
+      "Those with a clear effect have a name. 1 is a standard deviation.";
     const reset = () => this.set(this.unmoved);
     return fold("Move the chosen face", h("p.note", note), this.sliders, h("div.actions", button("Reset", reset)));
   }
@@ -90,15 +90,15 @@ export default class Generate extends Tab {
     const rows = this.effect.map(({ label, faces }) => [label, faces.element]);
     this.change = h("p.sentence");
     const note =
-      "Half of a GAN’s latent is bits, each −1 or +1. Training gave these no name. They are those of the chosen face. " +
-      "Press one to flip it in all faces, again to hold it as it was, and once more to let it go.";
+      "Half of a GAN’s latent is bits, each −1 or +1. These have no names. The buttons show those of the chosen face. " +
+      "Press one to flip it in all faces, again to hold it unflipped, and a third time to release it.";
     const element = fold(
       "Switches without a name",
       h("p.note", note),
       this.bits.element,
       h("div.actions", [
         button("Hold all of the chosen face", () => this.hold()),
-        button("Let all go", () => this.set({ bits: "", attributes: "" })),
+        button("Release all", () => this.set({ bits: "" })),
       ]),
       this.field("bit", { class: "wide" }),
       h("div.effect", rows),
@@ -111,13 +111,13 @@ export default class Generate extends Tab {
   // The recipe of the chosen face.
   get chosen() {
     const { seed, faces, face, temperature, bits, attributes } = this.settings;
-    const { discreteSize, best } = this.model;
+    const { discreteSize } = this.model;
     return {
       seed,
       face: Math.min(face, faces),
       temperature,
       bits: discreteSize ? bits : "",
-      attributes: best.length ? attributes : "",
+      attributes: writeAttributes(readAttributes(attributes, this.model).values), // Without unknown ones of a link.
     };
   }
 
@@ -148,7 +148,9 @@ export default class Generate extends Tab {
 
   // The space bar belongs to the element with the focus, unless that is the grid of faces.
   press(event) {
-    const isTheirs = event.target.closest?.("button, summary, select, a, input:not(.crowd input)");
+    const { target } = event;
+    const isOutside = target !== document.body && !this.page.element.contains(target);
+    const isTheirs = isOutside || target.closest("button, summary, select, a, input:not(.crowd input)");
     if (event.key !== " " || isTheirs || this.element.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     this.another();
@@ -169,19 +171,14 @@ export default class Generate extends Tab {
       const { value, first } = this.control(name);
       return settings[name] !== value && settings[name] !== (first ?? value);
     });
-    this.discrete.open = this.hasOnlyBits || /[+-]/.test(settings.bits);
+    this.discrete.open = !model.best.length || /[+-]/.test(settings.bits);
     const { values } = readAttributes(settings.attributes, model);
     this.more.open = Object.keys(values).some((name) => !this.inSight.includes(name));
   }
 
   set(values) {
     super.set("model" in values ? { ...this.unmoved, ...values } : values); // Another model has other directions.
-    if ("model" in values) this.discrete.open = this.hasOnlyBits;
-  }
-
-  // Whether the model has bits but no attributes, as the reports' GAN.
-  get hasOnlyBits() {
-    return !this.model.best.length;
+    if ("model" in values) this.discrete.open = !this.model.best.length;
   }
 
   get inSight() {
@@ -395,13 +392,26 @@ function fileName(model, { seed, face }, recipe) {
   return `${model.about.folder}-${seed}-${face}${isSimple ? "" : `-${sum}`}.png`;
 }
 
-// Returns Python code that draws these faces.
-function inCode(model, { seed, faces, temperature }, values) {
+// Returns Python code that draws these faces. It ends with an expression, as a notebook shows it.
+function inCode(model, { seed, faces, temperature, bits }, values) {
   const attributes = Object.entries(values).map(
     ([name, value]) => `${JSON.stringify(name)}: ${{ 1: "True", "-1": "False" }[value] ?? value}`,
   );
   const given = [faces, `seed=${seed}`];
   if (temperature !== 1) given.push(`variance=${Number((model.priorVariance * temperature ** 2).toPrecision(6))}`);
-  if (attributes.length) given.push(`attributes={${attributes.join(", ")}}`);
-  return `model.generate(${given.join(", ")})`;
+  const { folder, origin } = model.about;
+  const name = origin.startsWith("bundled") ? folder : origin.split(" ")[0];
+  const head = [`from latent_faces import load`, "", `model = load("${name}")`];
+  const set = attributes.length > 0 && `{${attributes.join(", ")}}`;
+  if (!model.discreteSize || !bits) {
+    if (set) given.push(`attributes=${set}`);
+    return [...head, `model.generate(${given.join(", ")})`].join("\n");
+  }
+  return [
+    "from latent_faces.images import to_pil",
+    ...head,
+    `z = model.hold_bits(model.sample_latent(${given.join(", ")}), "${bits}")`,
+    ...(set ? [`z = model.with_attributes(z, ${set})`] : []),
+    "to_pil(model.decode(z))",
+  ].join("\n");
 }

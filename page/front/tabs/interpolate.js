@@ -1,6 +1,6 @@
 // Morph: the way between two faces, and the plane through three.
 
-import { fold } from "../controls.js";
+import { fold, isShortcut } from "../controls.js";
 import { button, download, h } from "../dom.js";
 import { photograph } from "../photo/field.js";
 import { gif } from "../png.js";
@@ -124,7 +124,7 @@ export default class Interpolate extends Tab {
     const found = this.photographs[name];
     if (!found) return latentOf(model, readRecipe(this.settings[name]));
     if (found.drawn?.model === model.name) {
-      notes.push(`${letter}: drawn by this model, so that its latent is known.`);
+      notes.push(`${letter}: this model drew it, so its latent is known.`);
     } else if (!model.encodes) {
       throw new Error(`The ${model.said} has no encoder, so it cannot start from a photograph: choose an autoencoder.`);
     } else notes.push(`${letter}: ${found.note}`);
@@ -218,7 +218,7 @@ export default class Interpolate extends Tab {
       Home: [0, v],
       End: [1, v],
     }[event.key];
-    if (!to) return;
+    if (!to || isShortcut(event)) return;
     event.preventDefault();
     this.moveTo(to);
   }

@@ -14,8 +14,6 @@ const place = (mean, most) => 0.5 + Math.asinh(mean) / Math.asinh(most) / 2;
 const NEAR = 2;
 const COLLAPSED = 0.25;
 
-const NUMBERS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
-const inLetters = (count) => NUMBERS[count] ?? count;
 const shown = (number) => `${number}`.replace("-", "−");
 
 export default class OutOfDistribution extends Tab {
@@ -53,8 +51,8 @@ export default class OutOfDistribution extends Tab {
     const notes = [
       "The slider sets the mean of a latent’s numbers; a GAN’s switches stay as they are. In training the mean was 0, " +
         "and −3 for the shifted autoencoder.",
-      "The experiment of the reports moves the mean to −3. The shifted autoencoder expects just that, the plain one " +
-        "does not: do both still draw faces?",
+      "The experiment of the reports moves the mean to −3. The shifted autoencoder was trained at this mean, the plain " +
+        "one was not. Do both still draw faces?",
     ];
     this.element.append(
       h("div.stage", [
@@ -94,7 +92,7 @@ export default class OutOfDistribution extends Tab {
     const { mean, models } = this.settings;
     const { single } = this;
     if (!this.isOfAll) this.one = models;
-    const others = `Compare all ${inLetters(this.page.models.size)}`;
+    const others = `Compare all ${this.page.models.size}`;
     this.compare.textContent = this.isOfAll ? `Only the ${this.page.models.get(single).said}` : others;
     this.list.classList.toggle("single", !this.isOfAll);
     const rows = this.models.map((model) => this.row(model).element);
@@ -120,20 +118,22 @@ export default class OutOfDistribution extends Tab {
     const detected = measuredFaces(model, mean);
     numbers.textContent = [
       `${Number(distance.toFixed(1))} σ from normal`,
-      `variety ${variety.toFixed(0)}`,
+      ...(count > 1 ? [`variety ${variety.toFixed(0)}`] : []), // One face does not vary.
       ...(detected === null ? [] : [`faces detected ${Math.round(100 * detected)}\u00a0%`]),
     ].join(" · ");
     const usual = () =>
       once(this.usual, `${model.name} ${seed} ${count}`, async () =>
         diversity(await this.faces(model, model.priorMean, { seed, count })),
       );
-    const isCollapsed = distance > NEAR && variety < COLLAPSED * (await usual());
-    const what = isCollapsed
-      ? "has collapsed: whatever the face, it is nearly one picture"
-      : distance > NEAR
-        ? "is far from what training saw, and its faces still differ"
-        : "is near what training saw";
-    verdict.textContent = `The ${model.said} ${what}.`;
+    let what = "is near what training saw";
+    if (distance > NEAR) {
+      what = "is far from what training saw";
+      if (count > 1 && variety < COLLAPSED * (await usual()))
+        what = "has collapsed: it draws nearly the same picture for every latent";
+      else if (count > 1) what += ", and its faces still differ";
+    }
+    const said = `The ${model.said} ${what}.`;
+    if (verdict.textContent !== said) verdict.textContent = said; // Screen readers read what is written.
   }
 
   async faces(model, mean, { seed, count, signal }) {

@@ -57,7 +57,7 @@ export default class Reconstruct extends Tab {
     const directions = (some) => h("div.directions", some);
     this.folded = sorted.slice(SHOWN);
     this.more = fold(`More (${this.folded.length})`, directions(fields.slice(SHOWN)));
-    const meaning = "1 is how faces with the attribute differ from others, on average.";
+    const meaning = "1 is the average difference between faces with the attribute and faces without.";
     return h("div", [
       h("h3", "Change it"),
       directions(fields.slice(0, SHOWN)),

@@ -2,6 +2,7 @@
 
 import { fold } from "../controls.js";
 import { button, foreign, h } from "../dom.js";
+import { write } from "../links.js";
 import { Tab } from "../tab.js";
 import { Chart, Faces, facesAt, facesOf, isStill } from "../views.js";
 
@@ -36,10 +37,16 @@ export default class Training extends Tab {
   }
 
   set(values) {
-    if (!("model" in values)) return super.set(values);
     this.stop();
-    super.set({ epoch: 1, ...values });
-    if (!isStill()) this.play();
+    super.set("model" in values ? { epoch: 1, ...values } : values);
+    if ("model" in values && !isStill()) this.play();
+  }
+
+  // Shows an epoch that the visitor did not choose, so complaints about the link stay.
+  showEpoch(epoch) {
+    this.take({ epoch });
+    write(this, this.page.tabs);
+    this.redraw();
   }
 
   async draw() {
@@ -52,7 +59,7 @@ export default class Training extends Tab {
     this.fields.epoch.show(epoch);
     // The sheet has a row of faces for each shown epoch.
     const sheet = await facesAt(new URL(history.sheet, this.page.base)).catch(() => {
-      throw new Error("The faces of this training cannot be had. Try again in a while.");
+      throw new Error("The faces of this training cannot be loaded. Try again in a while.");
     });
     const row = history.shown.findLastIndex((shown) => shown <= epoch);
     const nameOf = (index) => `Latent ${index + 1} of the ${name} after epoch ${epoch}`;
@@ -79,11 +86,11 @@ export default class Training extends Tab {
     this.stop();
     const { history } = this.model.about;
     if (!history) return;
-    if (this.settings.epoch >= history.epochs) this.set({ epoch: 1 });
+    if (this.settings.epoch >= history.epochs) this.showEpoch(1);
     this.button.textContent = "Pause";
     this.timer = setInterval(() => {
       if (this.settings.epoch >= history.epochs || !this.element.offsetParent) this.stop();
-      else this.set({ epoch: this.settings.epoch + 1 });
+      else this.showEpoch(this.settings.epoch + 1);
     }, 1000 / PER_SECOND);
   }
 
