@@ -315,11 +315,13 @@ def test_help_and_wrong_settings_are_answered_before_pytorch_is_imported():
 def test_a_small_set_is_gone_over_several_times_an_epoch_and_a_resumed_run_as_before(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "FACES_PER_EPOCH", 40)
     save_all(tmp_path / "mine", [f"{number:02}" for number in range(16)])
+    (tmp_path / "10").mkdir()  # A folder that has the name of a setting's value.
+    monkeypatch.chdir(tmp_path)
     gan.main([*SMALL[2:], "--epochs", "1", *folders(tmp_path)])
     assert "Each epoch makes 3 passes over the 16 faces (--passes sets it)." in capsys.readouterr().out
     assert torch.load(tmp_path / "run/checkpoint.pt")["position"]["step"] == 3 * 16 // 4
     command = lambda: json.loads((tmp_path / "run/run.json").read_text())["command"]
-    assert "--passes" not in command()  # It would choose as many by itself.
+    assert "--latent-size 10" in command() and "--passes" not in command()  # It would choose as many by itself.
     save(16, tmp_path / "mine/16.png")
     monkeypatch.setattr(run, "FACES_PER_EPOCH", 400)
     gan.main([*SMALL[2:], "--epochs", "2", *folders(tmp_path), "--resume"])

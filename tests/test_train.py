@@ -250,7 +250,7 @@ def test_resuming_what_is_not_there_or_another_run_is_refused(finished, argument
     told = error(autoencoder.main, [*arguments(SMALL_AUTOENCODER), "--resume"])
     assert "train.gan, not of train.autoencoder" in told
     other = arguments([*SMALL_GAN, "--discrete-size", "6"])
-    assert "--discrete-size 5, this command 6" in error(gan.main, [*other, "--resume"])
+    assert "was begun with --discrete-size 5; this command has 6" in error(gan.main, [*other, "--resume"])
     assert "already" in error(gan.main, arguments(SMALL_GAN))
     assert (run / "checkpoint.pt").read_bytes() == before
     with FileLock(run / ".lock"):
@@ -267,7 +267,7 @@ def test_a_run_goes_on_where_it_and_its_faces_have_moved(celeba, finished, argum
     other = moved.rename(tmp_path / "other")
     before = (run / "run.json").read_bytes()
     told = error(gan.main, [*arguments(SMALL_GAN, epochs=4), "--dataset", str(other), "--resume"])
-    assert f"has --dataset {moved}" in told and (run / "run.json").read_bytes() == before
+    assert f"was trained on {moved}, and {other} has other faces" in told and (run / "run.json").read_bytes() == before
 
 
 def test_a_run_can_be_lengthened_and_tells_what_is_done(finished, arguments, capsys):
@@ -332,7 +332,7 @@ def test_training_starts_from_a_model_with_an_affine_map_or_with_encoding_steps(
 )
 def test_another_model_to_start_from_is_refused(before, new, tmp_path):
     before.save_pretrained(tmp_path)
-    for place, reason in ((str(tmp_path), ""), ("nowhere", "nowhere is neither a folder here nor the name of a model")):
+    for place, reason in ((str(tmp_path), ""), ("nowhere", "there is no model nowhere: name a folder")):
         with pytest.raises(TrainingError, match=f"--start-from {place} is no model of the kind and sizes.*: {reason}"):
             start(new, GANSettings(start_from=place))
 
@@ -345,10 +345,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(finishe
     before = (run / "checkpoint.pt").read_bytes()
     monkeypatch.setattr(autoencoders, "pixel_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     told = error(autoencoder.main, [*arguments(SMALL_AUTOENCODER, epochs=3), "--resume"])
-    assert "no number at step 13" in told and "--learning-rate below 0.005" in told and "before it is kept" in told
+    assert (
+        "training diverged at step 13" in told
+        and "--learning-rate below 0.005" in told
+        and "the last checkpoint is kept" in told
+    )
     assert (run / "checkpoint.pt").read_bytes() == before
     told = error(autoencoder.main, arguments(SMALL_AUTOENCODER, "other"))
-    assert "no number at step 1" in told and "checkpoint" not in told
+    assert "training diverged at step 1" in told and "checkpoint" not in told
 
 
 def test_weights_that_are_no_numbers_are_never_saved(finished, arguments, monkeypatch):
@@ -363,7 +367,7 @@ def test_weights_that_are_no_numbers_are_never_saved(finished, arguments, monkey
 
     monkeypatch.setattr(GANTrainer, "step", spoiling)
     run = finished("gan")
-    assert "no number at step 18" in error(gan.main, [*arguments(SMALL_GAN, epochs=3), "--resume"])
+    assert "training diverged at step 18" in error(gan.main, [*arguments(SMALL_GAN, epochs=3), "--resume"])
     assert torch.load(run / "checkpoint.pt")["position"]["step"] == 12
 
 
@@ -380,12 +384,16 @@ def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_pa
         ("gan", "--epochs 0", "--epochs is 0: it must be between 1 and 100,000"),
         ("gan", "--learning-rate nan", "--learning-rate is nan: it must be between 1e-15"),
         ("gan", "--discrete-size 11", "--discrete-size is 11: it must be between 0 and --latent-size (10)"),
-        ("gan", "--average 0.3", "--average is 0.3: it must be one of 0.025, 0.05, 0.1"),
-        ("gan", "--limit 7", "holds 7 faces in split 'train', fewer than one batch: lower --batch-size (8)"),
+        (
+            "gan",
+            "--limit 7",
+            "gives 7 faces to train on, fewer than one batch: lower --batch-size (8), or raise --limit (7)",
+        ),
         ("plain", "--prior-mean 1e30", "--prior-mean is 1e+30: it must be between -10,000 and 10,000"),
         ("attribute gan", "--channels 4 4 4 4 0", "--channels is (4, 4, 4, 4, 0): it must be between 1 and 4,096"),
         ("attribute gan", "--hidden-size 1000000000", "between 1 and 512"),
         ("attribute gan", "--discrete-size 0", "--discrete-size is 0"),
+        ("plain", "--match moments", "--match and --match-weight need a prior"),
         ("perceptual", "--perceptual-share 0.9", "--perceptual-share and --adversarial-share are more than 1 together"),
         ("perceptual", "--components 49", "--components is 49: there are 48 faces only"),
     ],

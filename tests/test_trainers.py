@@ -73,6 +73,9 @@ class InMemory:
         labels = torch.stack([(number % 4 == 0) * 2 - 1, (number % 2 == 0) * 2 - 1], dim=1).to(torch.int8)
         return Batch(self.pixels[index], labels[index])
 
+    def all_labels(self) -> torch.Tensor:
+        return self[:].labels
+
     def sample(self, count: int, seed: int) -> Batch:
         return self[:]
 
@@ -417,6 +420,9 @@ def test_a_perceptual_autoencoder_goes_through_three_phases(pixels, images, smal
     assert names == [{"pixel_loss", "perceptual_loss"}] * 2 + [{"pixel_loss"}] + [adversarial] * 3
     rates = [trainer.learning_rate(epoch) for epoch in range(1, 7)]
     assert rates == pytest.approx([0.002, 0.0015, 0.0005, 0.003, 0.003, 0.00176], rel=0.01)
+    shortened = perceptual_trainer(pixels, epochs=6, perceptual_share=0.33, adversarial_share=0.5)
+    shortened.begin_epoch(5)  # As if it had been resumed, and there had been more epochs before.
+    assert shortened.autoencoder.mixture_means.abs().max() > 0.1
 
 
 def test_draws_become_what_the_discriminator_learned_to_call_real(pixels, images, small_adversary, monkeypatch):
@@ -467,6 +473,7 @@ def test_draws_stay_where_latents_lay_when_the_discriminator_came(pixels, images
     assert z.var(0).mean().item() == pytest.approx(1, rel=0.05)  # Some have no variance.
     with torch.no_grad():
         model.encoder[-1].bias.add_(3)
+    trainer.step(images, 0)  # Of the discriminator alone.
     trainer.begin_epoch(2)
     kept = trainer.fitted(model)
     assert torch.equal(model.sample_latent(3000, seed=0), before) and torch.equal(

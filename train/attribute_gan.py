@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 from .gan import GANSettings
-from .settings import Range, command_line, run_command
+from .settings import AdversarialSettings, Range, command_line, run_command
 
 
 @dataclass(frozen=True)
-class AttributeGANSettings(GANSettings):
+class AttributeGANSettings(AdversarialSettings, GANSettings):
     """Every label of the data set, such as CelebA's 40 attributes, becomes a bit of the latent."""
 
     output: Path = Path("runs/attribute-gan")
@@ -25,21 +25,14 @@ class AttributeGANSettings(GANSettings):
     """The generator's channels at 4, 8, 16, 32 and 64 pixels."""
 
     hidden_size: int = 64
-    """Channels of the discriminator's first layer. Each of the next three layers has twice as many."""
+    """Channels of the discriminator's first layer. They double in each of the next three."""
 
     attribute_weight: Annotated[float, Range(0, 1000)] = 3.0
     """Weight of the attribute losses: the discriminator learns to recognise attributes, the generator to show them."""
 
     told: Annotated[float, Range(0, 1)] = 0.2
-    """Share of the attributes that the discriminator is shown for each pair of a real and a generated face. The generated
-    face is asked for the real face's values of these, and for another face's values of the rest."""
-
-    penalty: Annotated[float, Range(0, 1000)] = 0.5
-    """Weight of the squared gradient of the discriminator, at real and at generated faces."""
-
-    warped: Annotated[float, Range(0, 1)] = 0.3
-    """Share of the faces, real and generated, that the discriminator sees turned, moved and stretched a little. Otherwise
-    it would learn the training faces by heart."""
+    """Share of the attributes that the discriminator is shown. In these, a generated face gets the values of the real face
+    beside it; in all others, the values of another face."""
 
 
 def main(arguments: list[str] | None = None) -> None:

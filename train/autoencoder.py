@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .settings import Range, Settings, command_line, run_command
+from .settings import Range, Settings, TrainingError, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class AutoencoderSettings(ReconstructionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.is_matched and (self.match, self.match_weight) != ("mmd", 0.1):
+            raise TrainingError("--match and --match-weight need a prior: give --prior-mean or --prior-variance")
         if self.output is None:
             name = "shifted-" if self.prior_mean else "matched-" if self.is_matched else ""
             object.__setattr__(self, "output", Path("runs", f"{name}autoencoder"))

@@ -18,6 +18,9 @@ from .losses import PerceptualDistance, judge, latent_moments, mmd, moments, pix
 from .record import Grid
 from .settings import TrainingError
 
+# Faces that go through a network at once, where no gradient is needed.
+AT_ONCE = 500
+
 # How many faces' latents whiten a model: for a covariance of 100 numbers, twenty faces a number.
 WHITENING_FACES = 2000
 
@@ -31,9 +34,6 @@ ADVERSARIAL_RATE = 0.0001
 # The coefficients and the number of iterations in PyTorch's Muon (Jordan et al. 2024,
 # kellerjordan.github.io/posts/muon).
 _A, _B, _C, _STEPS = 3.4445, -4.7750, 2.0315, 5
-
-# The report's prior.
-PRIOR_MEAN, PRIOR_VARIANCE = 0.0, 2.0
 
 
 class ReconstructionTrainer(Trainer):
@@ -82,7 +82,7 @@ class ReconstructionTrainer(Trainer):
     def parts(self) -> dict[str, Any]:
         return {"autoencoder": self.autoencoder, **self.optimizers}
 
-    def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         self.autoencoder.train()
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
@@ -108,8 +108,8 @@ class ReconstructionTrainer(Trainer):
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         trained, images = self.trained().eval(), self.held_out
         model = self.kept = self.fitted(trained)
-        z = model.encode(images)
-        reconstruction = model.decode(z)
+        z = torch.cat([model.encode(part) for part in images.split(AT_ONCE)])
+        reconstruction = torch.cat([model.decode(part) for part in z.split(AT_ONCE)])
 
         # Each original is left of its reconstruction, with four pairs in a row.
         pairs = torch.stack([images[:16], reconstruction[:16]], dim=1).flatten(0, 1)
@@ -123,7 +123,8 @@ class ReconstructionTrainer(Trainer):
         }
         measured = {"held_out_psnr": psnr(reconstruction, images).mean().item(), **latent_moments(z)}
         if model is not trained:
-            measured |= {f"raw_{key}": value for key, value in latent_moments(trained.encoder(images)).items()}
+            raw = torch.cat([trained.encoder(part) for part in images.split(AT_ONCE)])
+            measured |= {f"raw_{key}": value for key, value in latent_moments(raw).items()}
         return measured, grids
 
     @torch.no_grad()
@@ -131,7 +132,7 @@ class ReconstructionTrainer(Trainer):
         """Latents (n, latent_size) of `most` training faces drawn at random, or all, and their labels (n, k), -1 or 1."""
         pixels, labels = self.faces.sample(most, self.settings.seed)
         device = self.settings.torch_device
-        return torch.cat([model.encoder(normalise(part.to(device))) for part in pixels.split(500)]), labels
+        return torch.cat([model.encoder(normalise(part.to(device))) for part in pixels.split(AT_ONCE)]), labels
 
     def model(self) -> FaceModel:
         return self.kept
@@ -142,12 +143,12 @@ class AutoencoderTrainer(ReconstructionTrainer):
 
     def build(self) -> Autoencoder:
         settings = self.settings
+        prior = {name: getattr(settings, name) for name in ("prior_mean", "prior_variance")}
         return Autoencoder(
             settings.latent_size,
             settings.hidden_size,
             matching=settings.match if settings.is_matched else None,
-            prior_mean=PRIOR_MEAN if settings.prior_mean is None else settings.prior_mean,
-            prior_variance=PRIOR_VARIANCE if settings.prior_variance is None else settings.prior_variance,
+            **{name: value for name, value in prior.items() if value is not None},
         )
 
     def losses(
@@ -204,16 +205,18 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
     def phase(self) -> str:
         return self.settings.phase(self.epoch)
 
-    def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         self.epoch = epoch
         super().begin_epoch(epoch)
         if self.phase != "perceptual":
             # With fixed statistics of batch normalisation, a face's latent does not depend on the rest of its batch.
             self.autoencoder.eval()
         if self.phase == "adversarial":
-            if fresh and epoch == self.settings.reconstruction_epochs + 1:
+            if not self.discriminator_optimizer.state:  # The phase begins.
                 self.fit_draws()
             self.rate = self.learning_rate(epoch)
+            # How many steps the discriminator has learned. On a GPU, reading it waits.
+            self.learned = max((int(state["step"]) for state in self.discriminator_optimizer.state.values()), default=0)
             self.discriminator_optimizer.param_groups[0]["lr"] = 2 * self.rate
 
     def learning_rate(self, epoch: int) -> float:
@@ -254,8 +257,6 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         """One update: the discriminator learns to tell draws from these images, and the model learns from the
         discriminator, and to reconstruct half of the images."""
         settings, model = self.settings, self.autoencoder
-        # How many steps the discriminator has learned.
-        learned = max((int(state["step"]) for state in self.discriminator_optimizer.state.values()), default=0)
         held = images[: max(1, len(images) // 2)]
         count = len(images) * distributed.size()
         drawn = model.sample_latent(count, seed=(settings.seed, step), variance=settings.prior_variance)
@@ -264,7 +265,9 @@ class PerceptualAutoencoderTrainer(ReconstructionTrainer):
         losses, seen, gradient = judge(self.discriminator, settings, step, images, made[: len(images)])
         self.discriminator_optimizer.step()
         losses["pixel_loss"] = pixel_loss(made[len(images) :], held)
-        if share := slow_start(learned):
+        share = slow_start(self.learned)
+        self.learned += 1
+        if share:
             model.zero_grad(set_to_none=True)
             # The gradient of this sum at `seen` is the one that the discriminator gave.
             ((seen * gradient).sum() + settings.pixel_weight * losses["pixel_loss"]).backward()

@@ -43,8 +43,8 @@ CHUNK = 1024
 CELEBA_SIZES = ((178, 218), (89, 109))
 CELEBA_CROP = 140 / 178
 
-# In the first epoch, a batch waits until this many times as many faces have come as the batches up to it hold, since tables
-# are often sorted by class. Training does not wait for a stream that is at least 4 times as fast.
+# In the first epoch, batch n waits for LEAD * n batches' worth of faces and draws from them, since tables are often sorted
+# by class. Training does not wait for a stream that is at least 4 times as fast.
 LEAD = 4
 
 # Damaged pictures, and labels, that are told by name.
@@ -57,7 +57,7 @@ class State:
 
     Attributes:
         crop: the share of the shorter side of each picture that is seen; None before the first.
-        label_names: of the labels that each face has.
+        label_names: the names of each face's labels.
         label_note: why there are no labels, or which columns are none.
         expected: pictures in the source, where that is known.
         complete: whether the source has ended.
@@ -95,8 +95,8 @@ class Batch(NamedTuple):
 class Faces:
     """The faces of a source and their labels, readable while a background thread still fills their cache.
 
-    Use as a context: its end stops the thread. Cached faces stay, and the next run goes on from there. What is said of all
-    faces is known once the first has come.
+    Use as a context: its end stops the thread. Cached faces stay, and the next run goes on from there. `crop` and
+    `label_names` are known once the first face has come.
 
     Args:
         source: where they come from.
@@ -177,12 +177,21 @@ class Faces:
         """Some of the faces that have come, and their labels; a slice without an end waits for all."""
         if isinstance(index, slice) and index.stop is None:
             self.wait_for(None)
+        rows = torch.from_numpy(np.array(self._rows_that_came()[index]))
+        return Batch(rows[:, :FACE_BYTES].unflatten(1, FACE_SHAPE), rows[:, FACE_BYTES:].view(torch.int8))
+
+    def all_labels(self) -> torch.Tensor:
+        """The labels (n, k) of all faces, -1 or 1; waits for all to come."""
+        self.wait_for(None)
+        return torch.from_numpy(np.array(self._rows_that_came()[:, FACE_BYTES:])).view(torch.int8)
+
+    def _rows_that_came(self) -> np.ndarray:
+        """The bytes of each face that has come, and its labels; on disk."""
         state = self.state
         end = self.skip + self._available(state.count)
         if end > max(self.skip, len(self._rows)):
             self._rows = np.memmap(self._rows_path, np.uint8, mode="r", shape=(state.count, state.row_bytes))
-        rows = torch.from_numpy(np.array(self._rows[self.skip : end][index]))
-        return Batch(rows[:, :FACE_BYTES].unflatten(1, FACE_SHAPE), rows[:, FACE_BYTES:].view(torch.int8))
+        return self._rows[self.skip : end]
 
     def sample(self, count: int, seed: int) -> Batch:
         """At most `count` faces at random from all, since the first ones may be of one class; waits for all to come."""
@@ -388,8 +397,8 @@ def open_faces(settings: Settings, skip: int = 0, labels_for: str | None = None)
 def open_held_out(settings: DataSettings, split: str, count: int) -> HeldOut:
     """The first faces of a split, at most `count`.
 
-    Where the data set has no such split they come from the split "valid". Where it has neither, or they are trained on,
-    they are the first of the training split, at most a tenth of it.
+    If there is no such split, "valid" is taken. If that is missing too, or the split is trained on, the first faces of the
+    training split are taken, at most a tenth of it.
 
     Raises:
         UnknownSplit: there is no such split, and its name is none of the usual ones.

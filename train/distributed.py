@@ -32,7 +32,12 @@ def find_device(name: str) -> torch.device:
         name = next(name for name, present in available.items() if present)
     if not available[name]:
         raise TrainingError(f"--device {name}: this machine has none")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    if number >= (count := torch.cuda.device_count()):
+        raise TrainingError(f"process {number + 1} has no GPU: start at most {count}, one for each GPU")
+    return torch.device("cuda", number)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -50,7 +55,11 @@ def joined(device: torch.device, batch_size: int) -> Iterator[None]:
     Raises:
         TrainingError: the processes cannot share a batch evenly.
     """
-    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # Some clusters set one of them for every program.
+    if {
+        "RANK",
+        "WORLD_SIZE",
+        "MASTER_ADDR",
+    } <= os.environ.keys():  # Some clusters set a part of them for every program.
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

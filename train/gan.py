@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from .settings import Range, Settings, TrainingError, check_average, command_line, run_command
+from .settings import Average, Range, Settings, TrainingError, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class GANSettings(Settings):
     """How many of the latent's numbers are bits, -1 or +1. The others are drawn from a normal distribution."""
 
     hidden_size: Annotated[int, Range(1, 512)] = 64
-    """Channels of the generator's widest and the discriminator's first layer."""
+    """Channels of the generator at 32 x 32 pixels, and of the discriminator's first layer."""
 
-    average: float = 0.05
-    """The kept model is an average of the generator's weights over about this share of the training, up to its end: 0.025,
-    0.05 or 0.1. The checkpoint holds all three averages; --resume with another one writes the model anew."""
+    average: Average = 0.05
+    """The kept model is an average of the generator's weights over about this share of the training, up to its end. The
+    checkpoint holds all three averages; --resume with another one writes the model anew."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -32,7 +32,6 @@ class GANSettings(Settings):
             raise TrainingError(
                 f"--discrete-size is {self.discrete_size}: it must be between 0 and --latent-size ({self.latent_size})"
             )
-        check_average(self.average)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -50,7 +50,7 @@ class GANTrainer(Trainer):
         names = "generator", "discriminator", "averages", "generator_optimizer", "discriminator_optimizer"
         return {name: getattr(self, name) for name in names}
 
-    def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         self.rate = self.learning_rate(epoch)
         self.discriminator_optimizer.param_groups[0]["lr"] = self.rate
 
@@ -135,9 +135,7 @@ class AttributeGANTrainer(GANTrainer):
         told, wanted = distributed.mine(told), distributed.mine(wanted)
         with settings.autocast:
             made = self.generator(self._latents(wanted, step))
-        attributes = None
-        if labels.shape[1]:
-            attributes = Attributes(labels, wanted, told, self.shares.importance(wanted))
+        attributes = Attributes(labels, wanted, told, self.shares.importance(wanted))
         losses, seen, gradient = judge(self.discriminator, settings, step, images, made, attributes)
         self.discriminator_optimizer.step()
         self.generator.zero_grad(set_to_none=True)
@@ -164,7 +162,7 @@ class AttributeGANTrainer(GANTrainer):
 
     def end_epoch(self) -> tuple[dict[str, float], dict[str, Grid]]:
         if not self.prior_is_fitted:  # After the first epoch all faces have arrived.
-            fit_attributes(self.generator, self.faces[:].labels)
+            fit_attributes(self.generator, self.faces.all_labels())
             # The averages too: they would only approach the generator's prior.
             for name, buffer in self.generator.named_buffers(recurse=False):
                 for width in AVERAGES:

@@ -1,4 +1,4 @@
-"""Labels: what is known of a picture beside its pixels, each -1 or 1, or 0 where it is not known.
+"""Labels of pictures: 1 for yes, -1 for no, 0 for unknown.
 
 A column of a table, or of a list beside pictures, holds labels if the meaning of its values is plain: yes and no in words
 or numbers, the names of at most 50 classes, or lists of such names. For any other column the reason is told.
@@ -26,6 +26,9 @@ from .source import extensions
 
 # More classes are identities, or no classes at all.
 MOST_CLASSES = 50
+
+# Of a label's name, as models take it.
+MOST_LETTERS = 100
 
 # So many pictures may be damaged, or without labels, before a run stops: this share of them, and a few in any case.
 MOST_DAMAGED, FEW_DAMAGED = 0.01, 5
@@ -124,6 +127,8 @@ def column_of(
         if len(words) == 2 and not has_lists:
             names, table = names[1:], table[:, 1:]
         rows = dict(zip(words, table))
+    if max(map(len, names)) > MOST_LETTERS:
+        return f"{max(names, key=len)[:40]!r}... has more than {MOST_LETTERS} characters"
     unknown = sum(count for value, count in counts.items() if value not in rows and not isinstance(value, tuple))
     if unknown > most_damaged(total):
         return f"it says nothing of {unknown:,} of {total:,} pictures"

@@ -6,9 +6,10 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,8 +59,8 @@ class Trainer(ABC):
     def parts(self) -> dict[str, Any]:
         """Everything that a checkpoint holds, by name: objects with `state_dict` and `load_state_dict`."""
 
-    def begin_epoch(self, epoch: int, fresh: bool = True) -> None:
-        """Called before the first step of an epoch; `fresh` is False where a resumed run enters the epoch midway."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before the first step of an epoch, and where a resumed run enters it midway."""
 
     @abstractmethod
     def step(self, images: torch.Tensor, step: int, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -197,15 +198,15 @@ def train(kind: str, settings: Any, trainer: type[Trainer]) -> None:
             settings = replace(settings, held_out=len(held_out.faces), held_out_split=held_out.split)
         labels_for = f"train.{kind}" if trainer.needs_labels else None
         with open_faces(settings, held_out.skip if held_out else 0, labels_for) as faces, Run(kind, settings) as run:
-            _finish(trainer(settings, faces, held_out.faces if held_out else None), faces, run)
+            _finish(partial(trainer, settings, faces, held_out.faces if held_out else None), faces, run)
         if pushed_to is not None:
             print(push(settings.output, pushed_to))
 
 
-def _finish(trainer: Trainer, faces: Faces, run: Run) -> None:
+def _finish(make_trainer: Callable[[], Trainer], faces: Faces, run: Run) -> None:
     """Train to the last epoch, and write the training's history beside the model."""
     try:
-        position, signal_number = _train(trainer, faces, run)
+        position, signal_number = _train(make_trainer(), faces, run)
         run.document()
     except (OSError, SafetensorError) as error:  # The latter where the disk is full just as the weights are written.
         reason = getattr(error, "strerror", None) or one_line(error)
@@ -252,7 +253,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
     with _stop_signals() as stopped_by, _progress_bar(position) as bar:
         last_save = last_read = time.monotonic()
         while position.epoch <= settings.epochs:
-            trainer.begin_epoch(position.epoch, fresh=position.batch == 0)
+            trainer.begin_epoch(position.epoch)
             started = time.monotonic()
             for pixels, labels in _batches(faces, settings, position.epoch, position.batch):
                 images = prepare(pixels, settings, position.step)
@@ -264,7 +265,7 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
                 position.batch += 1
                 started = now
                 pending.append({**position.label(), **losses})
-                # Several processes must all read at the same steps, so they go by the count alone.
+                # Several processes must read at the same steps, so only the number of steps decides there.
                 is_due = distributed.size() == 1 and now - last_read > SECONDS_PER_READ
                 if is_due or len(pending) == STEPS_PER_READ:
                     read_losses()
@@ -278,9 +279,10 @@ def _train(trainer: Trainer, faces: Faces, run: Run) -> tuple[Position, int]:
                     save()
                     last_save = time.monotonic()
             if position.batch == 0:
+                limit = "" if settings.limit is None else f", or raise --limit ({settings.limit})"
                 raise TrainingError(
-                    f"{settings.dataset} holds {len(faces)} faces in split {settings.split!r}, "
-                    f"fewer than one batch: lower --batch-size ({settings.batch_size})"
+                    f"{settings.dataset} gives {len(faces)} faces to train on, fewer than one batch: lower --batch-size "
+                    f"({settings.batch_size}){limit}"
                 )
             read_losses()
             _check_weights(trainer, run, position)
@@ -324,7 +326,7 @@ def _draw(trainer: Trainer, run: Run, epoch: int) -> dict[str, float]:
 
 
 def _check_weights(trainer: Trainer, run: Run, position: Position) -> None:
-    """Raise if a weight is not finite: a step with a finite loss may leave such weights, which are never saved."""
+    """Raise if a weight is not finite: such weights are never saved. A finite loss does not rule them out."""
     networks = [part for part in trainer.parts().values() if isinstance(part, nn.Module)]
     if not all(tensor.isfinite().all() for network in networks for tensor in network.state_dict().values()):
         raise TrainingError(_diverged(run, position.step))
@@ -332,9 +334,9 @@ def _check_weights(trainer: Trainer, run: Run, position: Position) -> None:
 
 def _diverged(run: Run, step: int) -> str:
     precision = " or --precision fp32" if run.settings.uses_bf16 else ""
-    kept = "; the checkpoint before it is kept" if run.has_checkpoint else ""
+    kept = "; the last checkpoint is kept" if run.has_checkpoint else ""
     return (
-        f"the loss is no number at step {step}: begin anew, in another --output, with a --learning-rate below "
+        f"training diverged at step {step}: begin anew in another --output with a --learning-rate below "
         f"{run.settings.learning_rate:g}{precision}{kept}"
     )
 
@@ -376,6 +378,7 @@ def _stop_signals() -> Iterator[list[int]]:
         if received:  # The second time, the person means now.
             raise KeyboardInterrupt
         received.append(number)
+        print("Stopping after this step; a second Ctrl-C stops at once.", file=sys.stderr)
 
     # Only the main thread can receive signals. A run in another one, as in a notebook or a server, is not stopped.
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()

@@ -56,7 +56,7 @@ class Attributes(NamedTuple):
 
     labels: torch.Tensor  # Of the real faces, -1 or +1.
     wanted: torch.Tensor  # What the generated faces were asked for, -1 or +1.
-    # Which attributes the discriminator is told, bool. The faces of a pair agree in these, so that their looks alone differ.
+    # Which attributes the discriminator is told, bool. Both faces of a pair have the same values of these.
     told: torch.Tensor
     importance: torch.Tensor  # How much each wanted attribute counts in the generator's loss.
 
@@ -77,8 +77,8 @@ def judge(
 
     Args:
         settings: of the run: `seed`, `autocast`, `penalty`, `warped` and, with attributes, `attribute_weight`.
-        images, made: real and generated faces (n, 3, 64, 64) in [-1, 1]; with several processes, the share of this one.
-        attributes: None where the data set has no labels.
+        images, made: real and generated faces (n, 3, 64, 64) in [-1, 1]; with several processes, this process's rows.
+        attributes: None for the perceptual autoencoder, whose draws have none.
 
     Returns:
         The losses by name, the generated faces as the discriminator saw them, and the gradient of the generator's loss at
@@ -89,7 +89,7 @@ def judge(
         count = len(images) * distributed.size()
         warps = distributed.mine(draw_warps(count, settings.warped, (settings.seed, step))).to(images.device)
         images, seen = warp(images, warps), warp(made, warps)
-    # A leaf: the generator has a loss of its own, and its gradient is taken at these pictures.
+    # Detached: the generator's gradient is taken at these pictures, and the caller passes it on.
     shown = seen.detach().float().requires_grad_(True)
     known = attributes and attributes.labels * attributes.told
     with settings.autocast:
@@ -237,7 +237,7 @@ def latent_moments(z: torch.Tensor) -> dict[str, float]:
     """
     z = z.cpu().double()  # Apple's GPUs have no float64.
     deviation = z - z.mean(0)
-    variance = deviation.square().mean(0)
+    variance = deviation.square().mean(0).clamp(min=1e-12)  # Where a number is always the same, both moments are 0.
     return {
         "latent_mean": z.mean().item(),
         "latent_variance": z.var(0).mean().item(),

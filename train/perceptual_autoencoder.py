@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from .autoencoder import ReconstructionSettings
-from .settings import Range, TrainingError, check_average, command_line, run_command
+from .settings import AdversarialSettings, Average, Range, TrainingError, command_line, run_command
 
 
 @dataclass(frozen=True)
-class PerceptualAutoencoderSettings(ReconstructionSettings):
+class PerceptualAutoencoderSettings(AdversarialSettings, ReconstructionSettings):
     """The first epochs train on pixels and the perceptual distance, the next ones on pixels alone, and the last ones on
     pixels and a discriminator that tells the model's draws from real faces."""
 
@@ -34,19 +34,12 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
     better reconstructions and worse draws."""
 
     prior_variance: Annotated[float, Range(1e-6, 10_000)] = 1.8
-    """Variance of the draws. The latents of real faces have variance 1 when the discriminator comes. Nearer to these, the
-    pixel error makes draws smooth; too far out, they fall apart."""
+    """Variance of the draws; the latents of real faces have variance 1 when the discriminator comes. With a smaller one
+    draws get smooth, with a much larger one they fall apart."""
 
-    penalty: Annotated[float, Range(0, 1000)] = 0.5
-    """Weight of the squared gradient of the discriminator, at real and at drawn faces."""
-
-    warped: Annotated[float, Range(0, 1)] = 0.3
-    """Share of the faces, real and drawn, that the discriminator sees turned, moved and stretched a little. Otherwise it
-    would learn the training faces by heart."""
-
-    average: float = 0.1
-    """The kept model is an average of the weights over about this share of the adversarial epochs, up to the end: 0.025,
-    0.05 or 0.1. The checkpoint holds all three averages; --resume with another one writes the model anew."""
+    average: Average = 0.1
+    """The kept model is an average of the weights over about this share of the adversarial epochs, up to the end. The
+    checkpoint holds all three averages; --resume with another one writes the model anew."""
 
     encoder_channels: Annotated[tuple[int, int, int, int], Range(1, 4096)] = (48, 96, 192, 256)
     """The encoder's channels at 32, 16, 8 and 4 pixels."""
@@ -64,7 +57,6 @@ class PerceptualAutoencoderSettings(ReconstructionSettings):
         super().__post_init__()
         if self.perceptual_share + self.adversarial_share > 1:
             raise TrainingError("--perceptual-share and --adversarial-share are more than 1 together")
-        check_average(self.average)
 
     def phase(self, epoch: int) -> Literal["perceptual", "pixels", "adversarial"]:
         """What an epoch trains on."""

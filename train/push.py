@@ -100,7 +100,9 @@ def _copy_files(source: Path, target: Path, root: Path) -> None:
         if not path.is_file():
             continue
         if not path.resolve().is_relative_to(root.resolve()):
-            raise TrainingError(f"{path} lies elsewhere, as a link says, and is not pushed: put the file itself there")
+            raise TrainingError(
+                f"{path} is a link to a file outside the folder, and is not pushed: put the file itself there"
+            )
         shutil.copyfile(path, target / path.name)
 
 

@@ -74,12 +74,12 @@ class Run:
     """
 
     def __init__(self, kind: str, settings: Settings):
-        self.kind, self.settings, self.folder = kind, settings, settings.output.expanduser()
+        self.kind, self.settings, self.folder = kind, settings, Path(os.path.expanduser(settings.output))
         self.record = Record(self.folder)
         self._before: dict[str, Any] = {}
         self._checkpoint: dict[str, Any] = {}
         self._checkpoint_path = self.folder / "checkpoint.pt"
-        self._location = f"weights/{self.folder.name}"  # Where the card says that the model is loaded from.
+        self._location = f"runs/{self.folder.name}/model"  # Where the card says that the model is loaded from.
         self._lock = FileLock(self.folder / ".lock")
         if not distributed.is_main():
             return  # One process holds the folder for all.
@@ -137,9 +137,7 @@ class Run:
         epochs_before = before.get("settings", {}).get("epochs", settings.epochs)
         all_before = before.get("epochs_before", [])
         if epochs_before != settings.epochs:
-            print(
-                f"--epochs is {settings.epochs}, no longer {epochs_before}: a learning rate that falls to 0 jumps now."
-            )
+            print(f"--epochs is {settings.epochs}, no longer {epochs_before}: learning rates that fall over them jump.")
             all_before = [*all_before, epochs_before]
         device = settings.torch_device
         on_gpu = device.type == "cuda"
@@ -232,7 +230,7 @@ class Run:
             before = self._before["settings"].get(name, value)  # A setting may be younger than the run.
             if name not in (*Settings.FREE, "dataset") and before != value:
                 flag = f"--{name.replace('_', '-')}"
-                raise TrainingError(f"--resume: the run in {self.folder} has {flag} {before}, this command {value}")
+                raise TrainingError(f"--resume: {self.folder} was begun with {flag} {before}; this command has {value}")
 
     def _check_same_labels(self, labels: list[str]) -> None:
         before = self._before.get("labels", labels)
@@ -250,9 +248,7 @@ class Run:
         first_faces = zlib.crc32(faces[: self.settings.batch_size].pixels.numpy().tobytes())
         if self._before.get("first_faces", first_faces) != first_faces:
             if (before := self._before["settings"]["dataset"]) != dataset:
-                raise TrainingError(
-                    f"--resume: the run in {self.folder} has --dataset {before}, and {dataset} other faces"
-                )
+                raise TrainingError(f"--resume: {self.folder} was trained on {before}, and {dataset} has other faces")
             print(f"The faces in {dataset} are no longer those that the run began with; it goes on with what is there.")
         return first_faces
 
@@ -291,15 +287,20 @@ def command_of(module: str, settings: Any) -> str:
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif field.name in ("dataset", "start_from"):
+            words += [f"--{flag}", _public_name(value)]
         else:
-            words += [f"--{flag}", *map(_public_name, value if isinstance(value, tuple) else [value])]
+            words += [f"--{flag}", *map(_in_words, value if isinstance(value, tuple) else [value])]
     return shlex.join(words)
 
 
-def _public_name(value: Any) -> str:
-    """A setting's value in words; of a local folder, only its name."""
-    if isinstance(value, (str, Path)) and Path(value).expanduser().is_dir():
-        return f"path/to/{Path(value).expanduser().absolute().name}"
+def _public_name(place: str) -> str:
+    """A name on the Hub, or the last part of a folder's path."""
+    folder = Path(os.path.expanduser(place))
+    return f"path/to/{folder.absolute().name}" if folder.is_dir() else place
+
+
+def _in_words(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn, TypeVar, get_args
 
 import tyro
 from docstring_parser.attrdoc import AttributeDocstrings
@@ -27,7 +27,8 @@ S = TypeVar("S")
 
 # A run keeps three averages of its weights. Their standard deviations are these shares of the training so far: the two of
 # Karras et al. (2024, arXiv:2312.02696), and half of the shorter one.
-AVERAGES = (0.025, 0.05, 0.1)
+Average = Literal[0.025, 0.05, 0.1]  # type: ignore[valid-type]
+AVERAGES: tuple[float, ...] = get_args(Average)
 
 
 class TrainingError(Exception):
@@ -44,16 +45,13 @@ class Interrupted(Exception):
 
 def command_line(kind: type[S], module: str, description: str | None, arguments: Sequence[str] | None) -> S:
     """Settings from a command's arguments. None means no arguments: in a notebook, sys.argv belongs to its kernel."""
+    description = (description or "").replace(f": python -m {module} --help", ".")
+    if kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}("):  # Or a dataclass makes it up.
+        description = f"{description} {kind.__doc__}"
     for part in filter(is_dataclass, kind.__mro__):  # tyro keeps the line breaks in docstrings of attributes.
         attributes = AttributeDocstrings().get_attr_docs(part)
         part.__doc__ = "\n".join(f":param {name}: {' '.join(text.split())}" for name, (text, *_) in attributes.items())
     return tyro.cli(kind, args=arguments or (), prog=f"python -m {module}", description=description)
-
-
-def check_average(average: float) -> None:
-    """Raise TrainingError unless a run keeps this average."""
-    if average not in AVERAGES:
-        raise TrainingError(f"--average is {average}: it must be one of {', '.join(map(str, AVERAGES))}")
 
 
 class Range(NamedTuple):
@@ -124,7 +122,7 @@ class DataSettings(Checked):
 
     @property
     def cache_folder(self) -> Path:
-        return self.cache_dir.expanduser()
+        return Path(os.path.expanduser(self.cache_dir))
 
     def data_arguments(self) -> list[str]:
         """The settings of the data as arguments of another command."""
@@ -175,8 +173,7 @@ class Settings(DataSettings):
     from. The model must have the sizes that are set here."""
 
     keep_epochs: Annotated[int, Range(0, 100_000)] = 0
-    """Copy the model to the run's folder snapshots/ after every so many epochs, so that one run gives models that were
-    trained for less and for more. 0 keeps no copies."""
+    """Copy the model to snapshots/ in the run's folder after every so many epochs. 0 keeps no copies."""
 
     data_note: str | None = None
     """What the data is, in a few words for the model's card."""
@@ -192,10 +189,10 @@ class Settings(DataSettings):
     """Go on from the checkpoint in the output folder, as if the run had never stopped."""
 
     # A card's command leaves these out: they concern this machine, the Hub or the card itself.
-    UNTOLD = ("output", "cache_dir", "data_note", "keep_epochs", "license", "push_to_hub", "resume")
+    UNTOLD = ("output", "cache_dir", "data_note", "device", "keep_epochs", "license", "push_to_hub", "resume")
 
     # A run may be resumed with other values of these: they do not change what it computes.
-    FREE = (*UNTOLD, "average", "device", "epochs")
+    FREE = (*UNTOLD, "average", "epochs")
 
     @property
     def torch_device(self) -> "torch.device":
@@ -215,6 +212,16 @@ class Settings(DataSettings):
         import torch
 
         return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.uses_bf16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialSettings(Checked):
+    penalty: Annotated[float, Range(0, 1000)] = 0.5
+    """Weight of half the squared gradient of the discriminator, at real and at generated faces."""
+
+    warped: Annotated[float, Range(0, 1)] = 0.3
+    """Share of the faces, real and generated, that the discriminator sees turned, moved and stretched a little. Otherwise
+    it would learn the training faces by heart."""
 
 
 def run_command(command: Callable[[list[str]], None]) -> NoReturn:
