@@ -33,7 +33,7 @@ SMILES, BROKEN = 3, 100
 
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
-# Attributes that people see in a picture. Those of these that work best are drawn, five of a model. (Our models' hats look
+# Attributes that people see in a picture. For each model the five that work best are drawn. (Our models' hats look
 # like bangs, and their gray hair like age.)
 VISIBLE = (
     *("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Bangs", "Heavy_Makeup", "Bald"),

@@ -16,6 +16,9 @@ from . import latents, loading
 from .images import IMAGE_SIZE, to_pil
 from .latents import Seed
 
+# Faces that are decoded at once. In larger batches tensors are so large that glibc asks the system for each anew.
+GENERATE_BATCH_SIZE = 32
+
 # How the mixin writes NumPy's numbers into a config. It would leave them out otherwise, without a word.
 _CODERS = dict.fromkeys((np.generic, np.ndarray, tuple, list), (lambda value: np.asarray(value).tolist(), list))
 
@@ -29,8 +32,8 @@ class PretrainedModel(
 
     Attributes:
         model_type: the class's name in config.json.
-        crop: the network was trained on the centre square of its pictures with this share of their shorter side; None
-            where that is not known.
+        crop: side of the centre square that training kept of each picture, as a share of the shorter side; None if not
+            known.
     """
 
     model_type: ClassVar[str]
@@ -130,7 +133,7 @@ class PretrainedModel(
             known = ", ".join(sorted(PretrainedModel._classes))
             raise ValueError(f"config.json in {where} has model_type {model_type!r:.60}: it must be one of {known}")
         if not issubclass(kind, cls):
-            raise ValueError(f"{where} holds another model than {cls.__name__}: it is of {kind.__name__}")
+            raise ValueError(f"{where} holds a model of {kind.__name__}: it must be of {cls.__name__}")
         return kind
 
     def _check_images(self, x: torch.Tensor) -> torch.Tensor:
@@ -149,17 +152,14 @@ class FaceModel(PretrainedModel):
         attributes: the names that `with_attributes` takes, such as "Smiling".
         prior_mean, prior_variance: of the normal distribution of the continuous numbers.
         encodes: whether it has `encode`, from images to latents.
-        encoder, decoder: where it encodes. The encoder ends in the linear layer that makes latents; the decoder begins
-            with the one that takes them.
-        layers: where it does not; from latents to images.
+        encoder, decoder: of a model that encodes. The encoder ends with a linear layer, and the decoder begins with one.
+        layers: of a model that does not encode; from latents to images.
     """
 
     encodes: ClassVar[bool] = False
     encoder: nn.Sequential
     decoder: nn.Sequential
     layers: nn.Sequential
-
-    generate_batch_size = 32  # In larger batches tensors are so large that glibc asks the system for each anew.
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class FaceModel(PretrainedModel):
         exact = lambda tensor: tensor.cpu().double()  # The GPU of a Mac has no float64.
         z, encoding, decoding = exact(z), self.encoder[-1], self.decoder[0]
         covariance, centre = torch.cov(z.T), z.mean(0)
-        # A number that the encoder does not use has no variance; the ridge keeps its scale finite, even if no number has.
+        # A number that the encoder does not use has variance 0. The ridge keeps its scale finite, even if all have.
         scale = (covariance.trace() / self.latent_size).clamp(min=1e-2)
         ridge = 1e-6 * scale * torch.eye(self.latent_size, dtype=z.dtype, device=z.device)
         root = torch.linalg.cholesky(covariance + ridge) / self.prior_variance**0.5
@@ -344,7 +344,7 @@ class FaceModel(PretrainedModel):
         seed: Seed = None,
         mean: float | None = None,
         variance: float | None = None,
-        batch_size: int | None = None,
+        batch_size: int = GENERATE_BATCH_SIZE,
         attributes: Mapping[str, float] | None = None,
     ) -> list[Image.Image]:
         """Draw latents as `sample_latent` does and decode them into 64 x 64 PIL images.
@@ -355,8 +355,6 @@ class FaceModel(PretrainedModel):
             attributes: as of `with_attributes`.
         """
         z = self.with_attributes(self.sample_latent(count, seed, mean, variance), attributes or {})
-        if batch_size is None:
-            batch_size = self.generate_batch_size
         batches = z.split(latents.whole_number("batch_size", batch_size, least=1))
         return [face for batch in batches if len(batch) for face in to_pil(self.decode(batch))]
 
@@ -378,7 +376,7 @@ class FaceModel(PretrainedModel):
         units = torch.eye(self.latent_size, dtype=self.dtype, device=self.device)[: self.continuous_size]
         outputs = nn.Sequential(*first)(torch.cat([torch.zeros_like(units[:1]), units])).flatten(1)
         changes = (outputs[1:] - outputs[0]).cpu().double()
-        found = torch.linalg.svd(changes, full_matrices=False).U.T[:count]
+        found = torch.linalg.eigh(changes @ changes.T).eigenvectors.T.flip(0)[:count]
         found *= found.gather(1, found.abs().argmax(1, keepdim=True)).sign() * self.prior_variance**0.5
         return nn.functional.pad(found.float(), (0, self.discrete_size)).to(self.device)
 

@@ -110,7 +110,7 @@ def _check_cost(image: Image.Image, file: str | Path | BytesIO) -> None:
         raise UnreadableImage("This JPEG takes too long to be read: save it anew.")
 
 
-# A JPEG's markers, without those within the data of a scan and those that no segment follows.
+# The markers of a JPEG that begin a segment. Those within the data of a scan are left out.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 
 
@@ -135,7 +135,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
         high = 2 ** max(8, stored.max().item().bit_length()) - 1
     values -= low
     values *= 255 / max(high - low, 1e-30)
-    return Image.fromarray(values.astype(np.uint8))
+    return Image.fromarray(np.rint(values).astype(np.uint8))
 
 
 def _limit_this_process() -> None:

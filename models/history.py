@@ -27,7 +27,7 @@ COLUMNS, ROWS = 8, 2
 SHEET_SIZE = (COLUMNS * IMAGE_SIZE, ROWS * IMAGE_SIZE)
 EPOCH_MILLISECONDS = 200
 
-# The size of training.json: 50 epochs take some 15 kB. The faces of so many epochs take 0.4 GB of memory.
+# The most that is read. 50 epochs take some 15 kB of training.json. The faces of 2,000 epochs take 0.4 GB of memory.
 MOST_BYTES, MOST_EPOCHS = 1_000_000, 2000
 
 # The size of epochs.webp, for each epoch: ours take some 30 kB.
@@ -42,7 +42,7 @@ class History:
         command: the command that trained the model.
         epochs, images_seen: how many.
         seconds: spent training.
-        steps_per_point: how many steps a point of the losses is the mean of.
+        steps_per_point: each point of the losses is the mean of this many steps.
         losses: columns of equal length: "step", the last of a point's steps, and one for each loss; None where a phase
             of the training does not have it.
         measurements: columns with an entry for every epoch: "epoch", "step", "images_seen", "seconds" and whatever

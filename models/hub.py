@@ -1,6 +1,6 @@
 """Access to the Hub: proxies, tokens, and errors as one line.
 
-Importing it is cheap: huggingface_hub reads the environment when it is imported, so that its users may change that first.
+It imports huggingface_hub late: that library reads the environment on import, and callers may change it first.
 """
 
 import os

@@ -82,10 +82,12 @@ def to_uint8(image: Image.Image) -> torch.Tensor:
     An image more than four times as long as it is wide loses its ends: its middle, four times as long, remains.
 
     Raises:
-        TypeError: it is no PIL image.
+        TypeError, ValueError: it is no PIL image, or is empty.
     """
     if not isinstance(image, Image.Image):
         raise TypeError(f"an image is of type {type(image).__name__}: it must be PIL's, as PIL.Image.open reads it")
+    if not min(image.size):
+        raise ValueError(f"an image has {image.width} x {image.height} pixels: both must be 1 or more")
     return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None]
 
 
@@ -120,8 +122,6 @@ def open_image(path: str | Path, least_side: int = 4 * IMAGE_SIZE) -> Image.Imag
     Raises:
         UnreadableImage: a ValueError with a sentence for that person.
     """
-    if not Path(path).is_file():
-        raise UnreadableImage("This image is not there any more: choose it again.")
     command = [sys.executable, "-P", "-W", "ignore", decoding.__file__, path, str(least_side)]
     # OpenBLAS takes memory for each of its threads.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}

@@ -3,7 +3,7 @@
 `load` knows the kinds that are imported here.
 """
 
-# ruff: noqa: PLC0414 (To type checkers, only a name that is imported as itself can be imported from here.)
+# ruff: noqa: PLC0414 (Type checkers export a name only if it is imported as itself.)
 
 from .attribute_gan import AttributeDiscriminator as AttributeDiscriminator
 from .attribute_gan import AttributeGenerator as AttributeGenerator

@@ -55,9 +55,8 @@ def find(
     """A function from the name of a model's file to its path, which downloads the file where it is on the Hub.
 
     The model is the folder of this name, else the bundled one, else the Hub's. All of the Hub's files are taken from one
-    commit, whatever is pushed meanwhile. The Hub's own client would ask a Hub that cannot be reached for half a minute.
-    Here it is asked once, for `timeout` seconds, and then the cache is taken; only the cache if `offline`. The `options`
-    are `hf_hub_download`'s: `cache_dir`, `force_download` and others.
+    commit, whatever is pushed meanwhile. The Hub's own client tries for half a minute. This asks once,
+    for `timeout` seconds, and then takes the cache. If `offline`, it takes the cache at once. The `options` are `hf_hub_download`'s: `cache_dir`, `force_download` and others.
 
     Raises:
         ValueError: there is no such model or revision; and by the function: no such file, or it is damaged.
@@ -71,8 +70,8 @@ def find(
     # Whoever asks for a revision means the Hub.
     is_folder = isinstance(name, Path) or (revision is None and shown.partition("/")[0] in _FOLDERS)
     if is_folder or not is_repository(shown):
-        names = f", nor of a bundled one ({', '.join(own)})" if own else ""
-        raise ValueError(f"{shown[:300]} is neither a folder here nor the name of a model on the Hub, user/name{names}")
+        names = f", a bundled model ({', '.join(own)})" if own else ""
+        raise ValueError(f"there is no model {shown[:300]}: name a folder{names} or one on the Hub, user/name")
     options["cache_dir"] = options["cache_dir"] and os.path.expanduser(options["cache_dir"])
     cached = try_to_load_from_cache(shown, CONFIG_FILE, options["cache_dir"], revision)
     commit = Path(cached).parent.name if isinstance(cached, str) else None
@@ -215,7 +214,7 @@ def build_empty(build: Callable[..., Network], config: dict[str, Any], where: st
             return build(**arguments)
     except (ValueError, RuntimeError, OverflowError, TypeError) as error:
         why = f"{one_line(error):.200}; {arguments!s:.200}"
-        raise ValueError(f"{where} describes no network that can be: {why}") from error
+        raise ValueError(f"{where} describes an impossible network: {why}") from error
 
 
 def read_header(path: Path) -> dict[str, tuple[list[int], str]]:

@@ -131,8 +131,8 @@ def name_of(attribute: str) -> str:
 
 
 def graded(attributes: dict[str, Any], classifiers: dict[str, Any]) -> dict[str, list[str]]:
-    """Which of the attributes that `measure` returned are told apart, work or do not work, and which the classifiers
-    cannot tell of real faces either, the largest areas first. Those without a classifier are left out."""
+    """The attributes that `measure` returned, by grade, the largest areas first; "unknown" if the classifier fails on real
+    faces too. Attributes without a classifier are left out."""
     result: dict[str, list[str]] = {"told apart": [], "works": [], "does not work": [], "unknown": []}
     area_of = lambda name: attributes[name]["area"]["mean"]
     for name in sorted((name for name, its in attributes.items() if its), key=area_of, reverse=True):

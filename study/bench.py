@@ -38,7 +38,7 @@ AT_ONCE = (1, 32)
 @dataclass(frozen=True)
 class BenchSettings(Checked):
     rounds: Annotated[int, Range(1, 1000)] = 5
-    """How often each speed is measured. The median is printed."""
+    """Epochs that each training is timed for. Decoders are timed four times as often. Medians are printed."""
 
     faces: Annotated[int, Range(128, 1_000_000)] = 2048
     """Pictures to read, drawn as JPEGs of CelebA's size. Training sees the first 512."""

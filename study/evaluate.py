@@ -15,7 +15,7 @@ from train.settings import command_line, run_command
 
 from . import attributes, scores
 from .features import extract, features_of
-from .markdown import by_name, score_columns, table
+from .markdown import by_name, score_columns, shown, table
 from .protocol import BY_FACE, EvaluationSettings, RealFaces, decode, encode, load_model, write_result
 from .scores import Interval
 
@@ -82,9 +82,11 @@ def score_reconstructions(
 def evaluate(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
     """The scores of a model's draws from its prior, and of its reconstructions, and the moments of its latents."""
     draws = [decode(model, model.sample_latent(settings.samples, seed=seed)) for seed in range(settings.seeds)]
+    # Those of a mixture are no round numbers.
+    higher = {"skewness": None, "kurtosis": None} if isinstance(model, PerceptualAutoencoder) else {}
     result: dict[str, Any] = {
         "model_type": model.model_type,
-        "prior": {"mean": model.prior_mean, "variance": model.prior_variance},
+        "prior": {"mean": model.prior_mean, "variance": model.prior_variance, **higher},
         **score_draws(draws, real.compared, settings),
     }
     result["generated"] |= over_seeds({"sharpness": scores.sharpness(images)} for images in draws)
@@ -117,10 +119,10 @@ def describe(result: dict[str, Any]) -> str:
             tables.append(by_name(result, rows, score_columns(kind, least_digits=2)))
     if "latents" in result:
         moments = result["latents"]
-        prior = result["prior"] | {"skewness": 0, "kurtosis": 3}
+        prior = {"skewness": 0, "kurtosis": 3} | result["prior"]
         names = [name.removeprefix("latent_") for name in moments]
         measured = ["latents of held-out faces", *(f"{value:.2f}" for value in moments.values())]
-        tables.append(table(["", *names], [measured, ["prior", *(f"{prior[name]:g}" for name in names)]]))
+        tables.append(table(["", *names], [measured, ["prior", *(shown(prior[name], "g") for name in names)]]))
     return "\n\n".join(tables)
 
 
@@ -137,7 +139,10 @@ def main(arguments: list[str] | None = None) -> None:
     model = load_model(settings.model)
     real = settings.real_faces(max(settings.samples, settings.training_faces if model.attributes else 0))
     if model.crop not in (None, real.crop):
-        print(f"The model saw {describe_crop(model.crop)}, these are {describe_crop(real.crop)}: --crop sets it.")
+        print(
+            f"Faces may be framed differently: training saw {describe_crop(model.crop)}, and of these pictures "
+            f"{describe_crop(real.crop)} is seen (--crop sets it)."
+        )
     result = evaluate(model, real, settings)
     print(describe(result) + "\n")
     if model.attributes:

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from models.images import denormalise, normalise
 from train.losses import latent_moments
 
 from . import attributes, scores
-from .evaluate import compare, evaluate, evaluate_attributes, over_seeds, score_draws
+from .evaluate import evaluate, evaluate_attributes, over_seeds, score_draws
 from .features import extract, features_of, has_face
 from .protocol import EvaluationSettings, RealFaces, decode, encode
 
@@ -35,9 +34,6 @@ MEANS = (-100, -50, -30, -20, -15, -10, -7, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5
 DRAWS = 100
 
 MIXTURE_COMPONENTS = 10
-
-# The activations that are either on or off: where none changes, the decoder is affine.
-RELUS = (nn.ReLU, nn.LeakyReLU)
 
 # A generated face is near if it is nearer to a training face than 99 % of held-out faces are. By chance, 1 % are near.
 NEAR_QUANTILE = 0.01
@@ -96,15 +92,12 @@ def out_of_distribution(model: FaceModel, real: RealFaces, settings: EvaluationS
 
 
 @torch.inference_mode()
-def _decode(model: FaceModel, z: torch.Tensor) -> tuple[torch.Tensor, float | None]:
+def _decode(model: FaceModel, z: torch.Tensor) -> tuple[torch.Tensor, float]:
     """Images in [-1, 1], and the share of the first hidden layer's units that are on for all of them or off for all."""
     activations: list[torch.Tensor] = []
-    relu = next((module for module in model.decoder_layers.modules() if isinstance(module, RELUS)), None)
-    keep = lambda _module, _inputs, output: activations.append(output)
-    with nullcontext() if relu is None else relu.register_forward_hook(keep):
+    relu = next(module for module in model.decoder_layers.modules() if isinstance(module, nn.ReLU))
+    with relu.register_forward_hook(lambda _module, _inputs, output: activations.append(output)):
         x = model.decode(z)
-    if not activations:
-        return x, None
     on = (activations[0] > 0).float().mean(0)
     return x, ((on == 0) | (on == 1)).float().mean().item()
 
@@ -232,19 +225,12 @@ def baselines(real: RealFaces, settings: EvaluationSettings, size: int = 100) ->
         return to_images(pca.inverse_transform(numbers * pca.explained_variance_**0.5))
 
     drawn = [pca_samples(seed) for seed in range(settings.seeds)]
-    others: dict[str, Any] = {}
-    repeated = {}
-    for network, by in settings.networks.items():
-        seen = features_of(real.train, network)
-        one = seen[:1].expand(settings.samples, -1).contiguous()
-        for part, faces in real.compared.items():
-            references = features_of(faces, network)
-            others[part + by] = compare(seen[settings.samples : 2 * settings.samples], references)
-            repeated[part + by] = compare(one, references)
+    repeated = real.train[:1].expand(settings.samples, -1, -1, -1)
+    others: dict[str, Any] = score_draws([real.train[settings.samples : 2 * settings.samples]], real.compared, settings)
     others["pixel_diversity"] = scores.diversity(real.train[settings.samples : settings.samples + 200])
     psnr = scores.mean_and_interval(scores.psnr(reconstructed, real.held_out))
     return {
         "PCA": score_draws(drawn, real.compared, settings) | {"psnr": psnr},
         "other training faces": others,
-        "one face repeated": repeated,
+        "one face repeated": score_draws([repeated], real.compared, settings),
     }

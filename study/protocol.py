@@ -34,7 +34,7 @@ class EvaluationSettings(DataSettings):
 
     held_out_split: str = "test"
     """The split of faces that no model has seen. If there is no such split, valid is taken; if there is no valid either,
-    the first faces of the training split, at most a tenth of it."""
+    the first faces of the training split, at most a tenth of it. GANs are trained on those too."""
 
     held_out: Annotated[int, Range(LEAST_HELD_OUT, 10_000_000)] = 500
     """The most held-out faces to use."""
@@ -68,11 +68,12 @@ class EvaluationSettings(DataSettings):
         labels = {name: (of_train[name], of_held_out[name]) for name in of_train if name in of_held_out}
         square = "" if held_out.crop == 1 else f"{describe_crop(held_out.crop)}; "
         after = f" after the first {held_out.skip}" if held_out.skip else ""
+        seen = ", on which GANs are trained" if held_out.skip else ""
         protocol = {
-            "dataset": Path(self.dataset).resolve().name if Path(self.dataset).is_dir() else self.dataset,
+            "dataset": folder.resolve().name if (folder := self.dataset_folder) else self.dataset,
             "preparation": f"{square}shorter side to 64 pixels (bilinear, antialiased), centre 64 x 64",
             "reference": f"first {min(self.samples, len(train))} faces of split {self.split}{after}",
-            "held out": f"first {len(held_out.faces)} faces of split {held_out.split}",
+            "held out": f"first {len(held_out.faces)} faces of split {held_out.split}{seen}",
             **dict(zip(("features", "face features"), self.networks)),
             "training losses": "none of a network that scores",
             "intervals": "half widths, 95 %",
@@ -124,7 +125,7 @@ def read_titles(weights: Path) -> dict[str, str]:
     """The titles of the models in a folder, by their folders' names, or TrainingError."""
     try:
         return read_index(weights)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise TrainingError(f"--weights {weights}: its index.json, the list of models, cannot be read") from error
 
 

@@ -98,8 +98,8 @@ def measure(names: list[str], settings: ReportSettings) -> None:
     if unknown := sorted(set(settings.only) - set(names)):
         raise TrainingError(f"--only {' '.join(unknown)}: --weights {settings.weights} has {', '.join(names)}")
     measured = {name: load_model(settings.weights / name) for name in settings.only or names}
-    real = settings.real_faces(max(settings.training_faces, settings.samples))
     # Other training faces than the first are compared with them.
+    real = settings.real_faces(max(settings.training_faces, 2 * settings.samples))
     if len(real.train) < settings.samples + 20:
         raise TrainingError(
             f"--samples is {settings.samples}: with {len(real.train)} training faces it must be "
@@ -143,7 +143,7 @@ def read_results(folder: Path) -> dict[str, Any]:
             raise TrainingError(f"{path} is damaged: remove it and measure again, without --no-measure") from error
     if lacking := [f"{name}.json" for name in EXPERIMENTS if name not in results]:
         raise TrainingError(
-            f"--output {folder}: results/ lacks {', '.join(lacking)}: measure first, without --no-measure"
+            f"--output {folder}: results/ lacks {', '.join(lacking)}: measure all first, without --only and --no-measure"
         )
     return results
 

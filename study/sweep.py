@@ -41,7 +41,7 @@ class SweepSettings(EvaluationSettings):
     """Train a tenth of the reports' epochs, into runs/sweep-quick and docs/results/sweep-quick.json."""
 
     output: Path | None = None
-    """Folder of the runs and of their scores, sweep.json. By default runs/sweep, with the scores in docs/results."""
+    """Folder of the runs, in sweep/, and of their scores, in sweep.json; by default runs and docs/results."""
 
     seeds: int = 1
     """Runs of each kind, with seeds from 0. Those after the first train for 50 epochs (GAN) or 63 (autoencoder)."""
@@ -59,7 +59,7 @@ class SweepSettings(EvaluationSettings):
 
     @property
     def folder(self) -> Path:
-        return self.output or Path("runs", self.name)
+        return (self.output or Path("runs")) / self.name
 
     def epochs(self, kind: "Kind", seed: int) -> list[int]:
         """The epochs after which a kind's model is scored. The last one ends the run."""
@@ -142,8 +142,7 @@ def score(settings: SweepSettings) -> dict[str, Any]:
             print(f"{model}: kernel distance {runs[-1]['kernel_distance']:.1f}", flush=True)
         if runs:
             rows.append({"name": kind.name, "epochs": epoch, "arguments": kind.arguments, "runs": runs})
-    data = settings.data_note or Path(settings.dataset).name
-    return {"protocol": real.protocol | {"data": data}, "rows": rows}
+    return {"protocol": real.protocol | {"data": settings.data_note or real.protocol["dataset"]}, "rows": rows}
 
 
 def score_model(model: FaceModel, real: RealFaces, settings: EvaluationSettings) -> dict[str, Any]:
@@ -152,7 +151,7 @@ def score_model(model: FaceModel, real: RealFaces, settings: EvaluationSettings)
     for network, by in settings.networks.items():
         its = compare(extract(generated, network), features_of(real.train, network))
         result |= {by.removeprefix("_"): its} if by else its
-    # Whether far out the faces are alike, and on which side more so.
+    # How alike faces are far from the prior, on each side.
     for side, mean in (("prior", None), ("below", -100), ("above", 100)):
         images = decode(model, model.sample_latent(100, seed=0, mean=mean))
         result[f"diversity_{side}"] = scores.diversity(images)
@@ -175,8 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
             if kind.name in (settings.only or names):
                 print(f"{kind.name}, seed {seed}", flush=True)
                 train(kind, seed, settings)
-    path = settings.output / "sweep.json" if settings.output else Path(f"docs/results/{settings.name}.json")
-    write_result(path, score(settings))
+    write_result((settings.output or Path("docs/results")) / f"{settings.name}.json", score(settings))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def protocol(results: Results, titles: Titles) -> str:
         "data": its["data"],
         "data of the sweep": "; ".join(of_sweeps),
         "preparation": its["preparation"],
-        "generated faces": f"{its['samples']} a seed, {len(its['seeds'])} seeds; {its['draws']} at each mean",
+        "generated faces": f"{its['samples']} a seed, {len(its['seeds'])} seeds (densities: 3); {its['draws']} at each mean",
         "compared with training faces": f"the {its['reference']}",
         "and with held-out faces, which are also reconstructed": f"the {its['held out']}",
         "attributes, densities and PCA are learned from": f"{its['training faces']} training faces",
@@ -247,13 +247,13 @@ CHARTS = {
 
 
 def out_of_distribution_curves(result: dict[str, Any], titles: dict[str, str]) -> Figure:
-    """One of CHARTS below the other, with a line for each model. A model has no line in a chart of what it lacks."""
+    """One of CHARTS below the other, with a line for each model."""
     figure = Figure(figsize=(8, 2.1 * len(CHARTS)), layout="constrained")
     axes = figure.subplots(len(CHARTS), 1, sharex=True)
     for axis, (key, label) in zip(axes, CHARTS.items()):
         for number, (name, title) in enumerate(titles.items()):
-            points = [(point["mean"], point[key]) for point in result.get(name, []) if point[key] is not None]
-            if points:
+            if name in result:
+                points = [(point["mean"], point[key]) for point in result[name]]
                 axis.plot(*zip(*points), ".-", label=title, lw=1, color=f"C{number}")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)

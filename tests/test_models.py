@@ -242,6 +242,7 @@ def test_main_directions_change_the_decoders_first_layer_most(name):
     assert not directions[:, size:].any() and (directions.max(1) == np.abs(directions).max(1)).all()
     signs = np.sign((directions[:, :size] * expected).sum(1, keepdims=True))
     assert np.abs(directions[:, :size] - signs * expected).max() < 1e-3
+    assert Autoencoder(hidden_size=4).main_directions(6).shape == (6, 100)
     with pytest.raises(ValueError, match=f"count is {size + 1}: it must be between 1 and {size}"):
         model.main_directions(size + 1)
 
@@ -383,7 +384,7 @@ def test_numpys_sizes_are_saved_under_the_home_folder_and_loaded_by_somebodys_ow
         model = Own.from_pretrained("~/model")
     assert type(model) is Own and model.attributes == ("Hat",) and model.prior_variance == 2
     model(model.sample_latent(2)).sum().backward()
-    with pytest.raises(ValueError, match="another model than Autoencoder: it is of AttributeGenerator"):
+    with pytest.raises(ValueError, match="holds a model of AttributeGenerator: it must be of Autoencoder"):
         Autoencoder.from_pretrained(tmp_path / "model")
 
 
@@ -534,18 +535,18 @@ def test_each_absence_is_told_from_the_others(pushed, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     TINY["generator"]().save_pretrained(tmp_path / "run/model")
     assert load("tester/gan", revision="").latent_size == load("tester/secret", token=TOKEN).latent_size == 10
-    folder = "is neither a folder here nor the name of a model on the Hub, user/name"
+    folder = "name a folder, a bundled model"
     for arguments, words in {
         ("tester/gam",): "there is no tester/gam on the Hub, or it is private",
         ("tester/gan", "v9"): "tester/gan has no revision v9",
         ("tester/secret", None, False): "no tester/secret on the Hub, or it is private and this token may not read it",
         ("tester/half",): "tester/half holds no model.safetensors",
         ("tester/gated",): "tester/gated is gated: ask for access on its page on the Hub",
-        (str(tmp_path / "gone"),): f"{tmp_path}/gone {folder}",
-        ("weights/gan",): f"weights/gan {folder}",
-        (Path("tester/gan"),): f"tester/gan {folder}",
-        ("gam",): f"gam {folder}, nor of a bundled one (gan, ",
-        ("tester/a b",): f"tester/a b {folder}",
+        (str(tmp_path / "gone"),): f"there is no model {tmp_path}/gone: {folder}",
+        ("weights/gan",): f"there is no model weights/gan: {folder}",
+        (Path("tester/gan"),): f"there is no model tester/gan: {folder}",
+        ("gam",): f"there is no model gam: {folder} (gan, ",
+        ("tester/a b",): f"there is no model tester/a b: {folder}",
         ("run",): "run is a run: its model is run/model",
         (str(tmp_path / "empty"),): f"{tmp_path}/empty holds no config.json: it is no saved model",
     }.items():

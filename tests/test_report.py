@@ -155,22 +155,20 @@ def test_runs_of_the_sweep_stand_by_kind_and_by_seed(results):
 def test_curves_are_the_right_way_up():
     def curve(**values):
         points = enumerate((-100, 0, 100))
-        return [
-            {"mean": mean} | {key: value and value + step for key, value in values.items()} for step, mean in points
-        ]
+        return [{"mean": mean} | {key: value + step for key, value in values.items()} for step, mean in points]
 
     keys = dict.fromkeys(tables.CHARTS, 10.0)
-    curves = {"gan": curve(**keys), "plain": curve(**keys | {"frozen_units": None, "pixel_diversity": 30.0})}
+    curves = {"gan": curve(**keys), "plain": curve(**keys | {"pixel_diversity": 30.0})}
     figure = tables.out_of_distribution_curves(curves, {"gan": "GAN", "new": "New", "plain": "Plain"})
     axes = {axis.get_ylabel(): axis for axis in figure.axes}
     assert list(axes) == list(tables.CHARTS.values())
     assert not any(axis.yaxis_inverted() or axis.xaxis_inverted() for axis in figure.axes)
-    # What a model was not measured by has no line. A model has one colour.
+    # A model that was not measured has no line. A model has one colour.
     lines = {line.get_label(): line for line in axes["diversity (grey levels)"].lines}
     assert lines["Plain"].get_xydata().tolist() == [[-100, 30], [0, 31], [100, 32]]
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(lines) == ["GAN", "Plain"]
-    (frozen,) = axes["frozen hidden units"].lines
-    assert frozen.get_color() == lines["GAN"].get_color() != lines["Plain"].get_color()
+    frozen, plain = axes["frozen hidden units"].lines
+    assert frozen.get_color() == lines["GAN"].get_color() != lines["Plain"].get_color() == plain.get_color()
 
 
 def test_pictures_of_bits_and_of_priors_stand_in_the_order_of_their_rows(monkeypatch):
@@ -335,7 +333,7 @@ def test_what_cannot_be_measured_or_filled_in_is_said(anew, celeba):
         (replace(page, "20 faces.", "21 faces."), r"is filled in, but line \d+ quotes 21, which"),
         (replace(bits, '"samples": 20', '"samples": 30'), "bits.json is of another protocol than results/scores.json"),
         (replace(page, "table: generated", "table: score"), "no table 'score'; there are protocol, generated"),
-        (bits.unlink, "results/ lacks bits.json: measure first, without --no-measure"),
+        (bits.unlink, "results/ lacks bits.json: measure all first, without --only and --no-measure"),
     ):
         change()
         with pytest.raises(TrainingError, match=message):

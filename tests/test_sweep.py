@@ -46,8 +46,8 @@ def test_runs_are_trained_scored_and_not_trained_again(arguments, monkeypatch):
         assert plain[f"diversity_{side}"] == pytest.approx(scores.diversity(drawn), rel=1e-3)
     assert plain["diversity_below"] != pytest.approx(plain["diversity_above"], rel=1e-2)
     assert first["kernel_distance"] != second["kernel_distance"] and "psnr" not in first
-    sweep.main([*arguments, "--quick", "--no-train", "--output", "runs/sweep-quick"])
-    assert json.loads(Path("runs/sweep-quick/sweep.json").read_text()) == result
+    sweep.main([*arguments, "--quick", "--no-train", "--output", "runs"])
+    assert json.loads(Path("runs/sweep-quick.json").read_text()) == result
     written = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("model.safetensors")}
     monkeypatch.setattr(sweep, "score", lambda settings: result)
     sweep.main([*arguments, "--quick"])
