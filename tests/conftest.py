@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import pytest
 from datasets import Dataset, Features, Value
 from PIL import Image, ImageDraw
 
+import models
 from tests.loopback_hub import LoopbackHub, point_clients_at
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -84,18 +86,29 @@ def encode(image: Image.Image, format: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def write_parquet(path: Path, numbers: range, format: str = "PNG", column: str = "image") -> None:
-    """Faces in the columns of flwrlabs/celeba: the image, the person, and attributes."""
+def write_table(
+    path: Path,
+    numbers: range,
+    draw: Callable[[int], Image.Image],
+    format: str = "PNG",
+    damaged: Sequence[int] = (),
+    empty: Sequence[int] = (),
+    **columns,
+) -> None:
+    """Drawn pictures in a parquet file; each other column is its feature and what makes its value of a picture's number."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {
-        column: [
-            {"bytes": encode(draw_face(number), format), "path": f"{number:06d}.{format.lower()}"} for number in numbers
-        ],
-        "celeb_id": list(numbers),
-        "Smiling": [number % 2 == 0 for number in numbers],
-    }
-    features = Features({column: datasets.Image(), "celeb_id": Value("int64"), "Smiling": Value("bool")})
-    Dataset.from_dict(columns, features).to_parquet(path)
+    content = [encode(draw(number), format)[: 30 if number in damaged else None] for number in numbers]
+    images = [{"bytes": one, "path": f"{number}.{format.lower()}"} for number, one in zip(numbers, content)]
+    rows = {"image": [None if number in empty else image for number, image in zip(numbers, images)]}
+    rows |= {name: [value(number) for number in numbers] for name, (_, value) in columns.items()}
+    features = Features({"image": datasets.Image(), **{name: feature for name, (feature, _) in columns.items()}})
+    Dataset.from_dict(rows, features).to_parquet(path)
+
+
+def write_parquet(path: Path, numbers: range, format: str = "PNG") -> None:
+    """Faces in the columns of flwrlabs/celeba: the image, the person, and attributes."""
+    smiling = (Value("bool"), lambda number: number % 2 == 0)
+    write_table(path, numbers, draw_face, format, celeb_id=(Value("int64"), int), Smiling=smiling)
 
 
 @pytest.fixture(scope="session")
@@ -159,19 +172,29 @@ def hub(loopback, monkeypatch, tmp_path):
     return loopback
 
 
+# A network of each kind, so small that it takes no time. `models` imports PyTorch when it is first asked for a class.
+TINY = {
+    "generator": lambda: models.Generator(10, discrete_size=4, hidden_size=4, prior_mean=1.0),
+    "discriminator": lambda: models.Discriminator(hidden_size=4),
+    "autoencoder": lambda: models.Autoencoder(10, 8, (4,) * 3, "moments", prior_mean=-3.0, prior_variance=0.5),
+    "attribute-generator": lambda: models.AttributeGenerator(10, 5, ("Smiling", "Hat"), (4,) * 5),
+    "attribute-discriminator": lambda: models.AttributeDiscriminator(2, 4, 8),
+    "perceptual-autoencoder": lambda: models.PerceptualAutoencoder(
+        10, (4,) * 4, (4,) * 5, 3, ("Smiling", "Hat"), prior_mean=1.0
+    ),
+}
+
+
 def small_generator(**changes):
     import torch
 
-    from models import Generator
-
     torch.manual_seed(1)
-    return Generator(**{"latent_size": 10, "discrete_size": 5, "hidden_size": 4} | changes)
+    return models.Generator(**{"latent_size": 10, "discrete_size": 5, "hidden_size": 4} | changes)
 
 
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory) -> Path:
     """A GAN to publish, with a history of 3 epochs, and bundled models with latents of 12 numbers."""
-    from models import Autoencoder
     from tests.test_history import make_run
     from train.card import write_history
 
@@ -179,7 +202,7 @@ def small_models(tmp_path_factory) -> Path:
     small_generator().save_pretrained(folder / "published")
     write_history(make_run(folder / "run", epochs=3), folder / "published")
     small_generator(latent_size=12).save_pretrained(folder / "bundled/gan")
-    Autoencoder(latent_size=12, hidden_size=4).save_pretrained(folder / "bundled/autoencoder")
+    models.Autoencoder(latent_size=12, hidden_size=4).save_pretrained(folder / "bundled/autoencoder")
     return folder
 
 
@@ -221,8 +244,9 @@ def forget():
 @contextmanager
 def open_chromium():
     """A browser that opens nothing by itself."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=20_000)  # For machines that have much else to do.
     with sync_playwright() as playwright:
         # Started as root, as in a container, Chromium refuses to run without --no-sandbox.
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic"]

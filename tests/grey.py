@@ -1,14 +1,13 @@
 """Data sets of grey pictures. The grey level of a picture is its number, which tells what became of each."""
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import datasets
 import torch
-from datasets import Dataset, Features, Value
+from datasets import Value
 from PIL import Image
 
-from tests.conftest import encode
+from tests import conftest
 from train.data import Batch, Faces, open_split
 from train.settings import DataSettings
 
@@ -29,16 +28,7 @@ def save_all(folder: Path, places: list[str]) -> Path:
     return folder
 
 
-def write_table(path: Path, pictures: range, damaged: Sequence[int] = (), empty: Sequence[int] = (), **columns) -> None:
-    """A parquet file; each column is its feature and what makes its value of a picture's number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = [encode(picture(number), "PNG")[: 30 if number in damaged else None] for number in pictures]
-    images = [{"bytes": one, "path": f"{number}.png"} for number, one in zip(pictures, content)]
-    rows = {"image": [None if number in empty else image for number, image in zip(pictures, images)]}
-    rows |= {name: [value(number) for number in pictures] for name, (_, value) in columns.items()}
-    features = Features({"image": datasets.Image(), **{name: feature for name, (feature, _) in columns.items()}})
-    Dataset.from_dict(rows, features).to_parquet(path)
-
+write_table = partial(conftest.write_table, draw=picture)
 
 # Two attributes that together tell four neighbours apart.
 ATTRIBUTES = {

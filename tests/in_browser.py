@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from page import site
+from tests.conftest import encode
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -51,7 +52,8 @@ def wait_until_drawn(page) -> None:
 
 
 def wait_until(page, is_so: Callable[[], bool]) -> None:
-    for _ in range(400):
+    """For a minute at least: a machine may have much else to do."""
+    for _ in range(2400):
         if is_so():
             return
         page.wait_for_timeout(25)
@@ -60,9 +62,7 @@ def wait_until(page, is_so: Callable[[], bool]) -> None:
 
 def text_of(image: Image.Image, format: str = "PNG", **options) -> str:
     """A picture's file as base64."""
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(encode(image, format, **options)).decode()
 
 
 def array(text: str, kind: type = np.float32) -> np.ndarray:

@@ -10,9 +10,6 @@ from page import catalog
 from page.catalog import ShownModel
 from tests.conftest import WEIGHTS
 
-# That the bundled GAN was trained for.
-EPOCHS = json.loads((WEIGHTS / "gan" / TRAINING_FILE).read_text())["epochs"]
-
 # Each runs a script, or asks a foreign machine, where one of them is taken for more than text.
 FOREIGN = "https://elsewhere.example"
 MARKUP = (

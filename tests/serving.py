@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,28 +43,20 @@ class Served:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@contextmanager
-def serving(
-    environment: Mapping[str, str] | None = None, folder: Path = REPOSITORY, log: Path | None = None
-) -> Iterator[Served]:
-    """Run `python app.py` in a folder, with more variables in its environment, until the end of the context.
-
-    Args:
-        log: takes what it writes about errors.
-    """
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def serving(environment: Mapping[str, str] | None = None, folder: Path = REPOSITORY) -> Iterator[Served]:
+    """Run `python app.py` in a folder, with more variables in its environment, until the end of the context."""
+    port = free_port()
     url = f"http://127.0.0.1:{port}/"
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        open(log, "w") if log else nullcontext() as errors,
-        httpx.Client(trust_env=False) as client,
-    ):
+    with tempfile.TemporaryDirectory() as temporary, httpx.Client(trust_env=False) as client:
         variables = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": temporary, **(environment or {})}
         began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=errors
-        )
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=folder, env=variables, stdout=subprocess.DEVNULL)
         try:
             is_there = False
             while not is_there:

@@ -1,4 +1,4 @@
-"""The benchmark prints its tables. What they say is for quiet machines."""
+"""A smoke test: the benchmark prints its tables. What they say is for quiet machines."""
 
 import json
 

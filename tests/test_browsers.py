@@ -22,6 +22,7 @@ from PIL import Image
 from page import drawing
 from page.networks import decode, load
 from tests.in_browser import pixels_of
+from tests.serving import free_port
 
 RIGHT = "\ue014"  # The arrow's key (WebDriver, 17.4.2).
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # The key of a reference to an element (WebDriver, 12.2).
@@ -118,12 +119,6 @@ class WebKit(Browser):
         value = self.client.post(path, json=content).json()["value"]
         assert not (isinstance(value, dict) and "error" in value), value
         return value
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @contextmanager

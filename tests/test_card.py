@@ -7,7 +7,8 @@ import pytest
 from huggingface_hub import ModelCard
 from jinja2 import DictLoader
 
-from models import AttributeGenerator, Autoencoder, Generator
+from models import AttributeGenerator, Autoencoder
+from tests.conftest import TINY
 from tests.test_train import SMALL_GAN
 from train import card, gan
 from train.record import Record
@@ -31,19 +32,15 @@ def write_card(folder: Path, model, settings: dict, dataset: str = "flwrlabs/cel
     return (folder / "README.md").read_text()
 
 
-def small_gan() -> Generator:
-    return Generator(latent_size=10, discrete_size=4, hidden_size=4)
-
-
 def small_autoencoder(**options) -> Autoencoder:
     return Autoencoder(latent_size=10, hidden_size=8, channels=(4, 4, 4), **options)
 
 
 def test_a_gans_card(tmp_path):
-    text = write_card(tmp_path, small_gan(), GAN)
+    text = write_card(tmp_path, TINY["generator"](), GAN)
     for line in (
         "# Latent Faces: GAN with a half-discrete latent",
-        "10 numbers: 6 from N(0, 1), then 4 fair bits.",
+        "10 numbers: 6 from N(1, 1), then 4 fair bits.",
         "| data | the split train of flwrlabs/celeba |",
         "| epochs | 3 |",
         "| images seen | 1,144 |",
@@ -54,7 +51,7 @@ def test_a_gans_card(tmp_path):
         assert line in text.splitlines(), line
     assert "learning rate 0.0002, betas (0.5, 0.999)" in text and "relative standard deviation 0.05" in text
     assert "mirrored at random" in text and 'from_pretrained("user/a-model")' in text
-    text = write_card(tmp_path, small_gan(), {**GAN, "flip": False, "epochs": 5})
+    text = write_card(tmp_path, TINY["generator"](), {**GAN, "flip": False, "epochs": 5})
     assert "mirrored" not in text and "| epochs | 3 (of 5 begun) |" in text
 
 
@@ -104,7 +101,7 @@ def test_celebas_terms_are_on_models_of_celeba_and_on_no_others(dataset, name, t
     (result,) = data.eval_results
     assert (result.metric_type, result.metric_value) == ("psnr", 21.456)
     assert result.dataset_name == f"{name}, first 16 faces of split valid"
-    chosen = ModelCard(write_card(tmp_path, small_gan(), {**GAN, "license": "cc-by-4.0"}, dataset)).data
+    chosen = ModelCard(write_card(tmp_path, TINY["generator"](), {**GAN, "license": "cc-by-4.0"}, dataset)).data
     assert (chosen.license, chosen.license_name, chosen.license_link) == ("cc-by-4.0", None, None)
 
 
@@ -113,12 +110,9 @@ def test_names_out_of_a_data_set_are_text(tmp_path):
     model = AttributeGenerator(10, 5, (name,), (4,) * 5)
     adversary = {"penalty": 1.0, "warped": 0.5, "attribute_weight": 1.0, "told": 0.5}
     text = write_card(tmp_path, model, {**GAN, **adversary, "data_note": "my | own\n\n# photographs"})
-    for line in text.splitlines():
-        if "import os" in line and "generate(" in line:
-            (argument,) = [
-                keyword.value for keyword in ast.parse(line).body[0].value.keywords if keyword.arg == "attributes"
-            ]
-            assert ast.literal_eval(argument) == {name: True}
+    (line,) = [line for line in text.splitlines() if "import os" in line and "generate(" in line]
+    (argument,) = [word.value for word in ast.parse(line).body[0].value.keywords if word.arg == "attributes"]
+    assert ast.literal_eval(argument) == {name: True}
     assert r'Hat": 1}); import os #\[x\](http://elsewhere)\<img\>.' in text.splitlines()
     assert "| data | my / own # photographs |" in text.splitlines()
 

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,18 +10,13 @@ import pytest
 import torch
 
 from models import Autoencoder, load
-from tests.serving import REPOSITORY
+from tests.serving import REPOSITORY, free_port
 from tests.test_train import COMMANDS, losses, make_adversary_small
 from train import distributed
 from train.losses import mmd, pixel_loss
 from train.settings import TrainingError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked, since importing takes long")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def in_two_processes(work: Callable[[], None]) -> None:

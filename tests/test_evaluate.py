@@ -132,7 +132,6 @@ def test_held_out_figures_are_of_faces_that_no_model_has_seen(real, quick):
     ("arguments", "message"),
     [
         (["nowhere"], "there is no model nowhere: name a folder, a bundled model"),
-        (["tests"], "tests holds no config.json: it is no saved model"),
         (["weights/gan", "--held-out-split", "exam"], "split 'exam'"),
         (["x", "--held-out", "5"], "--held-out is 5"),  # Scores need five neighbours.
     ],
@@ -158,9 +157,7 @@ def test_as_many_faces_are_compared_as_there_are_of_both(real):
 
 def test_a_network_that_cannot_be_loaded_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(
-        TrainingError, match="the network age-resnet, which gives features, cannot be loaded: import of onnx"
-    ):
+    with pytest.raises(TrainingError, match="the network age-resnet, which gives features, cannot be loaded: "):
         features._extractor.__wrapped__("age-resnet")
 
 

@@ -11,17 +11,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from models import AttributeGenerator, Autoencoder, FaceModel, Generator, PerceptualAutoencoder, load
+from models import AttributeGenerator, Autoencoder, FaceModel, Generator, PerceptualAutoencoder
 from models.images import denormalise
-from models.index import read_index
-from models.loading import read_header
 from page import labels, site
+from page.catalog import MODELS
 from page.front.kernel import export
+from page.networks import load
 from tests import shared_cases
 from tests.conftest import WEIGHTS
 from tests.in_browser import array, visiting
-
-MODELS = {title: load(WEIGHTS / folder) for folder, title in read_index(WEIGHTS).items()}
 
 # What the tests call in the page, which is none: its modules alone.
 HELPERS = """async () => {
@@ -126,7 +124,7 @@ PATHS = [(way, discrete) for way in ("straight", "spherical") for discrete in ("
 @pytest.mark.parametrize("title", MODELS)
 def test_latents_are_the_models(page, title):
     """Drawn, with attributes, with held bits, and on the way from one to another."""
-    model, names = MODELS[title], MODELS[title].attributes
+    model, names = load(title), load(title).attributes
     values = {names[31]: 1, names[2]: -1, names[39]: 0.3} if names else {}
     bits = "".join("+-."[i % 3] for i in range(model.discrete_size))
     answer = page.evaluate(
@@ -160,7 +158,7 @@ def test_latents_are_the_models(page, title):
 @pytest.mark.parametrize("title", MODELS)
 def test_main_directions_are_the_models(abouts, title):
     found = np.array(abouts[title]["main_directions"])
-    assert np.abs(found - MODELS[title].main_directions(6).numpy()).max() < 1e-3
+    assert np.abs(found - load(title).main_directions(6).numpy()).max() < 1e-3
 
 
 def test_recipes_attributes_and_values_are_read_as_in_python(page):
@@ -197,7 +195,7 @@ def test_layers_are_what_the_command_writes(tmp_path):
     assert (tmp_path / "decoders.json").read_text() == export.DECODERS.read_text()
     architectures = json.loads(export.DECODERS.read_text()).keys()
     trained = (Generator(), Autoencoder(), AttributeGenerator(attributes=("Hat",)), PerceptualAutoencoder())
-    assert architectures == {model.architecture for model in (*MODELS.values(), *trained)}
+    assert architectures == {model.architecture for model in (*map(load, MODELS), *trained)}
 
 
 def assert_decodes(page, about: dict, model: FaceModel) -> dict:
@@ -230,7 +228,7 @@ PLAIN = "delete window.caches; WebAssembly.validate = () => false;"
 def test_the_browser_decodes_as_the_models(visit, abouts, script, titles):
     page = visit(script)
     for title in titles:
-        status = assert_decodes(page, abouts[title], MODELS[title])
+        status = assert_decodes(page, abouts[title], load(title))
         assert status["state"] == "ready" and status["reason"] == ""
         assert status["loaded"] == status["total"] > 1e6
 
@@ -253,23 +251,23 @@ def test_what_is_needed_is_loaded_once_until_it_changes(visit, url, abouts):
         "response", lambda answer: "/weights/" in answer.url and sizes.append(int(answer.headers["content-length"]))
     )
     plain, matched = (abouts[title] for title in ("Plain autoencoder", "Matched autoencoder"))
-    assert_decodes(page, plain, MODELS["Plain autoencoder"])
+    assert_decodes(page, plain, load("Plain autoencoder"))
     assert 4.6e6 < sum(sizes) < 4.6e6 + 2**18  # Half of the file.
     kept = "caches.open('latent-faces-weights').then((cache) => cache.keys()).then((all) => all.length)"
     before = page.evaluate(kept)
     reload(page)
-    assert_decodes(page, plain, MODELS["Plain autoencoder"])
+    assert_decodes(page, plain, load("Plain autoencoder"))
     assert asked_for_weights(page) == []
     # Then another file is in its place.
     page.route("**/weights/autoencoder/*", lambda route: route.continue_(url=url + matched["weights"]["url"]))
     newer = {**matched["weights"], "url": "weights/autoencoder/model.safetensors?v=new"}
-    assert_decodes(page, {**matched, "weights": newer}, MODELS["Matched autoencoder"])
+    assert_decodes(page, {**matched, "weights": newer}, load("Matched autoencoder"))
     assert page.evaluate(kept) == before > 0
 
 
 def test_weights_that_were_damaged_where_they_are_kept_are_loaded_anew(visit, abouts):
     page = visit()
-    assert_decodes(page, abouts["GAN"], MODELS["GAN"])
+    assert_decodes(page, abouts["GAN"], load("GAN"))
     spoiled = page.evaluate(
         """async () => {
           const cache = await caches.open("latent-faces-weights"), keys = await cache.keys();
@@ -283,7 +281,7 @@ def test_weights_that_were_damaged_where_they_are_kept_are_loaded_anew(visit, ab
     assert spoiled > 1
     for is_asked in (True, False):  # And are right after that.
         reload(page)
-        assert_decodes(page, abouts["GAN"], MODELS["GAN"])
+        assert_decodes(page, abouts["GAN"], load("GAN"))
         assert bool(asked_for_weights(page)) == is_asked
 
 
@@ -313,10 +311,7 @@ def damaged(how: str) -> bytes:
     start, end = header["layers.1.0.weight"]["data_offsets"]
     if how == "numbers":
         return file[: 8 + length + start] + b"\xff" * (end - start) + file[8 + length + end :]
-    if how == "overlap":
-        header["layers.1.0.weight"]["data_offsets"] = [start + 2, end + 2]
-    else:
-        header["layer"] = header.pop("layers.1.0.weight")
+    header["layer"] = header.pop("layers.1.0.weight")
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + file[8 + length :]
 
@@ -332,12 +327,6 @@ def damaged(how: str) -> bytes:
 )
 def test_a_damaged_file_is_no_model(page, abouts, how, sentence):
     assert_fails(page, given(page, abouts["GAN"], damaged(how), how), sentence)
-
-
-def test_no_page_has_a_file_with_tensors_that_overlap(tmp_path):
-    (tmp_path / "file").write_bytes(damaged("overlap"))
-    with pytest.raises(ValueError, match="InvalidOffset|invalid|Invalid"):
-        read_header(tmp_path / "file")
 
 
 CHANGED = "The weights of the GAN came damaged, or have changed since this page was opened. Load the page again."
@@ -358,7 +347,7 @@ def test_weights_that_come_wrong_are_neither_used_nor_kept(visit, abouts, spoile
     page.route("**/weights/gan/*", give_part)
     assert_fails(page, abouts["GAN"], CHANGED)
     page.unroute_all()
-    assert_decodes(page, abouts["GAN"], MODELS["GAN"])
+    assert_decodes(page, abouts["GAN"], load("GAN"))
 
 
 # Connections and browsers that fail.
@@ -390,7 +379,7 @@ def test_what_fails_for_a_moment_is_tried_again(visit, abouts):
 
     for pattern in ("**/kernel-relaxed.wasm", "**/weights/gan/*"):
         page.route(pattern, fail_once)
-    assert_decodes(page, abouts["GAN"], MODELS["GAN"])
+    assert_decodes(page, abouts["GAN"], load("GAN"))
     assert len(failed) == 2
 
 

@@ -1,6 +1,5 @@
 """The history of a training, from what a run keeps to what a page shows."""
 
-import io
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 
 from models import history
 from models.history import EPOCHS_FILE, TRAINING_FILE, load_history
+from tests.conftest import encode
 from train.card import MAX_POINTS, write_history
 from train.record import Record, save_grid
 
@@ -157,10 +157,8 @@ def test_what_could_not_be_drawn_is_damaged(copy):
 
 
 def animation(size: tuple[int, int], frames: int, duration: int = 200) -> bytes:
-    buffer = io.BytesIO()
     images = [Image.new("RGB", size, (80 * number, 0, 0)) for number in range(frames)]
-    images[0].save(buffer, "WEBP", save_all=True, append_images=images[1:], duration=duration)
-    return buffer.getvalue()
+    return encode(images[0], "WEBP", save_all=True, append_images=images[1:], duration=duration)
 
 
 def announcing(width: int, height: int) -> bytes:

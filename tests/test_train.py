@@ -8,7 +8,6 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -154,18 +153,12 @@ def test_a_run_leaves_a_model_its_pictures_and_its_figures(name, straight):
     assert all(stored[key].dtype == torch.float16 for key, _ in model.named_parameters())
     card = (run / "model/README.md").read_text()
     assert "license: other" in card and f"| images seen | {48 * len(epochs)} |" in card
-    assert "--dataset path/to/celeba0" in card
     assert "The same 16 latents after every epoch:\n\n![" in card and "](epochs.webp)" in card
     history = load_history(run / "model")
     assert (history.epochs, history.images_seen) == (len(epochs), 48 * len(epochs))
     assert len(history.losses["step"]) == len(steps) and ("held_out_psnr" in history.measurements) == (
         "gan" not in name
     )
-    for epoch in epochs:
-        grid = Image.open(run / f"samples/epoch-{epoch:04d}.png")
-        tenth = grid.crop((68, 68, 132, 132))
-        shown, drawn = (np.asarray(face.convert("L")).astype(int) for face in (history.faces_after(epoch)[9], tenth))
-        assert np.abs(shown - drawn).mean() < 10  # Of noise, as yet; of another face's it is some 60.
 
 
 def test_a_perceptual_autoencoder_has_three_phases_and_a_fitted_prior(straight):

@@ -516,13 +516,18 @@ def test_real_and_generated_faces_are_warped_alike(pixels, images, monkeypatch):
     torch.testing.assert_close(seen, [warp(real, by), warp(made, by)])
 
 
-def test_the_perceptual_distance_forgives_a_shift_and_minds_a_blur():
+def test_the_perceptual_distance_is_the_packages_and_minds_a_blur_more_than_a_shift():
+    from stlpips_pytorch.stlpips import LPIPS
+
     distance = perceptual_distance()
     faces = normalise(torch.cat([crop(draw_face(number, (178, 218))) for number in range(8)]))
     shifted, blurred = faces.roll(1, -1), nn.functional.avg_pool2d(faces, 5, 1, 2)
     assert distance(faces, faces).item() == pytest.approx(0, abs=1e-6)
     pixels = [(faces - other).square().mean().item() for other in (shifted, blurred)]
     assert pixels[0] > pixels[1] and distance(faces, shifted) < distance(faces, blurred)
+    network = LPIPS(net="alex", variant="shift_tolerant", verbose=False)
+    theirs = network((faces + 1) / 2, (blurred + 1) / 2, normalize=True)  # It takes [0, 1] then.
+    assert distance(faces, blurred).item() == pytest.approx(theirs.mean().item(), rel=1e-4)
 
 
 def test_a_direction_is_what_one_attribute_changes_all_others_being_equal():
@@ -666,4 +671,5 @@ def test_a_loss_curve_shows_the_losses_over_the_steps(tmp_path, monkeypatch):
     (axes,) = figures[0].axes
     curves = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
     assert curves == {"generator": ([1, 4], [3.0, 2.0]), "discriminator": ([1, 4], [1.0, 1.5])}
+    assert [line.get_color() for line in axes.lines] == ["tab:blue", "tab:red"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "loss") and not axes.yaxis_inverted()
