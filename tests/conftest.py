@@ -89,6 +89,7 @@ def encode(image: Image.Image, format: str, **options) -> bytes:
 def write_table(
     path: Path,
     numbers: range,
+    /,
     draw: Callable[[int], Image.Image],
     format: str = "PNG",
     damaged: Sequence[int] = (),

@@ -87,7 +87,7 @@ OTHERS = {
     "one": (INT64, lambda n: 1, "it holds 1, which may be counts"),
     "word": (STRING, lambda n: "cat", "it is always 'cat'"),
     "name": (STRING, lambda n: f"{n}.txt", "it holds 60 different words in 60 rows"),
-    "caption": (STRING, lambda n: ("cat ", "dog ")[n % 2] * 40, r"'cat cat .*'\.\.\. has more than 100 characters"),
+    "caption": (STRING, lambda n: ("cat ", "dog ")[n % 2] * 40, r"'dog dog .*'\.\.\. has more than 100 characters"),
     "nothing": (BOOL, lambda n: None, "it is empty"),
     "sparse": (BOOL, lambda n: None if n % 3 else True, "it says nothing of 40 of 60 pictures"),
     "unknown": (INT64, lambda n: n % 3 - 1, "it says nothing of 20 of 60 pictures"),
