@@ -30,7 +30,7 @@ APART, EPOCH = ".model .faces canvas", "#tab-training .faces canvas"
 
 # What is on the first screen: chosen by looking at it.
 ARRIVAL = ("Attribute GAN", 8, 9, 1.0)
-MORPH = ("Perceptual autoencoder", ("0/4", "0/6", "0/16"))
+MORPH = ("Perceptual autoencoder", ("0/12", "0/21", "0/25"))
 LONELY = "Matched autoencoder"
 
 # A script, in a link.
@@ -327,10 +327,10 @@ def test_a_link_shows_what_it_says(visit, link, selector, wanted):
         ("?tab=generate&bits=xyz&seed=8e99", "seed cannot be 8e+99", {"seed": 8, "bits": ""}),
         ("?bits=xyz", 'bits cannot be "xyz": write +, - or .', {"bits": ""}),
         ("?mean=1e99", "The link's mean cannot be 1e+99: choose a number from -100 to 100.", {"mean": 0}),
-        ("?tab=interpolate&a=nobody", '"nobody" is no face', {"a": "0/4"}),
+        ("?tab=interpolate&a=nobody", '"nobody" is no face', {"a": "0/12"}),
         ("?tab=interpolate&model=GAN&a=7 bits=%2B", 'The bits cannot be "+": write +, - or . for each of the 50', {}),
         ("?tab=interpolate&model=Attribute GAN&a=7 attributes=Beard", "The attribute GAN knows no Beard.", {"a": "0"}),
-        ("?" + urlencode({"tab": "interpolate", "a": LINKED}), '"<img class=planted', {"a": "0/4"}),
+        ("?" + urlencode({"tab": "interpolate", "a": LINKED}), '"<img class=planted', {"a": "0/12"}),
         ("?" + urlencode({"tab": "generate", "model": LINKED}), "The link's model cannot be \"<img class=planted", {}),
         ("?tab=generate&model=Attribute GAN&attributes=Beard of bees", "knows no Beard of bees", {}),
     ],
@@ -518,7 +518,7 @@ def test_a_face_is_sent_to_morph(visit):
     button(page, "Morph to this").click()
     expect_tab(page, "Morph")
     expect(page.get_by_label("B: seed / face")).to_have_value("7/5 temperature=0.8")
-    path = walk("GAN", "0/4", "7/5 temperature=0.8").faces
+    path = walk("GAN", MORPH[1][0], "7/5 temperature=0.8").faces
     wait_for_faces(page, STRIP, path)
     assert np.abs(path[-1] - face).max() <= 2
 

@@ -16,9 +16,9 @@ Discrete = Literal["relaxed", "switched", "held"]
 def tab() -> Tab:
     controls = (
         model_choice("perceptual-autoencoder"),
-        Text("a", "A: seed, or seed/face", "0", first="0/4"),
-        Text("b", "B: seed, or seed/face", "1", first="0/6"),
-        Text("c", "C: seed, or seed/face", "2", first="0/16"),  # For the map, which programs have no use for.
+        Text("a", "A: seed, or seed/face", "0", first="0/12"),
+        Text("b", "B: seed, or seed/face", "1", first="0/21"),
+        Text("c", "C: seed, or seed/face", "2", first="0/25"),  # For the map, which programs have no use for.
         Number("steps", "Pictures on the way", 11, least=2, most=21),
         Choice("way", "Way", "straight", get_args(Way)),
         Choice("discrete", "Switches on the way", "relaxed", get_args(Discrete)),

@@ -12,8 +12,6 @@ import { IN_SIGHT } from "./generate.js";
 const SHOWN = 12;
 const PREFIX = "attribute.";
 const GAIN = 2;
-// The recipe of the face that is shown until there is a photograph.
-const EXAMPLE = "0/4";
 
 export default class Reconstruct extends Tab {
   constructor(page, about) {
@@ -99,8 +97,9 @@ export default class Reconstruct extends Tab {
   // The face that is shown until there is a photograph. It came with the page, as face A of Morph.
   async example(signal) {
     const [model] = this.coders;
+    const recipe = this.page.tab("interpolate").control("a").first;
     const note = `Choose a photo of a face. Until then, here is one that the ${model.said} drew.`;
-    const found = new Found(this.page, { note, drawn: { model: model.name, recipe: EXAMPLE } });
+    const found = new Found(this.page, { note, drawn: { model: model.name, recipe } });
     const came = await this.first("morph", signal);
     found.seen = came ? faceOf(came, 0) : await this.page.decoder.decode(model, await found.latent(model), signal);
     return found;
