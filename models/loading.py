@@ -55,8 +55,9 @@ def find(
     """A function from the name of a model's file to its path, which downloads the file where it is on the Hub.
 
     The model is the folder of this name, else the bundled one, else the Hub's. All of the Hub's files are taken from one
-    commit, whatever is pushed meanwhile. The Hub's own client tries for half a minute. This asks once,
-    for `timeout` seconds, and then takes the cache. If `offline`, it takes the cache at once. The `options` are `hf_hub_download`'s: `cache_dir`, `force_download` and others.
+    commit, whatever is pushed meanwhile. The Hub's own client tries for half a minute. This asks
+    once, for `timeout` seconds, and then takes the cache; if `offline`, at once. The `options` are `hf_hub_download`'s:
+    `cache_dir`, `force_download` and others.
 
     Raises:
         ValueError: there is no such model or revision; and by the function: no such file, or it is damaged.

@@ -139,10 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     model = load_model(settings.model)
     real = settings.real_faces(max(settings.samples, settings.training_faces if model.attributes else 0))
     if model.crop not in (None, real.crop):
-        print(
-            f"Faces may be framed differently: training saw {describe_crop(model.crop)}, and of these pictures "
-            f"{describe_crop(real.crop)} is seen (--crop sets it)."
-        )
+        print(f"Training saw {describe_crop(model.crop)}; this sees {describe_crop(real.crop)} (--crop sets it).")
     result = evaluate(model, real, settings)
     print(describe(result) + "\n")
     if model.attributes:

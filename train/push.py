@@ -100,9 +100,7 @@ def _copy_files(source: Path, target: Path, root: Path) -> None:
         if not path.is_file():
             continue
         if not path.resolve().is_relative_to(root.resolve()):
-            raise TrainingError(
-                f"{path} is a link to a file outside the folder, and is not pushed: put the file itself there"
-            )
+            raise TrainingError(f"{path} is a link out of the folder, and is not pushed: put the file itself there")
         shutil.copyfile(path, target / path.name)
 
 

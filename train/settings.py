@@ -179,8 +179,8 @@ class Settings(DataSettings):
     """What the data is, in a few words for the model's card."""
 
     license: str | None = None
-    """The license on the model's card, as the Hub writes it, such as cc-by-4.0. By default CelebA's terms if
-    celeba is in the data set's name, otherwise none."""
+    """The license on the model's card, as the Hub writes it, such as cc-by-4.0. By default CelebA's terms if celeba is in
+    the data set's name, otherwise none."""
 
     push_to_hub: str | None = None
     """Push the finished model to this repository on the Hub, "user/name". See train.push for pushing later."""
