@@ -23,7 +23,6 @@ class AttributeGenerator(FaceModel):
         attributes: the names of the first bits.
         channels: at 4, 8, 16, 32 and 64 pixels.
         prior_mean, prior_variance: of the continuous half.
-        affine: whether an affine map of the latent comes first.
 
     Attributes:
         attribute_bias, attribute_weight: (n,) and (n, n), read below its diagonal: attribute i is +1 with probability
@@ -40,23 +39,15 @@ class AttributeGenerator(FaceModel):
         channels: tuple[int, int, int, int, int] = (256, 192, 128, 96, 32),
         prior_mean: float = 0.0,
         prior_variance: float = 1.0,
-        affine: bool = False,
     ):
         super().__init__(latent_size, prior_mean, prior_variance, discrete_size, attributes)
         check_channels(5, channels=channels)
         if len(attributes) > discrete_size:
             raise ValueError(f"attributes has {len(attributes)} names: there are only {discrete_size} bits")
-        self.affine = affine
         self.layers = rising(latent_size, channels)
         count = len(attributes)
         self.attribute_bias, self.attribute_weight = nn.Buffer(torch.zeros(count)), nn.Buffer(torch.zeros(count, count))
         self.apply(initialise_convolution)
-        if affine:
-            self.layers.insert(0, nn.Linear(latent_size, latent_size))
-
-    @property
-    def architecture(self) -> str:
-        return f"{self.model_type}-affine" if self.affine else self.model_type
 
     def _sample_bits(self, count: int, seed: Seed) -> torch.Tensor:
         """Bits (count, discrete_size). Another prior of the attributes changes few of a seed's bits."""

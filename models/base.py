@@ -190,11 +190,6 @@ class FaceModel(PretrainedModel):
         return self.latent_size - self.discrete_size
 
     @property
-    def architecture(self) -> str:
-        """Name of the decoder's layer layout; the browser computes models that share it by the same graph."""
-        return self.model_type
-
-    @property
     def decoder_layers(self) -> nn.Sequential:
         """From latents (n, latent_size) to images (n, 3, 64, 64) in [-1, 1]."""
         return self.decoder if self.encodes else self.layers

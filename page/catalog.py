@@ -40,7 +40,6 @@ class ShownModel:
         folder: where its files are.
         origin: where they came from, such as "user/latent-faces-gan at 0123456". It may hold a stranger's words.
         kind: its class, as config.json names it.
-        architecture: models that share it are computed by the same graph in the browser.
         history: how it was trained; None if the model came without, or with a damaged one. The bundled model's history
             is not used instead: its faces are another model's.
         areas: how well its attributes work, for those that were measured.
@@ -50,7 +49,6 @@ class ShownModel:
     folder: Path
     origin: str
     kind: str
-    architecture: str
     latent_size: int
     discrete_size: int
     attributes: tuple[str, ...]
@@ -102,7 +100,6 @@ def describe(folder: Path, origin: str) -> ShownModel:
         folder=folder,
         origin=origin,
         kind=kind,
-        architecture=kind + "-affine" * (config.get("affine") is True),
         latent_size=size("latent_size"),
         discrete_size=size("discrete_size", 0, most=size("latent_size")),
         attributes=_attributes(config),

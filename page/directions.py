@@ -10,7 +10,7 @@ from models.loading import WEIGHTS_FILE
 
 from .catalog import ROOT, load
 
-# The layers of the decoders that a browser can compute, by their architecture; written by export.py beside it.
+# The layers of the decoders that a browser can compute, by the model's kind; written by export.py beside it.
 DECODERS = ROOT / "page/front/kernel/decoders.json"
 
 
@@ -22,7 +22,7 @@ def main_directions(name: str, count: int = 6) -> list[list[float]]:
     effects = np.eye(model.latent_size)[:size]
     with suppress(Exception), safetensors.safe_open(model.folder / WEIGHTS_FILE, "numpy") as weights:
         # A stranger's file may be of any types and sizes.
-        for layer in json.loads(DECODERS.read_text(encoding="utf-8"))[model.architecture]:
+        for layer in json.loads(DECODERS.read_text(encoding="utf-8"))[model.kind]:
             weight = weights.get_tensor(f"{layer['name']}.weight").astype(float)
             effects = effects @ (weight.reshape(len(weight), -1) if layer["kind"] == "spread" else weight.T)
             if layer["kind"] != "linear":

@@ -45,7 +45,7 @@ MOST_EPOCHS_SHOWN = 250
 
 # The attributes of `ShownModel` that page.json repeats.
 TOLD = (
-    *("kind", "architecture", "latent_size", "discrete_size", "prior_mean", "prior_variance", "prior", "attributes"),
+    *("kind", "latent_size", "discrete_size", "prior_mean", "prior_variance", "prior", "attributes"),
     *("encodes", "encoding_steps", "origin"),
 )
 

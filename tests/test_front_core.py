@@ -362,7 +362,7 @@ def test_a_model_that_cannot_be_had_is_a_sentence(page, abouts):
     nowhere = {**abouts["GAN"]["weights"], "url": "weights/nowhere/model.safetensors?v=1"}
     sentence = "The weights of the GAN cannot be loaded: the server answers 404."
     assert_fails(page, {**abouts["GAN"], "weights": nowhere}, sentence)
-    statue = {**abouts["GAN"], "architecture": "statue"}
+    statue = {**abouts["GAN"], "kind": "statue"}
     assert_fails(page, statue, "The GAN has layers that a browser cannot compute.")
 
 

@@ -205,10 +205,10 @@ def test_the_graphs_are_written_anew_as_they_are_and_compute_what_the_models_do(
     monkeypatch.setattr(export, "GRAPHS", tmp_path)
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for model in map(load, autoencoders()):
-        (z,) = computed(f"{model.architecture}-encoder", model, x=x)
+        (z,) = computed(f"{model.model_type}-encoder", model, x=x)
         torch.testing.assert_close(z, model.encoder(x), atol=2e-4, rtol=2e-4)
         if isinstance(model, PerceptualAutoencoder):
-            error, step = computed(f"{model.architecture}-slope", model, x=x, z=z)
+            error, step = computed(f"{model.model_type}-slope", model, x=x, z=z)
             z.requires_grad_()
             wanted = (model.decoder(z) - x).square().sum((1, 2, 3)) / 2
             (gradient,) = torch.autograd.grad(wanted.sum(), z)

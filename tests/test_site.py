@@ -87,7 +87,7 @@ def test_the_models_are_told_as_they_are(told):
     assert [(model["folder"], model["name"]) for model in told["models"]] == [*folders.items()]
     for model in told["models"]:
         folder, network = WEIGHTS / model["folder"], networks.load(model["name"])
-        for word in ("latent_size", "discrete_size", "prior_mean", "prior_variance", "architecture", "encodes"):
+        for word in ("latent_size", "discrete_size", "prior_mean", "prior_variance", "encodes"):
             assert model[word] == getattr(network, word), word
         assert (model["kind"], model["attributes"]) == (network.model_type, [*network.attributes])
         assert model["encoding_steps"] == getattr(network, "encoding_steps", 0)

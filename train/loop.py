@@ -163,8 +163,6 @@ def start(model: FaceModel, settings: Settings) -> FaceModel:
         before = load(settings.start_from)
         if type(before) is not type(model) or before.discrete_size != model.discrete_size:
             raise ValueError("it is of another class, or has other bits")
-        if before.config.get("affine"):
-            model = type(model)(**{**model.config, "affine": True})
         fitted, fitted_before = (dict(network.named_buffers(recurse=False)) for network in (model, before))
         weights = {name: tensor for name, tensor in before.state_dict().items() if name not in fitted_before}
         model.load_state_dict(weights | fitted)

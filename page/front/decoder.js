@@ -107,7 +107,7 @@ export class Decoder extends EventTarget {
       once(this.#promised, graph ? "graphs" : "kernel", () => (graph ? this.#graphs() : this.#kernel())),
       graph
         ? this.#described(network, "graphs/shapes.json", graph, Object.keys)
-        : this.#described(network, "kernel/decoders.json", about.architecture, tensorsOf),
+        : this.#described(network, "kernel/decoders.json", about.kind, tensorsOf),
       graph && fetched(here(`graphs/${graph}.onnx`)),
     ]);
     if (graph && Object.entries(told).some(([tensor, shape]) => `${tensors.get(tensor).shape}` !== `${shape}`)) {

@@ -1,7 +1,7 @@
 """What a photograph meets in the visitor's browser, as ONNX graphs: the face detector, and the models' encoders.
 
 A model's graphs are without weights: every tensor is external data under its own name, which the browser takes from the
-model's safetensors file, so that one graph does for all models of an architecture. The face detector's three networks
+model's safetensors file, so that one graph does for all models of a kind. The face detector's three networks
 hold their weights. Written by `python -m page.front.graphs.export`, which needs `onnxscript` and `facenet-pytorch`.
 """
 
@@ -110,7 +110,7 @@ def _exported(network: nn.Module, arguments: tuple, inputs: list[str], outputs: 
 
 
 def main(folder: Path = GRAPHS) -> None:
-    """Write the graphs of each architecture among the bundled models, the shapes that they take, and the detector's."""
+    """Write the graphs of each kind among the bundled models, the shapes that they take, and the detector's."""
     shapes: dict[str, Shapes] = {}
     x = torch.zeros(2, 3, IMAGE_SIZE, IMAGE_SIZE)
     for model in (load(WEIGHTS / name) for name in read_index(WEIGHTS)):
@@ -121,7 +121,7 @@ def main(folder: Path = GRAPHS) -> None:
             z = torch.zeros(2, model.latent_size)
             made["slope"] = graph_without_weights(Slope(model), {"x": x, "z": z}, ["error", "step"])
         for part, (content, taken) in made.items():
-            name = f"{model.architecture}-{part}"
+            name = f"{model.model_type}-{part}"
             if shapes.setdefault(name, taken) != taken:
                 raise ValueError(f"two models with the graph {name} have other sizes: it fits one of them")
             (folder / f"{name}.onnx").write_bytes(content)

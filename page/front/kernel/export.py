@@ -1,6 +1,6 @@
 """The decoders' layers, as decoder.js beside it computes them in the visitor's browser.
 
-One list for each architecture; the sizes are in the model's safetensors file. Written by `python -m
+One list for each kind of model; the sizes are in the model's safetensors file. Written by `python -m
 page.front.kernel.export`.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from models import AttributeGenerator, FaceModel, load
+from models import FaceModel, load
 from models.blocks import PixelConvTranspose2d
 from models.index import read_index
 
@@ -50,10 +50,9 @@ def layers(model: FaceModel) -> list[Layer]:
 
 
 def main(file: Path = DECODERS) -> None:
-    """Write the layers of each architecture among the bundled models."""
-    # The attribute GAN also as training leaves it, before its bits are made stronger.
-    models = [AttributeGenerator(), *(load(WEIGHTS / name) for name in read_index(WEIGHTS))]
-    lines = {model.architecture: json.dumps(layers(model)) for model in models}
+    """Write the layers of each kind among the bundled models."""
+    models = (load(WEIGHTS / name) for name in read_index(WEIGHTS))
+    lines = {model.model_type: json.dumps(layers(model)) for model in models}
     file.write_text("{\n" + ",\n".join(f'"{name}": {line}' for name, line in lines.items()) + "\n}\n")
 
 

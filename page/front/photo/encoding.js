@@ -7,7 +7,7 @@ const STRIDE = 0.6;
 
 const network = (model, part) => ({
   name: `${model.name}, ${part}`,
-  graph: `${model.about.architecture}-${part}`,
+  graph: `${model.about.kind}-${part}`,
   weights: model.weights,
 });
 
