@@ -372,7 +372,7 @@ def test_without_a_held_out_split_the_first_faces_are_kept_out(arguments, tmp_pa
 @pytest.mark.parametrize(
     "name, wrong, told",
     [
-        ("gan", "--epochs 0", "--epochs is 0: it must be between 1 and 100,000"),
+        ("gan", "--epochs 0", "--epochs is 0: it must be between 1 and 2,000"),
         ("gan", "--learning-rate nan", "--learning-rate is nan: it must be between 1e-15"),
         ("gan", "--discrete-size 11", "--discrete-size is 11: it must be between 0 and --latent-size (10)"),
         (

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn, Type
 import tyro
 from docstring_parser.attrdoc import AttributeDocstrings
 
+from models.history import MOST_EPOCHS
 from models.hub import ask_this_machine_directly
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Settings(DataSettings):
     output: Path
     """Folder for the run: checkpoint, metrics, pictures and the model."""
 
-    epochs: Annotated[int, Range(1, 100_000)]
+    epochs: Annotated[int, Range(1, MOST_EPOCHS)]
     """Rounds of training. After each one the model is kept, measured and drawn from."""
 
     learning_rate: Annotated[float, Range(1e-15, 1000)]
