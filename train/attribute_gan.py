@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from .gan import GANSettings
-from .settings import AdversarialSettings, Range, command_line, run_command
+from .settings import AdversarialSettings, Average, Range, command_line, run_command
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class AttributeGANSettings(AdversarialSettings, GANSettings):
 
     hidden_size: int = 64
     """Channels of the discriminator's first layer. They double in each of the next three."""
+
+    average: Average = 0.1
 
     attribute_weight: Annotated[float, Range(0, 1000)] = 3.0
     """Weight of the attribute losses: the discriminator learns to recognise attributes, the generator to show them."""
