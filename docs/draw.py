@@ -29,12 +29,11 @@ EXAMPLES = (("GAN", 0, 6), ("GAN", 0, 11), ("GAN", 0, 30), ("Plain autoencoder",
 
 # Settings of the first pictures, as in page/front/tabs/generate.js, interpolate.js and tour.js.
 SWAY, LIVING_FRAMES, MAP = 0.35, 16, 5
-SMILES, BROKEN = 3, 100
+SMILES, BROKEN = 5, 100
 
 MEANS = (-100, -30, -10, -3, 0, 3, 10, 30, 100)
 
-# Attributes that people see in a picture. For each model the five that work best are drawn. (Our models' hats look
-# like bangs, and their gray hair like age.)
+# Attributes that people see in a picture. For each model the five that work best are drawn.
 VISIBLE = (
     *("Eyeglasses", "Smiling", "Male", "Blond_Hair", "Bangs", "Heavy_Makeup", "Bald"),
     *("Black_Hair", "No_Beard", "Pale_Skin", "Young", "Mouth_Slightly_Open"),

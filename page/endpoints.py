@@ -138,8 +138,8 @@ def within_a_sentence(model: str) -> str:
     return model if model[:2].isupper() else model[:1].lower() + model[1:]
 
 
-def seed(first: int | None = None) -> Number:
-    return Number("seed", "Seed", 0, least=0, most=MAX_SEED, first=first)
+def seed() -> Number:
+    return Number("seed", "Seed", 0, least=0, most=MAX_SEED)
 
 
 gallery = functools.partial(gr.Gallery, format="png", interactive=False)

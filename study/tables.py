@@ -158,12 +158,13 @@ def copies(results: Results, titles: Titles) -> str:
 def named_attributes(results: Results, titles: Titles) -> str:
     """The areas of every bit and direction, the best first."""
     its = results["named-attributes"]
-    grades = {name: attributes.graded(measured, its["classifiers"]) for name, measured in its["models"].items()}
+    measured = {name: its["models"][name] for name in titles if name in its["models"]}
+    grades = {name: attributes.graded(areas, its["classifiers"]) for name, areas in measured.items()}
     rows = []
     for grade in next(iter(grades.values()), {}):
         cells = []
         for model, by_grade in grades.items():
-            areas = its["models"][model]
+            areas = measured[model]
             listed = [f"{attributes.name_of(name)} {areas[name]['area']['mean']:.2f}" for name in by_grade[grade]]
             cells.append(f"{len(listed)}: {', '.join(listed)}" if listed else "0")
         rows.append([grade, *cells])

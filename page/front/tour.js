@@ -13,7 +13,7 @@ const STEPS = [
   },
   {
     tab: "generate",
-    values: { face: 3, attributes: "Smiling" },
+    values: { face: 5, attributes: "Smiling" },
     title: "Give it a smile",
     said:
       "Forty of this model’s numbers are switches with names. Smiling is on for all nine faces; their other numbers " +

@@ -14,11 +14,11 @@ def tab() -> Tab:
     most_bits = max([2, *(load(name).discrete_size for name in MODELS)])
     controls = (
         model_choice(),
-        seed(first=8),
+        seed(),
         Number("faces", "Faces", 16, least=1, most=MAX_FACES, first=9),
         Number("temperature", "Temperature", 1, least=0, most=MAX_TEMPERATURE, step=0.05),
         Text("bits", "Bits"),
-        Number("face", "Chosen face", 1, least=1, most=MAX_FACES, first=6),
+        Number("face", "Chosen face", 1, least=1, most=MAX_FACES, first=3),
         Number("bit", "Show the effect of bit", 1, least=1, most=most_bits),
         Attributes(),
         # The chosen face along the model's main directions, in standard deviations.
