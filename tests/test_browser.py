@@ -189,7 +189,7 @@ def test_files_alone_are_a_page_whose_networks_come_when_they_are_wanted(arrive,
         page = arrive(at=at, prepare=lambda page: page.add_init_script(WATCH), viewport={"width": 1280, "height": 800})
         wanted = drawing.generate(*ARRIVAL)
         wait_for_faces(page, CROWD, wanted, came=True)
-        wait_for_faces(page, LARGE, wanted[5:6], came=True)
+        wait_for_faces(page, LARGE, wanted[2:3], came=True)
         page.wait_for_timeout(500)
         assert page.evaluate("seen.length > 5 && seen.every(Boolean)")
         assert [name.strip() for name in page.get_by_role("tab").all_inner_texts()] == TABS
@@ -270,7 +270,7 @@ def test_another_and_the_space_bar_draw_other_faces_and_the_address_leads_back_t
         seeds.add(seed)
         wanted = drawing.generate("Attribute GAN", seed, 9, 1.0)
         wait_for_faces(page, CROWD, wanted)
-        wait_for_faces(page, LARGE, wanted[5:6])
+        wait_for_faces(page, LARGE, wanted[2:3])
         page.locator("h1").click()  # The focus is nowhere.
     again = arrive(page.evaluate("location.search"))
     wait_for_faces(again, CROWD, wanted)
@@ -486,7 +486,7 @@ def test_the_bits_of_a_face_are_held_with_and_without_names(visit):
     named, others = page.locator(".attribute [aria-pressed=true]"), page.locator(".bits .held")
     expect(named).to_have_count(count)
     expect(others).to_have_count(50 - count)
-    held = "".join("+-"[bit < 0] for bit in Recipe(8, 6).latent(load("Attribute GAN"))[50:])
+    held = "".join("+-"[bit < 0] for bit in Recipe(0, 3).latent(load("Attribute GAN"))[50:])
     page.wait_for_function("bits => new URLSearchParams(location.search).get('bits') === bits", arg=held)
     named.first.click()
     expect(named).to_have_count(count - 1)
@@ -548,7 +548,7 @@ def test_the_picture_that_is_saved_is_the_chosen_face_with_its_recipe_and_a_name
         face = decode("Attribute GAN", found.latent(load("Attribute GAN"))[None])[0].astype(int)
         # Each of its pixels as eight times eight.
         assert np.abs(np.asarray(image.convert("RGB")) - face.repeat(8, 0).repeat(8, 1)).max() <= 2
-    assert len({*names}) == 2 and all(re.fullmatch(r"attribute-gan-8-[16](-\w{8})?\.png", name) for name in names)
+    assert len({*names}) == 2 and all(re.fullmatch(r"attribute-gan-0-[16](-\w{8})?\.png", name) for name in names)
     page.get_by_label("Show pixels").uncheck()
     smooth = np.asarray(saved_picture(page)[1].convert("RGB")).astype(int)
     assert np.abs(smooth.reshape(64, 8, 64, 8, 3).mean((1, 3)) - face).mean() < 4
