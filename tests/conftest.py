@@ -28,6 +28,7 @@ from PIL import Image, ImageDraw
 
 import models
 from tests.loopback_hub import LoopbackHub, point_clients_at
+from tests.serving import free_port
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -221,7 +222,9 @@ def url():
     import app
 
     page = app.build()
-    _, url, _ = app.launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    # Two workers that look for a port at once may find the same one.
+    options = {"server_name": "127.0.0.1", "server_port": free_port(), "quiet": True}
+    _, url, _ = app.launch(page, prevent_thread_lock=True, **options)
     yield url
     page.close()
 

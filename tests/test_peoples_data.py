@@ -17,6 +17,7 @@ from datasets import Dataset, Features
 
 from tests.conftest import encode
 from tests.grey import corresponds, numbers, numbers_in, opened, picture, save, save_all, settings, write_table
+from tests.serving import free_port
 from tests.test_data_labels import COMMAS, SMALL, folders, write_rows
 from train import gan, loop, run
 from train.data import open_faces
@@ -290,7 +291,8 @@ def test_a_run_among_names_of_any_bytes_ends_well(tmp_path):
 def test_the_page_starts_behind_a_proxy():
     script = "import app; print(app.launch(app.build(), prevent_thread_lock=True, quiet=True)[1])"
     proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "all_proxy": "socks5://127.0.0.1:9"}
-    done = python(script, http_proxy="http://127.0.0.1:9", no_proxy="", NO_PROXY="", GRADIO_SERVER_PORT=None, **proxies)
+    port = str(free_port())
+    done = python(script, http_proxy="http://127.0.0.1:9", no_proxy="", NO_PROXY="", GRADIO_SERVER_PORT=port, **proxies)
     assert b"http://127.0.0.1:" in done.stdout, done.stderr
 
 
